@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""Everything in one command, on a bare Python:
+
+    python3 run.py demo                   watch sagas complete, compensate and survive kills
+    python3 run.py test                   every check: lint, format, types, layers, tests
+    python3 run.py test -k sweep -x       pytest only, with these arguments
+    python3 run.py exec celery -A config sagas migrate
+                                          any command inside the environment, in this directory
+
+The environment is `.venv` beside this file, made from requirements.lock when that has changed.
+"""
+
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036 - whoever runs this may well have an older one
+    sys.exit(f"This needs Python 3.11 or newer, and {sys.executable} is {sys.version.split()[0]}.")
+if sys.platform == "win32":
+    sys.exit("Celery has no workers for Windows: use WSL, Linux or macOS.")
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+import shlex
+import signal
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+STAMP = VENV / "made-from"
+CHECKS = ["ruff check .", "ruff format --check .", "mypy", "lint-imports", "pytest"]
+
+
+def main(arguments):
+    command, rest = (arguments or ["help"])[0], arguments[1:]
+    if command not in ("demo", "test", "exec") or (command == "exec" and not rest):
+        sys.exit(__doc__)
+    os.chdir(ROOT)
+    try:
+        make_environment()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except PermissionError as error:
+        sys.exit(f"{error}\nIf another user made {VENV}, remove it or work in a copy of your own.")
+    path = f"{VENV / 'bin'}:{os.environ.get('PATH', os.defpath)}"
+    environ = os.environ | {"VIRTUAL_ENV": str(VENV), "PATH": path}
+    if command == "test" and not rest:
+        sys.exit(run_checks(environ))
+    words = {"demo": ["python", "-m", "config.demo", *rest], "test": ["pytest", *rest], "exec": rest}[command]
+    try:
+        # Not a child: its signals, terminal and exit status are simply ours.
+        os.execvpe(words[0], words, environ)
+    except FileNotFoundError:
+        sys.exit(f"There is no command {words[0]!r}, neither in {VENV / 'bin'} nor on PATH.")
+
+
+def run_checks(environ):
+    """Run them all, whatever the earlier ones said: one run shows everything there is to mend."""
+    failed, received, child = [], [], None
+
+    def on_signal(signum, frame):
+        received.append(signum)
+        # At Ctrl-C the terminal has told the child too; twice would cut its cleaning up short.
+        if child is not None and signum == signal.SIGTERM:
+            child.send_signal(signum)
+
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, on_signal)
+    for check in CHECKS:
+        print(f"\n=== {check}", flush=True)
+        child = subprocess.Popen(shlex.split(check), env=environ)
+        if child.wait() != 0:
+            failed.append(check)
+        if received:
+            return 128 + received[0]
+    print("\n=== " + (f"FAILED: {', '.join(failed)}" if failed else "all checks passed"), flush=True)
+    return 1 if failed else 0
+
+
+def make_environment():
+    """Make `.venv` what requirements.lock says, unless it is that already."""
+    sources = hashlib.sha256()
+    for name in ("requirements.lock", "pyproject.toml"):
+        sources.update((ROOT / name).read_bytes())
+    # The place counts: a copied or moved .venv still points to where it was made.
+    python = f"{sys.version.split()[0]} {sys.base_prefix} {ROOT}\n"
+    wanted = f"{python}{sources.hexdigest()}\n"
+    if is_made_from(wanted):
+        return
+    with (ROOT / ".venv.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of two runs the second waits, and finds the work done
+        if is_made_from(wanted):
+            return
+        print(f"Making {VENV} (once; about half a minute) ...", file=sys.stderr, flush=True)
+        if not is_made_from(python):
+            # Made for another Python, or left half-made by a run that was killed.
+            if importlib.util.find_spec("ensurepip") is None:
+                name = f"python3.{sys.version_info.minor}-venv"
+                sys.exit(f"This Python has no venv. On Debian and Ubuntu: apt install {name}")
+            quietly(lock, sys.executable, "-m", "venv", "--clear", str(VENV))
+        STAMP.unlink(missing_ok=True)
+        pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
+        quietly(lock, *pip, "--require-hashes", "-r", "requirements.lock")
+        quietly(lock, *pip, "--no-deps", "--no-build-isolation", "-e", ".")
+        STAMP.write_text(wanted)
+
+
+def is_made_from(wanted):
+    return PYTHON.exists() and STAMP.exists() and STAMP.read_text().startswith(wanted)
+
+
+def quietly(lock, *command):
+    """Run it; only if it fails, show what it said."""
+    done = subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"PIP_USER": "0"},  # a habit that some configurations have; not in a venv
+        pass_fds=[lock.fileno()],  # should we be killed, the lock holds until the command has ended
+    )
+    if done.returncode != 0:
+        sys.exit(f"{done.stdout}\n{shlex.join(command)}\nfailed with status {done.returncode}.")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
