@@ -1,0 +1,89 @@
+"""Every error of the library, one tree::
+
+    SagaError
+    ├── DefinitionError          a saga was declared in a way that cannot work
+    ├── ConfigurationError       the app or the database is not set up for sagas
+    │   ├── SchemaMissing        the tables are not there, or too old
+    │   └── NotBound             no ``Sagas(app, …)`` is known for this saga
+    ├── PayloadError             data that cannot be stored and come back as it was (also a ValueError)
+    ├── StartRefused
+    │   ├── MissingInput         a step needs a parameter that nothing provides
+    │   ├── PlanChanged          other steps under the same version
+    │   └── StartInProgress      the key is being started in another open transaction
+    ├── InstanceNotFound         no such instance (also a LookupError)
+    ├── TransitionRefused        the instance's status does not allow what was asked
+    ├── WaitTimeout              ``wait`` gave up; the saga goes on (also a TimeoutError)
+    ├── NoCurrentStep            ``current_step`` was used outside a step
+    ├── BindingError             a task's parameters cannot be filled from the saga's data
+    └── PermanentError           raised *by an action*: a clean no, no retry is worth it
+
+Each message says what is wrong, where, and the way out. All of them survive pickling, since Celery pickles
+what a pool process raises: an error takes its message as its only argument.
+"""
+
+
+class SagaError(Exception):
+    """Root of everything that the library raises on purpose."""
+
+
+class DefinitionError(SagaError):
+    """The saga, a step or a policy is declared in a way that cannot work; the message names it and the cure."""
+
+
+class ConfigurationError(SagaError):
+    """The Celery app, the settings or the database are not ready for sagas."""
+
+
+class SchemaMissing(ConfigurationError):
+    """The library's tables are not in the database. Run ``celery -A <app> sagas migrate``."""
+
+
+class NotBound(ConfigurationError):
+    """No ``Sagas(app, database=…)`` is known for what was called, or more than one could be meant."""
+
+
+class PayloadError(SagaError, ValueError):
+    """Data that JSON and PostgreSQL cannot keep and give back unchanged; the message names the key."""
+
+
+class StartRefused(SagaError):
+    """``start`` refused: nothing was inserted, nothing was sent."""
+
+
+class MissingInput(StartRefused):
+    """A step requires a parameter that neither the input nor an earlier step provides."""
+
+
+class PlanChanged(StartRefused):
+    """The steps differ from those that this version was started with. Raise ``version=``."""
+
+
+class StartInProgress(StartRefused):
+    """The same key is being started in a transaction that is still open. Try again after it ends."""
+
+
+class InstanceNotFound(SagaError, LookupError):
+    """There is no saga instance with this id."""
+
+
+class TransitionRefused(SagaError):
+    """The instance's status does not allow what was asked; the message says which status would."""
+
+
+class WaitTimeout(SagaError, TimeoutError):
+    """The instance had not ended when ``wait`` gave up. The saga itself goes on."""
+
+
+class NoCurrentStep(SagaError, RuntimeError):
+    """``current_step`` was read outside a running step or compensation."""
+
+
+class BindingError(SagaError, TypeError):
+    """A task's parameters cannot be filled from the saga's data. The step waits; a deploy cures it."""
+
+
+class PermanentError(SagaError):
+    """Raise it in an action to say a clean no: nothing was done and no retry is worth it.
+
+    The saga then compensates the steps before it. Subclass it for your own refusals (``CardDeclined``).
+    """

@@ -1,0 +1,188 @@
+"""The rules: what an event means for an instance. A pure function; another module performs the answer.
+
+Garcia-Molina & Salem's saga (1987) with Richardson's pivot, and with doubt: an action that may have happened
+is treated as one that did. ``decide`` reads no clock and rolls no dice, and it never raises on a legal state:
+an event that does not apply comes back as ``accepted=False``.
+"""
+
+from datetime import datetime, timedelta
+
+from sagas.model.commands import Decision
+from sagas.model.draft import Draft
+from sagas.model.events import Claimed, Completed, Event, Failed, Parked, RetryRequested, StopRequested, Tick
+from sagas.model.late import late_success
+from sagas.model.plan import Plan, StepKind
+from sagas.model.retry import Verdict
+from sagas.model.settle import past_pivot, settle, undo_order
+from sagas.model.state import Address, ErrorInfo, Holder, InstanceState, SagaStatus, StepState, StepStatus
+
+DEFAULT_LEASE = timedelta(seconds=5)
+
+
+def decide(
+    plan: Plan, state: InstanceState, event: Event, now: datetime, *, lease: timedelta = DEFAULT_LEASE
+) -> Decision:
+    """What is to be done about ``event``.
+
+    Args:
+        plan: the instance's own plan, never today's code.
+        state: the instance and its executions, with the evidence about their holders and messages.
+        event: what happened.
+        now: the database's clock.
+        lease: how soon to look again at something that should be moving.
+
+    Returns:
+        The state to save, the executions to send after the commit, and entries for the history.
+    """
+    draft = Draft(plan, state, now, lease)
+    match event:
+        case Tick():
+            for step in list(draft.steps.values()):
+                examine(draft, step)
+            settle(draft)
+        case Claimed():
+            claim(draft, event)
+        case Completed():
+            complete(draft, event)
+        case Failed():
+            fail(draft, event)
+        case Parked():
+            park(draft, event)
+        case StopRequested():
+            request_stop(draft, event)
+        case RetryRequested():
+            request_retry(draft, event)
+    return draft.decision()
+
+
+def first(plan: Plan, now: datetime, state: InstanceState, *, lease: timedelta = DEFAULT_LEASE) -> Decision:
+    """The decision to start: gives birth to the first step."""
+    draft = Draft(plan, state, now, lease)
+    draft.birth(Address(plan.steps[0].position, plan.steps[0].branch))
+    return draft.decision()
+
+
+def examine(draft: Draft, step: StepState) -> None:
+    """The sweep's look at one execution: is its holder alive, in time, is its message on the way?"""
+    if step.status is StepStatus.RUNNING:
+        if step.holder in (Holder.DEAD, Holder.SILENT):
+            draft.lost(step, proven=step.holder is Holder.DEAD)
+        elif draft.now >= draft.end_of(step):
+            limit = draft.plan_step(step).timeout_for(step.address.round)
+            error = ErrorInfo(type="sagas.StepTimeout", message=f"still running after {limit:g} s", step=step.name)
+            draft.attempt_failed(step, error, Verdict.TIMEOUT)
+    elif step.status is StepStatus.PENDING and not is_queued(step):
+        if step.not_before and step.not_before > draft.now:
+            return
+        if step.overtaken or draft.patience_over(step):
+            dispatch_again(draft, step)
+
+
+def is_queued(step: StepState) -> bool:
+    """A compensation that waits for its turn: `settle` sends it."""
+    return not step.address.is_action and step.dispatched_at is None and step.not_before is None
+
+
+def dispatch_again(draft: Draft, step: StepState) -> None:
+    may_have_run = step.address.is_action and step.epoch_changed
+    if may_have_run and not draft.plan_step(step).idempotent:
+        error = ErrorInfo(type="sagas.ClaimLost", message="a crash of the database lost the claim", step=step.name)
+        draft.note("given_up_in_doubt", step, **error.to_json())
+        draft.close(step, StepStatus.FAILED, doubt=True, error=error)
+        return
+    if step.dispatched_at is not None:
+        draft.note("dispatched_again", step, dispatches=step.dispatches + 1, overtaken=step.overtaken)
+    draft.dispatch(step)
+
+
+def claim(draft: Draft, event: Claimed) -> None:
+    step = draft.steps.get(event.address)
+    if step is None or step.status is not StepStatus.PENDING:
+        draft.accepted = step is not None and step.status is StepStatus.RUNNING and step.token == event.token
+        return
+    draft.put(
+        step,
+        status=StepStatus.RUNNING,
+        token=event.token,
+        attempts=step.attempts + 1,
+        dispatches=0,
+        not_before=None,
+        claimed_at=draft.now,
+        first_claimed_at=step.first_claimed_at or draft.now,
+        doubt=step.doubt or (step.epoch_changed and step.address.is_action),
+        holder=Holder.ALIVE,
+    )
+
+
+def complete(draft: Draft, event: Completed) -> None:
+    step = draft.steps.get(event.address)
+    if step is None:
+        draft.accepted = False
+    elif step.token != event.token or step.status is not StepStatus.RUNNING:
+        # "Mine and completed already" is success: a commit's answer can be lost.
+        if not (step.token == event.token and step.status is StepStatus.COMPLETED):
+            draft.accepted = late_success(draft, step, event)
+    else:
+        draft.completed(step, event.result)
+        settle(draft)
+
+
+def fail(draft: Draft, event: Failed) -> None:
+    step = draft.steps.get(event.address)
+    if step is None or step.token != event.token or step.status is not StepStatus.RUNNING:
+        draft.accepted = False
+        return
+    if event.verdict is Verdict.INTERRUPTED:
+        draft.lost(step, proven=True, error=event.error)
+    else:
+        draft.attempt_failed(step, event.error, event.verdict, event.dice, event.retry_after)
+    # Forward, the error callback (or the sweep) draws the consequence. Backward, Celery ends the chain of
+    # compensations at an exception, so the rest is dispatched by whoever records the failure.
+    if not draft.status.is_forward:
+        settle(draft)
+
+
+def park(draft: Draft, event: Parked) -> None:
+    step = draft.steps.get(event.address)
+    if step is None or step.token != event.token or step.status is not StepStatus.RUNNING:
+        draft.accepted = False
+        return
+    draft.parked(step, event.error)
+    if not draft.status.is_forward:
+        settle(draft)
+
+
+def request_stop(draft: Draft, event: StopRequested) -> None:
+    if not draft.status.is_forward:
+        draft.accepted = draft.status in (SagaStatus.COMPENSATING, SagaStatus.COMPENSATED)
+    elif past_pivot(draft):
+        draft.accepted = False
+    elif draft.stop is None:
+        draft.stop = event.stop
+        draft.note("stop_requested", reason=event.stop.reason, kind=event.stop.kind.value, by=event.by)
+        settle(draft)
+
+
+def request_retry(draft: Draft, event: RetryRequested) -> None:
+    """An operator's retry re-runs only what is missing: the undos that failed, or the step past which it stuck."""
+    if draft.status is not SagaStatus.FAILED:
+        draft.accepted = False
+        return
+    draft.note("retry_requested", reason=event.reason, by=event.by)
+    stuck = [step for step in draft.actions() if step.status is StepStatus.FAILED and cannot_be_undone(draft, step)]
+    if stuck:
+        draft.status, draft.error, draft.stop = SagaStatus.RUNNING, None, None
+        for step in stuck:
+            draft.dispatch(draft.put_back(step, attempts=0, losses=0))
+        return
+    draft.status = SagaStatus.COMPENSATING
+    for action in undo_order(draft):
+        undo = draft.last_round(action)
+        if undo and undo.status is StepStatus.FAILED:
+            draft.put_back(undo, attempts=0, losses=0)
+    settle(draft)
+
+
+def cannot_be_undone(draft: Draft, step: StepState) -> bool:
+    kind = draft.plan_step(step).kind
+    return kind is StepKind.RETRIABLE or (kind is StepKind.PIVOT and step.doubt)

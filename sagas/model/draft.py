@@ -1,0 +1,220 @@
+"""The working copy that `decide` changes: an instance being moved on, and the rules for a single execution."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sagas.model.commands import Decision, Note, Send
+from sagas.model.plan import Plan, PlanStep
+from sagas.model.retry import Verdict
+from sagas.model.state import Address, ErrorInfo, Holder, InstanceState, StepState, StepStatus
+
+#: A retry sooner than this is a Celery countdown; a later one waits in ``due_at`` and holds no message.
+LONGEST_COUNTDOWN = timedelta(seconds=5)
+#: A backlog is not a loss: without evidence, a message is sent again only after this, x 4, at most the cap.
+FIRST_PATIENCE = timedelta(seconds=60)
+PATIENCE_FACTOR = 4
+LONGEST_PATIENCE = timedelta(minutes=10)
+#: How long a step waits whose task cannot be called: a deploy has to cure it.
+PARKED_FOR = timedelta(seconds=60)
+#: The sweep enforces a timeout this much later than Celery's own limits, which end the process as well.
+TIMEOUT_GRACE = timedelta(seconds=5)
+
+
+class Draft:
+    """An instance being moved on. Methods change one execution; `decide` says which and when."""
+
+    def __init__(self, plan: Plan, state: InstanceState, now: datetime, lease: timedelta) -> None:
+        self.plan = plan
+        self.before = state
+        self.now = now
+        self.lease = lease
+        self.status = state.status
+        self.error = state.error
+        self.stop = state.stop
+        self.steps: dict[Address, StepState] = {step.address: step for step in state.steps}
+        self.sends: list[Send] = []
+        self.notes: list[Note] = []
+        self.accepted = True
+
+    # -- reading
+
+    def plan_step(self, step: StepState) -> PlanStep:
+        return self.plan.step(step.address.position)
+
+    def actions(self) -> list[StepState]:
+        return [step for step in self.steps.values() if step.address.is_action]
+
+    def compensations(self) -> list[StepState]:
+        return [step for step in self.steps.values() if not step.address.is_action]
+
+    def last_round(self, action: StepState) -> StepState | None:
+        place = (action.address.position, action.address.branch)
+        rounds = [step for step in self.compensations() if (step.address.position, step.address.branch) == place]
+        return max(rounds, key=lambda step: step.address.round, default=None)
+
+    # -- writing
+
+    def put(self, step: StepState, **changes: Any) -> StepState:
+        changed = replace(step, **changes)
+        self.steps[step.address] = changed
+        return changed
+
+    def note(self, event: str, step: StepState | None = None, /, **detail: Any) -> None:
+        address, name = (step.address, step.name) if step else (None, None)
+        self.notes.append(Note(event=event, address=address, step=name, detail=detail))
+
+    def birth(self, address: Address) -> None:
+        """A row is born when it is dispatched."""
+        name = self.plan.step(address.position).name
+        self.steps[address] = StepState(address=address, name=name, dispatches=0)
+        self.dispatch(self.steps[address])
+
+    def dispatch(self, step: StepState, countdown: timedelta = timedelta(0)) -> None:
+        """Send it (again). A dispatch under another epoch than the last one: a claim in between may be lost."""
+        self.put(
+            step,
+            status=StepStatus.PENDING,
+            dispatches=step.dispatches + 1,
+            dispatched_at=self.now + countdown,
+            doubt=step.doubt or (step.epoch_changed and step.address.is_action),
+            epoch_changed=False,
+            overtaken=False,
+        )
+        self.sends.append(Send(address=step.address, countdown=countdown.total_seconds()))
+
+    def put_back(self, step: StepState, **changes: Any) -> StepState:
+        """Unclaimed again; nothing is sent by this alone."""
+        return self.put(
+            step,
+            status=StepStatus.PENDING,
+            token=None,
+            claimed_at=None,
+            dispatched_at=None,
+            dispatches=0,
+            not_before=None,
+            holder=Holder.NONE,
+            **{"finished_at": None, **changes},
+        )
+
+    def close(self, step: StepState, status: StepStatus, **changes: Any) -> StepState:
+        return self.put(step, status=status, finished_at=self.now, holder=Holder.NONE, **changes)
+
+    def completed(self, step: StepState, result: Any) -> None:
+        self.close(step, StepStatus.COMPLETED, result=result, error=None, doubt=False)
+
+    # -- one execution failed, was lost, or waits
+
+    def attempt_failed(
+        self, step: StepState, error: ErrorInfo, verdict: Verdict, dice: float = 0.0, retry_after: float = 0.0
+    ) -> None:
+        """Retry by the policy, or give up. Every failure goes to the history with its traceback."""
+        plan_step = self.plan_step(step)
+        policy = plan_step.retry_for(step.address.round)
+        self.note("attempt_failed", step, **error.to_json(), attempt=step.attempts, verdict=verdict.value)
+        step = self.put(step, error=error, doubt=self.in_doubt(step, verdict))
+        may_retry = verdict in (Verdict.RETRYABLE, Verdict.TIMEOUT) and step.failures < policy.max_attempts
+        if may_retry and self.may_run_again(step):
+            delay = timedelta(seconds=max(policy.delay(step.failures, dice), retry_after))
+            waiting = self.put_back(step)
+            if delay <= LONGEST_COUNTDOWN:
+                self.dispatch(self.put(waiting, not_before=self.now + delay), countdown=delay)
+            else:
+                self.put(waiting, not_before=self.now + delay)
+        else:
+            self.close(step, StepStatus.FAILED)
+
+    def in_doubt(self, step: StepState, verdict: Verdict) -> bool:
+        """Doubt is sticky, and a matter of actions: an undo that may have happened is simply run again."""
+        return step.address.is_action and (step.doubt or verdict is not Verdict.CLEAN_NO)
+
+    def may_run_again(self, step: StepState) -> bool:
+        if not step.address.is_action:
+            return True
+        return self.status.is_forward and self.plan_step(step).idempotent
+
+    def lost(self, step: StepState, *, proven: bool, error: ErrorInfo | None = None) -> None:
+        """Its holder died. Losses have their own budget: a deploy's SIGKILL uses up no attempt."""
+        within_budget = step.losses + 1 <= self.plan_step(step).max_losses
+        if self.may_run_again(step) and within_budget:
+            self.note("holder_lost", step, attempt=step.attempts, proven=proven)
+            doubt = self.in_doubt(step, Verdict.INTERRUPTED)
+            self.dispatch(self.put_back(step, losses=step.losses + 1, doubt=doubt, error=error or step.error))
+        elif proven or self.now >= self.end_of(step) or not step.address.is_action:
+            self.note("holder_lost", step, attempt=step.attempts, proven=proven, given_up=True)
+            self.close(
+                step,
+                StepStatus.FAILED,
+                losses=step.losses + 1,
+                doubt=self.in_doubt(step, Verdict.INTERRUPTED),
+                error=error or step.error or ErrorInfo(type="sagas.HolderLost", message=LOST, step=step.name),
+            )
+        # else: a silent holder may still be acting behind a cut cable; undoing waits until its time is over.
+
+    def end_of(self, step: StepState) -> datetime:
+        """When its timeout is over, whatever its process does."""
+        timeout = self.plan_step(step).timeout_for(step.address.round)
+        return (step.claimed_at or self.now) + timedelta(seconds=timeout) + TIMEOUT_GRACE
+
+    def parked(self, step: StepState, error: ErrorInfo) -> None:
+        """Its task could not be called: not an attempt, not an answer."""
+        if step.error != error:
+            self.note("parked", step, **error.to_json())
+        step = self.put(step, attempts=step.attempts - 1, error=error)
+        if step.address.is_action and not self.status.is_forward:
+            self.void(step)
+        else:
+            self.put(self.put_back(step), not_before=self.now + PARKED_FOR)
+
+    def void(self, action: StepState) -> None:
+        """Leaving forward: an unclaimed action never runs; one that may have run is given up in doubt."""
+        if action.doubt or action.epoch_changed:
+            self.close(action, StepStatus.FAILED, doubt=True, token=None)
+        else:
+            self.close(action, StepStatus.SKIPPED, token=None)
+
+    def patience_over(self, step: StepState) -> bool:
+        """No evidence either way: has its message been out for so long that another one does no harm?"""
+        if step.dispatched_at is None:
+            return True
+        exponent = min(max(step.dispatches, 1) - 1, 8)
+        patience: timedelta = min(LONGEST_PATIENCE, FIRST_PATIENCE * PATIENCE_FACTOR**exponent)
+        return self.now >= step.dispatched_at + patience
+
+    # -- the outcome
+
+    def decision(self) -> Decision:
+        steps = tuple(self.steps[address] for address in sorted(self.steps))
+        live = [step for step in steps if step.is_live]
+        ended = self.before.finished_at or self.now
+        state = replace(
+            self.before,
+            status=self.status,
+            error=self.error,
+            stop=self.stop,
+            steps=steps,
+            pending=len(live),
+            finished_at=ended if self.status.is_final else None,
+            due_at=None if self.status.is_final else self.next_look(live),
+        )
+        return Decision(state=state, sends=tuple(self.sends), notes=tuple(self.notes), accepted=self.accepted)
+
+    def next_look(self, live: list[StepState]) -> datetime:
+        """The moment by which something should have happened."""
+        looks = [self.now + self.lease] if not live else [self.look_at(step) for step in live]
+        if self.before.deadline and self.status.is_forward and self.before.deadline > self.now:
+            looks.append(self.before.deadline)
+        return min(looks)
+
+    def look_at(self, step: StepState) -> datetime:
+        if step.status is StepStatus.RUNNING:
+            # A silent holder is waited for, not watched: death was declared and is final.
+            return self.end_of(step) if step.holder is Holder.SILENT else self.now + self.lease
+        if step.not_before and step.not_before > self.now and step.dispatched_at is None:
+            return step.not_before
+        # Unclaimed: look again after as long as it has waited by now, so that a backlog costs little.
+        waited = self.now - (step.dispatched_at or self.now)
+        return self.now + min(max(waited, self.lease), FIRST_PATIENCE)
+
+
+LOST = "the process that ran it died and it was not to be run again"

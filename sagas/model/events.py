@@ -1,0 +1,70 @@
+"""What can happen to an instance. Everything enters `decide` as one of these values."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sagas.model.retry import Verdict
+from sagas.model.state import Address, ErrorInfo, Stop
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tick:
+    """Somebody asks what is to be done now: the sweep, an error callback, a message that found no work."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claimed:
+    """A worker takes an execution. The claim statement is this event compiled to SQL."""
+
+    address: Address
+    token: UUID
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Completed:
+    """An execution returned. The complete statement is this event compiled to SQL for the happy path."""
+
+    address: Address
+    token: UUID
+    result: Any = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failed:
+    """An execution raised. ``dice`` in [0, 1) is the jitter; ``retry_after`` seconds, when the service named it."""
+
+    address: Address
+    token: UUID
+    error: ErrorInfo
+    verdict: Verdict
+    dice: float = 0.0
+    retry_after: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parked:
+    """A claimed execution could not even be called (its parameters do not fit): it waits, uncounted."""
+
+    address: Address
+    token: UUID
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StopRequested:
+    """A cancel."""
+
+    stop: Stop
+    by: str = "application"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetryRequested:
+    """An operator wants a failed instance to go on."""
+
+    reason: str
+    by: str = "operator"
+
+
+Event = Tick | Claimed | Completed | Failed | Parked | StopRequested | RetryRequested

@@ -1,0 +1,64 @@
+"""A success that is reported by an execution whose claim was taken away: its effect is real."""
+
+from sagas.model.draft import Draft
+from sagas.model.events import Completed
+from sagas.model.plan import StepKind
+from sagas.model.settle import settle
+from sagas.model.state import SagaStatus, StepState, StepStatus
+
+
+def late_success(draft: Draft, step: StepState, event: Completed) -> bool:
+    """Decide by the state, not by the report. Returns True when the report became the completion."""
+    if step.status is StepStatus.COMPLETED:
+        backward = draft.status in (SagaStatus.COMPENSATING, SagaStatus.COMPENSATED) or draft.last_round(step)
+        if step.address.is_action and backward:
+            # Completed elsewhere with the same key, and being undone: the effect may have landed after the undo.
+            return stray(draft, step)
+        draft.note("late_success", step, outcome="absorbed by the idempotency key")
+        return False
+    if is_still_wanted(draft, step):
+        draft.note("late_success", step, outcome="accepted as the completion")
+        draft.completed(step, event.result)
+        settle(draft)
+        return True
+    if step.status is StepStatus.RUNNING:
+        # Somebody else runs it with the same key. Should that end in a clean no, the effect still exists.
+        draft.put(step, doubt=step.address.is_action)
+        draft.note("late_success", step, outcome="absorbed by the execution that holds the claim")
+        return False
+    if not step.address.is_action or draft.plan_step(step).kind is not StepKind.COMPENSATABLE:
+        draft.put(step, doubt=step.address.is_action)
+        draft.note("late_success", step, outcome="recorded for the person who looks at it")
+        return False
+    return stray(draft, step)
+
+
+def is_still_wanted(draft: Draft, step: StepState) -> bool:
+    """Unclaimed, or given up without consequences yet, while the instance still goes that way."""
+    if step.status not in (StepStatus.PENDING, StepStatus.FAILED):
+        return False
+    if step.address.is_action:
+        return draft.status.is_forward
+    return draft.status is SagaStatus.COMPENSATING
+
+
+def stray(draft: Draft, action: StepState) -> bool:
+    """An effect in a saga that turns or has turned back: it must be undone, again if need be."""
+    undo = draft.last_round(action)
+    if undo is None or undo.status is StepStatus.PENDING:
+        status = StepStatus.COMPLETED if action.status is StepStatus.COMPLETED else StepStatus.FAILED
+        draft.put(action, status=status, doubt=status is StepStatus.FAILED)
+        outcome = "will be undone"
+    elif undo.status is StepStatus.FAILED:
+        draft.put(action, doubt=action.status is StepStatus.FAILED)
+        outcome = "recorded for the person who looks at its failed compensation"
+    else:
+        draft.put(action, stray=True)
+        outcome = "will be undone again"
+    draft.note("late_success", action, outcome=outcome, stray=True)
+    if draft.status in (SagaStatus.COMPENSATED, SagaStatus.FAILED) and (
+        undo is None or undo.status is StepStatus.COMPLETED
+    ):
+        draft.status = SagaStatus.COMPENSATING
+    settle(draft)
+    return False

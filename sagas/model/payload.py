@@ -1,0 +1,133 @@
+"""Data in, the same data out: JSON with tags for what JSON lacks, checked before it can hurt.
+
+Tagged: Decimal, UUID, datetime, date, time, timedelta, and floats that PostgreSQL's jsonb would turn into
+integers. Tuples come back as lists. Everything else is refused with the path of the culprit, as are NUL
+characters and lone surrogates (PostgreSQL cannot store them), NaN and infinities, and text over the limit.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sagas.errors import PayloadError
+
+MAX_BYTES = 1024 * 1024
+
+_ENCODERS: dict[type, Callable[[Any], dict[str, Any]]] = {
+    Decimal: lambda value: {"$decimal": str(value)},
+    UUID: lambda value: {"$uuid": str(value)},
+    datetime: lambda value: {"$datetime": value.isoformat()},
+    date: lambda value: {"$date": value.isoformat()},
+    time: lambda value: {"$time": value.isoformat()},
+    timedelta: lambda value: {"$timedelta": [value.days, value.seconds, value.microseconds]},
+}
+_DECODERS: dict[str, Callable[[Any], Any]] = {
+    "$decimal": Decimal,
+    "$uuid": UUID,
+    "$datetime": datetime.fromisoformat,
+    "$date": date.fromisoformat,
+    "$time": time.fromisoformat,
+    "$timedelta": lambda parts: timedelta(days=parts[0], seconds=parts[1], microseconds=parts[2]),
+    "$float": float,
+    "$escaped": lambda pairs: {key: restore(value) for key, value in pairs},
+}
+
+
+def dumps(value: Any, what: str, limit: int = MAX_BYTES) -> str:
+    """Encode ``value`` as tagged JSON text.
+
+    Args:
+        value: the data; mappings need text keys.
+        what: how to call the value in an error, for example ``data`` or ``result of charge_payment``.
+        limit: the largest size in bytes.
+
+    Raises:
+        PayloadError: the data cannot be kept and given back unchanged; names the path of the culprit.
+    """
+    try:
+        text = json.dumps(_tag(value, what), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except RecursionError as error:
+        raise PayloadError(f"{what} is nested too deeply, or contains itself; pass a flat structure") from error
+    size = len(text.encode())
+    if size > limit:
+        raise PayloadError(
+            f"{what} takes {size} bytes as JSON; the limit is {limit}: store it elsewhere and pass a reference"
+        )
+    return text
+
+
+def loads(text: str) -> Any:
+    """Decode what `dumps` made."""
+    return restore(json.loads(text))
+
+
+def _tag(value: Any, path: str) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _checked_text(str.__str__(value), path)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return _tag_float(float(value), path)
+    if isinstance(value, Mapping):
+        return _tag_mapping(value, path)
+    if isinstance(value, list | tuple):
+        return [_tag(item, f"{path}[{index}]") for index, item in enumerate(value)]
+    for kind in type(value).__mro__:
+        if kind in _ENCODERS:
+            return _ENCODERS[kind](value)
+    raise PayloadError(
+        f"{path} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be stored; pass text, "
+        "numbers, lists, dicts, Decimal, UUID, date or time (dataclasses.asdict() helps for dataclasses)"
+    )
+
+
+def _tag_float(value: float, path: str) -> Any:
+    if not math.isfinite(value):
+        raise PayloadError(f"{path} is {value}, which JSON cannot hold; pass None or text")
+    text = repr(value)
+    # jsonb keeps numbers as numeric: an exponent would come back as an integer, a negative zero as zero.
+    return {"$float": text} if "e" in text or text == "-0.0" else value
+
+
+def _tag_mapping(value: Mapping[Any, Any], path: str) -> dict[str, Any]:
+    for key in value:
+        if not isinstance(key, str):
+            raise PayloadError(f"{path} has the key {key!r}, a {type(key).__name__}; JSON keys are text: use str()")
+    tagged = {
+        _checked_text(str.__str__(key), f"a key of {path}"): _tag(item, f"{path}[{key!r}]")
+        for key, item in value.items()
+    }
+    # The user's own single "$…" key would read as a tag.
+    if len(tagged) == 1 and next(iter(tagged)).startswith("$"):
+        return {"$escaped": [[key, item] for key, item in tagged.items()]}
+    return tagged
+
+
+def _checked_text(text: str, path: str) -> str:
+    if "\x00" in text:
+        raise PayloadError(f"{path} contains a NUL character, which PostgreSQL cannot store; remove it")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise PayloadError(f"{path} contains a lone surrogate, which is no valid text; remove it") from error
+    return text
+
+
+def restore(value: Any) -> Any:
+    """Turn decoded JSON back into what was stored: every tag becomes its value."""
+    if isinstance(value, list):
+        return [restore(item) for item in value]
+    if isinstance(value, dict):
+        if len(value) == 1:
+            ((key, item),) = value.items()
+            decode = _DECODERS.get(key)
+            if decode is not None:
+                return decode(item)
+        return {key: restore(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,194 @@
+"""The state of an instance and of its steps, and the one table of legal transitions."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+
+class SagaStatus(StrEnum):
+    """Where an instance stands. Each line: who moves it on; what if everything dies in it."""
+
+    PENDING = "pending"  # started, nothing completed yet; the first completion moves it on; the sweep sends again
+    RUNNING = "running"  # forward; completions move it on; the sweep takes over what died
+    COMPLETED = "completed"  # final: every step done
+    COMPENSATING = "compensating"  # backward, after the draining of what still runs; the sweep takes over
+    COMPENSATED = "compensated"  # final: everything done or in doubt was undone
+    FAILED = "failed"  # a person must look: an undo, a pivot in doubt or a step past the pivot would not succeed
+
+    @property
+    def is_forward(self) -> bool:
+        return self in FORWARD
+
+    @property
+    def is_final(self) -> bool:
+        return self in FINAL
+
+
+FORWARD = frozenset({SagaStatus.PENDING, SagaStatus.RUNNING})
+FINAL = frozenset({SagaStatus.COMPLETED, SagaStatus.COMPENSATED, SagaStatus.FAILED})
+
+#: Every legal change of an instance's status; code and documentation share it.
+TRANSITIONS: dict[SagaStatus, frozenset[SagaStatus]] = {
+    SagaStatus.PENDING: frozenset(
+        {
+            SagaStatus.RUNNING,
+            SagaStatus.COMPLETED,
+            SagaStatus.COMPENSATING,
+            SagaStatus.COMPENSATED,
+            SagaStatus.FAILED,
+        }
+    ),
+    SagaStatus.RUNNING: frozenset(
+        {SagaStatus.COMPLETED, SagaStatus.COMPENSATING, SagaStatus.COMPENSATED, SagaStatus.FAILED}
+    ),
+    SagaStatus.COMPENSATING: frozenset({SagaStatus.COMPENSATED, SagaStatus.FAILED}),
+    SagaStatus.COMPENSATED: frozenset({SagaStatus.COMPENSATING}),  # a stray effect only
+    SagaStatus.FAILED: frozenset({SagaStatus.RUNNING, SagaStatus.COMPENSATING}),  # an operator, or a stray effect
+    SagaStatus.COMPLETED: frozenset(),
+}
+
+
+class StepStatus(StrEnum):
+    """Where a step stands. A stored row is one *execution* (an action, or one round of its compensation) and
+    uses the first five; `compensating` and `compensated` are how an undone step reads from outside.
+    """
+
+    PENDING = "pending"  # dispatched and unclaimed; a claim moves it on; the sweep dispatches again
+    RUNNING = "running"  # claimed; its holder moves it on; the sweep voids a dead holder's claim
+    COMPLETED = "completed"  # final: the result is stored
+    FAILED = "failed"  # given up, with `doubt` when the effect may exist
+    SKIPPED = "skipped"  # never ran: voided when the instance left forward
+    COMPENSATING = "compensating"
+    COMPENSATED = "compensated"
+
+
+class Holder(StrEnum):
+    """What is known of the process that claimed a row (evidence, never stored)."""
+
+    NONE = "none"  # nobody holds it
+    ALIVE = "alive"  # nothing speaks against it
+    SILENT = "silent"  # its worker was declared dead for silence: it may still be acting behind a cut cable
+    DEAD = "dead"  # proven: its own worker reports that this execution is over
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ErrorInfo:
+    """An error as it is kept: qualified type, text, traceback, and the step that raised it."""
+
+    type: str
+    message: str
+    traceback: str = ""
+    step: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": self.type, "message": self.message, "traceback": self.traceback, "step": self.step}
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.message}"
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Address:
+    """Which execution of an instance: round 0 is the action, 1 its compensation, 2 and up later rounds of it."""
+
+    position: int
+    branch: int = 0
+    round: int = 0
+
+    @property
+    def is_action(self) -> bool:
+        return self.round == 0
+
+    def __str__(self) -> str:
+        return f"{self.position}.{self.branch}.{self.round}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Address":
+        position, branch, round_ = (int(part) for part in text.split("."))
+        return cls(position, branch, round_)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepState:
+    """One execution: a row of ``saga_step``, born when it is dispatched."""
+
+    address: Address
+    name: str
+    status: StepStatus = StepStatus.PENDING
+    token: UUID | None = None
+    attempts: int = 0  # claims that were not parked
+    losses: int = 0  # claims whose holder died
+    doubt: bool = False
+    stray: bool = False
+    dispatches: int = 1
+    dispatched_at: datetime | None = None  # None: nothing was sent
+    not_before: datetime | None = None
+    claimed_at: datetime | None = None
+    first_claimed_at: datetime | None = None
+    finished_at: datetime | None = None
+    result: Any = None
+    error: ErrorInfo | None = None
+    # Evidence gathered with the row; never stored.
+    holder: Holder = Holder.NONE
+    overtaken: bool = False  # its message is lost: a later one was consumed, or its consumers sit idle
+    epoch_changed: bool = False  # the database crashed since the dispatch: a claim may have been lost
+
+    @property
+    def is_live(self) -> bool:
+        return self.status in (StepStatus.PENDING, StepStatus.RUNNING)
+
+    @property
+    def failures(self) -> int:
+        """Attempts that ended in an error; losses have a budget of their own."""
+        return self.attempts - self.losses
+
+
+class StopKind(StrEnum):
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed out"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stop:
+    """A recorded wish to end forward work: a cancel or a passed deadline."""
+
+    kind: StopKind
+    reason: str
+
+    def to_json(self) -> dict[str, str]:
+        return {"kind": self.kind.value, "reason": self.reason}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InstanceState:
+    """One instance with all its executions, in the order of their addresses."""
+
+    id: UUID
+    status: SagaStatus = SagaStatus.PENDING
+    error: ErrorInfo | None = None
+    stop: Stop | None = None
+    deadline: datetime | None = None
+    due_at: datetime | None = None
+    pending: int = 1
+    finished_at: datetime | None = None
+    steps: tuple[StepState, ...] = field(default=())
+
+    def at(self, address: Address) -> StepState | None:
+        return next((step for step in self.steps if step.address == address), None)
+
+    def actions(self) -> tuple[StepState, ...]:
+        return tuple(step for step in self.steps if step.address.is_action)
+
+    def compensations(self) -> tuple[StepState, ...]:
+        return tuple(step for step in self.steps if not step.address.is_action)
+
+    def last_round(self, action: StepState) -> StepState | None:
+        """The newest compensation of an action; None when none was dispatched."""
+        rounds = [
+            step
+            for step in self.compensations()
+            if (step.address.position, step.address.branch) == (action.address.position, action.address.branch)
+        ]
+        return max(rounds, key=lambda step: step.address.round, default=None)
