@@ -1,0 +1,143 @@
+"""Connections: one lazily made engine a process, and what is tried again when PostgreSQL says so."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+
+from sagas.errors import ConfigurationError, SchemaMissing
+
+T = TypeVar("T")
+
+#: Conflicts that a second run of the same transaction cures.
+SERIALIZATION_FAILURE, DEADLOCK_DETECTED = "40001", "40P01"
+UNDEFINED_TABLE, UNDEFINED_COLUMN, INVALID_SCHEMA = "42P01", "42703", "3F000"
+CONFLICT_TRIES = 10
+#: How long a worker holds on while the database is away before it leaves the step to the sweep.
+OUTAGE_PATIENCE = 30.0
+
+
+def normalise_url(database: str | URL) -> URL:
+    """``postgres://`` and ``postgresql://`` mean psycopg2 here (SQLAlchemy 2.1 would take psycopg 3).
+
+    Raises:
+        ConfigurationError: not the URL of a PostgreSQL database.
+    """
+    cure = "pass database='postgresql+psycopg2://user:password@host:5432/name'"
+    try:
+        url = make_url(database.replace("postgres://", "postgresql://", 1) if isinstance(database, str) else database)
+    except ArgumentError as error:
+        raise ConfigurationError(f"the database URL cannot be read; {cure}") from error
+    if url.get_backend_name() != "postgresql":
+        raise ConfigurationError(f"sagas need PostgreSQL, not {url.get_backend_name()!r}; {cure}")
+    return url.set(drivername="postgresql+psycopg2") if url.drivername == "postgresql" else url
+
+
+class Database:
+    """The engine of this process. A forked child makes its own and never touches its parent's connections."""
+
+    def __init__(self, url: str | URL) -> None:
+        self.url = normalise_url(url)
+        self._engine: Engine | None = None
+        self._pid: int | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def engine(self) -> Engine:
+        if self._pid != os.getpid():
+            # A lock that was held at the moment of the fork would stay locked for ever in the child.
+            if self._pid is not None:
+                self._lock = threading.Lock()
+            with self._lock:
+                if self._pid != os.getpid():
+                    if self._engine is not None:
+                        self._engine.dispose(close=False)
+                    # Unlimited overflow: as many connections as threads, so a step can never starve its own record.
+                    self._engine = create_engine(
+                        self.url,
+                        pool_pre_ping=True,
+                        pool_size=20,
+                        max_overflow=-1,
+                        isolation_level="AUTOCOMMIT",
+                        connect_args={"application_name": "sagas", "connect_timeout": 5},
+                    )
+                    self._pid = os.getpid()
+        assert self._engine is not None
+        return self._engine
+
+    @contextmanager
+    def autocommit(self) -> Iterator[Connection]:
+        """A connection on which every statement is its own transaction: one round trip each."""
+        with translated(), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A transaction that commits when the block ends and rolls back when it raises."""
+        with (
+            translated(),
+            self.engine.execution_options(isolation_level="READ COMMITTED").connect() as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    def retrying(self, work: Callable[[], T], patience: float = 0.0) -> T:
+        """Run ``work`` again after a deadlock or serialisation failure, and while the database is away.
+
+        Args:
+            work: must be safe to repeat: after a cut connection nobody knows whether it was committed.
+            patience: seconds to hold on while the database cannot be reached.
+        """
+        gives_up_at = time.monotonic() + patience
+        conflicts = 0
+        pause = 0.05
+        while True:
+            try:
+                return work()
+            except DBAPIError as error:
+                if getattr(error.orig, "pgcode", None) in (SERIALIZATION_FAILURE, DEADLOCK_DETECTED):
+                    conflicts += 1
+                    if conflicts >= CONFLICT_TRIES:
+                        raise
+                elif not is_outage(error) or time.monotonic() + pause > gives_up_at:
+                    raise
+            time.sleep(pause)
+            pause = min(pause * 2, 1.0)
+
+    def dispose(self) -> None:
+        """Close this process's connections."""
+        if self._engine is not None and self._pid == os.getpid():
+            self._engine.dispose()
+
+
+def is_outage(error: DBAPIError) -> bool:
+    """The connection broke or could not be made, or the server is starting or stopping."""
+    code = getattr(error.orig, "pgcode", None)
+    if error.connection_invalidated:
+        return True
+    if code is None:
+        return isinstance(error, OperationalError)
+    return code.startswith("08") or code in ("57P01", "57P02", "57P03", "53300")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """A missing table says how to make it."""
+    try:
+        yield
+    except DBAPIError as error:
+        if getattr(error.orig, "pgcode", None) in (
+            UNDEFINED_TABLE,
+            UNDEFINED_COLUMN,
+            INVALID_SCHEMA,
+        ) and "saga_" in str(error.orig):
+            raise SchemaMissing(
+                f"the saga tables are missing or too old ({str(error.orig).strip().splitlines()[0]}): "
+                "run `celery -A <your app> sagas migrate`, or Sagas.migrate()"
+            ) from error
+        raise

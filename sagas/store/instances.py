@@ -1,0 +1,324 @@
+"""Instances as the loop sees them: locked, loaded, saved. And as handles see them: read."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, func, insert, select, text, update
+
+from sagas.model import (
+    Address,
+    Decision,
+    ErrorInfo,
+    Holder,
+    InstanceState,
+    Note,
+    Plan,
+    SagaStatus,
+    StepState,
+    StepStatus,
+    Stop,
+    StopKind,
+)
+from sagas.store import statements
+from sagas.store.database import Database
+from sagas.store.tables import Tables
+from sagas.store.timing import Timing
+
+_STEP_COLUMNS = (
+    "status",
+    "token",
+    "attempts",
+    "losses",
+    "doubt",
+    "stray",
+    "dispatches",
+    "dispatched_at",
+    "not_before",
+    "claimed_at",
+    "first_claimed_at",
+    "finished_at",
+    "result",
+    "error",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A locked instance: its state, its plan, the database's clock."""
+
+    state: InstanceState
+    saga: str
+    key: str | None
+    plan: Plan
+    now: datetime
+
+
+class Instances:
+    """Loads and saves instances, always under the instance's row lock."""
+
+    def __init__(self, database: Database, tables: Tables, quoted_schema: str, timing: Timing) -> None:
+        self._database = database
+        self._tables = tables
+        self._timing = timing
+        self._plans: dict[str, Plan] = {}
+        self._load = text(statements.LOAD_INSTANCE.replace("{s}", quoted_schema))
+        self._load_if_free = text(statements.LOAD_INSTANCE_IF_FREE.replace("{s}", quoted_schema))
+        self._load_steps = text(statements.LOAD_STEPS.replace("{s}", quoted_schema))
+
+    # -- plans: an instance's own plan rules, and there are few of them
+
+    @property
+    def known_plans(self) -> Sequence[str]:
+        return tuple(self._plans)
+
+    def plan(self, plan_hash: str, stored: str | dict[str, Any] | None) -> Plan:
+        """A known plan by its fingerprint, or the stored one parsed and remembered."""
+        if plan_hash not in self._plans:
+            if stored is None:
+                raise LookupError(f"plan {plan_hash} is neither known nor given")
+            self._plans[plan_hash] = Plan.from_json(json.loads(stored) if isinstance(stored, str) else stored)
+        return self._plans[plan_hash]
+
+    def remember(self, plan: Plan) -> None:
+        self._plans[plan.fingerprint] = plan
+
+    # -- the loop's transaction
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        with self._database.transaction() as connection:
+            yield connection
+
+    def lock(self, connection: Connection, instance_id: UUID, *, skip_locked: bool = False) -> Loaded | None:
+        """Lock an instance and load it with its steps and their evidence.
+
+        None: there is no such instance, or (with ``skip_locked``) somebody else has it.
+        """
+        statement = self._load_if_free if skip_locked else self._load
+        row = connection.execute(statement, {"id": instance_id}).one_or_none()
+        if row is None:
+            return None
+        steps = connection.execute(self._load_steps, {"id": instance_id, "lease": self._timing.lease}).all()
+        if row.plan_hash not in self._plans:
+            instance = self._tables.instance
+            self.plan(row.plan_hash, connection.scalar(select(instance.c.plan).where(instance.c.id == instance_id)))
+        return Loaded(
+            state=_state(row, tuple(_step(step) for step in steps)),
+            saga=row.saga,
+            key=row.key,
+            plan=self._plans[row.plan_hash],
+            now=row.now,
+        )
+
+    def save(
+        self,
+        connection: Connection,
+        loaded: Loaded,
+        decision: Decision,
+        queue_of: Callable[[str], str | None],
+    ) -> bool:
+        """Write what a decision changed. Returns whether anything but the next look did."""
+        before, after = loaded.state, decision.state
+        known = {step.address: step for step in before.steps}
+        changed_steps = [step for step in after.steps if step != known.get(step.address)]
+        for step in changed_steps:
+            self._save_step(connection, before.id, loaded.plan, known.get(step.address), step, queue_of)
+        for note in decision.notes:
+            self._add_note(connection, before.id, note, loaded.now)
+        moved = bool(changed_steps or decision.notes) or before.status is not after.status
+        if moved or before.due_at != after.due_at:
+            self._save_instance(connection, before, after)
+        return moved
+
+    def _save_instance(self, connection: Connection, before: InstanceState, after: InstanceState) -> None:
+        instance = self._tables.instance
+        result = connection.execute(
+            update(instance)
+            .where(instance.c.id == before.id, instance.c.status == before.status.value)
+            .values(
+                status=after.status.value,
+                error=_text(after.error.to_json() if after.error else None),
+                stop=_text(after.stop.to_json() if after.stop else None),
+                deadline=after.deadline,
+                deadline_seconds=None if after.deadline else instance.c.deadline_seconds,
+                due_at=after.due_at,
+                pending=after.pending,
+                finished_at=after.finished_at,
+                updated_at=func.clock_timestamp(),
+            )
+        )
+        if result.rowcount != 1:
+            raise RuntimeError(f"saga {before.id} changed its status under our lock; was a row edited by hand?")
+
+    def _save_step(
+        self,
+        connection: Connection,
+        instance_id: UUID,
+        plan: Plan,
+        before: StepState | None,
+        after: StepState,
+        queue_of: Callable[[str], str | None],
+    ) -> None:
+        step, address = self._tables.step, after.address
+        values = {
+            column: value
+            for column in _STEP_COLUMNS
+            if before is None or getattr(before, column) != getattr(after, column)
+            for value in [_column(after, column)]
+        }
+        if "dispatched_at" in values and after.dispatched_at is not None:
+            # Dispatch stamps the epoch: unclaimed under another one, a claim may have been lost.
+            values["epoch"] = select(self._tables.epoch.c.epoch).scalar_subquery()
+        if before is None:
+            plan_step = plan.step(address.position)
+            values |= {
+                "instance_id": instance_id,
+                "position": address.position,
+                "branch": address.branch,
+                "round": address.round,
+                "name": after.name,
+                "queue": queue_of(plan_step.task_for(address.round)),
+                "timeout": plan_step.timeout_for(address.round),
+            }
+            connection.execute(insert(step).values(values))
+        elif values:
+            connection.execute(
+                update(step)
+                .where(
+                    step.c.instance_id == instance_id,
+                    step.c.position == address.position,
+                    step.c.branch == address.branch,
+                    step.c.round == address.round,
+                )
+                .values(values)
+            )
+
+    def _add_note(self, connection: Connection, instance_id: UUID, note: Note, at: datetime) -> None:
+        address = note.address
+        connection.execute(
+            insert(self._tables.event).values(
+                instance_id=instance_id,
+                at=at,
+                event=note.event,
+                position=address.position if address else None,
+                branch=address.branch if address else None,
+                round=address.round if address else None,
+                step=note.step,
+                detail=json.dumps(note.detail),
+            )
+        )
+
+    # -- reading
+
+    def read(self, instance_id: UUID) -> Row[Any] | None:
+        """The instance's row as it is now."""
+        with self._database.autocommit() as connection:
+            instance = self._tables.instance
+            return connection.execute(select(instance).where(instance.c.id == instance_id)).one_or_none()
+
+    def read_steps(self, instance_id: UUID) -> Sequence[Row[Any]]:
+        with self._database.autocommit() as connection:
+            step = self._tables.step
+            return connection.execute(
+                select(step)
+                .where(step.c.instance_id == instance_id)
+                .order_by(step.c.position, step.c.branch, step.c.round)
+            ).all()
+
+    def read_events(self, instance_id: UUID) -> Sequence[Row[Any]]:
+        with self._database.autocommit() as connection:
+            event = self._tables.event
+            return connection.execute(
+                select(event).where(event.c.instance_id == instance_id).order_by(event.c.id)
+            ).all()
+
+    def find(self, saga: str, key: str) -> UUID | None:
+        """The current instance of a business key."""
+        with self._database.autocommit() as connection:
+            return self.find_on(connection, saga, key)
+
+    def find_on(self, connection: Connection, saga: str, key: str) -> UUID | None:
+        instance = self._tables.instance
+        found = select(instance.c.id).where(instance.c.saga == saga, instance.c.key == key, instance.c.current)
+        return connection.scalar(found)
+
+    def newest(self, *, saga: str | None, status: str | None, limit: int) -> Sequence[Row[Any]]:
+        """The newest instances first, without their data."""
+        instance = self._tables.instance
+        columns = [column for column in instance.c if column.name not in ("plan", "data")]
+        query = select(*columns).order_by(instance.c.id.desc()).limit(limit)
+        if saga:
+            query = query.where(instance.c.saga == saga)
+        if status:
+            query = query.where(instance.c.status == status)
+        with self._database.autocommit() as connection:
+            return connection.execute(query).all()
+
+
+def _state(row: Row[Any], steps: tuple[StepState, ...]) -> InstanceState:
+    deadline = row.deadline
+    first_claims = [step.first_claimed_at for step in steps if step.first_claimed_at]
+    if deadline is None and row.deadline_seconds is not None and first_claims:
+        # Counted from the first claim: neither a long open transaction nor a backlog eats it up.
+        deadline = min(first_claims) + timedelta(seconds=row.deadline_seconds)
+    return InstanceState(
+        id=row.id,
+        status=SagaStatus(row.status),
+        error=error_from(row.error),
+        stop=_stop_from(row.stop),
+        deadline=deadline,
+        due_at=row.due_at,
+        pending=row.pending,
+        finished_at=row.finished_at,
+        steps=steps,
+    )
+
+
+def _step(row: Row[Any]) -> StepState:
+    return StepState(
+        address=Address(row.position, row.branch, row.round),
+        name=row.name,
+        status=StepStatus(row.status),
+        token=row.token,
+        attempts=row.attempts,
+        losses=row.losses,
+        doubt=row.doubt,
+        stray=row.stray,
+        dispatches=row.dispatches,
+        dispatched_at=row.dispatched_at,
+        not_before=row.not_before,
+        claimed_at=row.claimed_at,
+        first_claimed_at=row.first_claimed_at,
+        finished_at=row.finished_at,
+        error=error_from(row.error),
+        holder=Holder(row.holder),
+        overtaken=row.overtaken,
+        epoch_changed=row.epoch_changed,
+    )
+
+
+def _column(step: StepState, column: str) -> Any:
+    value = getattr(step, column)
+    if column == "error":
+        return _text(value.to_json() if value else None)
+    return value.value if isinstance(value, StepStatus) else value
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else json.dumps(value)
+
+
+def error_from(stored: dict[str, Any] | None) -> ErrorInfo | None:
+    """An error as it was stored; None when there is none."""
+    return None if stored is None else ErrorInfo(**stored)
+
+
+def _stop_from(stored: dict[str, Any] | None) -> Stop | None:
+    if stored is None:
+        return None
+    return Stop(kind=StopKind(stored["kind"]), reason=stored["reason"])

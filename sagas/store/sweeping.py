@@ -1,0 +1,103 @@
+"""What the sweep and the heartbeat ask of the database."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, TextClause, text
+
+from sagas.model import Address
+from sagas.store import statements
+from sagas.store.database import Database
+from sagas.store.timing import Timing
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Beat:
+    """One heartbeat of a worker: the task ids it has taken in and not finished."""
+
+    id: UUID
+    hostname: str
+    pid: int
+    queues: Sequence[str]
+    deliveries: Sequence[str]
+    listed_at: datetime
+    idle: bool
+
+
+class Sweeping:
+    """Statements of liveness and recovery."""
+
+    def __init__(self, database: Database, quoted_schema: str, timing: Timing) -> None:
+        self._database = database
+        self._quoted_schema = quoted_schema
+        self._times = {"lease": timing.lease, "silence": timing.silence, "outage": timing.outage}
+        # A little less than the interval, so that one timer's own ticks never fall just short of it.
+        self._times["interval"] = timedelta(seconds=timing.sweep_every * 0.8)
+
+    def begin(self, *, forced: bool) -> bool:
+        """Open a pass: note who is silent, who is dead, and push what is healthy.
+
+        Returns:
+            False when another sweep ran a moment ago and this one is not ``forced``.
+        """
+        with self._database.autocommit() as connection:
+            row = connection.execute(self._sql(statements.BEGIN_SWEEP), self._times | {"forced": forced}).one_or_none()
+            if row is None:
+                return False
+            connection.execute(self._sql(statements.KEEP_EPOCH))
+            # After an outage everybody is silent: suspicion begins anew, nobody is declared dead by this pass.
+            connection.execute(self._sql(statements.SUSPECT_SILENT_WORKERS), self._times | {"again": row.after_outage})
+            return True
+
+    def declare_dead(self) -> Sequence[Row[Any]]:
+        """Workers that were suspected a lease ago and are still silent: id, hostname, pid."""
+        with self._database.autocommit() as connection:
+            dead = connection.execute(self._sql(statements.DECLARE_DEAD_WORKERS), self._times).all()
+            connection.execute(self._sql(statements.FORGET_OLD_WORKERS))
+            return dead
+
+    def due(self, limit: int) -> Sequence[UUID]:
+        """Push what is healthy, then pick the ids of what needs a look, the longest due first."""
+        with self._database.autocommit() as connection:
+            connection.execute(self._sql(statements.PUSH_HEALTHY), self._times)
+            picked = connection.scalars(self._sql(statements.PICK_DUE), self._times | {"limit": limit})
+            return picked.all()
+
+    def back_off(self, instance_id: UUID, reason: dict[str, Any]) -> None:
+        """An instance on which the sweep raised waits, alone."""
+        with self._database.autocommit() as connection:
+            connection.execute(
+                self._sql(statements.BACK_OFF),
+                self._times | {"id": instance_id, "detail": json.dumps(reason)},
+            )
+
+    def mark_unsent(self, instance_id: UUID, address: Address) -> None:
+        """A message could not be published: the next sweep sends it."""
+        place = {"position": address.position, "branch": address.branch, "round": address.round}
+        with self._database.autocommit() as connection:
+            connection.execute(self._sql(statements.UNSENT), place | {"id": instance_id})
+
+    def clock(self) -> datetime:
+        with self._database.autocommit() as connection:
+            now = connection.scalar(self._sql(statements.CLOCK))
+        assert isinstance(now, datetime)
+        return now
+
+    def heartbeat(self, beat: Beat) -> bool:
+        """Report. False: this worker was declared dead and must register anew."""
+        values = {name: getattr(beat, name) for name in beat.__dataclass_fields__}
+        values |= {"queues": list(beat.queues), "deliveries": list(beat.deliveries)}
+        with self._database.autocommit() as connection:
+            return connection.execute(self._sql(statements.HEARTBEAT), values).one_or_none() is not None
+
+    def say_goodbye(self, worker_id: UUID) -> None:
+        """A clean stop: whatever this worker claimed and did not finish is over."""
+        with self._database.autocommit() as connection:
+            connection.execute(self._sql(statements.SAY_GOODBYE), {"id": worker_id})
+
+    def _sql(self, statement: str) -> TextClause:
+        return text(statement.replace("{s}", self._quoted_schema))

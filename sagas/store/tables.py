@@ -1,0 +1,136 @@
+"""The tables as SQLAlchemy sees them; a test holds them to the migrations."""
+
+from typing import Any
+
+from sqlalchemy import Boolean, Column, DateTime, Float, Identity, Integer, MetaData, Table, Text, Uuid
+from sqlalchemy.dialects.postgresql import ARRAY, BIGINT
+from sqlalchemy.types import UserDefinedType
+
+
+class _Json(UserDefinedType[Any]):
+    """jsonb, written as JSON text and read as the driver decodes it: the payload codec is ours."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "JSONB"
+
+
+def _time(name: str, **options: Any) -> Column[Any]:
+    return Column(name, DateTime(timezone=True), **options)
+
+
+class Tables:
+    """The library's tables in one schema."""
+
+    def __init__(self, schema: str) -> None:
+        metadata = MetaData(schema=schema)
+        self.metadata = metadata
+        self.definition = Table(
+            "saga_definition",
+            metadata,
+            Column("saga", Text, primary_key=True),
+            Column("version", Integer, primary_key=True),
+            Column("plan_hash", Text, nullable=False),
+            _time("registered_at", nullable=False),
+        )
+        self.instance = Table(
+            "saga_instance",
+            metadata,
+            Column("id", Uuid, primary_key=True),
+            Column("saga", Text, nullable=False),
+            Column("version", Integer, nullable=False),
+            Column("key", Text),
+            Column("current", Boolean, nullable=False),
+            Column("status", Text, nullable=False),
+            Column("plan", _Json, nullable=False),
+            Column("plan_hash", Text, nullable=False),
+            Column("data", _Json, nullable=False),
+            Column("error", _Json),
+            Column("stop", _Json),
+            _time("deadline"),
+            Column("deadline_seconds", Float),
+            _time("due_at"),
+            Column("pending", Integer, nullable=False),
+            Column("parent", Uuid),
+            Column("trace", _Json),
+            _time("created_at", nullable=False),
+            _time("updated_at", nullable=False),
+            _time("finished_at"),
+        )
+        self.step = Table(
+            "saga_step",
+            metadata,
+            Column("instance_id", Uuid, primary_key=True),
+            Column("position", Integer, primary_key=True),
+            Column("branch", Integer, primary_key=True),
+            Column("round", Integer, primary_key=True),
+            Column("name", Text, nullable=False),
+            Column("queue", Text),
+            Column("timeout", Float, nullable=False),
+            Column("status", Text, nullable=False),
+            Column("token", Uuid),
+            Column("worker_id", Uuid),
+            Column("delivery", Text),
+            Column("attempts", Integer, nullable=False),
+            Column("losses", Integer, nullable=False),
+            Column("doubt", Boolean, nullable=False),
+            Column("stray", Boolean, nullable=False),
+            Column("dispatches", Integer, nullable=False),
+            Column("epoch", Uuid),
+            _time("created_at", nullable=False),
+            _time("dispatched_at"),
+            _time("not_before"),
+            _time("claimed_at"),
+            _time("first_claimed_at"),
+            _time("finished_at"),
+            Column("result", _Json),
+            Column("error", _Json),
+        )
+        self.event = Table(
+            "saga_event",
+            metadata,
+            Column("id", BIGINT, Identity(always=True), primary_key=True),
+            Column("instance_id", Uuid, nullable=False),
+            _time("at", nullable=False),
+            Column("event", Text, nullable=False),
+            Column("position", Integer),
+            Column("branch", Integer),
+            Column("round", Integer),
+            Column("step", Text),
+            Column("detail", _Json, nullable=False),
+        )
+        self.worker = Table(
+            "saga_worker",
+            metadata,
+            Column("id", Uuid, primary_key=True),
+            Column("hostname", Text, nullable=False),
+            Column("pid", Integer, nullable=False),
+            Column("queues", ARRAY(Text), nullable=False),
+            Column("deliveries", ARRAY(Text), nullable=False),
+            _time("started_at", nullable=False),
+            _time("heartbeat_at", nullable=False),
+            _time("listed_at", nullable=False),
+            _time("idle_at"),
+            _time("suspected_at"),
+            _time("dead_at"),
+            _time("stopped_at"),
+        )
+        self.epoch = Table(
+            "saga_epoch",
+            metadata,
+            Column("singleton", Boolean, primary_key=True),
+            Column("epoch", Uuid, nullable=False),
+        )
+        self.queue = Table(
+            "saga_queue",
+            metadata,
+            Column("queue", Text, primary_key=True),
+            _time("claimed_born", nullable=False),
+        )
+        self.sweep = Table(
+            "saga_sweep",
+            metadata,
+            Column("singleton", Boolean, primary_key=True),
+            _time("swept_at", nullable=False),
+        )
