@@ -1,0 +1,37 @@
+"""The fenced task class, the chains and their error callback, and the loop that moves instances on."""
+
+from sagas.engine.binding import bind, required
+from sagas.engine.context import current_step
+from sagas.engine.core import Engine
+from sagas.engine.declared import TaskFace, look_at
+from sagas.engine.judging import describe, qualified
+from sagas.engine.liveness import Held, WorkerIdentity
+from sagas.engine.loop import Loop, Outcome
+from sagas.engine.messages import CALLBACK_TASK, CONTROL_QUEUE, SWEEP_TASK, Messages
+from sagas.engine.registry import add_engine, current_app, declare, declared, engine_for
+from sagas.engine.task import FencedTask
+
+__all__ = [
+    "CALLBACK_TASK",
+    "CONTROL_QUEUE",
+    "SWEEP_TASK",
+    "Engine",
+    "FencedTask",
+    "Held",
+    "Loop",
+    "Messages",
+    "Outcome",
+    "TaskFace",
+    "WorkerIdentity",
+    "add_engine",
+    "bind",
+    "current_app",
+    "current_step",
+    "declare",
+    "declared",
+    "describe",
+    "engine_for",
+    "look_at",
+    "qualified",
+    "required",
+]

@@ -1,0 +1,125 @@
+"""`current_step`: what a task may know about the saga that runs it."""
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from sagas.engine.transaction import StepTransaction
+from sagas.errors import NoCurrentStep
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepContext:
+    """One running execution."""
+
+    saga_id: UUID
+    saga: str
+    name: str
+    round: int
+    attempt: int
+    deadline: datetime | None
+    transaction: StepTransaction = field(repr=False)
+
+    @property
+    def action_key(self) -> str:
+        return f"{self.saga_id}:{self.name}"
+
+    @property
+    def idempotency_key(self) -> str:
+        if self.round == 0:
+            return self.action_key
+        again = f":{self.round}" if self.round > 1 else ""
+        return f"comp:{self.saga_id}:{self.name}{again}"
+
+
+_running: ContextVar[StepContext | None] = ContextVar("sagas_current_step", default=None)
+
+
+class CurrentStep:
+    """The ambient context of a running step or compensation, as ``current_task`` is Celery's.
+
+    Outside of one every attribute raises `NoCurrentStep`, and the object itself is false.
+    """
+
+    @staticmethod
+    def _context() -> StepContext:
+        context = _running.get()
+        if context is None:
+            raise NoCurrentStep(
+                "current_step is only known inside a task that a saga runs; a task that is also used alone can test "
+                "`if current_step:` first"
+            )
+        return context
+
+    def __bool__(self) -> bool:
+        return _running.get() is not None
+
+    @property
+    def saga_id(self) -> UUID:
+        """The instance's id."""
+        return self._context().saga_id
+
+    @property
+    def saga(self) -> str:
+        """The saga's name."""
+        return self._context().saga
+
+    @property
+    def name(self) -> str:
+        """The step's name; a compensation has its step's."""
+        return self._context().name
+
+    @property
+    def attempt(self) -> int:
+        """Which execution this is, from 1."""
+        return self._context().attempt
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt: ``{saga_id}:{step}``, in a compensation ``comp:{saga_id}:{step}`` (with the
+        round from the second on). Give it to the service that you call.
+        """
+        return self._context().idempotency_key
+
+    @property
+    def action_key(self) -> str:
+        """The action's key, also in its compensation and known before the action ran: undo by this one."""
+        return self._context().action_key
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When this execution, or the whole saga, will be out of time; aware, in UTC."""
+        return self._context().deadline
+
+    @property
+    def connection(self) -> Connection:
+        """A connection to the saga database whose writes commit together with this execution's completion.
+
+        Opened at the first use. It cannot be committed, rolled back or closed by you; a savepoint
+        (``begin_nested()``) can. If the claim was taken away meanwhile, everything rolls back.
+        """
+        return self._context().transaction.connection
+
+    def __repr__(self) -> str:
+        return f"<current_step {_running.get()!r}>"
+
+
+current_step = CurrentStep()
+
+
+class running:
+    """Makes a context the current one for a block."""
+
+    def __init__(self, context: StepContext) -> None:
+        self._context = context
+        self._token: Any = None
+
+    def __enter__(self) -> None:
+        self._token = _running.set(self._context)
+
+    def __exit__(self, *_: object) -> None:
+        _running.reset(self._token)

@@ -1,0 +1,58 @@
+"""Who this process works for, and what it is executing."""
+
+import mmap
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID, uuid4
+
+
+class WorkerIdentity:
+    """A uuid made at each boot of a worker's parent, shared with the children that it forks.
+
+    It lives in memory that parent and children share, since a worker that was declared dead registers anew
+    while its children live on.
+    """
+
+    def __init__(self) -> None:
+        self._shared = mmap.mmap(-1, 16)
+
+    @property
+    def id(self) -> UUID | None:
+        """None outside a worker."""
+        value = self._shared[:16]
+        return UUID(bytes=value) if any(value) else None
+
+    def renew(self) -> UUID:
+        """Become a new worker."""
+        new = uuid4()
+        self._shared[:16] = new.bytes
+        return new
+
+
+class Held:
+    """The deliveries that this process is executing: what pools without child processes list in a heartbeat."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: dict[str, int] = {}
+
+    @contextmanager
+    def holding(self, delivery: str | None) -> Iterator[None]:
+        """Listed before the claim is made and until its end is recorded."""
+        if delivery is None:
+            yield
+            return
+        with self._lock:
+            self._counts[delivery] = self._counts.get(delivery, 0) + 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._counts[delivery] -= 1
+                if not self._counts[delivery]:
+                    del self._counts[delivery]
+
+    def listed(self) -> list[str]:
+        with self._lock:
+            return list(self._counts)

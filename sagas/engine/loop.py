@@ -1,0 +1,125 @@
+"""The one loop: event → lock the row → decide → save in one short transaction → after the commit, send and announce.
+
+A late message, the sweep and an operator's click enter by this door, so a stuck saga cannot take a path that a
+healthy one cannot.
+"""
+
+import logging
+from dataclasses import dataclass
+from uuid import UUID
+
+from sagas.engine.messages import Messages, window_from
+from sagas.model import Address, Decision, Event, Plan, Send, decide
+from sagas.signals import saga_event, saga_status_changed
+from sagas.store import Loaded, Store
+from sagas.store.database import OUTAGE_PATIENCE
+
+logger = logging.getLogger("sagas")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an event led to."""
+
+    decision: Decision
+    plan: Plan
+    moved: bool  # anything but the next look changed
+    carried: bool  # the message to send is the one that the running chain carries already
+
+
+class Loop:
+    """Applies events to instances."""
+
+    def __init__(self, store: Store, messages: Messages) -> None:
+        self._store = store
+        self._messages = messages
+
+    def handle(
+        self,
+        instance_id: UUID,
+        event: Event,
+        *,
+        carries: Address | None = None,
+        skip_locked: bool = False,
+        patience: float = OUTAGE_PATIENCE,
+    ) -> Outcome | None:
+        """Apply an event. None: there is no such instance (or, with ``skip_locked``, somebody else has it).
+
+        Args:
+            carries: the execution whose message the running Celery chain publishes by itself.
+            patience: seconds to hold on while the database is away.
+        """
+        done = self._store.database.retrying(lambda: self._transact(instance_id, event, skip_locked), patience)
+        if done is None:
+            return None
+        loaded, decision, moved = done
+        carried = False
+        for send in decision.sends:
+            if carries == send.address and not send.countdown:
+                carried = True
+            else:
+                self._send(instance_id, loaded.plan, decision, send)
+        self._announce(instance_id, loaded, decision)
+        return Outcome(decision, loaded.plan, moved, carried)
+
+    def _transact(self, instance_id: UUID, event: Event, skip_locked: bool) -> tuple[Loaded, Decision, bool] | None:
+        instances = self._store.instances
+        with instances.transaction() as connection:
+            loaded = instances.lock(connection, instance_id, skip_locked=skip_locked)
+            if loaded is None:
+                return None
+            decision = decide(loaded.plan, loaded.state, event, loaded.now, lease=self._store.timing.lease)
+            moved = instances.save(connection, loaded, decision, self._messages.queue_of)
+        return loaded, decision, moved
+
+    def _send(self, instance_id: UUID, plan: Plan, decision: Decision, send: Send) -> None:
+        self.send_window(instance_id, plan, window_from(plan, decision.state, send.address), send.countdown)
+
+    def send_window(self, instance_id: UUID, plan: Plan, window: list[Address], countdown: float = 0.0) -> bool:
+        """Publish; when the broker refuses, leave it to the sweep. Never raises for the broker."""
+        try:
+            self._messages.send(instance_id, plan, window, countdown)
+        except Exception as error:  # whatever a transport raises: the row is the truth and the sweep sends it
+            logger.warning(
+                "message of saga %s not sent, the sweep will send it: %r",
+                instance_id,
+                error,
+                extra={
+                    "saga_id": str(instance_id),
+                    "saga": plan.saga,
+                    "step": str(window[0]),
+                    "error": repr(error),
+                },
+            )
+            self._store.sweeping.mark_unsent(instance_id, window[0])
+            return False
+        return True
+
+    def _announce(self, instance_id: UUID, loaded: Loaded, decision: Decision) -> None:
+        for note in decision.notes:
+            logger.info(
+                "saga %s: %s %s",
+                instance_id,
+                note.event,
+                note.step or "",
+                extra={
+                    "saga_id": str(instance_id),
+                    "saga": loaded.saga,
+                    "step": note.step,
+                    "event": note.event,
+                },
+            )
+            saga_event.send(
+                sender=None,
+                saga_id=instance_id,
+                saga=loaded.saga,
+                event=note.event,
+                step=note.step,
+                detail=note.detail,
+            )
+        if decision.state.status is not loaded.state.status:
+            self.announce_status(instance_id, loaded.saga, decision.state.status)
+
+    def announce_status(self, instance_id: UUID, saga: str, status: str) -> None:
+        """Tell the receivers of `saga_status_changed`, after the commit."""
+        saga_status_changed.send(sender=None, saga_id=instance_id, saga=saga, status=status)

@@ -1,0 +1,114 @@
+"""From addresses to Celery messages: chains of immutable signatures with one error callback for the whole chain."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from celery import Celery, chain
+from celery.canvas import Signature
+
+from sagas.model import Address, InstanceState, Plan
+from sagas.model.settle import undo_places
+
+logger = logging.getLogger("sagas")
+
+#: Names the execution in a message's headers. Only its bearer is fenced: a plain call stays a plain call.
+ADDRESS_HEADER = "saga_step"
+#: Flower shows and searches keyword arguments, not headers; the task class takes this one off again.
+SAGA_ID = "saga_id"
+#: Every message carries the rest of its chain, so a chain is sent in windows; the last asks for the next.
+WINDOW = 5
+#: Celery's hard limit ends the process this much after the soft one asked the body to stop, in seconds.
+HARD_LIMIT_GRACE = 5.0
+
+CALLBACK_TASK = "sagas.on_error"
+SWEEP_TASK = "sagas.sweep"
+#: A queue of its own, so that neither waits behind ten thousand steps. Every worker consumes it.
+CONTROL_QUEUE = "sagas"
+
+
+class Messages:
+    """Builds and sends the messages of executions."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self._queues: dict[str, str | None] = {}
+
+    def queue_of(self, task_name: str) -> str | None:
+        """The queue that Celery's routing gives to a task."""
+        if task_name not in self._queues:
+            route = self._app.amqp.router.route({}, task_name)
+            queue = route.get("queue")
+            self._queues[task_name] = getattr(queue, "name", queue)
+        return self._queues[task_name]
+
+    def send(
+        self, instance_id: UUID, plan: Plan, window: Sequence[Address], countdown: float = 0.0, **options: Any
+    ) -> None:
+        """Publish one window of a chain. Raises what the broker raises.
+
+        Args:
+            window: the executions in the order in which they run.
+            countdown: seconds before the first may run; a few at most.
+            options: further options of ``apply_async``.
+        """
+        signatures = [self._signature(instance_id, plan, address) for address in window]
+        callback = self._callback(instance_id, plan)
+        if countdown:
+            options["countdown"] = countdown
+        # Every dispatch has fresh task ids: a revoked one would be discarded by the workers for hours.
+        whole = chain(*signatures, app=self._app) if len(signatures) > 1 else signatures[0]
+        whole.apply_async(link_error=[callback], root_id=str(instance_id), **options)
+
+    def _signature(self, instance_id: UUID, plan: Plan, address: Address) -> Signature:
+        step = plan.step(address.position)
+        task = step.task_for(address.round)
+        timeout = step.timeout_for(address.round)
+        shown = step.name if address.is_action else task.rpartition(".")[2]
+        return Signature(
+            task,
+            kwargs={SAGA_ID: str(instance_id)},
+            app=self._app,
+            immutable=True,
+            options={
+                "headers": {ADDRESS_HEADER: str(address)},
+                "shadow": f"{plan.saga}/{shown}",
+                "soft_time_limit": timeout,
+                "time_limit": timeout + HARD_LIMIT_GRACE,
+                "ignore_result": True,
+            },
+        )
+
+    def _callback(self, instance_id: UUID, plan: Plan) -> Signature:
+        return Signature(
+            CALLBACK_TASK,
+            kwargs={SAGA_ID: str(instance_id)},
+            app=self._app,
+            immutable=True,
+            options={"queue": CONTROL_QUEUE, "shadow": f"{plan.saga}/on_error", "ignore_result": True},
+        )
+
+
+def window_from(plan: Plan, state: InstanceState | None, address: Address) -> list[Address]:
+    """The executions that follow one another from ``address`` on, as far as one window goes."""
+    if address.is_action:
+        ahead = plan.steps[address.position : address.position + WINDOW]
+        return [Address(step.position, step.branch) for step in ahead]
+    places = undo_places(plan, state) if state is not None else []
+    rest = [place for place in places if place != address]
+    return [address, *rest][:WINDOW]
+
+
+def first_of_tail(request: Any) -> Address | None:
+    """Whose message Celery will publish when the running task returns; None when nothing follows."""
+    if not request.chain:
+        return None
+    options = request.chain[-1].get("options") or {}
+    text = (options.get("headers") or {}).get(ADDRESS_HEADER)
+    return Address.parse(text) if text else None
+
+
+def cut_tail(request: Any) -> None:
+    """End the chain here: no further message, no error callback, a normal return."""
+    request.chain = None

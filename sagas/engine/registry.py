@@ -1,0 +1,78 @@
+"""Which engines and which sagas this process knows."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakSet
+
+from celery import Celery
+from celery import _state as celery_state
+
+from sagas.engine.declared import look_at
+from sagas.errors import NotBound
+
+if TYPE_CHECKING:
+    from sagas.engine.core import Engine
+
+
+class Declared(Protocol):
+    """What the engine needs of a saga definition."""
+
+    name: str
+
+    def tasks(self) -> list[Any]: ...
+
+
+_lock = threading.Lock()
+_engines: WeakSet["Engine"] = WeakSet()
+_declared: WeakSet[Any] = WeakSet()
+
+
+def add_engine(engine: "Engine") -> None:
+    with _lock:
+        _engines.add(engine)
+
+
+def declare(saga: Declared) -> None:
+    with _lock:
+        _declared.add(saga)
+
+
+def declared() -> list[Declared]:
+    """Every saga that this process has defined and still holds."""
+    with _lock:
+        return sorted(_declared, key=lambda saga: saga.name)
+
+
+def engine_for(tasks: list[Any], what: str) -> "Engine":
+    """The engine that runs a saga: of the app of its tasks, of the only ``Sagas``, or of the current app.
+
+    Raises:
+        NotBound: there is none, or several could be meant.
+    """
+    with _lock:
+        engines = list(_engines)
+    if not engines:
+        raise NotBound(f"{what}: no Sagas(app, database=…) exists in this process; import the module that makes it")
+    if len(engines) == 1:
+        return engines[0]
+    owned = {id(engine): engine for engine in engines for task in tasks if look_at(task).app is engine.app}
+    if len(owned) == 1:
+        return next(iter(owned.values()))
+    current = celery_state._tls.current_app
+    here = [engine for engine in engines if engine.app is current]
+    if len(here) == 1:
+        return here[0]
+    raise NotBound(f"{what}: several Sagas exist in this process; say which with sagas.start(saga, data)")
+
+
+@contextlib.contextmanager
+def current_app(app: Celery) -> Iterator[None]:
+    """Resolve shared tasks under ``app``, whatever the thread's current or default app is."""
+    former = celery_state._tls.current_app
+    celery_state._tls.current_app = app
+    try:
+        yield
+    finally:
+        celery_state._tls.current_app = former

@@ -1,0 +1,76 @@
+"""Publishing from a web process: once, briefly, and never an error for the caller."""
+
+import logging
+import os
+import queue
+import threading
+import time
+from uuid import UUID
+
+from sagas.engine.messages import Messages
+from sagas.model import Address, Plan
+
+logger = logging.getLogger("sagas")
+
+#: How long `start` waits for the broker to take the message.
+PATIENCE = 0.5
+#: After a failure, how long this process leaves sending to the sweep.
+BREAKER = 3.0
+
+
+class _Job:
+    def __init__(self, instance_id: UUID, plan: Plan, window: list[Address]) -> None:
+        self.arguments = (instance_id, plan, window)
+        self.done = threading.Event()
+        self.error: Exception | None = None
+
+
+class Starter:
+    """Sends through one thread a process, since no transport can be told to give up in half a second.
+
+    A broker that does not answer then costs the first request `PATIENCE`, and the next ones nothing.
+    """
+
+    def __init__(self, messages: Messages) -> None:
+        self._messages = messages
+        self._lock = threading.Lock()
+        self._pid: int | None = None
+        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._broken_until = 0.0
+
+    def send(self, instance_id: UUID, plan: Plan, window: list[Address]) -> bool:
+        """True when the message is on its way; False leaves it to the sweep."""
+        if time.monotonic() < self._broken_until:
+            return False
+        self._ensure_thread()
+        job = _Job(instance_id, plan, window)
+        self._jobs.put(job)
+        answered = job.done.wait(PATIENCE)
+        if answered and job.error is None:
+            return True
+        self._broken_until = time.monotonic() + BREAKER
+        logger.warning(
+            "first message of saga %s not sent, the sweep will send it: %r",
+            instance_id,
+            job.error or f"no answer within {PATIENCE} s",
+            extra={"saga_id": str(instance_id), "saga": plan.saga},
+        )
+        return False
+
+    def _ensure_thread(self) -> None:
+        if self._pid == os.getpid():
+            return
+        with self._lock:
+            if self._pid != os.getpid():
+                self._jobs = queue.SimpleQueue()
+                threading.Thread(target=self._publish, args=(self._jobs,), name="sagas-start", daemon=True).start()
+                self._pid = os.getpid()
+
+    def _publish(self, jobs: "queue.SimpleQueue[_Job]") -> None:
+        while True:
+            job = jobs.get()
+            try:
+                self._messages.send(*job.arguments, retry=False)
+            except Exception as error:  # whatever the transport raises is the answer
+                job.error = error
+            job.done.set()

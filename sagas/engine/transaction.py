@@ -1,0 +1,65 @@
+"""A step's own transaction: its database effect commits together with its completion, or not at all."""
+
+from typing import Any, NoReturn
+
+from sqlalchemy import Connection
+
+from sagas.errors import SagaError
+from sagas.store import Database
+
+_OURS = ("commit", "rollback", "close", "invalidate", "detach")
+
+
+class StepTransaction:
+    """Opened at first use on a connection of its own, since an open one holds back vacuum on the hot tables."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection: Connection | None = None
+        self.was_used = False
+
+    @property
+    def is_open(self) -> bool:
+        return self._connection is not None
+
+    @property
+    def connection(self) -> Connection:
+        if self._connection is None:
+            engine = self._database.engine.execution_options(isolation_level="READ COMMITTED")
+            connection = engine.connect()
+            connection.begin()
+            for method in _OURS:
+                setattr(connection, method, _refusal(method))
+            self._connection = connection
+            self.was_used = True
+        return self._connection
+
+    def commit(self) -> None:
+        """Commit and close. Raises the driver's error when the outcome is unknown."""
+        connection = self.connection
+        try:
+            Connection.commit(connection)
+        finally:
+            self._close()
+
+    def rollback(self) -> None:
+        """Undo and close, if it was opened at all."""
+        if self._connection is not None:
+            self._close()
+
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            for method in _OURS:
+                delattr(connection, method)
+            connection.close()
+
+
+def _refusal(method: str) -> Any:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise SagaError(
+            f"current_step.connection.{method}() is not yours to call: it commits together with the step's completion. "
+            "Use begin_nested() for a savepoint, or a connection of your own"
+        )
+
+    return refuse
