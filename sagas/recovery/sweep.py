@@ -1,0 +1,53 @@
+"""One pass over what is stuck: many short transactions, none of which can stop the others."""
+
+import logging
+from uuid import UUID
+
+from sqlalchemy.exc import DBAPIError
+
+from sagas.engine import Engine, describe
+from sagas.model import Tick
+from sagas.store.database import is_outage
+
+logger = logging.getLogger("sagas")
+
+#: Instances picked at a time, and how often a pass comes back for more before it leaves the rest to the next.
+BATCH, ROUNDS = 500, 20
+
+
+def sweep(engine: Engine, *, forced: bool = False) -> int:
+    """Move on whatever is due. Any number of these at once is right.
+
+    Args:
+        forced: look even though another sweep ran a moment ago.
+
+    Returns:
+        How many instances it moved (merely looking at one does not count).
+    """
+    sweeping = engine.store.sweeping
+    if not sweeping.begin(forced=forced):
+        return 0
+    for worker in sweeping.declare_dead():
+        logger.error(
+            "worker declared dead: silent for too long",
+            extra={"worker": str(worker.id), "worker_host": worker.hostname, "worker_pid": worker.pid},
+        )
+    moved = 0
+    for _ in range(ROUNDS):
+        due = sweeping.due(BATCH)
+        moved += sum(_look_at(engine, instance_id) for instance_id in due)
+        if len(due) < BATCH:
+            break
+    return moved
+
+
+def _look_at(engine: Engine, instance_id: UUID) -> bool:
+    try:
+        outcome = engine.loop.handle(instance_id, Tick(), skip_locked=True, patience=0)
+    except Exception as error:  # a bad row must not stop the pass; it waits, alone, with an event
+        if isinstance(error, DBAPIError) and is_outage(error):
+            raise
+        logger.exception("sweep failed on one saga", extra={"saga_id": str(instance_id)})
+        engine.store.sweeping.back_off(instance_id, describe(error).to_json())
+        return False
+    return outcome is not None and outcome.moved

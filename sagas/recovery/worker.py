@@ -1,0 +1,132 @@
+"""What a worker's parent process does for its sagas: it says who it is, what it holds, and sweeps."""
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from celery import signals
+from celery.bootsteps import TERMINATE
+from celery.worker import state as worker_state
+
+from sagas.engine import CALLBACK_TASK, CONTROL_QUEUE, SWEEP_TASK, Engine
+from sagas.recovery.sweep import sweep
+from sagas.store import Beat
+
+logger = logging.getLogger("sagas")
+
+
+class WorkerLife:
+    """Follows Celery's worker signals for one engine; does nothing in processes that are no worker's parent."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._worker: Any = None
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+        signals.worker_init.connect(self._on_init)
+        signals.celeryd_after_setup.connect(self._on_setup)
+        signals.worker_ready.connect(self._on_ready)
+        signals.worker_shutdown.connect(self._on_shutdown)
+
+    # -- Celery's signals, in the order in which they come
+
+    def _on_init(self, sender: Any, **_: object) -> None:
+        if sender.app is self._engine.app:
+            self._worker = sender
+            self._engine.identity.renew()  # before the children are forked: they inherit it
+
+    def _on_setup(self, instance: Any, **_: object) -> None:
+        if instance is self._worker:
+            # Also with -Q: somebody has to hear the error callbacks and the sweep.
+            self._engine.app.amqp.queues.select_add(CONTROL_QUEUE)
+            self._safely(self._beat)  # the row exists before the first message is consumed
+
+    def _on_ready(self, sender: Any, **_: object) -> None:
+        if self._worker is None or sender.app is not self._engine.app:
+            return
+        self._stopping.clear()
+        timing = self._engine.store.timing
+        for name, every, work in (
+            ("sagas-heartbeat", timing.heartbeat, self._beat),
+            ("sagas-sweep", timing.sweep_every, self._sweep),
+        ):
+            thread = threading.Thread(target=self._repeat, args=(every, work), name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def _on_shutdown(self, sender: Any, **_: object) -> None:
+        if sender is not self._worker:
+            return
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(timeout=5)
+        # Only when nothing of it runs any more: what it claimed and did not finish is over then.
+        if sender.blueprint.state == TERMINATE and not self._taken_in() and not self._engine.held.listed():
+            worker_id = self._engine.identity.id
+            if worker_id is not None:
+                self._safely(lambda: self._engine.store.sweeping.say_goodbye(worker_id))
+        self._worker, self._threads = None, []
+
+    # -- the timers
+
+    def _repeat(self, every: float, work: Callable[[], object]) -> None:
+        while not self._stopping.wait(every):
+            self._safely(work)
+
+    @staticmethod
+    def _safely(work: Callable[[], object]) -> None:
+        try:
+            work()
+        except Exception as error:  # the database is away; the next tick tries again
+            logger.warning("saga worker timer failed, trying again: %r", error)
+
+    def _sweep(self) -> None:
+        sweep(self._engine)
+
+    def _beat(self) -> None:
+        engine = self._engine
+        worker_id = engine.identity.id
+        if worker_id is None:
+            return
+        # Read before the list is made: a claim older than this is either listed or over.
+        listed_at = engine.store.sweeping.clock()
+        taken_in = self._taken_in()
+        beat = Beat(
+            id=worker_id,
+            hostname=str(self._worker.hostname) if self._worker else socket.gethostname(),
+            pid=os.getpid(),
+            queues=list(engine.app.amqp.queues.consume_from),
+            deliveries=list(taken_in) if self._forks() else engine.held.listed(),
+            listed_at=listed_at,
+            idle=all(name in (SWEEP_TASK, CALLBACK_TASK) for name in taken_in.values()),
+        )
+        if not engine.store.sweeping.heartbeat(beat):
+            self._rise_again()
+
+    def _rise_again(self) -> None:
+        """Declared dead, and that is final: others may run our steps already. Stop them and register anew."""
+        logger.critical("this worker was declared dead for silence; it stops its steps and registers anew")
+        former = self._engine.identity.id
+        self._engine.identity.renew()
+        if self._forks():
+            for request in list(worker_state.active_requests):
+                if request.worker_pid:
+                    os.kill(request.worker_pid, signal.SIGKILL)
+        logger.warning("worker registered anew", extra={"former": str(former), "worker": str(self._engine.identity.id)})
+
+    def _forks(self) -> bool:
+        """A prefork parent cannot see what its children execute, but it has taken in all of it."""
+        return "prefork" in getattr(self._worker.pool_cls, "__module__", "") if self._worker else False
+
+    @staticmethod
+    def _taken_in() -> dict[str, str]:
+        """Ids and task names of the requests that were received and are not finished."""
+        while True:
+            try:
+                return {request.id: request.name for request in list(worker_state.reserved_requests)}
+            except RuntimeError:  # the main thread took in or finished one meanwhile
+                continue
