@@ -1,0 +1,63 @@
+"""Sagas on Celery: business transactions whose finished steps are undone, in reverse order, when a later one fails."""
+
+from sagas.definition import Pivot, Retriable, Retry, Saga, Step
+from sagas.engine import current_step
+from sagas.errors import (
+    BindingError,
+    ConfigurationError,
+    DefinitionError,
+    InstanceNotFound,
+    MissingInput,
+    NoCurrentStep,
+    NotBound,
+    PayloadError,
+    PermanentError,
+    PlanChanged,
+    SagaError,
+    SchemaMissing,
+    StartInProgress,
+    StartRefused,
+    TransitionRefused,
+    WaitTimeout,
+)
+from sagas.extension import Sagas
+from sagas.handle import CompensationView, HistoryEntry, SagaHandle, StepView
+from sagas.model import ErrorInfo, SagaStatus, StepStatus
+
+__all__ = [
+    # binding
+    "Sagas",
+    # defining
+    "Saga",
+    "Step",
+    "Pivot",
+    "Retriable",
+    "Retry",
+    # running
+    "current_step",
+    "PermanentError",
+    # looking and acting
+    "SagaHandle",
+    "SagaStatus",
+    "StepStatus",
+    "StepView",
+    "CompensationView",
+    "HistoryEntry",
+    "ErrorInfo",
+    # errors
+    "SagaError",
+    "DefinitionError",
+    "ConfigurationError",
+    "SchemaMissing",
+    "NotBound",
+    "PayloadError",
+    "StartRefused",
+    "MissingInput",
+    "PlanChanged",
+    "StartInProgress",
+    "InstanceNotFound",
+    "TransitionRefused",
+    "WaitTimeout",
+    "NoCurrentStep",
+    "BindingError",
+]

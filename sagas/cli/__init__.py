@@ -1,0 +1,5 @@
+"""``celery -A <app> sagas …``: migrate, look, and act on instances."""
+
+from sagas.cli.commands import sagas
+
+__all__ = ["sagas"]

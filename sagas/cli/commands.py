@@ -1,0 +1,202 @@
+"""The commands; each does what a handle does and prints it. They exit with 1 when what was asked is refused."""
+
+import getpass
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from sqlalchemy.exc import OperationalError
+
+from sagas.cli.checks import findings
+from sagas.errors import SagaError
+from sagas.extension import Sagas
+from sagas.handle import SagaHandle
+from sagas.model import SagaStatus
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """An error of ours is one line for the operator, not a traceback."""
+    try:
+        yield
+    except SagaError as error:
+        raise click.ClickException(str(error)) from error
+    except OperationalError as error:
+        raise click.ClickException(f"the database cannot be reached: {str(error.orig).strip()}") from error
+
+
+def bound(context: click.Context) -> Sagas:
+    """The Sagas of the app that ``celery -A`` named."""
+    app = context.obj.app
+    app.finalize()
+    app.loader.import_default_modules()
+    found = getattr(app, "sagas", None)
+    if not isinstance(found, Sagas):
+        raise click.ClickException(
+            f"the app {app.main!r} has no Sagas: add `sagas = Sagas(app, database=…)` to its module"
+        )
+    return found
+
+
+@click.group()
+def sagas() -> None:
+    """Sagas: migrate the tables, look at instances, act on them."""
+
+
+@sagas.command()
+@click.pass_context
+def migrate(context: click.Context) -> None:
+    """Create or update the tables; safe to run twice and at once."""
+    with told():
+        found = bound(context)
+        applied = found.migrate()
+        schema = found.engine.store.schema
+    click.echo("\n".join(f"applied {name}" for name in applied) or f"schema {schema!r} is up to date")
+
+
+@sagas.command(name="list")
+@click.option("--saga", help="Only instances of this saga.")
+@click.option("--status", type=click.Choice([status.value for status in SagaStatus]), help="Only this status.")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.pass_context
+def list_instances(context: click.Context, saga: str | None, status: str | None, limit: int, as_json: bool) -> None:
+    """List the newest instances."""
+    with told():
+        rows = bound(context).engine.store.instances.newest(saga=saga, status=status, limit=limit)
+    for row in rows:
+        if as_json:
+            click.echo(
+                _json(
+                    {
+                        name: getattr(row, name)
+                        for name in ("id", "saga", "version", "key", "status", "created_at", "finished_at")
+                    }
+                )
+            )
+        else:
+            click.echo(f"{row.id}  {row.status:<12}  {row.saga}  {row.key or '-'}  {row.created_at:%Y-%m-%d %H:%M:%S}")
+
+
+@sagas.command()
+@click.argument("instance", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.pass_context
+def show(context: click.Context, instance: str, as_json: bool) -> None:
+    """Show an instance: its steps and its history."""
+    with told():
+        handle = bound(context).get(instance)
+        click.echo(_json(_as_dict(handle)) if as_json else timeline(handle))
+
+
+@sagas.command()
+@click.argument("instance", metavar="ID")
+@click.option("--reason", required=True, help="Why; kept in the history.")
+@click.pass_context
+def retry(context: click.Context, instance: str, reason: str) -> None:
+    """Let a failed instance go on; only what is missing runs again."""
+    _act(context, instance, lambda handle: handle.retry(reason, by=_who()))
+
+
+@sagas.command()
+@click.argument("instance", metavar="ID")
+@click.option("--reason", required=True, help="Why; kept in the history.")
+@click.pass_context
+def cancel(context: click.Context, instance: str, reason: str) -> None:
+    """Stop forward work and undo what was done."""
+    _act(context, instance, lambda handle: handle.cancel(reason, by=_who()))
+
+
+@sagas.command()
+@click.pass_context
+def sweep(context: click.Context) -> None:
+    """Run one pass of the sweep, now."""
+    with told():
+        click.echo(f"moved {bound(context).sweep()}")
+
+
+@sagas.command()
+@click.pass_context
+def check(context: click.Context) -> None:
+    """Say what is dangerous in the app's settings and definitions, and why."""
+    with told():
+        found = findings(bound(context))
+    for line in found:
+        click.echo(line)
+    if found:
+        raise SystemExit(1)
+    click.echo("nothing to say")
+
+
+def timeline(handle: SagaHandle) -> str:
+    """An instance as text: what it is, how each step stands, what happened when."""
+    lines = [f"saga {handle.saga} v{handle.version}  {handle.id}  {handle.status.value}  key={handle.key or '-'}"]
+    error = handle.error
+    if error:
+        lines.append(f"  because of {error}" + (f" in {error.step}" if error.step else ""))
+    for step in handle.steps:
+        undone = f", {step.compensation.name} {step.compensation.status.value}" if step.compensation else ""
+        doubt = ", in doubt" if step.in_doubt else ""
+        lines.append(f"  {step.status.value:<12} {step.name} ({step.attempts} attempts{doubt}{undone})")
+    history = handle.history()
+    began = history[0].at
+    for entry in history:
+        shown = {
+            name: value
+            for name, value in entry.detail.items()
+            if value is not None and name not in ("traceback", "step")
+        }
+        detail = " ".join(f"{name}={value}" for name, value in shown.items())
+        lines.append(
+            f"  {(entry.at - began).total_seconds():+9.3f}s  {entry.event:<24} {entry.step or '':<20} {detail}"[
+                :200
+            ].rstrip()
+        )
+    return "\n".join(lines)
+
+
+def _act(context: click.Context, instance: str, do: Any) -> None:
+    with told():
+        handle = bound(context).get(instance)
+        do(handle)
+        click.echo(f"{handle.id} is {handle.status.value}")
+
+
+def _as_dict(handle: SagaHandle) -> dict[str, Any]:
+    return {
+        "id": handle.id,
+        "saga": handle.saga,
+        "version": handle.version,
+        "key": handle.key,
+        "status": handle.status,
+        "data": handle.data,
+        "error": handle.error.to_json() if handle.error else None,
+        "steps": [
+            {
+                "name": step.name,
+                "status": step.status,
+                "attempts": step.attempts,
+                "result": step.result,
+                "error": step.error.to_json() if step.error else None,
+                "compensation": step.compensation_status,
+            }
+            for step in handle.steps
+        ],
+        "history": [
+            {"at": entry.at, "event": entry.event, "step": entry.step, "detail": dict(entry.detail)}
+            for entry in handle.history()
+        ],
+    }
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=str, ensure_ascii=False)
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "operator"

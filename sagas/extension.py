@@ -1,0 +1,184 @@
+"""`Sagas(app, database=…)`: makes a Celery app's plain tasks fenced steps, and keeps its sagas moving."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from celery import Celery
+from celery.app.task import Task
+from celery.utils.imports import symbol_by_name
+
+from sagas.definition import Saga
+from sagas.engine import (
+    CALLBACK_TASK,
+    CONTROL_QUEUE,
+    SWEEP_TASK,
+    Engine,
+    FencedTask,
+    add_engine,
+    declared,
+    look_at,
+)
+from sagas.errors import ConfigurationError, InstanceNotFound
+from sagas.handle import SagaHandle
+from sagas.model import Tick
+from sagas.recovery import WorkerLife, sweep
+from sagas.store import Timing
+
+logger = logging.getLogger("sagas")
+
+#: What Celery should do for sagas, where the application has not decided otherwise. Correctness hangs on none of it.
+DEFAULTS: dict[str, Any] = {
+    # A step waits in the broker, not behind a long one in some worker's memory.
+    "worker_prefetch_multiplier": 1,
+    # A late-acked step that loses its broker is killed and run again, instead of forking the whole chain.
+    "worker_cancel_long_running_tasks_on_connection_loss": True,
+    # Celery's own second gives up, and then fails a step that has succeeded.
+    "task_publish_retry_policy": {
+        "max_retries": 10,
+        "interval_start": 0,
+        "interval_step": 0.5,
+        "interval_max": 5,
+    },
+    "broker_connection_retry_on_startup": True,
+    # Names of the sent event would replace `order/charge_payment` in Flower.
+    "task_send_sent_event": False,
+}
+#: Known to kombu's transports by these names; the others ignore them.
+TRANSPORT_DEFAULTS: dict[str, dict[str, Any]] = {
+    "redis": {"unacked_restore_interval": 1, "unacked_restore_throttle": 1},
+    "amqp": {"confirm_publish": True},
+}
+
+
+class Sagas:
+    """Binds a Celery app to sagas. Make it right after the app, before its tasks are finalised.
+
+    Plain tasks of the app become fenced steps when a saga runs them, and stay what they are otherwise; the sweep
+    joins the beat schedule; workers report who is alive. Several in one process each have their own app.
+
+    Args:
+        app: the Celery app.
+        database: URL of a PostgreSQL database; ``postgres://`` and ``postgresql://`` mean psycopg2.
+        schema: where the library's tables live; ``sagas migrate`` makes it.
+        heartbeat: seconds between two heartbeats of a worker. A dead worker's steps run again after about five.
+        sweep_every: seconds between two sweeps.
+
+    Raises:
+        ConfigurationError: the app is finalised already, or an argument cannot work.
+    """
+
+    def __init__(
+        self,
+        app: Celery,
+        *,
+        database: str,
+        schema: str = "sagas",
+        heartbeat: float = 2.0,
+        sweep_every: float = 2.0,
+    ) -> None:
+        if not isinstance(app, Celery):
+            raise ConfigurationError(f"Sagas({app!r}): pass the Celery app")
+        self.app = app
+        self.engine = Engine(app, database, schema, Timing(heartbeat=heartbeat, sweep_every=sweep_every))
+        self._fence(app)
+        self._set_defaults(app)
+        self._add_tasks(app)
+        self._life = WorkerLife(self.engine)
+        app.on_after_finalize.connect(self._finalized)
+        add_engine(self.engine)
+        app.sagas = self
+
+    def __repr__(self) -> str:
+        return f"<Sagas of {self.app.main!r} in schema {self.engine.store.schema!r}>"
+
+    # -- the public face
+
+    def migrate(self) -> list[str]:
+        """Create or update the tables; safe to run twice and at once. Returns the migrations it applied."""
+        return self.engine.store.migrate()
+
+    def start(self, saga: Saga, data: Mapping[str, Any], **options: Any) -> SagaHandle:
+        """`Saga.start` on this very app, where a process has several."""
+        return saga.start_on(self.engine, data, **options)
+
+    def get(self, id: UUID | str) -> SagaHandle:
+        """A handle on an instance.
+
+        Raises:
+            InstanceNotFound: there is none with this id.
+        """
+        try:
+            instance_id = id if isinstance(id, UUID) else UUID(id)
+        except (ValueError, AttributeError, TypeError):
+            raise InstanceNotFound(
+                f"{id!r} is no saga id; it looks like 01890a5d-ac96-774b-bcce-b302099a8057"
+            ) from None
+        handle = SagaHandle(self.engine, instance_id)
+        _ = handle.saga
+        return handle
+
+    def find(self, *, saga: str, key: str) -> SagaHandle | None:
+        """The current instance of a business key; None when there is none."""
+        found = self.engine.store.instances.find(saga, key)
+        return SagaHandle(self.engine, found) if found else None
+
+    def sweep(self) -> int:
+        """One pass of the sweep, now. Returns how many instances it moved on."""
+        return sweep(self.engine, forced=True)
+
+    # -- putting itself into the app
+
+    def _fence(self, app: Celery) -> None:
+        if app.finalized:
+            raise ConfigurationError(
+                f"Sagas({app.main!r}): the app is finalised, its tasks are made: call Sagas right after Celery(…)"
+            )
+        if getattr(app, "sagas", None) is not None:
+            raise ConfigurationError(f"Sagas({app.main!r}): the app has its Sagas already; use app.sagas")
+        base: type[Task] = symbol_by_name(app.task_cls)
+        fenced = type("FencedTask", (FencedTask, base), {"abstract": True, "sagas_engine": self.engine})
+        app.task_cls = fenced
+        app.__dict__.pop("Task", None)
+
+    @staticmethod
+    def _set_defaults(app: Celery) -> None:
+        app.add_defaults(dict(DEFAULTS))
+
+    def _add_tasks(self, app: Celery) -> None:
+        engine = self.engine
+
+        @app.task(name=CALLBACK_TASK, bind=True, shared=False, acks_late=True, ignore_result=True)
+        def on_error(self: Task, saga_id: str) -> None:
+            """The error callback: a hint. The rows tell whether there is something to undo, to send, or nothing."""
+            engine.loop.handle(UUID(saga_id), Tick())
+
+        @app.task(name=SWEEP_TASK, bind=True, shared=False, ignore_result=True)
+        def run_sweep(self: Task) -> int:
+            """Beat's sweep. A pile of these returns at once."""
+            return sweep(engine)
+
+    def _finalized(self, sender: Celery, **_: object) -> None:
+        sender.add_periodic_task(
+            self.engine.store.timing.sweep_every,
+            sender.tasks[SWEEP_TASK].si().set(queue=CONTROL_QUEUE),
+            name=SWEEP_TASK,
+        )
+        transport = sender.conf.broker_url or ""
+        for scheme, options in TRANSPORT_DEFAULTS.items():
+            if transport.startswith((scheme, "pyamqp" if scheme == "amqp" else scheme)):
+                sender.conf.broker_transport_options = options | (sender.conf.broker_transport_options or {})
+        self._ack_late()
+
+    def _ack_late(self) -> None:
+        """Early acks lose a chain at a SIGKILL. Only the tasks of sagas are changed, and none that decided itself."""
+        for saga in declared():
+            for task in saga.tasks():
+                face = look_at(task)
+                name = face.name or (
+                    self.app.gen_task_name(face.function.__name__, face.function.__module__) if face.function else None
+                )
+                real = self.app.tasks.get(name) if name else None
+                if real is not None and "acks_late" not in face.options:
+                    real.acks_late = True
