@@ -1,0 +1,31 @@
+"""The application: a Celery app as any other, and the one line that makes its tasks steps of sagas.
+
+`celery -A config worker --beat` runs it.
+"""
+
+from celery import Celery
+
+from config.schedule import BEAT_SCHEDULE
+from config.settings import Settings
+from sagas import Sagas
+
+settings = Settings.from_environment()
+
+app = Celery("config", broker=settings.broker_url, include=["tasks.orders"])
+app.conf.update(
+    accept_content=["json"],
+    task_serializer="json",
+    result_serializer="json",
+    timezone="UTC",
+    enable_utc=True,
+    # Sagas adds its sweep to this, so it must be there before.
+    beat_schedule=dict(BEAT_SCHEDULE),
+)
+
+sagas = Sagas(
+    app,
+    database=settings.database_url,
+    schema=settings.schema,
+    heartbeat=settings.heartbeat,
+    sweep_every=settings.sweep_every,
+)

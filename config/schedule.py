@@ -1,0 +1,15 @@
+"""What the application itself asks beat to do; the library adds its sweep by itself."""
+
+from datetime import timedelta
+from typing import Any, Final
+
+AUDIT_EVERY: Final = timedelta(minutes=5)
+
+BEAT_SCHEDULE: Final[dict[str, dict[str, Any]]] = {
+    "audit-books": {
+        "task": "tasks.orders.audit_books",
+        "schedule": AUDIT_EVERY,
+        # After a worker's absence one audit is as good as twenty. (Never give a saga's step an expiry.)
+        "options": {"expires": AUDIT_EVERY.total_seconds()},
+    },
+}

@@ -1,0 +1,1 @@
+"""The shipped examples, written as a user of the library would write them."""

@@ -1,0 +1,41 @@
+"""The services' connection to PostgreSQL: an engine for each process, one short transaction an operation."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from config.settings import Settings
+
+
+def engine() -> Engine:
+    """The engine of this process, made at first use: a connection must not cross a fork."""
+    return _engine_of(os.getpid(), Settings.from_environment().database_url)
+
+
+@cache
+def _engine_of(pid: int, database_url: str) -> Engine:
+    # In a forked child the parent's engine stays in this cache on purpose. Were it collected, closing its
+    # connections would say goodbye to the server on the sockets that the parent still uses.
+    #
+    # READ COMMITTED whatever the server's default: the barrier reads what another transaction committed
+    # while it waited for it.
+    return create_engine(database_url, pool_pre_ping=True, isolation_level="READ COMMITTED")
+
+
+@contextmanager
+def transaction() -> Iterator[Connection]:
+    """One transaction, committed at the end of the block.
+
+    Raises:
+        ConnectionError: the database went away or gave up, perhaps after the commit. The outcome is unknown:
+            ask again with the same key.
+    """
+    try:
+        with engine().begin() as connection:
+            yield connection
+    except (OperationalError, InterfaceError) as error:
+        raise ConnectionError(f"the shop's database did not answer: {error.orig}") from error

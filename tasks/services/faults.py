@@ -1,0 +1,166 @@
+"""What goes wrong in the services, by order: a table that any process may fill and every worker obeys.
+
+    faults.inject("payment", "charge", "refuse", order_id="42")
+    faults.inject("shipping", "create", "latency", seconds=2)
+    faults.inject("payment", "charge", "crash", moment="after", times=1)
+    faults.clear()
+
+`after` is the nasty one: the effect is committed and the caller does not learn it.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Final
+
+from sqlalchemy import text
+
+from tasks.services.database import transaction
+from tasks.services.errors import Refused
+
+OPERATIONS: Final = {
+    "inventory": ("reserve", "release"),
+    "payment": ("charge", "refund"),
+    "shipping": ("create",),
+    "notification": ("send",),
+}
+
+
+class Kind(StrEnum):
+    """What a fault does to a call."""
+
+    REFUSE = "refuse"
+    """The service says no, before any effect; a repeated call whose effect exists is still answered."""
+    ERROR = "error"
+    """A `ConnectionError`: the caller can't know whether anything happened."""
+    LATENCY = "latency"
+    """The call takes `seconds` longer."""
+    CRASH = "crash"
+    """The calling process kills itself with SIGKILL."""
+
+
+class Moment(StrEnum):
+    """When a fault strikes: around the service's transaction, never inside it."""
+
+    BEFORE = "before"
+    AFTER = "after"
+
+
+def inject(
+    service: str,
+    operation: str,
+    kind: Kind | str,
+    *,
+    moment: Moment | str = Moment.BEFORE,
+    seconds: float = 0.0,
+    times: int | None = None,
+    order_id: str | None = None,
+) -> int:
+    """Let calls of one operation go wrong from now on, in every process; returns the fault's id for `hits`.
+
+    Args:
+        service: `inventory`, `payment`, `shipping` or `notification`.
+        operation: the name of the service's function, as in `OPERATIONS`.
+        kind: what happens; several faults may strike one call, in the order of their injection.
+        moment: before or after the effect.
+        seconds: how long a latency lasts.
+        times: how many calls it strikes; None strikes until it is cleared.
+        order_id: only calls for this order; an undo belongs to its action's order, if the action came.
+
+    Raises:
+        ValueError: there is no such operation, kind or moment.
+    """
+    if operation not in OPERATIONS.get(service, ()):
+        raise ValueError(f"no operation {service}.{operation}; there are {OPERATIONS}")
+    with transaction() as connection:
+        fault_id: int = connection.execute(
+            text("""
+                INSERT INTO shop.fault (service, operation, kind, moment, seconds, remaining, order_id)
+                VALUES (:service, :operation, :kind, :moment, :seconds, :times, :order_id)
+                RETURNING id
+            """),
+            {
+                "service": service,
+                "operation": operation,
+                "kind": Kind(kind).value,
+                "moment": Moment(moment).value,
+                "seconds": seconds,
+                "times": times,
+                "order_id": order_id,
+            },
+        ).scalar_one()
+    return fault_id
+
+
+def clear() -> None:
+    """Let everything go well again."""
+    with transaction() as connection:
+        connection.execute(text("DELETE FROM shop.fault"))
+
+
+def hits(fault_id: int) -> int:
+    """How many calls the fault has struck; counted before it acts, so a test can wait for a sleeping call."""
+    with transaction() as connection:
+        struck = connection.execute(text("SELECT hits FROM shop.fault WHERE id = :id"), {"id": fault_id}).scalar()
+    return struck or 0
+
+
+@contextmanager
+def around(service: str, operation: str, *, key: str, order_id: str | None = None) -> Iterator[Callable[[], None]]:
+    """Strike before and after the block, which holds the service's transaction.
+
+    Yields:
+        `refuse()`, to be called once it is clear that the effect does not exist yet: a refusal after the
+        effect would be a lie, and undo nothing of what happened.
+    """
+    refused = _strike(service, operation, Moment.BEFORE, key, order_id)
+
+    def refuse() -> None:
+        if refused:
+            raise Refused(f"{service}: {operation} refused, by injection")
+
+    yield refuse
+    _strike(service, operation, Moment.AFTER, key, order_id)
+
+
+def _strike(service: str, operation: str, moment: Moment, key: str, order_id: str | None) -> bool:
+    with transaction() as connection:
+        struck = connection.execute(
+            text("""
+                WITH due AS (
+                    SELECT id FROM shop.fault
+                     WHERE service = :service AND operation = :operation AND moment = :moment
+                       AND remaining IS DISTINCT FROM 0
+                       AND (order_id IS NULL OR order_id = coalesce(:order_id,
+                               (SELECT b.order_id FROM shop.barrier b
+                                 WHERE b.service = :service AND b.key = :key)))
+                     ORDER BY id FOR UPDATE
+                ), struck AS (
+                    UPDATE shop.fault f SET hits = hits + 1, remaining = remaining - 1
+                      FROM due WHERE f.id = due.id RETURNING f.id, f.kind, f.seconds
+                )
+                SELECT kind, seconds FROM struck ORDER BY id
+            """),
+            {
+                "service": service,
+                "operation": operation,
+                "moment": moment.value,
+                "key": key,
+                "order_id": order_id,
+            },
+        ).all()
+    refused = False
+    for kind, seconds in struck:
+        match Kind(kind):
+            case Kind.REFUSE:
+                refused = True
+            case Kind.ERROR:
+                raise ConnectionError(f"{service}: lost the connection {moment} {operation}, by injection")
+            case Kind.LATENCY:
+                time.sleep(seconds)
+            case Kind.CRASH:
+                os.kill(os.getpid(), signal.SIGKILL)
+    return refused

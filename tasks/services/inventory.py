@@ -1,0 +1,163 @@
+"""Inventory: every piece is available, held by a reservation or shipped, and none gets lost between these."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypedDict, cast
+
+from sqlalchemy import Connection, text
+
+from tasks.services import barrier, faults
+from tasks.services.database import transaction
+from tasks.services.errors import InvalidRequest, NotHeld, OutOfStock
+
+
+class Reserved(TypedDict):
+    """The answer to `reserve`."""
+
+    reservation_id: str
+
+
+class Released(TypedDict):
+    """The answer to `release`; None if there was nothing to release."""
+
+    released_id: str | None
+
+
+def stock_up(sku: str, quantity: int) -> None:
+    """Put new pieces on the shelf. Not idempotent: goods arrive by hand, not by message."""
+    with transaction() as connection:
+        connection.execute(
+            text("""
+                INSERT INTO shop.stock AS shelf (sku, initial, available) VALUES (:sku, :quantity, :quantity)
+                ON CONFLICT (sku) DO UPDATE SET initial = shelf.initial + excluded.initial,
+                                                available = shelf.available + excluded.available
+            """),
+            {"sku": sku, "quantity": quantity},
+        )
+
+
+def reserve(order_id: str, items: Sequence[Mapping[str, Any]], *, key: str) -> Reserved:
+    """Hold pieces for an order: all that it asks for or none.
+
+    Args:
+        order_id: the order.
+        items: what to hold, each with `sku` and `quantity`.
+        key: the action's idempotency key, by which it can also be released.
+
+    Raises:
+        OutOfStock: too few are left of something.
+        InvalidRequest: nothing was asked for, or an unknown article, or less than one piece.
+        DoorClosed, KeyReused: see `barrier.enter`.
+    """
+    wanted = _quantities(items)
+    with (
+        faults.around("inventory", "reserve", key=key, order_id=order_id) as refuse,
+        transaction() as connection,
+    ):
+        answer = barrier.enter(connection, "inventory", key, order_id=order_id, request={"items": wanted})
+        if answer is not None:
+            return cast(Reserved, answer)
+        refuse()
+        available = _lock_stock(connection, wanted)
+        for sku, quantity in wanted.items():
+            if sku not in available:
+                raise InvalidRequest(f"order {order_id}: there is no article {sku!r}")
+            if available[sku] < quantity:
+                raise OutOfStock(f"order {order_id}: {quantity} × {sku} asked for, {available[sku]} left")
+        reservation_id: str = connection.execute(
+            text("INSERT INTO shop.reservation (key, order_id) VALUES (:key, :order_id) RETURNING id"),
+            {"key": key, "order_id": order_id},
+        ).scalar_one()
+        connection.execute(
+            text("INSERT INTO shop.reservation_line VALUES (:reservation_id, :sku, :quantity)"),
+            [{"reservation_id": reservation_id, "sku": sku, "quantity": n} for sku, n in wanted.items()],
+        )
+        connection.execute(
+            text("""
+                UPDATE shop.stock s SET available = s.available - l.quantity, held = s.held + l.quantity
+                  FROM shop.reservation_line l WHERE l.reservation_id = :reservation_id AND l.sku = s.sku
+            """),
+            {"reservation_id": reservation_id},
+        )
+        reserved = Reserved(reservation_id=reservation_id)
+        barrier.leave(connection, "inventory", key, dict(reserved))
+        return reserved
+
+
+def release(*, key: str) -> Released:
+    """Put back what was reserved under this key, if it was, and make sure that it never will be.
+
+    Raises:
+        NotHeld: it has been shipped; what left the house can't be put back on the shelf.
+    """
+    with faults.around("inventory", "release", key=key) as refuse, transaction() as connection:
+        barrier.close(connection, "inventory", key)
+        reservation = connection.execute(
+            text("SELECT id, status FROM shop.reservation WHERE key = :key FOR NO KEY UPDATE"), {"key": key}
+        ).one_or_none()
+        if reservation is not None and reservation.status == "released":
+            return Released(released_id=reservation.id)
+        refuse()
+        if reservation is None:
+            return Released(released_id=None)
+        if reservation.status == "shipped":
+            raise NotHeld(f"{reservation.id} has been shipped and can't be released")
+        _move(connection, reservation.id, "released")
+        return Released(released_id=reservation.id)
+
+
+def hand_over(connection: Connection, order_id: str, reservation_id: str) -> None:
+    """Ship what an order holds, in the transaction of its shipment.
+
+    Raises:
+        NotHeld: the order does not hold this reservation.
+    """
+    status = connection.execute(
+        text("SELECT status FROM shop.reservation WHERE id = :id AND order_id = :order_id FOR NO KEY UPDATE"),
+        {"id": reservation_id, "order_id": order_id},
+    ).scalar()
+    if status != "held":
+        raise NotHeld(f"order {order_id} can't ship {reservation_id}: it is {status or 'not one of its own'}")
+    _move(connection, reservation_id, "shipped")
+
+
+def _move(connection: Connection, reservation_id: str, status: str) -> None:
+    skus = connection.execute(
+        text("SELECT sku FROM shop.reservation_line WHERE reservation_id = :id"), {"id": reservation_id}
+    ).scalars()
+    _lock_stock(connection, skus)
+    connection.execute(
+        text("""
+            UPDATE shop.stock s
+               SET held = s.held - l.quantity,
+                   available = s.available + CASE WHEN :status = 'released' THEN l.quantity ELSE 0 END,
+                   shipped = s.shipped + CASE WHEN :status = 'shipped' THEN l.quantity ELSE 0 END
+              FROM shop.reservation_line l WHERE l.reservation_id = :id AND l.sku = s.sku
+        """),
+        {"id": reservation_id, "status": status},
+    )
+    connection.execute(
+        text("UPDATE shop.reservation SET status = :status, moved_at = clock_timestamp() WHERE id = :id"),
+        {"id": reservation_id, "status": status},
+    )
+
+
+def _lock_stock(connection: Connection, skus: Iterable[str]) -> dict[str, int]:
+    # By sku, always: two orders for the same articles in another sequence would deadlock.
+    rows = connection.execute(
+        text("SELECT sku, available FROM shop.stock WHERE sku = ANY(:skus) ORDER BY sku FOR NO KEY UPDATE"),
+        {"skus": list(skus)},
+    )
+    return {row.sku: row.available for row in rows}
+
+
+def _quantities(items: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    wanted: Counter[str] = Counter()
+    for item in items:
+        sku, quantity = item.get("sku"), item.get("quantity")
+        if not isinstance(sku, str) or not isinstance(quantity, int) or quantity < 1:
+            raise InvalidRequest(f"an item needs a sku and a quantity of at least one, not {dict(item)}")
+        wanted[sku] += quantity
+    if not wanted:
+        raise InvalidRequest("nothing was asked for: items is empty")
+    return dict(wanted)
