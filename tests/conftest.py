@@ -1,0 +1,129 @@
+"""The servers that tests run against: real ones, one of each per session, with a fresh database per test.
+
+A missing server fails every test that needs it, with the cure in the message; nothing is skipped.
+"""
+
+import itertools
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from redis import Redis
+
+from config.servers import EmbeddedBroker, EmbeddedPostgres, create_database, drop_database
+from config.settings import Settings
+from sagas import Saga, SagaHandle, Sagas
+from tests.support import journal
+from tests.support.application import make
+from tests.support.workers import Worker, running
+
+
+def pytest_sessionstart() -> None:
+    # Otherwise it would end at once, and leave the servers' directories behind.
+    signal.signal(signal.SIGTERM, lambda signum, frame: pytest.exit("terminated", 128 + signum))
+
+
+@dataclass(frozen=True)
+class GivenPostgres:
+    """A server that somebody else runs; its role must be allowed to create databases."""
+
+    url: str
+
+    def create_database(self, name: str, template: str | None = None) -> str:
+        return create_database(self.url, name, template)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres | GivenPostgres]:
+    """The PostgreSQL server in SAGAS_DATABASE_URL, or else one of our own."""
+    if os.environ.get("SAGAS_DATABASE_URL"):
+        yield GivenPostgres(Settings.from_environment().database_url)
+    else:
+        # What a test proves about durability it proves by killing processes, which needs no fsync.
+        with EmbeddedPostgres(durable=False) as server:
+            yield server
+
+
+@pytest.fixture
+def database_url(postgres: EmbeddedPostgres | GivenPostgres) -> Iterator[str]:
+    """An empty database, dropped after the test whoever is still connected."""
+    name = f"test_{uuid4().hex}"
+    yield postgres.create_database(name)
+    drop_database(postgres.url, name)
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[EmbeddedBroker]:
+    """A broker of our own: its keyspaces are flushed, which must never happen to somebody else's."""
+    with EmbeddedBroker() as server:
+        yield server
+
+
+_keyspaces = itertools.count()
+
+
+@pytest.fixture
+def broker_url(broker: EmbeddedBroker) -> str:
+    """An empty keyspace of the session's broker; so many tests later that nobody uses it, it is reused."""
+    number = next(_keyspaces) % (broker.databases - 1)
+    with Redis(unix_socket_path=f"{broker.directory}/valkey.sock", db=number) as client:
+        client.flushdb()
+    return broker.url_of(number)
+
+
+@dataclass(frozen=True)
+class Shop:
+    """One test's application: its servers, its Sagas in this process, and workers on demand."""
+
+    sagas: Sagas
+    database_url: str
+    broker_url: str
+    directory: Path
+
+    def worker(self, *arguments: str, name: str = "worker", **environment: str) -> Worker:
+        """A worker process of this application, not started yet; by default `-c 2`, prefork."""
+        servers = {"SAGAS_DATABASE_URL": self.database_url, "SAGAS_BROKER_URL": self.broker_url}
+        log = self.directory / f"{name}.log"
+        arguments = ("-n", f"{name}@%h", *(arguments or ("-c", "2")))
+        return Worker(servers | environment, log, arguments=arguments)
+
+    def start(self, saga: Saga, script: dict[str, list[str]] | None = None, **options: Any) -> SagaHandle:
+        """Start a scripted saga (see `tests.support.scripted`)."""
+        return self.sagas.start(saga, {"script": script or {}}, **options)
+
+    def effects(self, handle: SagaHandle) -> list[str]:
+        """The effects of an instance's steps, in the order in which they happened."""
+        return journal.effects(self.database_url, handle.id)
+
+
+def make_shop(database_url: str, broker_url: str, directory: Path) -> Shop:
+    """Migrate, make the journal, and bind this process."""
+    sagas = make(broker_url, database_url)
+    sagas.migrate()
+    journal.create(database_url)
+    return Shop(sagas, database_url, broker_url, directory)
+
+
+@pytest.fixture
+def shop(database_url: str, broker_url: str, tmp_path: Path) -> Iterator[Shop]:
+    """An application with a database and a broker keyspace of its own, and no worker yet."""
+    made = make_shop(database_url, broker_url, tmp_path)
+    yield made
+    made.sagas.engine.store.database.dispose()
+
+
+@pytest.fixture(scope="session")
+def busy_shop(
+    postgres: EmbeddedPostgres | GivenPostgres, broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shop]:
+    """One application with one running worker, shared by the tests that do no harm to either."""
+    database_url = postgres.create_database(f"test_{uuid4().hex}")
+    made = make_shop(database_url, broker.url_of(broker.databases - 1), tmp_path_factory.mktemp("shop"))
+    with running(made.worker("-c", "4")):
+        yield made
+    made.sagas.engine.store.database.dispose()

@@ -1,0 +1,30 @@
+"""What the tests' workers run: the scripted sagas, on the servers and settings that the environment names."""
+
+import os
+
+from celery import Celery
+
+from sagas import Sagas
+from tests.support import scripted
+
+__all__ = ["app", "sagas", "scripted"]
+
+
+def make(broker_url: str, database_url: str) -> Sagas:
+    """An application of its own, as each test and each of its workers has one."""
+    app = Celery("tests.support.application", broker=broker_url, set_as_current=False)
+    app.conf.worker_hijack_root_logger = False
+    for setting in os.environ.get("SAGAS_TEST_SETTINGS", "").split():
+        name, _, value = setting.partition("=")
+        app.conf[name] = int(value) if value.lstrip("-").isdigit() else value
+    return Sagas(
+        app,
+        database=database_url,
+        heartbeat=float(os.environ.get("SAGAS_HEARTBEAT", "0.5")),
+        sweep_every=float(os.environ.get("SAGAS_SWEEP_EVERY", "0.5")),
+    )
+
+
+if "SAGAS_BROKER_URL" in os.environ and "SAGAS_DATABASE_URL" in os.environ:
+    sagas = make(os.environ["SAGAS_BROKER_URL"], os.environ["SAGAS_DATABASE_URL"])
+    app = sagas.app

@@ -1,0 +1,73 @@
+"""Every effect of a test's steps, one row each, committed at once and for good."""
+
+import os
+from typing import Any
+from uuid import UUID
+
+import psycopg2
+from sqlalchemy import make_url
+
+from sagas import current_step
+
+CREATE = """
+CREATE TABLE IF NOT EXISTS public.journal (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    saga_id uuid NOT NULL, what text NOT NULL, key text NOT NULL, action_key text NOT NULL,
+    attempt integer NOT NULL, pid integer NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp()
+)
+"""
+
+
+def connect(url: str | None = None) -> Any:
+    """A driver connection of its own, in autocommit: no part of the library under test."""
+    parsed = make_url(url or os.environ["SAGAS_DATABASE_URL"])
+    query = {name: value for name, value in parsed.query.items() if isinstance(value, str)}
+    arguments = {"user": parsed.username, "password": parsed.password, "dbname": parsed.database}
+    if parsed.host:
+        arguments |= {"host": parsed.host, "port": parsed.port}
+    connection = psycopg2.connect(**{name: value for name, value in (arguments | query).items() if value is not None})
+    connection.autocommit = True
+    return connection
+
+
+def create(url: str) -> None:
+    connection = connect(url)
+    try:
+        connection.cursor().execute(CREATE)
+    finally:
+        connection.close()
+
+
+def write(what: str) -> None:
+    """The effect of a running step."""
+    connection = connect()
+    try:
+        connection.cursor().execute(
+            "INSERT INTO public.journal (saga_id, what, key, action_key, attempt, pid) VALUES (%s, %s, %s, %s, %s, %s)",
+            (
+                str(current_step.saga_id),
+                what,
+                current_step.idempotency_key,
+                current_step.action_key,
+                current_step.attempt,
+                os.getpid(),
+            ),
+        )
+    finally:
+        connection.close()
+
+
+def effects(url: str, saga_id: UUID) -> list[str]:
+    """What happened, in its order."""
+    return [what for what, _ in entries(url, saga_id)]
+
+
+def entries(url: str, saga_id: UUID) -> list[tuple[str, str]]:
+    """What happened and under which idempotency key, in its order."""
+    connection = connect(url)
+    try:
+        cursor = connection.cursor()
+        cursor.execute("SELECT what, key FROM public.journal WHERE saga_id = %s ORDER BY id", (str(saga_id),))
+        return [(what, key) for what, key in cursor.fetchall()]
+    finally:
+        connection.close()

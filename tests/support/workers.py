@@ -1,0 +1,101 @@
+"""Real Celery processes for tests: started, waited for, killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def eventually(condition: Callable[[], Any], what: str, timeout: float = 30.0, every: float = 0.05) -> Any:
+    """Wait for a moment: returns the condition's first true value, or fails naming what never came."""
+    gives_up_at = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > gives_up_at:
+            raise AssertionError(f"waited {timeout:g} s in vain for: {what}")
+        time.sleep(every)
+
+
+class Worker:
+    """A `celery worker` in a process group of its own."""
+
+    def __init__(
+        self,
+        environment: dict[str, str],
+        log: Path,
+        *,
+        application: str = "tests.support.application",
+        arguments: tuple[str, ...] = ("-c", "2"),
+    ) -> None:
+        self.log = log
+        self._command = [sys.executable, "-m", "celery", "-A", application, "worker", "-l", "INFO"]
+        self._command += ["--without-gossip", "--without-mingle", "--without-heartbeat", *arguments]
+        self._environment = os.environ | {"PYTHONPATH": str(ROOT), "C_FORCE_ROOT": "1"} | environment
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> "Worker":
+        with self.log.open("ab") as log:
+            self._from = log.tell()
+            self.process = subprocess.Popen(
+                self._command, env=self._environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+            )
+        eventually(self._is_ready, f"the worker to be ready (see {self.log})", 60)
+        return self
+
+    def _is_ready(self) -> bool:
+        assert self.process is not None
+        text = self.text()[self._from :]
+        if self.process.poll() is not None:
+            raise AssertionError(f"the worker ended with {self.process.returncode}:\n{text[-4000:]}")
+        return " ready." in text
+
+    def text(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def children(self) -> list[int]:
+        """The pool's processes."""
+        return [child.pid for child in psutil.Process(self.pid).children()]
+
+    def kill(self) -> None:
+        """SIGKILL to the parent and all of its children: the machine lost its power."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> None:
+        """SIGTERM, a warm shutdown; SIGKILL when that takes too long."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+
+@contextmanager
+def running(*workers: Worker) -> Iterator[None]:
+    """Start workers, and whatever happens leave none behind."""
+    try:
+        for worker in workers:
+            worker.start()
+        yield
+    finally:
+        for worker in workers:
+            worker.stop()
