@@ -40,7 +40,9 @@ class CompensationView:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepView:
-    """How a step stands. ``status`` tells its undoing too: `compensating`, `compensated`, or `failed` for good."""
+    """How a step stands. ``status`` tells its undoing too: `compensating`, `compensated`, or `failed` for good;
+    ``worker`` is the one that claimed it last.
+    """
 
     name: str
     status: StepStatus
@@ -50,6 +52,7 @@ class StepView:
     result: Any
     error: ErrorInfo | None
     compensation: CompensationView | None
+    worker: str | None
     started_at: datetime | None
     finished_at: datetime | None
 
@@ -151,6 +154,16 @@ class SagaHandle:
             entries.append(HistoryEntry(at=row.finished_at, event=row.status, step=None, detail={}))
         return sorted(entries, key=lambda entry: entry.at)
 
+    def timeline(self) -> str:
+        """The instance as text for people: what it is, how each step stands, what happened when."""
+        row, error = self._row(), self.error
+        lines = [f"{row.saga} v{row.version}  {self.id}  key={row.key or '-'}  {self.status.value.upper()}"]
+        if error is not None:
+            lines.append(f"  because of {error}" + (f" (in {error.step})" if error.step else ""))
+        lines += [f"  {_step_line(step)}" for step in self.steps]
+        lines += [f"  {_history_line(entry, row.created_at)}" for entry in self.history()]
+        return "\n".join(lines)
+
     # -- waiting
 
     def wait(self, timeout: float | None = None) -> SagaStatus:
@@ -229,6 +242,27 @@ def _reason(reason: str, verb: str) -> str:
     return reason.strip()
 
 
+def _step_line(step: StepView) -> str:
+    facts = [f"{step.attempts} attempt{'' if step.attempts == 1 else 's'}"]
+    if step.losses:
+        facts.append(f"{step.losses} lost with its process")
+    if step.in_doubt:
+        facts.append("in doubt")
+    if step.compensation is not None:
+        facts.append(f"{step.compensation.name} {step.compensation.status.value}")
+    return f"{step.status.value:<12} {step.name:<24} {', '.join(facts)}"
+
+
+def _history_line(entry: HistoryEntry, began: datetime) -> str:
+    hidden = ("traceback", "step", "key")
+    shown = " ".join(
+        f"{name}={value}" for name, value in entry.detail.items() if value is not None and name not in hidden
+    )
+    return f"{(entry.at - began).total_seconds():+9.3f} s  {entry.event:<24} {entry.step or '':<20} {shown}"[
+        :160
+    ].rstrip()
+
+
 def _step_view(step: PlanStep, rows: list[Row[Any]], *, ended: bool) -> StepView:
     own = [row for row in rows if (row.position, row.branch) == (step.position, step.branch)]
     action = next((row for row in own if row.round == 0), None)
@@ -253,6 +287,7 @@ def _step_view(step: PlanStep, rows: list[Row[Any]], *, ended: bool) -> StepView
             result=None,
             error=None,
             compensation=None,
+            worker=None,
             started_at=None,
             finished_at=None,
         )
@@ -265,6 +300,7 @@ def _step_view(step: PlanStep, rows: list[Row[Any]], *, ended: bool) -> StepView
         result=payload.restore(action.result),
         error=error_from(action.error),
         compensation=compensation,
+        worker=action.hostname,
         started_at=action.first_claimed_at,
         finished_at=action.finished_at,
     )
@@ -282,7 +318,7 @@ def _combined(action: StepStatus, compensation: CompensationView | None) -> Step
 
 def _step_history(row: Row[Any]) -> list[HistoryEntry]:
     what = "step" if row.round == 0 else "compensation"
-    detail = {"attempts": row.attempts, "worker": str(row.worker_id) if row.worker_id else None}
+    detail = {"attempts": row.attempts, "worker": row.hostname}
     if row.round > 1:
         detail["round"] = row.round
     entries = []

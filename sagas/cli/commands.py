@@ -88,7 +88,7 @@ def show(context: click.Context, instance: str, as_json: bool) -> None:
     """Show an instance: its steps and its history."""
     with told():
         handle = bound(context).get(instance)
-        click.echo(_json(_as_dict(handle)) if as_json else timeline(handle))
+        click.echo(_json(_as_dict(handle)) if as_json else handle.timeline())
 
 
 @sagas.command()
@@ -128,33 +128,6 @@ def check(context: click.Context) -> None:
     if found:
         raise SystemExit(1)
     click.echo("nothing to say")
-
-
-def timeline(handle: SagaHandle) -> str:
-    """An instance as text: what it is, how each step stands, what happened when."""
-    lines = [f"saga {handle.saga} v{handle.version}  {handle.id}  {handle.status.value}  key={handle.key or '-'}"]
-    error = handle.error
-    if error:
-        lines.append(f"  because of {error}" + (f" in {error.step}" if error.step else ""))
-    for step in handle.steps:
-        undone = f", {step.compensation.name} {step.compensation.status.value}" if step.compensation else ""
-        doubt = ", in doubt" if step.in_doubt else ""
-        lines.append(f"  {step.status.value:<12} {step.name} ({step.attempts} attempts{doubt}{undone})")
-    history = handle.history()
-    began = history[0].at
-    for entry in history:
-        shown = {
-            name: value
-            for name, value in entry.detail.items()
-            if value is not None and name not in ("traceback", "step")
-        }
-        detail = " ".join(f"{name}={value}" for name, value in shown.items())
-        lines.append(
-            f"  {(entry.at - began).total_seconds():+9.3f}s  {entry.event:<24} {entry.step or '':<20} {detail}"[
-                :200
-            ].rstrip()
-        )
-    return "\n".join(lines)
 
 
 def _act(context: click.Context, instance: str, do: Any) -> None:

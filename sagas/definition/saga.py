@@ -219,8 +219,8 @@ def _fenced_name(engine: Engine, task: Any, who: str) -> str:
     real = engine.app.tasks.get(name)
     if real is None:
         raise NotBound(
-            f"{who}: the task {name!r} is not registered on the app {engine.app.main!r}; declare it with @shared_task or "
-            "on this app"
+            f"{who}: the task {name!r} is not registered on the app {engine.app.main!r}: use @shared_task, or "
+            "declare it on this app"
         )
     if getattr(real, "sagas_engine", None) is not engine:
         raise NotBound(

@@ -222,10 +222,12 @@ class Instances:
             return connection.execute(select(instance).where(instance.c.id == instance_id)).one_or_none()
 
     def read_steps(self, instance_id: UUID) -> Sequence[Row[Any]]:
+        """Its executions in the order of their addresses, each with the name of the worker that claimed it last."""
         with self._database.autocommit() as connection:
-            step = self._tables.step
+            step, worker = self._tables.step, self._tables.worker
             return connection.execute(
-                select(step)
+                select(step, worker.c.hostname)
+                .outerjoin(worker, worker.c.id == step.c.worker_id)
                 .where(step.c.instance_id == instance_id)
                 .order_by(step.c.position, step.c.branch, step.c.round)
             ).all()
