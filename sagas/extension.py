@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from celery import Celery
+from celery import Celery, signals
 from celery.app.task import Task
 from celery.utils.imports import symbol_by_name
 
@@ -48,7 +48,9 @@ DEFAULTS: dict[str, Any] = {
 #: Known to kombu's transports by these names; the others ignore them.
 TRANSPORT_DEFAULTS: dict[str, dict[str, Any]] = {
     "redis": {"unacked_restore_interval": 1, "unacked_restore_throttle": 1},
+    "sentinel": {"unacked_restore_interval": 1, "unacked_restore_throttle": 1},
     "amqp": {"confirm_publish": True},
+    "pyamqp": {"confirm_publish": True},
 }
 
 
@@ -87,6 +89,8 @@ class Sagas:
         self._add_tasks(app)
         self._life = WorkerLife(self.engine)
         app.on_after_finalize.connect(self._finalized)
+        # The modules that declare sagas may be imported after the app was finalised, but never after this.
+        signals.worker_init.connect(self._in_worker)
         add_engine(self.engine)
         app.sagas = self
 
@@ -167,9 +171,13 @@ class Sagas:
         )
         transport = sender.conf.broker_url or ""
         for scheme, options in TRANSPORT_DEFAULTS.items():
-            if transport.startswith((scheme, "pyamqp" if scheme == "amqp" else scheme)):
+            if transport.startswith(scheme):
                 sender.conf.broker_transport_options = options | (sender.conf.broker_transport_options or {})
         self._ack_late()
+
+    def _in_worker(self, sender: Any, **_: object) -> None:
+        if sender.app is self.app:
+            self._ack_late()
 
     def _ack_late(self) -> None:
         """Early acks lose a chain at a SIGKILL. Only the tasks of sagas are changed, and none that decided itself."""

@@ -214,7 +214,7 @@ class SagaHandle:
         )
 
     def _apply(self, event: Event, refusal: str) -> None:
-        outcome = self._engine.loop.handle(self.id, event, patience=0)
+        outcome = self._engine.loop.handle(self.id, event, patience=0, brief=True)
         if outcome is None:
             raise self._not_found()
         if not outcome.decision.accepted:

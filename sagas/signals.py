@@ -10,8 +10,8 @@ from celery.utils.dispatch import Signal
 #: ``saga_id``, ``saga`` (its name), ``key``: the row of a new instance is committed, or will be with its caller.
 saga_started = Signal(name="saga_started", providing_args={"saga_id", "saga", "key"})
 
-#: ``saga_id``, ``saga``, ``status``: the instance reached or left a status; ``completed``, ``compensated`` and
-#: ``failed`` are final.
+#: ``saga_id``, ``saga``, ``status``: the instance turned back (``compensating``), ended (``completed``,
+#: ``compensated``, ``failed``), or goes on after an operator's retry. Going forward step by step is not announced.
 saga_status_changed = Signal(name="saga_status_changed", providing_args={"saga_id", "saga", "status"})
 
 #: ``saga_id``, ``saga``, ``event``, ``step``, ``detail``: an entry was added to the history.

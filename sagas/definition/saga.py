@@ -227,6 +227,11 @@ def _fenced_name(engine: Engine, task: Any, who: str) -> str:
             f"{who}: the task {name!r} is not fenced: it was made before Sagas(app, …), or has a base of its own. Make "
             "Sagas(app) right after the app, and let base classes inherit from app.Task"
         )
+    if getattr(real, "autoretry_for", None):
+        raise DefinitionError(
+            f"{who}: the task {name!r} has autoretry_for, which would send messages past the saga: retries belong to "
+            "Step(retry=Retry(on=…))"
+        )
     return name
 
 

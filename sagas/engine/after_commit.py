@@ -8,37 +8,60 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, event
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 
 logger = logging.getLogger("sagas")
 
-_WAITING = "sagas.after_commit"
 #: How long a commit that was announced may take before its message is left to the sweep, in seconds.
 COMMIT_TAKES = 2.0
+
+#: What waits for the end of a session's transaction, each with the transaction or savepoint that it belongs to.
+_of_sessions: WeakKeyDictionary[Session, list[tuple[SessionTransaction | None, Callable[[], None]]]]
+_of_sessions = WeakKeyDictionary()
+#: What waits for the commit of a connection's transaction, each with how to see from outside that it happened.
+_of_connections: WeakKeyDictionary[Connection, list[tuple[Callable[[], bool], Callable[[], None]]]]
+_of_connections = WeakKeyDictionary()
 
 
 def after_commit_of_session(session: Session, do: Callable[[], None]) -> None:
     """Run ``do`` after the outermost commit of a session's current transaction."""
-    waiting: list[Callable[[], None]] | None = session.info.get(_WAITING)
-    if waiting is None:
-        waiting = session.info[_WAITING] = []
+    if session not in _of_sessions:
+        _of_sessions[session] = []
         event.listen(session, "after_commit", _session_committed)
-        event.listen(session, "after_rollback", _session_rolled_back)
-    waiting.append(do)
+        event.listen(session, "after_soft_rollback", _session_rolled_back)
+        event.listen(session, "after_transaction_end", _session_ended)
+    belongs_to = session.get_nested_transaction() or session.get_transaction()
+    _of_sessions[session].append((belongs_to, do))
 
 
 def _session_committed(session: Session) -> None:
     # Fires for savepoints too.
     if not session.in_nested_transaction():
-        _run(session.info.get(_WAITING))
+        waiting = _of_sessions[session]
+        while waiting:
+            _run(waiting.pop(0)[1])
 
 
-def _session_rolled_back(session: Session) -> None:
-    waiting = session.info.get(_WAITING)
-    if waiting and not session.in_nested_transaction():
-        waiting.clear()
+def _session_rolled_back(session: Session, rolled_back: SessionTransaction) -> None:
+    waiting = _of_sessions[session]
+    waiting[:] = [entry for entry in waiting if not _is_within(entry[0], rolled_back)]
+
+
+def _session_ended(session: Session, ended: SessionTransaction) -> None:
+    # Closing a session ends its transaction without a rollback that anybody hears of.
+    if ended.parent is None:
+        _of_sessions[session].clear()
+
+
+def _is_within(transaction: SessionTransaction | None, outer: SessionTransaction) -> bool:
+    while transaction is not None:
+        if transaction is outer:
+            return True
+        transaction = transaction.parent
+    return False
 
 
 def after_commit_of_connection(connection: Connection, do: Callable[[], None], committed: Callable[[], bool]) -> None:
@@ -46,35 +69,43 @@ def after_commit_of_connection(connection: Connection, do: Callable[[], None], c
 
     Core announces a commit just before it is made and never after, so a thread waits for its effect.
     """
-
-    def wait_and_run() -> None:
-        gives_up_at = time.monotonic() + COMMIT_TAKES
-        while not committed():
-            if time.monotonic() > gives_up_at:
-                return
-            time.sleep(0.01)
-        _run([do])
-
-    def committing(_: Connection) -> None:
-        forget()
-        threading.Thread(target=wait_and_run, name="sagas-after-commit", daemon=True).start()
-
-    def rolled_back(_: Connection) -> None:
-        forget()
-
-    def forget() -> None:
-        event.remove(connection, "commit", committing)
-        event.remove(connection, "rollback", rolled_back)
-
-    event.listen(connection, "commit", committing)
-    event.listen(connection, "rollback", rolled_back)
+    if connection not in _of_connections:
+        _of_connections[connection] = []
+        # For good: a listener that removed itself would do so while the listeners are being called.
+        event.listen(connection, "commit", _connection_commits)
+        event.listen(connection, "rollback", _connection_rolled_back)
+    _of_connections[connection].append((committed, do))
 
 
-def _run(waiting: list[Callable[[], None]] | None) -> None:
-    """Never raises: it would surface from the caller's own commit."""
-    while waiting:
-        do = waiting.pop(0)
+def _connection_commits(connection: Connection) -> None:
+    announced = list(_of_connections[connection])
+    _of_connections[connection].clear()
+    if announced:
+        _run(threading.Thread(target=_wait_and_run, args=(announced,), name="sagas-after-commit", daemon=True).start)
+
+
+def _connection_rolled_back(connection: Connection) -> None:
+    _of_connections[connection].clear()
+
+
+def _wait_and_run(announced: list[tuple[Callable[[], bool], Callable[[], None]]]) -> None:
+    """What belongs to a savepoint that was rolled back is never seen, and given up."""
+    gives_up_at = time.monotonic() + COMMIT_TAKES
+    while announced and time.monotonic() < gives_up_at:
         try:
-            do()
+            seen = [entry for entry in announced if entry[0]()]
         except Exception as error:
-            logger.warning("nothing sent after the commit, the sweep will: %r", error)
+            logger.warning("a commit could not be seen, the sweep will send: %r", error)
+            return
+        for entry in seen:
+            announced.remove(entry)
+            _run(entry[1])
+        time.sleep(0.01)
+
+
+def _run(do: Callable[[], None]) -> None:
+    """Never raises: it would surface from the caller's own commit."""
+    try:
+        do()
+    except Exception as error:
+        logger.warning("nothing sent after the commit, the sweep will: %r", error)

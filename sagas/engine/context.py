@@ -92,7 +92,7 @@ class CurrentStep:
 
     @property
     def deadline(self) -> datetime | None:
-        """When this execution, or the whole saga, will be out of time; aware, in UTC."""
+        """When this execution will be out of time, or the saga that it could still turn back; aware, in UTC."""
         return self._context().deadline
 
     @property

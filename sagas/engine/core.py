@@ -1,6 +1,5 @@
 """The engine: what one ``Sagas(app)`` is made of, and how an instance is started."""
 
-import logging
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -11,15 +10,13 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from sagas.engine.after_commit import after_commit_of_connection, after_commit_of_session
+from sagas.engine.brief import BriefSender
 from sagas.engine.liveness import Held, WorkerIdentity
 from sagas.engine.loop import Loop
 from sagas.engine.messages import Messages, window_from
-from sagas.engine.starter import Starter
 from sagas.model import Address, Plan
 from sagas.signals import saga_started
 from sagas.store import NewInstance, Store, Timing, uuid7
-
-logger = logging.getLogger("sagas")
 
 
 class Engine:
@@ -29,10 +26,9 @@ class Engine:
         self.app = app
         self.store = Store(database, schema, timing)
         self.messages = Messages(app)
-        self.loop = Loop(self.store, self.messages)
+        self.loop = Loop(self.store, self.messages, BriefSender(self.messages))
         self.identity = WorkerIdentity()
         self.held = Held()
-        self._starter = Starter(self.messages)
 
     def start(
         self,
@@ -76,11 +72,7 @@ class Engine:
         first = Address(new.plan.steps[0].position, new.plan.steps[0].branch)
 
         def send() -> None:
-            if not self._starter.send(new.id, new.plan, window_from(new.plan, None, first)):
-                try:
-                    self.store.sweeping.mark_unsent(new.id, first)
-                except Exception as error:  # committed is committed: the sweep's patience finds it later
-                    logger.warning("saga not marked unsent", extra={"saga_id": str(new.id), "error": repr(error)})
+            self.loop.send_window(new.id, new.plan, window_from(new.plan, None, first), brief=True)
             fields: dict[str, Any] = {"saga_id": new.id, "saga": new.plan.saga, "key": new.key}
             saga_started.send(sender=None, **fields)
 

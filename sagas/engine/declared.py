@@ -47,4 +47,8 @@ def look_at(task: Any) -> TaskFace:
 
 
 def _face(function: Any, options: dict[str, Any], app: Celery | None) -> TaskFace:
-    return TaskFace(function, bool(options.get("bind")), options.get("name"), app, options)
+    # A shared task does not show its options; a first parameter called self is what bind=True is for.
+    bound = options.get(
+        "bind", function is not None and next(iter(inspect.signature(function).parameters), "") == "self"
+    )
+    return TaskFace(function, bool(bound), options.get("name"), app, options)

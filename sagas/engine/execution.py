@@ -6,6 +6,7 @@ is steered by returning, by cutting the chain's tail, or by raising.
 
 import logging
 import random
+import threading
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from sagas.engine.context import StepContext, running
 from sagas.engine.judging import Judgement, describe, judge
 from sagas.engine.messages import cut_tail, first_of_tail, window_from
 from sagas.engine.transaction import StepTransaction
-from sagas.errors import BindingError, PayloadError, SagaError
+from sagas.errors import BindingError, SagaError
 from sagas.model import (
     Address,
     Completed,
@@ -28,13 +29,16 @@ from sagas.model import (
     Failed,
     Parked,
     Plan,
+    PlanStep,
     SagaStatus,
+    StepKind,
     StepStatus,
     Tick,
     Verdict,
     payload,
 )
 from sagas.store import Claim
+from sagas.store.database import is_conflict, is_outage
 
 if TYPE_CHECKING:
     from sagas.engine.core import Engine
@@ -78,9 +82,11 @@ class Execution:
             self.log("message without a saga dropped")
         own = outcome.decision.state.at(self.address) if outcome else None
         following = outcome.decision.state.at(carries) if outcome and carries else None
-        # A crash between "completed" and "published": the redelivery walks on, if nobody else did.
+        # A crash between "completed" and "published": the redelivery walks on, if nobody else did. A second
+        # dispatch may not: n of them that queue behind one another would make n walkers.
         walks_on = (
-            own is not None
+            bool((self.request.delivery_info or {}).get("redelivered"))
+            and own is not None
             and own.status is StepStatus.COMPLETED
             and following is not None
             and following.status is StepStatus.PENDING
@@ -110,7 +116,7 @@ class Execution:
             name=step.name,
             round=self.address.round,
             attempt=claim.attempts,
-            deadline=deadline_of(claim, step.timeout_for(self.address.round)),
+            deadline=deadline_of(claim, step, self.address),
             transaction=transaction,
         )
         try:
@@ -120,10 +126,13 @@ class Execution:
             transaction.rollback()
             return self.failed(error, judge(error, policy, step.name))
         try:
-            return self.succeeded(value, plan, transaction)
-        except SoftTimeLimitExceeded:
-            # It struck in our own code, after the body: the own token is looked at before anything is decided.
-            return self.succeeded(value, plan, transaction)
+            try:
+                return self.succeeded(value, plan, transaction)
+            except SoftTimeLimitExceeded:
+                # It struck in our own code, after the body: the own token is looked at before anything is decided.
+                return self.succeeded(value, plan, transaction)
+        finally:
+            transaction.rollback()
 
     def bind(self, claim: Claim) -> dict[str, Any]:
         """A compensation sees the data as of its action's claim, and its action's own result before it."""
@@ -141,7 +150,7 @@ class Execution:
         what = f"result of {step.name}" if self.address.is_action else f"result of the compensation of {step.name}"
         try:
             encoded = None if value is None else payload.dumps(value, what)
-        except PayloadError as error:
+        except Exception as error:  # whatever cannot be stored: the body is done and is never run again for it
             if self.address.is_action:
                 transaction.rollback()
                 return self.failed(error, Judgement(describe(error, step.name), Verdict.UNUSABLE))
@@ -159,12 +168,14 @@ class Execution:
 
     def not_recorded(self, error: DBAPIError, plan: Plan, transaction: StepTransaction) -> None:
         step = plan.step(self.address.position)
+        transient = is_outage(error) or is_conflict(error)
         if transaction.was_used:
-            # Everything the body wrote is rolled back with its completion: judged like any error of the body.
+            # What the body wrote there is rolled back, but it may have acted elsewhere too: never a clean no.
             transaction.rollback()
-            return self.failed(error, judge(error, step.retry_for(self.address.round), step.name))
-        if (getattr(error.orig, "pgcode", None) or "").startswith(("22", "54")):
-            # The body is done and what it returned is refused: never run again for this, and never forgotten.
+            verdict = Verdict.RETRYABLE if transient else Verdict.UNUSABLE
+            return self.failed(error, Judgement(describe(error, step.name), verdict))
+        if not transient:
+            # The body is done and its record is refused: never run again for this, and never forgotten.
             return self.failed(error, Judgement(describe(error, step.name), Verdict.UNUSABLE))
         # The database is away for longer than our patience: the sweep will find the claim dead and run it again.
         raise error
@@ -182,7 +193,7 @@ class Execution:
             connection=transaction.connection if transaction.is_open else None,
         )
         if transaction.is_open:
-            if status is None:
+            if status is None and not self.completed_in(transaction):
                 # Its claim was taken away: nothing of it happened, so it is no late success either.
                 transaction.rollback()
                 self.log("claim lost, the step's transaction was rolled back")
@@ -216,6 +227,11 @@ class Execution:
             transaction.commit()
         self.report(encoded)
 
+    def completed_in(self, transaction: StepTransaction) -> bool:
+        """A soft limit may strike between the completion and its commit, and bring us here a second time."""
+        hot = self.engine.store.hot
+        return hot.completed_by(self.instance_id, self.address, self.token, transaction.connection) is not None
+
     def own_completion(self) -> SagaStatus | None:
         """ "Mine and completed already" is success: the answer to a commit can be lost."""
         return self.engine.store.hot.completed_by(self.instance_id, self.address, self.token)
@@ -244,7 +260,8 @@ class Execution:
             retry_after=judgement.retry_after,
         )
         outcome = self.engine.loop.handle(self.instance_id, event)
-        if judgement.verdict is Verdict.INTERRUPTED:
+        # Only a process ends by an interruption. A thread would die unseen, its message never acknowledged.
+        if judgement.verdict is Verdict.INTERRUPTED and threading.current_thread() is threading.main_thread():
             raise error
         step = outcome.decision.state.at(self.address) if outcome else None
         if outcome is None or step is None or not outcome.decision.accepted:
@@ -267,9 +284,12 @@ class Execution:
         logger.warning("saga %s, step %s: %s %s", self.instance_id, self.address, message, reason, extra=extra)
 
 
-def deadline_of(claim: Claim, timeout: float) -> datetime:
-    own = claim.claimed_at + timedelta(seconds=timeout)
-    return min(own, claim.deadline) if claim.deadline else own
+def deadline_of(claim: Claim, step: PlanStep, address: Address) -> datetime:
+    """The execution's own. The saga's binds what it can still stop: no undo, and nothing from the pivot on."""
+    own = claim.claimed_at + timedelta(seconds=step.timeout_for(address.round))
+    if claim.deadline is None or not address.is_action or step.kind is not StepKind.COMPENSATABLE:
+        return own
+    return min(own, claim.deadline)
 
 
 def shown(error: BaseException) -> Exception:

@@ -11,6 +11,8 @@ from sagas.model import ErrorInfo, RetryPolicy, Verdict
 
 LONGEST_TRACEBACK = 20_000
 LONGEST_MESSAGE = 4_000
+#: A service may ask for patience, not for a saga's retirement; seconds.
+LONGEST_RETRY_AFTER = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +28,13 @@ def judge(error: BaseException, policy: RetryPolicy, step: str) -> Judgement:
         # The body called self.retry(): its wish is honoured, by our counters.
         cause = error.exc if isinstance(error.exc, BaseException) else error
         when = error.when if isinstance(error.when, int | float) else 0.0
-        return Judgement(describe(cause, step), Verdict.RETRYABLE, float(when))
+        return Judgement(describe(cause, step), Verdict.RETRYABLE, max(0.0, min(float(when), LONGEST_RETRY_AFTER)))
     info = describe(error, step)
     if isinstance(error, SoftTimeLimitExceeded | TimeLimitExceeded):
         return Judgement(info, Verdict.TIMEOUT)
-    if isinstance(error, SystemExit | KeyboardInterrupt | GeneratorExit):
-        return Judgement(info, Verdict.INTERRUPTED)
+    if not isinstance(error, Exception):
+        # SystemExit, KeyboardInterrupt, a greenlet's exit; gevent's time limit is a BaseException too.
+        return Judgement(info, Verdict.TIMEOUT if type(error).__name__ == "Timeout" else Verdict.INTERRUPTED)
     if isinstance(error, Ignore | Reject):
         # Not an answer: Celery would end the chain without a word, and nobody knows what the body did.
         return Judgement(info, Verdict.UNUSABLE)
@@ -90,6 +93,7 @@ def retry_after(error: BaseException) -> float:
         headers: Any = getattr(getattr(error, "response", None), "headers", None)
         asked = headers.get("Retry-After") if hasattr(headers, "get") else None
     try:
-        return max(0.0, float(asked))
-    except (TypeError, ValueError):
+        seconds = float(asked)
+    except (TypeError, ValueError, OverflowError):
         return 0.0
+    return min(seconds, LONGEST_RETRY_AFTER) if seconds > 0 else 0.0

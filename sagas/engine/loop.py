@@ -8,8 +8,9 @@ import logging
 from dataclasses import dataclass
 from uuid import UUID
 
+from sagas.engine.brief import BriefSender
 from sagas.engine.messages import Messages, window_from
-from sagas.model import Address, Decision, Event, Plan, Send, decide
+from sagas.model import Address, Decision, Event, Plan, decide
 from sagas.signals import saga_event, saga_status_changed
 from sagas.store import Loaded, Store
 from sagas.store.database import OUTAGE_PATIENCE
@@ -30,9 +31,10 @@ class Outcome:
 class Loop:
     """Applies events to instances."""
 
-    def __init__(self, store: Store, messages: Messages) -> None:
+    def __init__(self, store: Store, messages: Messages, brief_sender: BriefSender) -> None:
         self._store = store
         self._messages = messages
+        self._brief_sender = brief_sender
 
     def handle(
         self,
@@ -42,12 +44,15 @@ class Loop:
         carries: Address | None = None,
         skip_locked: bool = False,
         patience: float = OUTAGE_PATIENCE,
+        brief: bool = False,
     ) -> Outcome | None:
         """Apply an event. None: there is no such instance (or, with ``skip_locked``, somebody else has it).
 
         Args:
             carries: the execution whose message the running Celery chain publishes by itself.
-            patience: seconds to hold on while the database is away.
+            patience: seconds to hold on while the database is away. An event that is applied again because the
+                answer to its commit was lost finds its work done, and the sweep sends what it announced.
+            brief: publish without keeping the caller waiting: outside of workers' pools.
         """
         done = self._store.database.retrying(lambda: self._transact(instance_id, event, skip_locked), patience)
         if done is None:
@@ -58,7 +63,8 @@ class Loop:
             if carries == send.address and not send.countdown:
                 carried = True
             else:
-                self._send(instance_id, loaded.plan, decision, send)
+                window = window_from(loaded.plan, decision.state, send.address)
+                self.send_window(instance_id, loaded.plan, window, send.countdown, brief=brief)
         self._announce(instance_id, loaded, decision)
         return Outcome(decision, loaded.plan, moved, carried)
 
@@ -72,26 +78,26 @@ class Loop:
             moved = instances.save(connection, loaded, decision, self._messages.queue_of)
         return loaded, decision, moved
 
-    def _send(self, instance_id: UUID, plan: Plan, decision: Decision, send: Send) -> None:
-        self.send_window(instance_id, plan, window_from(plan, decision.state, send.address), send.countdown)
+    def send_window(
+        self, instance_id: UUID, plan: Plan, window: list[Address], countdown: float = 0.0, *, brief: bool = False
+    ) -> None:
+        """Publish; what the broker does not take is left to the sweep. Never raises for the broker."""
+        if brief:
+            sent = self._brief_sender.send(instance_id, plan, window, countdown)
+        else:
+            sent = self._send_patiently(instance_id, plan, window, countdown)
+        if not sent:
+            try:
+                self._store.sweeping.mark_unsent(instance_id, window[0])
+            except Exception as error:  # committed is committed: the sweep's patience finds it later
+                logger.warning("saga %s not marked unsent: %r", instance_id, error)
 
-    def send_window(self, instance_id: UUID, plan: Plan, window: list[Address], countdown: float = 0.0) -> bool:
-        """Publish; when the broker refuses, leave it to the sweep. Never raises for the broker."""
+    def _send_patiently(self, instance_id: UUID, plan: Plan, window: list[Address], countdown: float) -> bool:
         try:
             self._messages.send(instance_id, plan, window, countdown)
-        except Exception as error:  # whatever a transport raises: the row is the truth and the sweep sends it
-            logger.warning(
-                "message of saga %s not sent, the sweep will send it: %r",
-                instance_id,
-                error,
-                extra={
-                    "saga_id": str(instance_id),
-                    "saga": plan.saga,
-                    "step": str(window[0]),
-                    "error": repr(error),
-                },
-            )
-            self._store.sweeping.mark_unsent(instance_id, window[0])
+        except Exception as error:  # whatever a transport raises: the row is the truth
+            extra = {"saga_id": str(instance_id), "saga": plan.saga, "step": str(window[0])}
+            logger.warning("message of saga %s not sent, the sweep will send it: %r", instance_id, error, extra=extra)
             return False
         return True
 

@@ -38,8 +38,9 @@ class Messages:
     def queue_of(self, task_name: str) -> str | None:
         """The queue that Celery's routing gives to a task."""
         if task_name not in self._queues:
-            route = self._app.amqp.router.route({}, task_name)
-            queue = route.get("queue")
+            task = self._app.tasks.get(task_name)
+            own = {name: value for name in ("queue", "routing_key", "exchange") if (value := getattr(task, name, None))}
+            queue = self._app.amqp.router.route(own, task_name).get("queue")
             self._queues[task_name] = getattr(queue, "name", queue)
         return self._queues[task_name]
 
@@ -77,6 +78,7 @@ class Messages:
                 "soft_time_limit": timeout,
                 "time_limit": timeout + HARD_LIMIT_GRACE,
                 "ignore_result": True,
+                "expires": None,  # even where the task has one: an expired message ends a chain without a word
             },
         )
 

@@ -7,7 +7,8 @@ from sqlalchemy import Connection
 from sagas.errors import SagaError
 from sagas.store import Database
 
-_OURS = ("commit", "rollback", "close", "invalidate", "detach")
+#: Not `invalidate`: SQLAlchemy calls it itself when the connection is lost.
+_OURS = ("commit", "rollback", "close", "detach")
 
 
 class StepTransaction:

@@ -11,6 +11,8 @@ from sagas.model.state import Address, ErrorInfo, Holder, InstanceState, StepSta
 
 #: A retry sooner than this is a Celery countdown; a later one waits in ``due_at`` and holds no message.
 LONGEST_COUNTDOWN = timedelta(seconds=5)
+#: Whatever a policy or a service's Retry-After asks for.
+LONGEST_DELAY = timedelta(days=7)
 #: A backlog is not a loss: without evidence, a message is sent again only after this, x 4, at most the cap.
 FIRST_PATIENCE = timedelta(seconds=60)
 PATIENCE_FACTOR = 4
@@ -115,7 +117,8 @@ class Draft:
         step = self.put(step, error=error, doubt=self.in_doubt(step, verdict))
         may_retry = verdict in (Verdict.RETRYABLE, Verdict.TIMEOUT) and step.failures < policy.max_attempts
         if may_retry and self.may_run_again(step):
-            delay = timedelta(seconds=max(policy.delay(step.failures, dice), retry_after))
+            asked = min(max(policy.delay(step.failures, dice), retry_after), LONGEST_DELAY.total_seconds())
+            delay = timedelta(seconds=asked)
             waiting = self.put_back(step)
             if delay <= LONGEST_COUNTDOWN:
                 self.dispatch(self.put(waiting, not_before=self.now + delay), countdown=delay)
@@ -168,6 +171,7 @@ class Draft:
 
     def void(self, action: StepState) -> None:
         """Leaving forward: an unclaimed action never runs; one that may have run is given up in doubt."""
+        self.sends = [send for send in self.sends if send.address != action.address]
         if action.doubt or action.epoch_changed:
             self.close(action, StepStatus.FAILED, doubt=True, token=None)
         else:

@@ -18,7 +18,9 @@ def late_success(draft: Draft, step: StepState, event: Completed) -> bool:
         return False
     if is_still_wanted(draft, step):
         draft.note("late_success", step, outcome="accepted as the completion")
-        draft.completed(step, event.result)
+        # As if it had held the claim all along: reported again it is known, and what follows began after it.
+        held = draft.put(step, token=event.token, first_claimed_at=step.first_claimed_at or draft.now)
+        draft.completed(held, event.result)
         settle(draft)
         return True
     if step.status is StepStatus.RUNNING:
@@ -45,7 +47,7 @@ def is_still_wanted(draft: Draft, step: StepState) -> bool:
 def stray(draft: Draft, action: StepState) -> bool:
     """An effect in a saga that turns or has turned back: it must be undone, again if need be."""
     undo = draft.last_round(action)
-    if undo is None or undo.status is StepStatus.PENDING:
+    if undo is None or is_untouched(undo):
         status = StepStatus.COMPLETED if action.status is StepStatus.COMPLETED else StepStatus.FAILED
         draft.put(action, status=status, doubt=status is StepStatus.FAILED)
         outcome = "will be undone"
@@ -62,3 +64,8 @@ def stray(draft: Draft, action: StepState) -> bool:
         draft.status = SagaStatus.COMPENSATING
     settle(draft)
     return False
+
+
+def is_untouched(undo: StepState) -> bool:
+    """Never claimed. One that was may have found nothing to undo, and its key would repeat that answer."""
+    return undo.status is StepStatus.PENDING and undo.first_claimed_at is None and not undo.epoch_changed

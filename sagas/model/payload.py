@@ -52,6 +52,8 @@ def dumps(value: Any, what: str, limit: int = MAX_BYTES) -> str:
         text = json.dumps(_tag(value, what), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except RecursionError as error:
         raise PayloadError(f"{what} is nested too deeply, or contains itself; pass a flat structure") from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise PayloadError(f"{what} cannot be written as JSON: {error}") from error
     size = len(text.encode())
     if size > limit:
         raise PayloadError(

@@ -59,9 +59,10 @@ class PlanStep:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
+        known = {name: value for name, value in stored.items() if name in cls.__dataclass_fields__}
         return cls(
             **{
-                **stored,
+                **known,  # a newer version of the library may have stored more
                 "kind": StepKind(stored["kind"]),
                 "retry": RetryPolicy.from_json(stored["retry"]),
                 "compensation_retry": RetryPolicy.from_json(stored["compensation_retry"]),

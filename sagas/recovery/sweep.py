@@ -43,7 +43,7 @@ def sweep(engine: Engine, *, forced: bool = False) -> int:
 
 def _look_at(engine: Engine, instance_id: UUID) -> bool:
     try:
-        outcome = engine.loop.handle(instance_id, Tick(), skip_locked=True, patience=0)
+        outcome = engine.loop.handle(instance_id, Tick(), skip_locked=True, patience=0, brief=True)
     except Exception as error:  # a bad row must not stop the pass; it waits, alone, with an event
         if isinstance(error, DBAPIError) and is_outage(error):
             raise

@@ -1,5 +1,6 @@
 """What a worker's parent process does for its sagas: it says who it is, what it holds, and sweeps."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -102,7 +103,7 @@ class WorkerLife:
             queues=list(engine.app.amqp.queues.consume_from),
             deliveries=list(taken_in) if self._forks() else engine.held.listed(),
             listed_at=listed_at,
-            idle=all(name in (SWEEP_TASK, CALLBACK_TASK) for name in taken_in.values()),
+            idle=not self._waits() and all(name in (SWEEP_TASK, CALLBACK_TASK) for name in taken_in.values()),
         )
         if not engine.store.sweeping.heartbeat(beat):
             self._rise_again()
@@ -111,22 +112,39 @@ class WorkerLife:
         """Declared dead, and that is final: others may run our steps already. Stop them and register anew."""
         logger.critical("this worker was declared dead for silence; it stops its steps and registers anew")
         former = self._engine.identity.id
-        self._engine.identity.renew()
         if self._forks():
-            for request in list(worker_state.active_requests):
+            for request in _snapshot(worker_state.active_requests):
                 if request.worker_pid:
-                    os.kill(request.worker_pid, signal.SIGKILL)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(request.worker_pid, signal.SIGKILL)
+        self._engine.identity.renew()
         logger.warning("worker registered anew", extra={"former": str(former), "worker": str(self._engine.identity.id)})
 
     def _forks(self) -> bool:
         """A prefork parent cannot see what its children execute, but it has taken in all of it."""
         return "prefork" in getattr(self._worker.pool_cls, "__module__", "") if self._worker else False
 
+    def _waits(self) -> bool:
+        """Are there messages that it has received and keeps back: for a rate limit, or until their time comes?"""
+        consumer = getattr(self._worker, "consumer", None)
+        buckets = list(getattr(consumer, "task_buckets", {}).values())
+        return any(bucket is not None and bucket.contents for bucket in buckets) or bool(
+            _snapshot(worker_state.scheduled_requests)
+        )
+
     @staticmethod
     def _taken_in() -> dict[str, str]:
-        """Ids and task names of the requests that were received and are not finished."""
-        while True:
-            try:
-                return {request.id: request.name for request in list(worker_state.reserved_requests)}
-            except RuntimeError:  # the main thread took in or finished one meanwhile
-                continue
+        """Ids and task names of the requests that were received and are not finished.
+
+        The active ones by themselves too: while it reconnects, Celery forgets what is reserved for a moment.
+        """
+        requests = _snapshot(worker_state.active_requests) | _snapshot(worker_state.reserved_requests)
+        return {request.id: request.name for request in requests}
+
+
+def _snapshot(requests: Any) -> set[Any]:
+    while True:
+        try:
+            return set(requests)
+        except RuntimeError:  # the main thread took in or finished one meanwhile
+            continue

@@ -18,6 +18,16 @@ T = TypeVar("T")
 SERIALIZATION_FAILURE, DEADLOCK_DETECTED = "40001", "40P01"
 UNDEFINED_TABLE, UNDEFINED_COLUMN, INVALID_SCHEMA = "42P01", "42703", "3F000"
 CONFLICT_TRIES = 10
+#: A network that swallows packets must be noticed in seconds, not in the kernel's quarter of an hour: a worker whose
+#: heartbeats do not arrive is declared dead, and has to learn of it.
+CONNECT = {
+    "application_name": "sagas",
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,  # milliseconds
+}
 #: How long a worker holds on while the database is away before it leaves the step to the sweep.
 OUTAGE_PATIENCE = 30.0
 
@@ -64,7 +74,7 @@ class Database:
                         pool_size=20,
                         max_overflow=-1,
                         isolation_level="AUTOCOMMIT",
-                        connect_args={"application_name": "sagas", "connect_timeout": 5},
+                        connect_args=CONNECT,
                     )
                     self._pid = os.getpid()
         assert self._engine is not None
@@ -79,12 +89,16 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """A transaction that commits when the block ends and rolls back when it raises."""
-        with (
-            translated(),
-            self.engine.execution_options(isolation_level="READ COMMITTED").connect() as connection,
-            connection.begin(),
-        ):
+        with translated(), self._transactional() as connection, connection.begin():
             yield connection
+
+    def _transactional(self) -> Connection:
+        engine = self.engine
+        try:
+            return engine.execution_options(isolation_level="READ COMMITTED").connect()
+        except engine.dialect.loaded_dbapi.Error as error:
+            # Setting the isolation level of a connection that broke a moment ago: SQLAlchemy lets that through bare.
+            raise OperationalError("connect", None, error, connection_invalidated=True) from error
 
     def retrying(self, work: Callable[[], T], patience: float = 0.0) -> T:
         """Run ``work`` again after a deadlock or serialisation failure, and while the database is away.
@@ -100,7 +114,7 @@ class Database:
             try:
                 return work()
             except DBAPIError as error:
-                if getattr(error.orig, "pgcode", None) in (SERIALIZATION_FAILURE, DEADLOCK_DETECTED):
+                if is_conflict(error):
                     conflicts += 1
                     if conflicts >= CONFLICT_TRIES:
                         raise
@@ -113,6 +127,11 @@ class Database:
         """Close this process's connections."""
         if self._engine is not None and self._pid == os.getpid():
             self._engine.dispose()
+
+
+def is_conflict(error: DBAPIError) -> bool:
+    """A deadlock or a serialisation failure: nothing is wrong but the moment."""
+    return getattr(error.orig, "pgcode", None) in (SERIALIZATION_FAILURE, DEADLOCK_DETECTED)
 
 
 def is_outage(error: DBAPIError) -> bool:

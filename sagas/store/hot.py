@@ -103,10 +103,15 @@ class HotPath:
             row = self._database.retrying(lambda: self._one(self._complete, parameters), OUTAGE_PATIENCE)
         return SagaStatus(row[0]) if row is not None else None
 
-    def completed_by(self, instance_id: UUID, address: Address, token: UUID) -> SagaStatus | None:
+    def completed_by(
+        self, instance_id: UUID, address: Address, token: UUID, connection: Connection | None = None
+    ) -> SagaStatus | None:
         """The instance's status if this very token completed the execution, else None."""
         parameters = self._place(instance_id, address, token)
-        row = self._database.retrying(lambda: self._one(self._own_token, parameters), OUTAGE_PATIENCE)
+        if connection is not None:
+            row = connection.exec_driver_sql(self._own_token, parameters).one_or_none()
+        else:
+            row = self._database.retrying(lambda: self._one(self._own_token, parameters), OUTAGE_PATIENCE)
         return SagaStatus(row[0]) if row is not None else None
 
     def _one(self, statement: str, parameters: dict[str, Any]) -> Any:

@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, func, insert, select, text, update
 
 from sagas.model import (
+    TRANSITIONS,
     Address,
     Decision,
     ErrorInfo,
@@ -112,7 +113,8 @@ class Instances:
             saga=row.saga,
             key=row.key,
             plan=self._plans[row.plan_hash],
-            now=row.now,
+            # A statement that waits for its lock has read the clock before: the second one's is of now.
+            now=max([row.now, *(step.now for step in steps)]),
         )
 
     def save(
@@ -136,6 +138,8 @@ class Instances:
         return moved
 
     def _save_instance(self, connection: Connection, before: InstanceState, after: InstanceState) -> None:
+        if after.status not in TRANSITIONS[before.status] | {before.status}:
+            raise RuntimeError(f"saga {before.id} may not go from {before.status.value} to {after.status.value}")
         instance = self._tables.instance
         result = connection.execute(
             update(instance)

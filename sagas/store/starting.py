@@ -11,11 +11,13 @@ from sqlalchemy.exc import DBAPIError
 from sagas.errors import PlanChanged, StartInProgress
 from sagas.model import Plan
 from sagas.store import statements
-from sagas.store.database import SERIALIZATION_FAILURE, Database, translated
+from sagas.store.database import DEADLOCK_DETECTED, SERIALIZATION_FAILURE, Database, translated
 from sagas.store.instances import Instances
 from sagas.store.timing import Timing
 
 LOCK_NOT_AVAILABLE = "55P03"
+#: Another transaction has the key; the deadlock is two of them with two keys crosswise.
+WAITED_IN_VAIN = (LOCK_NOT_AVAILABLE, SERIALIZATION_FAILURE, DEADLOCK_DETECTED)
 #: How long a start inside the caller's transaction waits for another open one with the same key.
 KEY_WAIT = "2s"
 
@@ -93,7 +95,7 @@ class Starting:
                 found = self._insert_on(connection, new, queue_of)
                 self._wait_for_locks(connection, waited)
         except DBAPIError as error:
-            if getattr(error.orig, "pgcode", None) not in (LOCK_NOT_AVAILABLE, SERIALIZATION_FAILURE):
+            if getattr(error.orig, "pgcode", None) not in WAITED_IN_VAIN:
                 raise
         if found is None and new.key is not None:
             # Committed after this transaction's snapshot (REPEATABLE READ): visible to another connection.

@@ -20,6 +20,8 @@ claimed AS (
     FROM unsynced, epoch
     WHERE instance_id = %(instance_id)s AND position = %(position)s AND branch = %(branch)s AND round = %(round)s
       AND (status = 'pending' OR (status = 'running' AND token = %(token)s))
+      AND (not_before IS NULL OR not_before < clock_timestamp() + interval '5 seconds')
+      AND NOT EXISTS (SELECT FROM {s}.saga_worker WHERE id = %(worker_id)s AND dead_at IS NOT NULL)
     RETURNING step.*, step.epoch IS DISTINCT FROM epoch.current AS epoch_changed
 ),
 progress AS (
@@ -30,7 +32,11 @@ progress AS (
 SELECT claimed.attempts, claimed.claimed_at, claimed.epoch_changed, claimed.doubt,
        instance.saga, instance.plan_hash,
        CASE WHEN instance.plan_hash = ANY (%(known_plans)s) THEN NULL ELSE instance.plan::text END AS plan,
-       instance.data::text AS data, instance.deadline,
+       instance.data::text AS data,
+       CASE WHEN instance.deadline_seconds IS NULL THEN instance.deadline
+            ELSE (SELECT least(min(begun.first_claimed_at), claimed.first_claimed_at) FROM {s}.saga_step AS begun
+                  WHERE begun.instance_id = claimed.instance_id) + make_interval(secs => instance.deadline_seconds)
+       END AS deadline,
        (SELECT jsonb_agg(earlier.result ORDER BY earlier.position, earlier.branch)::text FROM {s}.saga_step AS earlier
         WHERE earlier.instance_id = claimed.instance_id AND earlier.round = 0 AND earlier.position < claimed.position
           AND earlier.result IS NOT NULL) AS earlier_results,
@@ -62,8 +68,8 @@ moved AS (
                       WHEN done.forward THEN 'running' ELSE moving.status END,
         pending = CASE WHEN done.advances AND %(next_position)s::int IS NOT NULL THEN 1 ELSE moving.pending - 1 END,
         due_at = CASE WHEN done.advances AND %(next_position)s::int IS NULL THEN NULL
-                      WHEN moving.due_at > clock_timestamp() + %(half_lease)s THEN moving.due_at
-                      ELSE clock_timestamp() + %(lease)s END,
+                      WHEN moving.due_at BETWEEN clock_timestamp() + %(half_lease)s AND clock_timestamp() + %(lease)s
+                      THEN moving.due_at ELSE clock_timestamp() + %(lease)s END,
         finished_at = CASE WHEN done.advances AND %(next_position)s::int IS NULL THEN clock_timestamp() END,
         updated_at = clock_timestamp()
     FROM done
@@ -109,7 +115,7 @@ UNSENT = """
 WITH instance AS (
     SELECT id FROM {s}.saga_instance WHERE id = :id AND due_at IS NOT NULL FOR UPDATE
 ), step AS (
-    UPDATE {s}.saga_step SET dispatched_at = NULL FROM instance
+    UPDATE {s}.saga_step SET dispatched_at = NULL, dispatches = greatest(dispatches - 1, 0) FROM instance
     WHERE instance_id = instance.id AND position = :position AND branch = :branch AND round = :round
       AND status = 'pending'
 )
@@ -160,7 +166,8 @@ SELECT step.position, step.branch, step.round, step.name, step.status, step.toke
        """
     + OVERTAKEN
     + """ AS overtaken,
-       step.status = 'pending' AND step.epoch IS DISTINCT FROM (SELECT epoch FROM {s}.saga_epoch) AS epoch_changed
+       step.status = 'pending' AND step.epoch IS DISTINCT FROM (SELECT epoch FROM {s}.saga_epoch) AS epoch_changed,
+       clock_timestamp() AS now
 FROM {s}.saga_step AS step LEFT JOIN {s}.saga_worker AS worker ON worker.id = step.worker_id
 WHERE step.instance_id = :id ORDER BY step.position, step.branch, step.round FOR UPDATE OF step
 """
@@ -172,8 +179,9 @@ WHERE step.instance_id = :id ORDER BY step.position, step.branch, step.round FOR
 BEGIN_SWEEP = """
 UPDATE {s}.saga_sweep AS this SET swept_at = clock_timestamp()
 FROM (SELECT swept_at FROM {s}.saga_sweep FOR UPDATE) AS former
-WHERE this.singleton AND (:forced OR former.swept_at < clock_timestamp() - CAST(:interval AS interval))
-RETURNING clock_timestamp() - former.swept_at > CAST(:outage AS interval) AS after_outage
+WHERE this.singleton AND (:forced OR former.swept_at < clock_timestamp() - CAST(:interval AS interval)
+                          OR former.swept_at > clock_timestamp())  -- the clock went back
+RETURNING former.swept_at < clock_timestamp() - CAST(:outage AS interval) AS after_outage
 """
 
 KEEP_EPOCH = "INSERT INTO {s}.saga_epoch DEFAULT VALUES ON CONFLICT DO NOTHING"
@@ -226,11 +234,11 @@ UPDATE {s}.saga_instance AS instance SET due_at = healthy.at FROM healthy WHERE 
 """
 )
 
-#: Due, or about to be and held by the dead.
+#: Due, or held by the dead: a step that queued for long leaves its instance's next look up to 60 s away.
 PICK_DUE = (
     """
 SELECT instance.id FROM {s}.saga_instance AS instance
-WHERE instance.due_at <= statement_timestamp() + CAST(:lease AS interval)
+WHERE instance.due_at <= statement_timestamp() + greatest(CAST(:lease AS interval), interval '60 seconds')
   AND (instance.due_at <= statement_timestamp() OR EXISTS (
     SELECT FROM {s}.saga_step AS step JOIN {s}.saga_worker AS worker ON worker.id = step.worker_id
     WHERE step.instance_id = instance.id AND step.status = 'running' AND """

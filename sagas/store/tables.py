@@ -52,8 +52,6 @@ class Tables:
             Column("deadline_seconds", Float),
             _time("due_at"),
             Column("pending", Integer, nullable=False),
-            Column("parent", Uuid),
-            Column("trace", _Json),
             _time("created_at", nullable=False),
             _time("updated_at", nullable=False),
             _time("finished_at"),

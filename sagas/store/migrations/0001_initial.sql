@@ -24,8 +24,6 @@ CREATE TABLE {schema}.saga_instance (
     deadline_seconds double precision,
     due_at           timestamptz,
     pending          integer     NOT NULL DEFAULT 1,
-    parent           uuid,
-    trace            jsonb,
     created_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
     finished_at      timestamptz,

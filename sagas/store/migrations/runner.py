@@ -64,6 +64,7 @@ def migrate(connection: Connection, schema: str) -> list[str]:
 
 def quote(schema: str) -> str:
     """The schema's name as an SQL identifier."""
-    if not schema or "\x00" in schema or "{" in schema or "%" in schema:
+    # Braces, percent signs and colons would read as placeholders in the named statements.
+    if not schema or any(character in schema for character in "\x00{%:"):
         raise ConfigurationError(f"schema={schema!r} cannot name a PostgreSQL schema; use letters and underscores")
     return '"' + schema.replace('"', '""') + '"'

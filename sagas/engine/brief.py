@@ -1,4 +1,4 @@
-"""Publishing from a web process: once, briefly, and never an error for the caller."""
+"""Publishing where nobody may be kept waiting, a web request or the sweep: once, briefly, never an error."""
 
 import logging
 import os
@@ -12,23 +12,23 @@ from sagas.model import Address, Plan
 
 logger = logging.getLogger("sagas")
 
-#: How long `start` waits for the broker to take the message.
+#: How long to wait for the broker to take a message, in seconds.
 PATIENCE = 0.5
-#: After a failure, how long this process leaves sending to the sweep.
+#: After a failure, how long this process leaves sending to the next sweep, in seconds.
 BREAKER = 3.0
 
 
 class _Job:
-    def __init__(self, instance_id: UUID, plan: Plan, window: list[Address]) -> None:
-        self.arguments = (instance_id, plan, window)
+    def __init__(self, instance_id: UUID, plan: Plan, window: list[Address], countdown: float) -> None:
+        self.arguments = (instance_id, plan, window, countdown)
         self.done = threading.Event()
         self.error: Exception | None = None
 
 
-class Starter:
+class BriefSender:
     """Sends through one thread a process, since no transport can be told to give up in half a second.
 
-    A broker that does not answer then costs the first request `PATIENCE`, and the next ones nothing.
+    A broker that does not answer then costs the first caller `PATIENCE`, and the next ones nothing.
     """
 
     def __init__(self, messages: Messages) -> None:
@@ -38,19 +38,19 @@ class Starter:
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._broken_until = 0.0
 
-    def send(self, instance_id: UUID, plan: Plan, window: list[Address]) -> bool:
-        """True when the message is on its way; False leaves it to the sweep."""
+    def send(self, instance_id: UUID, plan: Plan, window: list[Address], countdown: float = 0.0) -> bool:
+        """True when the message is on its way; False leaves it to the next sweep."""
         if time.monotonic() < self._broken_until:
             return False
         self._ensure_thread()
-        job = _Job(instance_id, plan, window)
+        job = _Job(instance_id, plan, window, countdown)
         self._jobs.put(job)
         answered = job.done.wait(PATIENCE)
         if answered and job.error is None:
             return True
         self._broken_until = time.monotonic() + BREAKER
         logger.warning(
-            "first message of saga %s not sent, the sweep will send it: %r",
+            "message of saga %s not sent, the sweep will send it: %r",
             instance_id,
             job.error or f"no answer within {PATIENCE} s",
             extra={"saga_id": str(instance_id), "saga": plan.saga},
@@ -63,7 +63,7 @@ class Starter:
         with self._lock:
             if self._pid != os.getpid():
                 self._jobs = queue.SimpleQueue()
-                threading.Thread(target=self._publish, args=(self._jobs,), name="sagas-start", daemon=True).start()
+                threading.Thread(target=self._publish, args=(self._jobs,), name="sagas-send", daemon=True).start()
                 self._pid = os.getpid()
 
     def _publish(self, jobs: "queue.SimpleQueue[_Job]") -> None:
