@@ -6,7 +6,7 @@ A missing server fails every test that needs it, with the cure in the message; n
 import itertools
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,13 +67,18 @@ def broker() -> Iterator[EmbeddedBroker]:
 _keyspaces = itertools.count()
 
 
-@pytest.fixture
-def broker_url(broker: EmbeddedBroker) -> str:
-    """An empty keyspace of the session's broker; so many tests later that nobody uses it, it is reused."""
+def empty_keyspace(broker: EmbeddedBroker) -> str:
+    """The URL of an empty keyspace; so many tests later that nobody uses it, it is reused."""
     number = next(_keyspaces) % (broker.databases - 1)
     with Redis(unix_socket_path=f"{broker.directory}/valkey.sock", db=number) as client:
         client.flushdb()
     return broker.url_of(number)
+
+
+@pytest.fixture
+def broker_url(broker: EmbeddedBroker) -> str:
+    """An empty keyspace of the session's broker."""
+    return empty_keyspace(broker)
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ class Shop:
         arguments = ("-n", f"{name}@%h", *(arguments or ("-c", "2")))
         return Worker(servers | environment, log, arguments=arguments)
 
-    def start(self, saga: Saga, script: dict[str, list[str]] | None = None, **options: Any) -> SagaHandle:
+    def start(self, saga: Saga, script: Mapping[str, Sequence[str]] | None = None, **options: Any) -> SagaHandle:
         """Start a scripted saga (see `tests.support.scripted`)."""
         return self.sagas.start(saga, {"script": script or {}}, **options)
 

@@ -8,6 +8,7 @@ are long. Conditions on indexed times use ``statement_timestamp()``, which an in
 
 #: Takes an execution. 1 round trip, 0 fsyncs: a claim that a crash loses is found by its epoch.
 #: Touches and tests the step's row alone; the instance's row is only read. Safe to repeat with its own token.
+#: A compensation that waits for its turn (neither dispatched nor to be retried) is not for the taking.
 CLAIM = """
 WITH unsynced AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
 epoch AS MATERIALIZED (SELECT max(epoch::text)::uuid AS current FROM {s}.saga_epoch),
@@ -21,6 +22,7 @@ claimed AS (
     WHERE instance_id = %(instance_id)s AND position = %(position)s AND branch = %(branch)s AND round = %(round)s
       AND (status = 'pending' OR (status = 'running' AND token = %(token)s))
       AND (not_before IS NULL OR not_before < clock_timestamp() + interval '5 seconds')
+      AND (round = 0 OR dispatched_at IS NOT NULL OR not_before IS NOT NULL)
       AND NOT EXISTS (SELECT FROM {s}.saga_worker WHERE id = %(worker_id)s AND dead_at IS NOT NULL)
     RETURNING step.*, step.epoch IS DISTINCT FROM epoch.current AS epoch_changed
 ),
@@ -193,10 +195,12 @@ WHERE dead_at IS NULL AND stopped_at IS NULL AND heartbeat_at < clock_timestamp(
 """
 
 #: Second stage: still silent a lease after the suspicion. Death is final; such a worker registers anew.
+#: Not if the database was away since this pass began.
 DECLARE_DEAD_WORKERS = """
 UPDATE {s}.saga_worker SET dead_at = clock_timestamp()
 WHERE dead_at IS NULL AND stopped_at IS NULL AND heartbeat_at < suspected_at
   AND suspected_at < clock_timestamp() - CAST(:lease AS interval)
+  AND EXISTS (SELECT FROM {s}.saga_sweep WHERE swept_at > clock_timestamp() - CAST(:outage AS interval))
 RETURNING id, hostname, pid
 """
 

@@ -44,7 +44,8 @@ class Sweeping:
         Returns:
             False when another sweep ran a moment ago and this one is not ``forced``.
         """
-        with self._database.autocommit() as connection:
+        # One transaction: whoever sweeps next waits for the suspicions, and an outage is never noted without them.
+        with self._database.transaction() as connection:
             row = connection.execute(self._sql(statements.BEGIN_SWEEP), self._times | {"forced": forced}).one_or_none()
             if row is None:
                 return False

@@ -14,7 +14,16 @@ CREATE TABLE IF NOT EXISTS public.journal (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     saga_id uuid NOT NULL, what text NOT NULL, key text NOT NULL, action_key text NOT NULL,
     attempt integer NOT NULL, pid integer NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp()
-)
+);
+-- See `gates`.
+CREATE TABLE IF NOT EXISTS public.gate (
+    saga_id uuid NOT NULL, name text NOT NULL, reached integer NOT NULL DEFAULT 0, open boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (saga_id, name)
+);
+-- Written by steps through `current_step.connection`.
+CREATE TABLE IF NOT EXISTS public.ledger (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, saga_id uuid NOT NULL, entry text NOT NULL
+);
 """
 
 
@@ -64,10 +73,34 @@ def effects(url: str, saga_id: UUID) -> list[str]:
 
 def entries(url: str, saga_id: UUID) -> list[tuple[str, str]]:
     """What happened and under which idempotency key, in its order."""
+    rows = query(url, "SELECT what, key FROM public.journal WHERE saga_id = %s ORDER BY id", str(saga_id))
+    return [(what, key) for what, key in rows]
+
+
+def action_keys(url: str, saga_id: UUID) -> list[str]:
+    """The key of the action that each effect belongs to."""
+    rows = query(url, "SELECT action_key FROM public.journal WHERE saga_id = %s ORDER BY id", str(saga_id))
+    return [key for (key,) in rows]
+
+
+def ledger(url: str, saga_id: UUID) -> list[str]:
+    """What steps wrote through `current_step.connection` and is committed."""
+    rows = query(url, "SELECT entry FROM public.ledger WHERE saga_id = %s ORDER BY id", str(saga_id))
+    return [entry for (entry,) in rows]
+
+
+def events(url: str, saga_id: UUID, event: str) -> int:
+    """How often the library noted an event in an instance's history."""
+    counted = "SELECT count(*) FROM sagas.saga_event WHERE instance_id = %s AND event = %s"
+    return int(query(url, counted, str(saga_id), event)[0][0])
+
+
+def query(url: str, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    """Whatever a test wants to know, or to change, past the library."""
     connection = connect(url)
     try:
         cursor = connection.cursor()
-        cursor.execute("SELECT what, key FROM public.journal WHERE saga_id = %s ORDER BY id", (str(saga_id),))
-        return [(what, key) for what, key in cursor.fetchall()]
+        cursor.execute(statement, parameters)
+        return list(cursor.fetchall()) if cursor.description else []
     finally:
         connection.close()

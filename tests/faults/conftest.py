@@ -1,0 +1,107 @@
+"""Fixtures of the fault tests, and their two options.
+
+    pytest tests/faults                               two rounds of each random kill, as CI does
+    pytest tests/faults -k kills --rounds 20          the full demand
+    pytest tests/faults -k kills --seed 4711          the same stories, victims and moments again
+
+A seed repeats what the dice decided (which orders are refused, which step is killed, how far into it), not the
+scheduling of the machine. Every test prints its seed; pytest shows that when it fails.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.services.database import engine
+from tests.faults.order_shop import OrderShop, make_order_shop
+from tests.faults.tally import HEADER, Tally
+
+ROUNDS = 2
+TALLIES: pytest.StashKey[list[Tally]] = pytest.StashKey()
+SEED: pytest.StashKey[int] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("faults")
+    group.addoption("--rounds", type=int, default=ROUNDS, help=f"how often each random kill strikes ({ROUNDS})")
+    group.addoption("--seed", type=int, default=None, help="what the dice of the fault tests start from")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.faults)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    tallies = config.stash.get(TALLIES, [])
+    if tallies:
+        terminalreporter.section(f"kills (seed {config.stash[SEED]})")
+        terminalreporter.write_line(HEADER)
+        for tally in tallies:
+            terminalreporter.write_line(tally.row())
+
+
+@pytest.fixture
+def rounds(request: pytest.FixtureRequest) -> int:
+    # Named without its dashes: as a part of a larger run this conftest comes too late to add an option.
+    return int(request.config.getoption("rounds", default=ROUNDS))
+
+
+@pytest.fixture
+def dice(request: pytest.FixtureRequest) -> random.Random:
+    """The test's random numbers, repeatable by `--seed`."""
+    stash = request.config.stash
+    if SEED not in stash:
+        given = request.config.getoption("seed", default=None)
+        stash[SEED] = random.randrange(1_000_000) if given is None else given
+    print(f"--seed {stash[SEED]}")
+    return random.Random(f"{stash[SEED]} {request.node.name}")
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> Callable[[str], Tally]:
+    """Makes a tally that is printed at the end of the run."""
+
+    def make(fault: str) -> Tally:
+        made = Tally(fault)
+        request.config.stash.setdefault(TALLIES, []).append(made)
+        return made
+
+    return make
+
+
+@pytest.fixture
+def make_orders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str, str, float, float], OrderShop]]:
+    """Makes the order shop on given servers with given timings."""
+    made: list[OrderShop] = []
+
+    def make(database_url: str, broker_url: str, heartbeat: float, sweep_every: float) -> OrderShop:
+        monkeypatch.setenv("SAGAS_DATABASE_URL", database_url)
+        made.append(make_order_shop(database_url, broker_url, tmp_path, heartbeat=heartbeat, sweep_every=sweep_every))
+        return made[-1]
+
+    yield make
+    if made:
+        engine().dispose()
+    for shop in made:
+        shop.sagas.engine.store.database.dispose()
+
+
+@pytest.fixture
+def orders(make_orders: Any, database_url: str, broker_url: str) -> OrderShop:
+    """The order shop with quick heartbeats and sweeps, so that recovery is not waited for."""
+    shop: OrderShop = make_orders(database_url, broker_url, 0.5, 0.5)
+    return shop
+
+
+@pytest.fixture
+def default_orders(make_orders: Any, database_url: str, broker_url: str) -> OrderShop:
+    """The order shop with the library's own timings: a heartbeat and a sweep every two seconds."""
+    shop: OrderShop = make_orders(database_url, broker_url, 2.0, 2.0)
+    return shop

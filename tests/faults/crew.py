@@ -1,0 +1,26 @@
+"""Several workers at once, who all end by SIGKILL: a warm shutdown takes seconds, and is tested elsewhere."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from tests.support.workers import Worker
+
+
+@contextmanager
+def crew(*workers: Worker) -> Iterator[None]:
+    """Start workers side by side, and whatever happens leave none behind."""
+    try:
+        if workers:
+            with ThreadPoolExecutor(len(workers)) as threads:
+                list(threads.map(Worker.start, workers))
+        yield
+    finally:
+        for worker in workers:
+            end(worker)
+
+
+def end(worker: Worker) -> None:
+    """Kill a worker that still runs, frozen or not."""
+    if worker.process is not None and worker.process.poll() is None:
+        worker.kill()

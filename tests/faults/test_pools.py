@@ -1,0 +1,46 @@
+"""Celery's pools differ in what they can stop; sagas end in all of them."""
+
+from contextlib import ExitStack
+
+import pytest
+
+from sagas import SagaStatus
+from tasks.services import faults
+from tests.conftest import Shop
+from tests.faults.crew import crew
+from tests.faults.order_shop import OrderShop
+from tests.support import scripted
+from tests.support.workers import eventually
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_the_order_story_runs_in_every_pool(orders: OrderShop, pool: str) -> None:
+    faults.inject("payment", "charge", "refuse", order_id="declined")
+    faults.inject("shipping", "create", "refuse", order_id="not shipped")
+    faults.inject("notification", "send", "error", order_id="confirmed late", times=1, moment="after")
+    keys = ["plain", "declined", "not shipped", "confirmed late"]
+    with crew(orders.worker("-P", pool, "-c", "2")):
+        runs = [orders.order(key) for key in keys]
+        ends = orders.assert_all_end_well(runs)
+
+    assert [ends[run].value for run in runs] == ["completed", "compensated", "compensated", "completed"]
+
+
+def test_c3_a_step_over_its_timeout_is_taken_over_where_the_pool_cannot_stop_it(shop: Shop) -> None:
+    with ExitStack() as workers:
+        runs = []
+        for pool in ("solo", "threads"):
+            # The worker takes one saga, gets stuck in it, and can do nothing else for a minute.
+            worker = shop.worker("-P", pool, "-c", "1", name=pool)
+            workers.enter_context(crew(worker))
+            runs.append(shop.start(scripted.limited, {"b": ["before:sleep:60"]}))
+            eventually(lambda: [run.steps[1].status for run in runs] == ["running"] * len(runs), f"b in {pool}")
+
+        workers.enter_context(crew(shop.worker(name="rescuer")))
+        ends = [run.wait(40) for run in runs]
+
+    assert ends == [SagaStatus.COMPLETED] * 2
+    for run in runs:
+        assert shop.effects(run) == ["a", "b", "c"]
+        assert run.steps[1].attempts == 2
+        assert "attempt_failed" in [entry.event for entry in run.history()]

@@ -1,0 +1,233 @@
+"""A store driven statement by statement, without Celery: what the database does, and nothing else."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+from psycopg2.extensions import connection as DriverConnection
+from sqlalchemy import Connection
+
+from sagas.model import Address, Decision, Event, InstanceState, Plan, PlanStep, RetryPolicy, SagaStatus, StepKind
+from sagas.model import decide as decide_purely
+from sagas.store import Beat, Claim, Loaded, NewInstance, Store, Timing, uuid7
+from tests.support import journal
+from tests.support.workers import eventually
+
+QUEUE = "celery"
+FIRST = Address(0)
+
+
+def plan_of(*names: str, pivot: str | None = None, saga: str = "bench", version: int = 1, **options: Any) -> Plan:
+    """A plan of these steps; what follows the pivot is retriable."""
+    steps: list[PlanStep] = []
+    kind = StepKind.COMPENSATABLE
+    for position, name in enumerate(names):
+        if name == pivot:
+            kind = StepKind.PIVOT
+        elif kind is StepKind.PIVOT:
+            kind = StepKind.RETRIABLE
+        undo = f"undo.{name}" if kind is StepKind.COMPENSATABLE else None
+        given: dict[str, Any] = {"retry": RetryPolicy(max_attempts=3, jitter=0.0)} | options
+        steps.append(PlanStep(position=position, name=name, task=f"do.{name}", compensation=undo, kind=kind, **given))
+    return Plan(saga=saga, version=version, steps=tuple(steps))
+
+
+THREE = plan_of("a", "b", "c")
+
+
+def queue_of(_: str) -> str:
+    return QUEUE
+
+
+@dataclass
+class Bench:
+    """One schema of one database, and what can be done to it."""
+
+    url: str
+    store: Store
+    _opened: list[DriverConnection] = field(default_factory=list)
+
+    # -- the library's own statements
+
+    def start(self, plan: Plan = THREE, *, key: str | None = None, data: str = "{}", **options: Any) -> UUID:
+        self.store.starting.register(plan)
+        times = {"deadline": None, "deadline_seconds": None} | options
+        return self.store.starting.insert(NewInstance(id=uuid7(), plan=plan, key=key, data=data, **times), queue_of)
+
+    def claim(
+        self,
+        instance_id: UUID,
+        address: Address = FIRST,
+        *,
+        token: UUID | None = None,
+        worker: UUID | None = None,
+        delivery: str | None = "delivery",
+    ) -> Claim | None:
+        return self.store.hot.claim(
+            instance_id,
+            address,
+            token=token or uuid4(),
+            worker_id=worker,
+            delivery=delivery,
+            known_plans=self.store.instances.known_plans,
+        )
+
+    def complete(
+        self, instance_id: UUID, plan: Plan, address: Address, token: UUID, result: str | None = None
+    ) -> SagaStatus | None:
+        return self.store.hot.complete(
+            instance_id, address, token=token, result=result, following=plan.after(address.position), queue=QUEUE
+        )
+
+    def step(self, instance_id: UUID, plan: Plan = THREE, address: Address = FIRST) -> SagaStatus | None:
+        """Claim and complete one execution."""
+        token = uuid4()
+        assert self.claim(instance_id, address, token=token) is not None
+        return self.complete(instance_id, plan, address, token)
+
+    def apply(
+        self, instance_id: UUID, event: Event, evidence: Callable[[InstanceState], InstanceState] = lambda state: state
+    ) -> Decision:
+        """The loop's transaction, without the messages that follow it."""
+
+        def work() -> Decision:
+            with self.store.instances.transaction() as connection:
+                loaded = self.store.instances.lock(connection, instance_id)
+                assert loaded is not None
+                return self.decide_and_save(connection, loaded, event, evidence)
+
+        return self.store.database.retrying(work)
+
+    def decide_and_save(
+        self,
+        connection: Connection,
+        loaded: Loaded,
+        event: Event,
+        evidence: Callable[[InstanceState], InstanceState] = lambda state: state,
+    ) -> Decision:
+        lease = self.store.timing.lease
+        decision = decide_purely(loaded.plan, evidence(loaded.state), event, loaded.now, lease=lease)
+        self.store.instances.save(connection, loaded, decision, queue_of)
+        return decision
+
+    def state(self, instance_id: UUID) -> InstanceState:
+        with self.store.instances.transaction() as connection:
+            loaded = self.store.instances.lock(connection, instance_id)
+            assert loaded is not None
+            return loaded.state
+
+    def beat(self, worker: UUID, *deliveries: str, queues: tuple[str, ...] = (QUEUE,), idle: bool = False) -> bool:
+        return self.store.sweeping.heartbeat(
+            Beat(
+                id=worker,
+                hostname="bench",
+                pid=1,
+                queues=queues,
+                deliveries=deliveries,
+                listed_at=self.store.sweeping.clock(),
+                idle=idle,
+            )
+        )
+
+    # -- looking and changing from outside
+
+    def driver(self) -> DriverConnection:
+        """A driver connection of its own, in autocommit; closed with the bench."""
+        connection = journal.connect(self.url)
+        self._opened.append(connection)
+        return connection
+
+    def sql(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Run ``statement`` with ``{s}`` as the schema, on a connection of its own."""
+        connection = journal.connect(self.url)
+        try:
+            cursor = connection.cursor()
+            schema = '"' + self.store.schema.replace('"', '""') + '"'
+            values = tuple(str(value) if isinstance(value, UUID) else value for value in parameters)
+            cursor.execute(statement.replace("{s}", schema), values or None)
+            return list(cursor.fetchall()) if cursor.description else []
+        finally:
+            connection.close()
+
+    def row(self, table: str, instance_id: UUID) -> Mapping[str, Any]:
+        column = "id" if table == "saga_instance" else "instance_id"
+        ((stored,),) = self.sql(f"SELECT to_jsonb(t) FROM {{s}}.{table} AS t WHERE {column} = %s", instance_id)
+        return stored if isinstance(stored, dict) else json.loads(stored)
+
+    def steps(self, instance_id: UUID) -> list[dict[str, Any]]:
+        stored = self.sql(
+            "SELECT to_jsonb(t) FROM {s}.saga_step AS t WHERE instance_id = %s ORDER BY position, branch, round",
+            instance_id,
+        )
+        return [row[0] for row in stored]
+
+    def events(self, instance_id: UUID) -> list[str]:
+        return [
+            event
+            for (event,) in self.sql("SELECT event FROM {s}.saga_event WHERE instance_id = %s ORDER BY id", instance_id)
+        ]
+
+    def age(self, seconds: float) -> None:
+        """As if all that is stored had been stored so much earlier."""
+        for table, columns in (
+            ("saga_instance", "due_at created_at updated_at deadline"),
+            ("saga_step", "created_at dispatched_at not_before claimed_at first_claimed_at"),
+            ("saga_worker", "started_at heartbeat_at listed_at idle_at suspected_at dead_at stopped_at"),
+            ("saga_queue", "claimed_born"),
+            ("saga_sweep", "swept_at"),
+        ):
+            changes = ", ".join(f"{column} = {column} - make_interval(secs => %s)" for column in columns.split())
+            self.sql(f"UPDATE {{s}}.{table} SET {changes}", *([seconds] * len(columns.split())))
+
+    def wait_for_lock_waiters(self, number: int) -> None:
+        """Until so many sessions of this database wait for a lock."""
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        eventually(lambda: self.sql(waiting)[0][0] >= number, f"{number} sessions to wait for a lock", 15)
+
+    def close(self) -> None:
+        for connection in self._opened:
+            connection.close()
+        self.store.database.dispose()
+
+
+@contextmanager
+def bench_on(url: str, schema: str = "sagas", heartbeat: float = 2.0) -> Iterator[Bench]:
+    bench = Bench(url, Store(url, schema, Timing(heartbeat=heartbeat, sweep_every=heartbeat)))
+    try:
+        bench.store.migrate()
+        yield bench
+    finally:
+        bench.close()
+
+
+class Background:
+    """Something that goes on in a thread; its result or its error comes with `join`."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self._work = work
+        self._result: Any = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._result = self._work()
+        except BaseException as error:
+            self._error = error
+
+    def is_over(self) -> bool:
+        return not self._thread.is_alive()
+
+    def join(self, timeout: float = 30) -> Any:
+        self._thread.join(timeout)
+        assert not self._thread.is_alive(), "it still waits"
+        if self._error is not None:
+            raise self._error
+        return self._result

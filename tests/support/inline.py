@@ -1,0 +1,40 @@
+"""A worker's process without the worker: takes messages from the broker and traces them as Celery does."""
+
+import queue as queues
+from typing import Any
+
+from celery import Celery
+from celery.app.trace import build_tracer
+
+
+def run_messages(app: Celery, queue: str = "celery") -> list[str]:
+    """Run whatever waits in the queue, and what that publishes; returns the names of the tasks, in order."""
+    ran = []
+    with app.connection_for_read() as connection:
+        source = connection.SimpleQueue(queue)
+        try:
+            while True:
+                try:
+                    message = source.get(block=False)
+                except queues.Empty:
+                    return ran
+                message.ack()
+                ran.append(message.headers["task"])
+                run_message(app, message)
+        finally:
+            source.close()
+
+
+def run_message(app: Celery, message: Any) -> None:
+    args, kwargs, embedded = message.payload
+    task = app.tasks[message.headers["task"]]
+    request = dict(message.headers) | {
+        "args": args,
+        "kwargs": kwargs,
+        "callbacks": embedded["callbacks"],
+        "errbacks": embedded["errbacks"],
+        "chain": embedded["chain"],
+        "chord": embedded["chord"],
+        "delivery_info": dict(message.delivery_info),
+    }
+    build_tracer(task.name, task, app=app)(message.headers["id"], args, kwargs, request)

@@ -1,0 +1,55 @@
+"""Celery's other programs as real processes: beat, Flower."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.workers import Worker
+
+
+@contextmanager
+def briefly(*workers: Worker) -> Iterator[None]:
+    """Start workers, and kill them at the end: a warm shutdown takes seconds and proves nothing here."""
+    try:
+        for worker in workers:
+            worker.start()
+        yield
+    finally:
+        for worker in workers:
+            if worker.process is not None and worker.process.poll() is None:
+                worker.kill()
+
+
+class Program(Worker):
+    """`celery <arguments>` in a process group of its own; ready when its log says so."""
+
+    def __init__(
+        self,
+        environment: dict[str, str],
+        log: Path,
+        *,
+        arguments: tuple[str, ...],
+        ready: str,
+        application: str = "tests.support.application",
+    ) -> None:
+        super().__init__(environment, log)
+        self._command = [sys.executable, "-m", "celery", "-A", application, *arguments]
+        self._ready = ready
+
+    def _is_ready(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError(f"{self._command[4:]} ended with {self.process.returncode}:\n{self.text()[-4000:]}")
+        return self._ready in self.text()[self._from :]
+
+    def stop(self) -> None:
+        """SIGTERM, and SIGKILL to those that do not listen."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.kill()

@@ -1,0 +1,51 @@
+"""What lies in a test's broker, and what its workers took from it."""
+
+import json
+import re
+from typing import Any
+from uuid import UUID
+
+from sagas import Sagas
+from tests.support.workers import Worker
+
+_RECEIVED = re.compile(r"Task (\S+)\[([0-9a-f-]+)\] received")
+
+
+def queued(sagas: Sagas, queue: str = "celery") -> list[dict[str, Any]]:
+    """The headers of the messages that wait in a queue, the next one first."""
+    with sagas.app.connection_for_read() as connection:
+        stored = connection.default_channel.client.lrange(queue, 0, -1)
+    return [json.loads(message)["headers"] for message in reversed(stored)]
+
+
+def take_out(sagas: Sagas, queue: str = "celery") -> list[dict[str, Any]]:
+    """Whole messages as they are stored; the queue is empty then."""
+    with sagas.app.connection_for_read() as connection:
+        client = connection.default_channel.client
+        stored = client.lrange(queue, 0, -1)
+        client.delete(queue)
+    return [json.loads(message) for message in reversed(stored)]
+
+
+def redeliver(sagas: Sagas, message: dict[str, Any], queue: str = "celery") -> None:
+    """Put a message back as the transport does when its consumer died before it acknowledged."""
+    message["properties"]["delivery_info"]["redelivered"] = True
+    message["headers"]["redelivered"] = True
+    with sagas.app.connection_for_write() as connection:
+        connection.default_channel.client.rpush(queue, json.dumps(message))
+
+
+def forget_everything(sagas: Sagas) -> None:
+    """The broker lost its memory."""
+    with sagas.app.connection_for_read() as connection:
+        connection.default_channel.client.flushdb()
+
+
+def received(worker: Worker) -> list[str]:
+    """The names, as Flower shows them, of the messages that a worker has taken in."""
+    return [name for name, _ in _RECEIVED.findall(worker.text())]
+
+
+def of(saga_id: UUID, headers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of one instance."""
+    return [header for header in headers if header["root_id"] == str(saga_id)]
