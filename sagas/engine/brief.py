@@ -13,15 +13,18 @@ from sagas.model import Address, Plan
 logger = logging.getLogger("sagas")
 
 #: How long to wait for the broker to take a message, in seconds.
-PATIENCE = 0.5
+PATIENCE = 0.8
 #: After a failure, how long this process leaves sending to the next sweep, in seconds.
 BREAKER = 3.0
+#: When a thread that sends is given up, in seconds.
+STUCK = 30.0
 
 
 class _Job:
     def __init__(self, instance_id: UUID, plan: Plan, window: list[Address], countdown: float) -> None:
         self.arguments = (instance_id, plan, window, countdown)
         self.done = threading.Event()
+        self.abandoned = False  # the caller has left it to the sweep
         self.error: Exception | None = None
 
 
@@ -37,6 +40,11 @@ class BriefSender:
         self._pid: int | None = None
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._broken_until = 0.0
+        self._busy_since: float | None = None
+
+    def try_again(self) -> None:
+        """The broker may be back: the next message is tried."""
+        self._broken_until = 0.0
 
     def send(self, instance_id: UUID, plan: Plan, window: list[Address], countdown: float = 0.0) -> bool:
         """True when the message is on its way; False leaves it to the next sweep."""
@@ -48,6 +56,7 @@ class BriefSender:
         answered = job.done.wait(PATIENCE)
         if answered and job.error is None:
             return True
+        job.abandoned = True
         self._broken_until = time.monotonic() + BREAKER
         logger.warning(
             "message of saga %s not sent, the sweep will send it: %r",
@@ -58,19 +67,31 @@ class BriefSender:
         return False
 
     def _ensure_thread(self) -> None:
-        if self._pid == os.getpid():
+        if self._pid == os.getpid() and not self._is_stuck():
             return
         with self._lock:
-            if self._pid != os.getpid():
-                self._jobs = queue.SimpleQueue()
+            if self._pid != os.getpid() or self._is_stuck():
+                self._jobs, self._busy_since = queue.SimpleQueue(), None
                 threading.Thread(target=self._publish, args=(self._jobs,), name="sagas-send", daemon=True).start()
                 self._pid = os.getpid()
+
+    def _is_stuck(self) -> bool:
+        """A network that swallows packets holds the thread for as long as the kernel waits: another one takes over."""
+        busy_since = self._busy_since
+        return busy_since is not None and time.monotonic() - busy_since > STUCK
 
     def _publish(self, jobs: "queue.SimpleQueue[_Job]") -> None:
         while True:
             job = jobs.get()
+            if job.abandoned:
+                continue
+            if jobs is self._jobs:
+                self._busy_since = time.monotonic()
             try:
                 self._messages.send(*job.arguments, retry=False)
             except Exception as error:  # whatever the transport raises is the answer
                 job.error = error
             job.done.set()
+            if jobs is not self._jobs:
+                return  # another thread has taken over meanwhile
+            self._busy_since = None

@@ -26,7 +26,8 @@ class Engine:
         self.app = app
         self.store = Store(database, schema, timing)
         self.messages = Messages(app)
-        self.loop = Loop(self.store, self.messages, BriefSender(self.messages))
+        self.brief_sender = BriefSender(self.messages)
+        self.loop = Loop(self.store, self.messages, self.brief_sender)
         self.identity = WorkerIdentity()
         self.held = Held()
 

@@ -43,7 +43,8 @@ def look_at(task: Any) -> TaskFace:
     real = task._get_current_object() if kind is PromiseProxy else task
     if not isinstance(real, Task):
         raise TypeError(f"{real!r} is no Celery task")
-    return TaskFace(real.run, False, real.name, real.app, {})
+    options = {"autoretry_for": real.autoretry_for} if getattr(real, "autoretry_for", None) else {}
+    return TaskFace(real.run, False, real.name, real.app, options)
 
 
 def _face(function: Any, options: dict[str, Any], app: Celery | None) -> TaskFace:

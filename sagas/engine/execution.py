@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery.exceptions import Ignore, Reject, Retry
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from sagas.engine.binding import bind
 from sagas.engine.context import StepContext, running
@@ -162,13 +162,14 @@ class Execution:
                 self.complete_action(plan, encoded, transaction)
             else:
                 self.complete_compensation(encoded, transaction)
-        except DBAPIError as error:
+        except SQLAlchemyError as error:
             return self.not_recorded(error, plan, transaction)
         return value
 
-    def not_recorded(self, error: DBAPIError, plan: Plan, transaction: StepTransaction) -> None:
+    def not_recorded(self, error: SQLAlchemyError, plan: Plan, transaction: StepTransaction) -> None:
         step = plan.step(self.address.position)
-        transient = is_outage(error) or is_conflict(error)
+        # Anything but the driver's own word is about a connection that was lost on the way.
+        transient = not isinstance(error, DBAPIError) or is_outage(error) or is_conflict(error)
         if transaction.was_used:
             # What the body wrote there is rolled back, but it may have acted elsewhere too: never a clean no.
             transaction.rollback()

@@ -73,14 +73,14 @@ def storable(text: str) -> str:
 
 def http_status(error: BaseException) -> int | None:
     """The HTTP status that the common clients put on their exceptions (requests, httpx, aiohttp, urllib)."""
-    response = getattr(error, "response", None)
+    response = _look(error, "response")
     for holder, name in (
         (response, "status_code"),
         (error, "status_code"),
         (error, "status"),
         (error, "code"),
     ):
-        value = getattr(holder, name, None)
+        value = _look(holder, name)
         if isinstance(value, int) and not isinstance(value, bool) and 100 <= value <= 599:
             return value
     return None
@@ -88,12 +88,20 @@ def http_status(error: BaseException) -> int | None:
 
 def retry_after(error: BaseException) -> float:
     """Seconds that the service asked us to wait; 0 when it did not say."""
-    asked: Any = getattr(error, "retry_after", None)
+    asked = _look(error, "retry_after")
     if asked is None:
-        headers: Any = getattr(getattr(error, "response", None), "headers", None)
-        asked = headers.get("Retry-After") if hasattr(headers, "get") else None
+        get = _look(_look(_look(error, "response"), "headers"), "get")
+        asked = get("Retry-After") if callable(get) else None
     try:
         seconds = float(asked)
     except (TypeError, ValueError, OverflowError):
         return 0.0
     return min(seconds, LONGEST_RETRY_AFTER) if seconds > 0 else 0.0
+
+
+def _look(holder: Any, name: str) -> Any:
+    """An attribute of somebody else's exception; a property that raises must not hide the failure itself."""
+    try:
+        return getattr(holder, name, None)
+    except Exception:
+        return None
