@@ -40,6 +40,12 @@ def bound(context: click.Context) -> Sagas:
     return found
 
 
+def _given(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    if not value.strip():
+        raise click.BadParameter("it needs a reason, which is kept in the history for whoever asks why")
+    return value
+
+
 @click.group()
 def sagas() -> None:
     """Sagas: migrate the tables, look at instances, act on them."""
@@ -93,7 +99,7 @@ def show(context: click.Context, instance: str, as_json: bool) -> None:
 
 @sagas.command()
 @click.argument("instance", metavar="ID")
-@click.option("--reason", required=True, help="Why; kept in the history.")
+@click.option("--reason", required=True, callback=_given, help="Why; kept in the history.")
 @click.pass_context
 def retry(context: click.Context, instance: str, reason: str) -> None:
     """Let a failed instance go on; only what is missing runs again."""
@@ -102,7 +108,7 @@ def retry(context: click.Context, instance: str, reason: str) -> None:
 
 @sagas.command()
 @click.argument("instance", metavar="ID")
-@click.option("--reason", required=True, help="Why; kept in the history.")
+@click.option("--reason", required=True, callback=_given, help="Why; kept in the history.")
 @click.pass_context
 def cancel(context: click.Context, instance: str, reason: str) -> None:
     """Stop forward work and undo what was done."""

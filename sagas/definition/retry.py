@@ -55,7 +55,8 @@ class Retry:
         number(self.backoff, "Retry(backoff=…)", 0, LONGEST_TIMEOUT)
         number(self.factor, "Retry(factor=…)", 1, 100)
         number(self.max_backoff, "Retry(max_backoff=…)", 0, LONGEST_TIMEOUT)
-        number(float(self.jitter), "Retry(jitter=…)", 0, 1)
+        jitter = float(self.jitter) if isinstance(self.jitter, bool) else self.jitter
+        number(jitter, "Retry(jitter=…)", 0, 1)
         for name in ("on", "never_on"):
             given = getattr(self, name)
             if given is None and name == "on":

@@ -148,7 +148,7 @@ class Saga:
 
     def _check_steps(self) -> None:
         if not self.steps:
-            raise DefinitionError(f"saga {self.name!r} has no steps")
+            raise DefinitionError(f"saga {self.name!r} has no steps: pass steps=[Step(…), …]")
         names: set[str] = set()
         past_pivot = False
         for step in self.steps:

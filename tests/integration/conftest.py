@@ -1,0 +1,20 @@
+"""What several integration tests share: a shop of a module's own, and looks into the broker."""
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+
+from config.servers import EmbeddedBroker, EmbeddedPostgres
+from tests.conftest import GivenPostgres, Shop, empty_keyspace, make_shop
+
+
+@pytest.fixture(scope="module")
+def own_shop(
+    postgres: EmbeddedPostgres | GivenPostgres, broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shop]:
+    """An application shared by the tests of one module, which may harm its workers; none runs yet."""
+    database_url = postgres.create_database(f"test_{uuid4().hex}")
+    made = make_shop(database_url, empty_keyspace(broker), tmp_path_factory.mktemp("shop"))
+    yield made
+    made.sagas.engine.store.database.dispose()

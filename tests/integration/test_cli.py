@@ -1,0 +1,248 @@
+"""`celery -A … sagas …` as an operator runs it: real processes, their exit codes, and no tracebacks."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from click.testing import CliRunner
+
+from sagas import SagaHandle, SagaStatus
+from sagas.cli import sagas as group
+from sagas.model import Address, ErrorInfo, Failed, Verdict
+from tests.conftest import Shop
+from tests.support import scripted
+from tests.support.bench import FIRST, Bench
+from tests.support.inline import run_messages
+from tests.support.workers import ROOT
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def command(database_url: str, broker_url: str, application: str = "tests.support.application") -> Run:
+    environment = {"SAGAS_DATABASE_URL": database_url, "SAGAS_BROKER_URL": broker_url, "PYTHONPATH": str(ROOT)}
+
+    def run(*arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
+        done = subprocess.run(
+            [sys.executable, "-m", "celery", "-A", application, "sagas", *arguments],
+            cwd=ROOT,
+            env=os.environ | environment | more,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert "Traceback" not in done.stdout + done.stderr, done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture
+def cli(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The command line of the test's own application."""
+    monkeypatch.setenv("SAGAS_DATABASE_URL", shop.database_url)
+    return command(shop.database_url, shop.broker_url)
+
+
+@pytest.fixture
+def completed(shop: Shop, cli: Run) -> SagaHandle:
+    run = shop.start(scripted.three, key="order-1")
+    run_messages(shop.sagas.app)
+    assert run.status is SagaStatus.COMPLETED
+    return run
+
+
+@pytest.fixture
+def failed(shop: Shop) -> SagaHandle:
+    """One whose compensation has failed for good."""
+    run = shop.start(scripted.three, key="order-2")
+    rows = Bench(shop.database_url, shop.sagas.engine.store)
+    plan = shop.sagas.engine.store.instances.plan(scripted.three.plan(shop.sagas.engine).fingerprint, None)
+    rows.step(run.id, plan)
+    run.cancel("changed mind")
+    undo = Address(0, 0, 1)
+    for _ in range(20):
+        if run.status is SagaStatus.FAILED:
+            break
+        token = uuid4()
+        assert rows.claim(run.id, undo, token=token) is not None
+        error = ErrorInfo(type="builtins.ValueError", message="the stock is locked", step="a")
+        rows.apply(run.id, Failed(address=undo, token=token, error=error, verdict=Verdict.RETRYABLE))
+    assert run.status is SagaStatus.FAILED
+    return run
+
+
+def test_migrate_applies_once_and_says_so(database_url: str, broker_url: str) -> None:
+    cli = command(database_url, broker_url)
+
+    first, second = cli("migrate"), cli("migrate")
+
+    assert (first.returncode, first.stdout.splitlines()[0]) == (0, "applied 0001_initial.sql")
+    assert (second.returncode, second.stdout.strip()) == (0, "schema 'sagas' is up to date")
+
+
+def test_without_tables_every_command_says_how_to_make_them(database_url: str, broker_url: str) -> None:
+    cli = command(database_url, broker_url)
+    for arguments in (["list"], ["show", str(uuid4())], ["sweep"]):
+        done = cli(*arguments)
+
+        assert done.returncode == 1
+        assert "sagas migrate" in done.stderr
+
+
+def test_without_a_database_every_command_says_so(broker_url: str) -> None:
+    done = command("postgresql://nobody@/nowhere?host=/nonexistent", broker_url)("list")
+
+    assert done.returncode == 1
+    assert "the database cannot be reached" in done.stderr
+
+
+def test_list_shows_the_newest_first_and_filters(shop: Shop, cli: Run, completed: SagaHandle) -> None:
+    waiting = shop.start(scripted.pivoted)
+
+    lines = cli("list").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == [str(waiting.id), str(completed.id)]
+    assert lines[1].split()[1:4] == ["completed", "three", "order-1"]
+    assert cli("list", "--status", "pending").stdout.split()[0] == str(waiting.id)
+    assert cli("list", "--saga", "three", "--limit", "1").stdout.split()[0] == str(completed.id)
+    assert cli("list", "--saga", "nothing").stdout == ""
+
+
+def test_list_as_json_is_one_object_a_line(cli: Run, completed: SagaHandle) -> None:
+    (row,) = [json.loads(line) for line in cli("list", "--json").stdout.splitlines()]
+
+    assert (row["id"], row["status"], row["key"]) == (str(completed.id), "completed", "order-1")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list", "--status", "lost"],
+        ["cancel", "x"],
+        ["dance"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_told_by_exit_code_2(cli: Run, arguments: list[str]) -> None:
+    done = cli(*arguments)
+
+    assert done.returncode == 2
+    assert "Error:" in done.stderr
+
+
+def test_show_tells_the_story_of_an_instance(cli: Run, completed: SagaHandle) -> None:
+    text = cli("show", str(completed.id)).stdout
+
+    for told in ("three", "v1", str(completed.id), "order-1"):
+        assert told in text.splitlines()[0]
+    assert "completed" in text.splitlines()[0].lower()
+    for event in ("started", "step_started", "step_completed", "completed"):
+        assert event in text
+    shown = json.loads(cli("show", str(completed.id), "--json").stdout)
+    assert shown["status"] == "completed"
+    assert [step["name"] for step in shown["steps"]] == ["a", "b", "c"]
+    assert shown["data"]["a_done"] == 1
+    assert shown["history"][0]["event"] == "started"
+
+
+def test_show_says_why_an_instance_failed(cli: Run, failed: SagaHandle) -> None:
+    text = cli("show", str(failed.id)).stdout
+
+    assert "because of" in text
+    assert "changed mind" in text
+    assert "the stock is locked" in text
+    assert "needs_a_person" in text
+
+
+@pytest.mark.parametrize(("verb", "id_"), [("show", "order-1"), ("show", str(uuid4())), ("cancel", str(uuid4()))])
+def test_what_is_not_there_is_told_by_exit_code_1(cli: Run, verb: str, id_: str) -> None:
+    reason = [] if verb == "show" else ["--reason", "why not"]
+    done = cli(verb, id_, *reason)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ")
+    assert id_ in done.stderr
+
+
+def test_cancel_cancels_with_the_reason_and_who_asked(shop: Shop, cli: Run) -> None:
+    run = shop.start(scripted.three)
+
+    done = cli("cancel", str(run.id), "--reason", "the customer called")
+
+    assert (done.returncode, done.stdout.strip()) == (0, f"{run.id} is compensated")
+    (entry,) = [entry for entry in run.history() if entry.event == "stop_requested"]
+    assert entry.detail["reason"] == "the customer called"
+    assert entry.detail["by"] not in ("", "application")
+
+
+def test_cancel_of_what_is_completed_is_refused(cli: Run, completed: SagaHandle) -> None:
+    done = cli("cancel", str(completed.id), "--reason", "too late")
+
+    assert done.returncode == 1
+    assert "is completed and cannot be cancelled" in done.stderr
+    assert completed.status is SagaStatus.COMPLETED
+
+
+def test_an_empty_reason_is_refused(cli: Run, completed: SagaHandle) -> None:
+    done = cli("cancel", str(completed.id), "--reason", "  ")
+
+    assert done.returncode == 2
+    assert "needs a reason" in done.stderr
+
+
+def test_retry_lets_a_failed_instance_go_on(shop: Shop, cli: Run, failed: SagaHandle) -> None:
+    done = cli("retry", str(failed.id), "--reason", "the stock is unlocked")
+
+    assert (done.returncode, done.stdout.strip()) == (0, f"{failed.id} is compensating")
+    run_messages(shop.sagas.app)
+    assert failed.wait(0) is SagaStatus.COMPENSATED
+    assert shop.effects(failed) == ["undo a"]
+
+
+def test_retry_of_what_goes_well_is_refused(cli: Run, completed: SagaHandle) -> None:
+    done = cli("retry", str(completed.id), "--reason", "for fun")
+
+    assert done.returncode == 1
+    assert "only a failed saga can" in done.stderr
+
+
+def test_sweep_says_how_many_it_moved(shop: Shop, cli: Run) -> None:
+    run = shop.start(scripted.three)
+    shop.sagas.engine.store.sweeping.mark_unsent(run.id, FIRST)
+
+    assert cli("sweep").stdout.strip() == "moved 1"
+    assert cli("sweep").stdout.strip() == "moved 0"
+
+
+def test_check_is_content_with_the_defaults_and_not_with_everything(cli: Run) -> None:
+    good = cli("check")
+    assert (good.returncode, good.stdout.strip()) == (0, "nothing to say")
+
+    bad = cli("check", SAGAS_TEST_SETTINGS="task_always_eager=1 worker_prefetch_multiplier=99")
+    assert bad.returncode == 1
+    assert "task_always_eager" in bad.stdout
+    assert "worker_prefetch_multiplier=99" in bad.stdout
+
+
+def test_an_app_without_sagas_is_told_what_to_add(shop: Shop, tmp_path: Path) -> None:
+    (tmp_path / "bare_app.py").write_text("from celery import Celery\napp = Celery('bare')\n")
+    cli = command(shop.database_url, shop.broker_url, "bare_app")
+
+    done = cli("list", PYTHONPATH=f"{tmp_path}:{ROOT}")
+
+    assert done.returncode == 1
+    assert "add `sagas = Sagas(app, database=…)` to its module" in done.stderr
+
+
+def test_every_command_explains_itself() -> None:
+    runner = CliRunner()
+    for name, shown in group.commands.items():
+        result = runner.invoke(group, [name, "--help"])
+        assert result.exit_code == 0
+        assert shown.help, name
+        for parameter in shown.params:
+            assert getattr(parameter, "help", "") or parameter.name in ("instance", "limit"), (name, parameter.name)

@@ -1,0 +1,123 @@
+"""How users write it, for mypy in strict mode: never run, only checked (see `test_types`)."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, TypedDict, assert_type
+from uuid import UUID
+
+from celery import Celery, shared_task
+from sqlalchemy import Connection
+from sqlalchemy.orm import Session, scoped_session
+
+from sagas import (
+    CompensationView,
+    ErrorInfo,
+    HistoryEntry,
+    PermanentError,
+    Pivot,
+    Retriable,
+    Retry,
+    Saga,
+    SagaError,
+    SagaHandle,
+    Sagas,
+    SagaStatus,
+    Step,
+    StepStatus,
+    StepView,
+    current_step,
+)
+
+app = Celery("shop")
+sagas = Sagas(app, database="postgresql://localhost/shop", schema="sagas", heartbeat=2.0, sweep_every=5)
+
+
+class CardDeclined(PermanentError):
+    """The user's own clean no."""
+
+
+class Order(TypedDict):
+    order_id: str
+    items: list[dict[str, Any]]
+    total: Decimal
+
+
+@shared_task
+def reserve(order_id: str, items: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    assert_type(current_step.idempotency_key, str)
+    assert_type(current_step.action_key, str)
+    assert_type(current_step.attempt, int)
+    assert_type(current_step.deadline, datetime | None)
+    assert_type(current_step.connection, Connection)
+    assert_type(current_step.saga_id, UUID)
+    return {"reservation_id": order_id}
+
+
+@shared_task
+def release() -> None: ...
+
+
+order = Saga(
+    "order",
+    version=2,
+    steps=[
+        Step(
+            reserve,
+            compensation=release,
+            retry=Retry(max_attempts=5, on=(ConnectionError, OSError), never_on=(CardDeclined,), jitter=1.0),
+            compensation_retry=Retry(),
+            timeout=30,
+            compensation_timeout=60.0,
+            idempotent=False,
+            max_losses=1,
+        ),
+        Step(reserve, name="again", compensation=None),
+        Pivot(release, timeout=30),
+        Retriable(release, name="last"),
+    ],
+    input=Order,
+)
+
+
+def start(session: Session, scoped: scoped_session[Session], connection: Connection) -> SagaHandle:
+    data: Order = {"order_id": "42", "items": [], "total": Decimal("9.90")}
+    order.start(data, key="order-42", session=session)
+    order.start({"order_id": "42"}, session=scoped, deadline=timedelta(minutes=5))
+    order.start({}, connection=connection, deadline=datetime.now(UTC))
+    sagas.start(order, {}, deadline=30)
+    return order.start({})
+
+
+def look(run: SagaHandle) -> None:
+    assert_type(run.id, UUID)
+    assert_type(run.status, SagaStatus)
+    assert_type(run.saga, str)
+    assert_type(run.key, str | None)
+    assert_type(run.data, dict[str, Any])
+    assert_type(run.error, ErrorInfo | None)
+    assert_type(run.steps, list[StepView])
+    assert_type(run.steps[0].status, StepStatus)
+    assert_type(run.steps[0].compensation, CompensationView | None)
+    assert_type(run.steps[0].compensation_status, StepStatus | None)
+    assert_type(run.history(), list[HistoryEntry])
+    assert_type(run.wait(timeout=30), SagaStatus)
+    assert_type(run.wait(), SagaStatus)
+    run.cancel("changed mind")
+    run.retry("fixed", by="me")
+
+
+def find(id_: UUID) -> None:
+    assert_type(sagas.get(id_), SagaHandle)
+    assert_type(sagas.get(str(id_)), SagaHandle)
+    assert_type(sagas.find(saga="order", key="order-42"), SagaHandle | None)
+    assert_type(sagas.sweep(), int)
+    assert_type(sagas.migrate(), list[str])
+
+
+def catch() -> str:
+    try:
+        order.start({})
+    except SagaError as error:
+        return str(error)
+    return SagaStatus.COMPLETED

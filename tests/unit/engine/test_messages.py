@@ -1,0 +1,108 @@
+"""Chains go out in windows; every signature names its execution and lets nobody else's result in."""
+
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from celery import Celery
+
+from sagas.engine.messages import WINDOW, Messages, cut_tail, first_of_tail, window_from
+from sagas.model import Address, InstanceState, Plan, PlanStep, StepKind, StepState, StepStatus
+
+
+def plan_of(number: int, compensation: str | None = "tasks.undo") -> Plan:
+    steps = tuple(
+        PlanStep(position=position, name=f"s{position}", task="tasks.act", compensation=compensation, timeout=30.0)
+        for position in range(number)
+    )
+    return Plan(saga="order", version=1, steps=steps)
+
+
+def done(number: int) -> InstanceState:
+    steps = tuple(
+        StepState(address=Address(position), name=f"s{position}", status=StepStatus.COMPLETED)
+        for position in range(number)
+    )
+    return InstanceState(id=uuid4(), steps=steps)
+
+
+@pytest.mark.parametrize(
+    ("length", "start", "positions"),
+    [
+        (1, 0, [0]),
+        (3, 0, [0, 1, 2]),
+        (3, 2, [2]),
+        (WINDOW, 0, list(range(WINDOW))),
+        (WINDOW + 1, 0, list(range(WINDOW))),
+        (100, 97, [97, 98, 99]),
+        (100, 50, list(range(50, 50 + WINDOW))),
+    ],
+)
+def test_a_window_is_what_follows_up_to_its_length(length: int, start: int, positions: list[int]) -> None:
+    window = window_from(plan_of(length), None, Address(start))
+
+    assert window == [Address(position) for position in positions]
+
+
+def test_a_window_of_compensations_goes_back_from_the_one_that_is_sent() -> None:
+    window = window_from(plan_of(3), done(3), Address(2, 0, 1))
+
+    assert window == [Address(2, 0, 1), Address(1, 0, 1), Address(0, 0, 1)]
+    assert len(window_from(plan_of(20), done(20), Address(19, 0, 1))) == WINDOW
+
+
+def test_what_has_nothing_to_undo_is_in_no_window() -> None:
+    plan = Plan(saga="order", version=1, steps=(*plan_of(2).steps, _pivot(2)))
+
+    assert window_from(plan, done(2), Address(1, 0, 1)) == [Address(1, 0, 1), Address(0, 0, 1)]
+
+
+def _pivot(position: int) -> PlanStep:
+    return PlanStep(position=position, name="p", task="tasks.ship", compensation=None, kind=StepKind.PIVOT)
+
+
+def signature(plan: Plan, address: Address) -> Any:
+    app = Celery("messages", set_as_current=False, broker="memory://")
+    return Messages(app)._signature(uuid4(), plan, address)
+
+
+def test_a_signature_is_immutable_fenced_limited_and_readable_in_flower() -> None:
+    action = signature(plan_of(2), Address(1))
+    undo = signature(plan_of(2), Address(1, 0, 2))
+
+    assert action.immutable
+    assert action.options["headers"] == {"saga_step": "1.0.0"}
+    assert undo.options["headers"] == {"saga_step": "1.0.2"}
+    assert set(action.kwargs) == {"saga_id"}
+    assert (action.options["soft_time_limit"], action.options["time_limit"]) == (30.0, 35.0)
+    assert (action.options["shadow"], undo.options["shadow"]) == ("order/s1", "order/undo")
+    assert (action.task, undo.task) == ("tasks.act", "tasks.undo")
+    assert action.options["expires"] is None, "a task's own expiry would end the chain without a word"
+    assert not {"eta", "countdown", "task_id"} & set(action.options)
+
+
+def request_with(chain: list[dict[str, Any]] | None) -> SimpleNamespace:
+    return SimpleNamespace(chain=chain)
+
+
+def test_the_head_of_a_running_chains_tail_is_its_last_entry() -> None:
+    tail = [{"options": {"headers": {"saga_step": "2.0.0"}}}, {"options": {"headers": {"saga_step": "1.0.0"}}}]
+
+    assert first_of_tail(request_with(tail)) == Address(1)
+
+
+@pytest.mark.parametrize("chain", [None, [], [{}], [{"options": None}], [{"options": {"headers": None}}]])
+def test_a_tail_that_is_not_ours_is_nobodys(chain: list[dict[str, Any]] | None) -> None:
+    assert first_of_tail(request_with(chain)) is None
+
+
+def test_h1_a_cut_tail_is_none() -> None:
+    request = request_with([{}])
+    cut_tail(request)
+    assert request.chain is None
+
+
+def test_addresses_survive_their_text() -> None:
+    for address in (Address(0), Address(12, 3, 4)):
+        assert Address.parse(str(address)) == address
