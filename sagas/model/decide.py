@@ -8,9 +8,9 @@ an event that does not apply comes back as ``accepted=False``.
 from datetime import datetime, timedelta
 
 from sagas.model.commands import Decision
-from sagas.model.draft import Draft
+from sagas.model.draft import LONGEST_COUNTDOWN, Draft, is_queued
 from sagas.model.events import Claimed, Completed, Event, Failed, Parked, RetryRequested, StopRequested, Tick
-from sagas.model.late import late_success
+from sagas.model.late import late_failure, late_success
 from sagas.model.plan import Plan, StepKind
 from sagas.model.retry import Verdict
 from sagas.model.settle import past_pivot, settle, undo_order
@@ -78,11 +78,6 @@ def examine(draft: Draft, step: StepState) -> None:
             dispatch_again(draft, step)
 
 
-def is_queued(step: StepState) -> bool:
-    """A compensation that waits for its turn: `settle` sends it."""
-    return not step.address.is_action and step.dispatched_at is None and step.not_before is None
-
-
 def dispatch_again(draft: Draft, step: StepState) -> None:
     may_have_run = step.address.is_action and step.epoch_changed
     if may_have_run and not draft.plan_step(step).idempotent:
@@ -97,7 +92,7 @@ def dispatch_again(draft: Draft, step: StepState) -> None:
 
 def claim(draft: Draft, event: Claimed) -> None:
     step = draft.steps.get(event.address)
-    if step is None or step.status is not StepStatus.PENDING:
+    if step is None or step.status is not StepStatus.PENDING or not may_be_claimed(draft, step):
         draft.accepted = step is not None and step.status is StepStatus.RUNNING and step.token == event.token
         return
     draft.put(
@@ -112,6 +107,12 @@ def claim(draft: Draft, event: Claimed) -> None:
         doubt=step.doubt or (step.epoch_changed and step.address.is_action),
         holder=Holder.ALIVE,
     )
+
+
+def may_be_claimed(draft: Draft, step: StepState) -> bool:
+    """An old message must neither cut a retry's wait short nor start a compensation before its turn."""
+    waits = step.not_before is not None and step.not_before >= draft.now + LONGEST_COUNTDOWN
+    return not waits and not is_queued(step)
 
 
 def complete(draft: Draft, event: Completed) -> None:
@@ -131,6 +132,8 @@ def fail(draft: Draft, event: Failed) -> None:
     step = draft.steps.get(event.address)
     if step is None or step.token != event.token or step.status is not StepStatus.RUNNING:
         draft.accepted = False
+        if step is not None:
+            late_failure(draft, step, event)
         return
     if event.verdict is Verdict.INTERRUPTED:
         draft.lost(step, proven=True, error=event.error)

@@ -199,7 +199,7 @@ class Draft:
             steps=steps,
             pending=len(live),
             finished_at=ended if self.status.is_final else None,
-            due_at=None if self.status.is_final else self.next_look(live),
+            due_at=None if self.status.is_final else self.next_look([step for step in live if not is_queued(step)]),
         )
         return Decision(state=state, sends=tuple(self.sends), notes=tuple(self.notes), accepted=self.accepted)
 
@@ -219,6 +219,11 @@ class Draft:
         # Unclaimed: look again after as long as it has waited by now, so that a backlog costs little.
         waited = self.now - (step.dispatched_at or self.now)
         return self.now + min(max(waited, self.lease), FIRST_PATIENCE)
+
+
+def is_queued(step: StepState) -> bool:
+    """A compensation that waits for its turn: `settle` sends it."""
+    return not step.address.is_action and step.dispatched_at is None and step.not_before is None
 
 
 LOST = "the process that ran it died and it was not to be run again"

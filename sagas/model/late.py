@@ -1,8 +1,9 @@
-"""A success that is reported by an execution whose claim was taken away: its effect is real."""
+"""Reports of executions whose claim was taken away: a success is real, and an unknown outcome may be."""
 
 from sagas.model.draft import Draft
-from sagas.model.events import Completed
+from sagas.model.events import Completed, Failed
 from sagas.model.plan import StepKind
+from sagas.model.retry import Verdict
 from sagas.model.settle import settle
 from sagas.model.state import SagaStatus, StepState, StepStatus
 
@@ -10,8 +11,7 @@ from sagas.model.state import SagaStatus, StepState, StepStatus
 def late_success(draft: Draft, step: StepState, event: Completed) -> bool:
     """Decide by the state, not by the report. Returns True when the report became the completion."""
     if step.status is StepStatus.COMPLETED:
-        backward = draft.status in (SagaStatus.COMPENSATING, SagaStatus.COMPENSATED) or draft.last_round(step)
-        if step.address.is_action and backward:
+        if step.address.is_action and turns_back(draft, step):
             # Completed elsewhere with the same key, and being undone: the effect may have landed after the undo.
             return stray(draft, step)
         draft.note("late_success", step, outcome="absorbed by the idempotency key")
@@ -35,6 +35,25 @@ def late_success(draft: Draft, step: StepState, event: Completed) -> bool:
     return stray(draft, step)
 
 
+def late_failure(draft: Draft, step: StepState, event: Failed) -> None:
+    """It ended without a clean no, so its effect may exist. Never a completion, but a reason to undo (again)."""
+    if event.verdict is Verdict.CLEAN_NO or not step.address.is_action:
+        return
+    if step.status is StepStatus.COMPLETED:
+        # By this very token: it had ended well before the limit struck that it reports.
+        is_news = step.token != event.token and turns_back(draft, step)
+    else:
+        is_news = not (step.is_live or draft.status.is_forward)
+        draft.put(step, doubt=True)
+    if is_news and draft.plan_step(step).kind is StepKind.COMPENSATABLE:
+        stray(draft, draft.steps[step.address], "late_failure")
+
+
+def turns_back(draft: Draft, action: StepState) -> bool:
+    backward = draft.status in (SagaStatus.COMPENSATING, SagaStatus.COMPENSATED)
+    return backward or draft.last_round(action) is not None
+
+
 def is_still_wanted(draft: Draft, step: StepState) -> bool:
     """Unclaimed, or given up without consequences yet, while the instance still goes that way."""
     if step.status not in (StepStatus.PENDING, StepStatus.FAILED):
@@ -44,7 +63,7 @@ def is_still_wanted(draft: Draft, step: StepState) -> bool:
     return draft.status is SagaStatus.COMPENSATING
 
 
-def stray(draft: Draft, action: StepState) -> bool:
+def stray(draft: Draft, action: StepState, event: str = "late_success") -> bool:
     """An effect in a saga that turns or has turned back: it must be undone, again if need be."""
     undo = draft.last_round(action)
     if undo is None or is_untouched(undo):
@@ -52,12 +71,12 @@ def stray(draft: Draft, action: StepState) -> bool:
         draft.put(action, status=status, doubt=status is StepStatus.FAILED)
         outcome = "will be undone"
     elif undo.status is StepStatus.FAILED:
-        draft.put(action, doubt=action.status is StepStatus.FAILED)
+        draft.put(action, stray=True, doubt=action.status is StepStatus.FAILED)
         outcome = "recorded for the person who looks at its failed compensation"
     else:
         draft.put(action, stray=True)
         outcome = "will be undone again"
-    draft.note("late_success", action, outcome=outcome, stray=True)
+    draft.note(event, action, outcome=outcome, stray=True)
     if draft.status in (SagaStatus.COMPENSATED, SagaStatus.FAILED) and (
         undo is None or undo.status is StepStatus.COMPLETED
     ):
@@ -67,5 +86,9 @@ def stray(draft: Draft, action: StepState) -> bool:
 
 
 def is_untouched(undo: StepState) -> bool:
-    """Never claimed. One that was may have found nothing to undo, and its key would repeat that answer."""
-    return undo.status is StepStatus.PENDING and undo.first_claimed_at is None and not undo.epoch_changed
+    """Never claimed, as far as one dispatch tells; a claim in between may be lost with a crash.
+
+    One that was claimed may have found nothing to undo, and its key would repeat that answer.
+    """
+    unclaimed = undo.status is StepStatus.PENDING and undo.first_claimed_at is None
+    return unclaimed and undo.dispatches <= 1 and not undo.epoch_changed

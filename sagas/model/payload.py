@@ -16,6 +16,10 @@ from uuid import UUID
 from sagas.errors import PayloadError
 
 MAX_BYTES = 1024 * 1024
+#: Levels of nesting. Far from the interpreter's limit, which a worker's deep stack reaches sooner than a start.
+MAX_DEPTH = 100
+#: About the 4300 digits that Python converts from and to text.
+MAX_INTEGER_BITS = 14_000
 
 _ENCODERS: dict[type, Callable[[Any], dict[str, Any]]] = {
     Decimal: lambda value: {"$decimal": str(value)},
@@ -48,12 +52,7 @@ def dumps(value: Any, what: str, limit: int = MAX_BYTES) -> str:
     Raises:
         PayloadError: the data cannot be kept and given back unchanged; names the path of the culprit.
     """
-    try:
-        text = json.dumps(_tag(value, what), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    except RecursionError as error:
-        raise PayloadError(f"{what} is nested too deeply, or contains itself; pass a flat structure") from error
-    except ValueError as error:  # an integer of thousands of digits
-        raise PayloadError(f"{what} cannot be written as JSON: {error}") from error
+    text = json.dumps(_tag(value, what), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     size = len(text.encode())
     if size > limit:
         raise PayloadError(
@@ -67,19 +66,25 @@ def loads(text: str) -> Any:
     return restore(json.loads(text))
 
 
-def _tag(value: Any, path: str) -> Any:
+def _tag(value: Any, path: str, depth: int = 0) -> Any:
+    if depth > MAX_DEPTH:
+        raise PayloadError(f"{path} is nested too deeply, or contains itself; pass a flat structure")
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
         return _checked_text(str.__str__(value), path)
     if isinstance(value, int):
+        if value.bit_length() > MAX_INTEGER_BITS:
+            raise PayloadError(f"{path} is an integer of thousands of digits; pass it as text")
         return int(value)
     if isinstance(value, float):
         return _tag_float(float(value), path)
     if isinstance(value, Mapping):
-        return _tag_mapping(value, path)
+        return _tag_mapping(value, path, depth)
     if isinstance(value, list | tuple):
-        return [_tag(item, f"{path}[{index}]") for index, item in enumerate(value)]
+        return [_tag(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
+    if isinstance(value, time) and value.tzinfo is not None and value.utcoffset() is None:
+        raise PayloadError(f"{path} is a time whose zone has no offset without a date; pass a datetime")
     for kind in type(value).__mro__:
         if kind in _ENCODERS:
             return _ENCODERS[kind](value)
@@ -97,12 +102,12 @@ def _tag_float(value: float, path: str) -> Any:
     return {"$float": text} if "e" in text or text == "-0.0" else value
 
 
-def _tag_mapping(value: Mapping[Any, Any], path: str) -> dict[str, Any]:
+def _tag_mapping(value: Mapping[Any, Any], path: str, depth: int) -> dict[str, Any]:
     for key in value:
         if not isinstance(key, str):
             raise PayloadError(f"{path} has the key {key!r}, a {type(key).__name__}; JSON keys are text: use str()")
     tagged = {
-        _checked_text(str.__str__(key), f"a key of {path}"): _tag(item, f"{path}[{key!r}]")
+        _checked_text(str.__str__(key), f"a key of {path}"): _tag(item, f"{path}[{key!r}]", depth + 1)
         for key, item in value.items()
     }
     # The user's own single "$…" key would read as a tag.
