@@ -27,6 +27,7 @@ def sweep(engine: Engine, *, forced: bool = False) -> int:
     sweeping = engine.store.sweeping
     if not sweeping.begin(forced=forced):
         return 0
+    engine.brief_sender.try_again()
     for worker in sweeping.declare_dead():
         logger.error(
             "worker declared dead: silent for too long",

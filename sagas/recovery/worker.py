@@ -7,10 +7,10 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from celery import signals
-from celery.bootsteps import TERMINATE
+from celery.bootsteps import TERMINATE, StartStopStep
 from celery.worker import state as worker_state
 
 from sagas.engine import CALLBACK_TASK, CONTROL_QUEUE, SWEEP_TASK, Engine
@@ -20,36 +20,51 @@ from sagas.store import Beat
 logger = logging.getLogger("sagas")
 
 
+class _WorkerStep(StartStopStep):
+    """Puts `WorkerLife` between the worker's pool and its consumer."""
+
+    requires = ("celery.worker.components:Pool",)
+    life: ClassVar["WorkerLife"]
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        super().__init__(worker, **options)
+        self.life.boot(worker)
+
+    def start(self, worker: Any) -> None:
+        self.life.start()
+
+    def stop(self, worker: Any) -> None:
+        """A warm shutdown: the pool still finishes what it has, so the heartbeats go on until the end."""
+
+    def terminate(self, worker: Any) -> None:
+        self.life.halt()
+
+
 class WorkerLife:
-    """Follows Celery's worker signals for one engine; does nothing in processes that are no worker's parent."""
+    """One engine's part in the life of a worker; does nothing in processes that are no worker's parent."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._worker: Any = None
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
-        signals.worker_init.connect(self._on_init)
-        signals.celeryd_after_setup.connect(self._on_setup)
-        signals.worker_ready.connect(self._on_ready)
+        # A bootstep: workers that tests start in their own process have it too, unlike most signals.
+        engine.app.steps["worker"].add(type("SagasStep", (_WorkerStep,), {"life": self}))
         signals.worker_shutdown.connect(self._on_shutdown)
 
-    # -- Celery's signals, in the order in which they come
+    # -- the worker's life, in its order
 
-    def _on_init(self, sender: Any, **_: object) -> None:
-        if sender.app is self._engine.app:
-            self._worker = sender
-            self._engine.identity.renew()  # before the children are forked: they inherit it
+    def boot(self, worker: Any) -> None:
+        """Before the pool's children are forked, which inherit who we are."""
+        self._worker = worker
+        self._engine.identity.renew()
+        # Also with -Q: somebody has to hear the error callbacks and the sweep.
+        self._engine.app.amqp.queues.select_add(CONTROL_QUEUE)
 
-    def _on_setup(self, instance: Any, **_: object) -> None:
-        if instance is self._worker:
-            # Also with -Q: somebody has to hear the error callbacks and the sweep.
-            self._engine.app.amqp.queues.select_add(CONTROL_QUEUE)
-            self._safely(self._beat)  # the row exists before the first message is consumed
-
-    def _on_ready(self, sender: Any, **_: object) -> None:
-        if self._worker is None or sender.app is not self._engine.app:
-            return
+    def start(self) -> None:
+        """After the pool's children were forked, and before the first message is consumed."""
         self._stopping.clear()
+        self._safely(self._beat)
         timing = self._engine.store.timing
         for name, every, work in (
             ("sagas-heartbeat", timing.heartbeat, self._beat),
@@ -59,18 +74,23 @@ class WorkerLife:
             thread.start()
             self._threads.append(thread)
 
-    def _on_shutdown(self, sender: Any, **_: object) -> None:
-        if sender is not self._worker:
-            return
+    def halt(self) -> None:
+        """No more heartbeats; what still runs will be found silent."""
         self._stopping.set()
         for thread in self._threads:
             thread.join(timeout=5)
+        self._threads = []
+
+    def _on_shutdown(self, sender: Any, **_: object) -> None:
+        if sender is not self._worker:
+            return
+        self.halt()
         # Only when nothing of it runs any more: what it claimed and did not finish is over then.
         if sender.blueprint.state == TERMINATE and not self._taken_in() and not self._engine.held.listed():
             worker_id = self._engine.identity.id
             if worker_id is not None:
                 self._safely(lambda: self._engine.store.sweeping.say_goodbye(worker_id))
-        self._worker, self._threads = None, []
+        self._worker = None
 
     # -- the timers
 
