@@ -56,7 +56,7 @@ def decide(
 
 
 def first(plan: Plan, now: datetime, state: InstanceState, *, lease: timedelta = DEFAULT_LEASE) -> Decision:
-    """The decision to start: gives birth to the first step."""
+    """The decision to start: gives birth to the first step. The start statement is this compiled to SQL."""
     draft = Draft(plan, state, now, lease)
     draft.birth(Address(plan.steps[0].position, plan.steps[0].branch))
     return draft.decision()

@@ -85,6 +85,8 @@ def _tag(value: Any, path: str, depth: int = 0) -> Any:
         return [_tag(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
     if isinstance(value, time) and value.tzinfo is not None and value.utcoffset() is None:
         raise PayloadError(f"{path} is a time whose zone has no offset without a date; pass a datetime")
+    if isinstance(value, datetime | time) and (value.utcoffset() or timedelta()).microseconds:
+        raise PayloadError(f"{path} has a UTC offset with a fraction of a second, which ISO 8601 cannot say; round it")
     for kind in type(value).__mro__:
         if kind in _ENCODERS:
             return _ENCODERS[kind](value)

@@ -183,12 +183,3 @@ class InstanceState:
 
     def compensations(self) -> tuple[StepState, ...]:
         return tuple(step for step in self.steps if not step.address.is_action)
-
-    def last_round(self, action: StepState) -> StepState | None:
-        """The newest compensation of an action; None when none was dispatched."""
-        rounds = [
-            step
-            for step in self.compensations()
-            if (step.address.position, step.address.branch) == (action.address.position, action.address.branch)
-        ]
-        return max(rounds, key=lambda step: step.address.round, default=None)

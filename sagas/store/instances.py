@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, func, insert, select, text, update
+from sqlalchemy import Connection, Row, Select, func, insert, select, text, update
 
 from sagas.model import (
     TRANSITIONS,
@@ -29,6 +29,9 @@ from sagas.store import statements
 from sagas.store.database import Database
 from sagas.store.tables import Tables
 from sagas.store.timing import Timing
+
+#: How long a look at an instance holds on while the database is away, in seconds.
+READ_PATIENCE = 5.0
 
 _STEP_COLUMNS = (
     "status",
@@ -221,27 +224,33 @@ class Instances:
 
     def read(self, instance_id: UUID) -> Row[Any] | None:
         """The instance's row as it is now."""
-        with self._database.autocommit() as connection:
-            instance = self._tables.instance
-            return connection.execute(select(instance).where(instance.c.id == instance_id)).one_or_none()
+        instance = self._tables.instance
+        rows = self._read(select(instance).where(instance.c.id == instance_id))
+        return rows[0] if rows else None
 
     def read_steps(self, instance_id: UUID) -> Sequence[Row[Any]]:
         """Its executions in the order of their addresses, each with the name of the worker that claimed it last."""
-        with self._database.autocommit() as connection:
-            step, worker = self._tables.step, self._tables.worker
-            return connection.execute(
-                select(step, worker.c.hostname)
-                .outerjoin(worker, worker.c.id == step.c.worker_id)
-                .where(step.c.instance_id == instance_id)
-                .order_by(step.c.position, step.c.branch, step.c.round)
-            ).all()
+        step, worker = self._tables.step, self._tables.worker
+        return self._read(
+            select(step, worker.c.hostname)
+            .outerjoin(worker, worker.c.id == step.c.worker_id)
+            .where(step.c.instance_id == instance_id)
+            .order_by(step.c.position, step.c.branch, step.c.round)
+        )
 
     def read_events(self, instance_id: UUID) -> Sequence[Row[Any]]:
-        with self._database.autocommit() as connection:
-            event = self._tables.event
-            return connection.execute(
-                select(event).where(event.c.instance_id == instance_id).order_by(event.c.id)
-            ).all()
+        """Its history's entries, the oldest first."""
+        event = self._tables.event
+        return self._read(select(event).where(event.c.instance_id == instance_id).order_by(event.c.id))
+
+    def _read(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        """A look survives a database that restarts in the middle of it."""
+
+        def work() -> Sequence[Row[Any]]:
+            with self._database.autocommit() as connection:
+                return connection.execute(query).all()
+
+        return self._database.retrying(work, READ_PATIENCE)
 
     def find(self, saga: str, key: str) -> UUID | None:
         """The current instance of a business key."""

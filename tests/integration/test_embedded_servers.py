@@ -205,6 +205,8 @@ def test_missing_binaries_name_the_cure(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 HOST = """
 import os, sys, time
+import signal
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may have it ignored, as nohup does
 from config.servers import EmbeddedServers
 with EmbeddedServers(durable=False) as both:
     if os.fork() == 0:

@@ -20,7 +20,7 @@ from sagas.model.payload import MAX_BYTES, dumps, loads
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20)
 tags = st.sampled_from(["$decimal", "$uuid", "$datetime", "$date", "$time", "$timedelta", "$float", "$escaped", "$"])
-offsets = st.builds(timezone, st.timedeltas(timedelta(hours=-23, minutes=-59), timedelta(hours=23, minutes=59)))
+offsets = st.builds(timezone, st.builds(timedelta, seconds=st.integers(-86_340, 86_340)))
 scalars = (
     st.none()
     | st.booleans()
@@ -156,6 +156,7 @@ class Order:
         ({"a\x00": 1}, "a key of"),
         ({"\udfff": 1}, "a key of"),
         (time(12, tzinfo=ZoneInfo("Europe/Berlin")), "without a date"),
+        (datetime(2000, 1, 1, tzinfo=timezone(timedelta(microseconds=1))), "fraction of a second"),
     ],
     ids=repr,
 )
