@@ -33,6 +33,11 @@ ACTIONS = {
 UNDOS = {"charge_payment": ("payment", "refund"), "reserve_inventory": ("inventory", "release")}
 
 
+#: A message that a frozen worker took with it leaves no evidence at worst, and is sent again after 60 s; so it takes
+#: more than that to say that a saga is stuck. In seconds.
+PATIENCE = 150.0
+
+
 @dataclass(frozen=True, slots=True)
 class HeldStep:
     """One execution that a worker has claimed and not ended."""
@@ -114,7 +119,7 @@ class OrderShop:
         )
         return [(UUID(id), name, round_, seconds if seconds > 0 else None) for id, name, round_, seconds in rows]
 
-    def ended(self, runs: Iterable[SagaHandle], timeout: float = 60.0) -> dict[SagaHandle, SagaStatus]:
+    def ended(self, runs: Iterable[SagaHandle], timeout: float = PATIENCE) -> dict[SagaHandle, SagaStatus]:
         """Wait for all of them to end."""
         runs = list(runs)
         eventually(lambda: all(map(has_ended, runs)), "every saga to end", timeout, every=0.2)
@@ -150,7 +155,9 @@ class OrderShop:
                 found.append(Violation(kind="done twice or not at all", subject=str(run.key), detail=detail))
         return found
 
-    def assert_all_end_well(self, runs: Sequence[SagaHandle], timeout: float = 60.0) -> dict[SagaHandle, SagaStatus]:
+    def assert_all_end_well(
+        self, runs: Sequence[SagaHandle], timeout: float = PATIENCE
+    ) -> dict[SagaHandle, SagaStatus]:
         """Every saga ends `completed` or `compensated`, and the books balance."""
         ends = self.ended(runs, timeout)
         histories = [run.history() for run, status in ends.items() if status is SagaStatus.FAILED]
