@@ -1,6 +1,5 @@
 """From addresses to Celery messages: chains of immutable signatures with one error callback for the whole chain."""
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -10,8 +9,6 @@ from celery.canvas import Signature
 
 from sagas.model import Address, InstanceState, Plan
 from sagas.model.settle import undo_places
-
-logger = logging.getLogger("sagas")
 
 #: Names the execution in a message's headers. Only its bearer is fenced: a plain call stays a plain call.
 ADDRESS_HEADER = "saga_step"
