@@ -21,7 +21,7 @@ from sagas.errors import (
     WaitTimeout,
 )
 from sagas.extension import Sagas
-from sagas.handle import CompensationView, HistoryEntry, SagaHandle, StepView
+from sagas.handle import CompensationView, HistoryEntry, SagaHandle, Snapshot, StepView
 from sagas.model import ErrorInfo, SagaStatus, StepStatus
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "SagaStatus",
     "StepStatus",
     "StepView",
+    "Snapshot",
     "CompensationView",
     "HistoryEntry",
     "ErrorInfo",

@@ -23,7 +23,7 @@ from sagas.errors import ConfigurationError, InstanceNotFound
 from sagas.handle import SagaHandle
 from sagas.model import Tick
 from sagas.recovery import WorkerLife, sweep
-from sagas.store import Timing
+from sagas.store import DatabaseUrl, Timing
 
 #: What Celery should do for sagas, where the application has not decided otherwise. Correctness hangs on none of it.
 DEFAULTS: dict[str, Any] = {
@@ -59,7 +59,8 @@ class Sagas:
 
     Args:
         app: the Celery app.
-        database: URL of a PostgreSQL database; ``postgres://`` and ``postgresql://`` mean psycopg2.
+        database: URL of a PostgreSQL database; ``postgres://`` and ``postgresql://`` mean psycopg2. Or a function
+            that returns it whenever it is needed.
         schema: where the library's tables live; ``sagas migrate`` makes it.
         heartbeat: seconds between two heartbeats of a worker. A dead worker's steps run again four or five later.
         sweep_every: seconds between two sweeps.
@@ -72,7 +73,7 @@ class Sagas:
         self,
         app: Celery,
         *,
-        database: str,
+        database: DatabaseUrl,
         schema: str = "sagas",
         heartbeat: float = 2.0,
         sweep_every: float = 2.0,

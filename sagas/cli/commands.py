@@ -28,10 +28,11 @@ def told() -> Iterator[None]:
 
 
 def bound(context: click.Context) -> Sagas:
-    """The Sagas of the app that ``celery -A`` named."""
-    app = context.obj.app
-    app.finalize()
+    """The Sagas of the app that ``celery -A`` named, or the one that a framework's command gives as ``obj``."""
+    app = context.obj.app  # both have one
+    # In this order: a framework may bind its Sagas only when the modules are imported.
     app.loader.import_default_modules()
+    app.finalize()
     found = getattr(app, "sagas", None)
     if not isinstance(found, Sagas):
         raise click.ClickException(
@@ -44,6 +45,18 @@ def _given(context: click.Context, parameter: click.Parameter, value: str) -> st
     if not value.strip():
         raise click.BadParameter("it needs a reason, which is kept in the history for whoever asks why")
     return value
+
+
+def _mapping(context: click.Context, parameter: click.Parameter, value: str | None) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    try:
+        found = json.loads(value)
+    except json.JSONDecodeError as error:
+        raise click.BadParameter(f"it is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise click.BadParameter('it must be a JSON object, as in {"shipment_id": "4711"}')
+    return found
 
 
 @click.group()
@@ -116,6 +129,17 @@ def cancel(context: click.Context, instance: str, reason: str) -> None:
 
 
 @sagas.command()
+@click.argument("instance", metavar="ID")
+@click.option("--reason", required=True, callback=_given, help="Why; kept in the history.")
+@click.option("--step", help="What it is stuck at, where there are several.")
+@click.option("--result", callback=_mapping, help="JSON object that the step would have returned, if others need it.")
+@click.pass_context
+def skip(context: click.Context, instance: str, reason: str, step: str | None, result: dict[str, Any] | None) -> None:
+    """Let a failed instance go on past what it is stuck at: you vouch for it, it is not run again."""
+    _act(context, instance, lambda handle: handle.skip(reason, step=step, result=result, by=_who()))
+
+
+@sagas.command()
 @click.pass_context
 def sweep(context: click.Context) -> None:
     """Run one pass of the sweep, now."""
@@ -144,14 +168,15 @@ def _act(context: click.Context, instance: str, do: Any) -> None:
 
 
 def _as_dict(handle: SagaHandle) -> dict[str, Any]:
+    seen = handle.snapshot(history=True)
     return {
-        "id": handle.id,
-        "saga": handle.saga,
-        "version": handle.version,
-        "key": handle.key,
-        "status": handle.status,
-        "data": handle.data,
-        "error": handle.error.to_json() if handle.error else None,
+        "id": seen.id,
+        "saga": seen.saga,
+        "version": seen.version,
+        "key": seen.key,
+        "status": seen.status,
+        "data": seen.data,
+        "error": seen.error.to_json() if seen.error else None,
         "steps": [
             {
                 "name": step.name,
@@ -161,11 +186,11 @@ def _as_dict(handle: SagaHandle) -> dict[str, Any]:
                 "error": step.error.to_json() if step.error else None,
                 "compensation": step.compensation_status,
             }
-            for step in handle.steps
+            for step in seen.steps
         ],
         "history": [
             {"at": entry.at, "event": entry.event, "step": entry.step, "detail": dict(entry.detail)}
-            for entry in handle.history()
+            for entry in seen.history
         ],
     }
 

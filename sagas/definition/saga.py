@@ -16,10 +16,20 @@ from sqlalchemy.orm import Session, scoped_session
 
 from sagas.definition.keys import declared_keys, declared_return
 from sagas.definition.step import NAME, Step
-from sagas.engine import Engine, TaskFace, current_app, declare, engine_for, required
+from sagas.engine import (
+    Engine,
+    JoinedConnection,
+    JoinedSession,
+    TaskFace,
+    current_app,
+    declare,
+    engine_for,
+    required,
+)
 from sagas.errors import DefinitionError, MissingInput, NotBound, StartRefused
 from sagas.handle import SagaHandle
 from sagas.model import Plan, StepKind, payload
+from sagas.store import CallersTransaction
 
 LONGEST_KEY = 512
 
@@ -65,7 +75,7 @@ class Saga:
         *,
         key: str | None = None,
         session: "Session | scoped_session[Any] | None" = None,
-        connection: Connection | None = None,
+        connection: "Connection | CallersTransaction | None" = None,
         deadline: datetime | timedelta | float | None = None,
     ) -> SagaHandle:
         """Start an instance. What returned, or whose transaction committed, is never lost.
@@ -74,7 +84,9 @@ class Saga:
             data: the input. Decimal, UUID, date and time come back as they were.
             key: the business key. A key that exists returns its instance, and starts nothing.
             session: insert in this SQLAlchemy session's transaction; the chain is sent after its commit.
-            connection: the same with a SQLAlchemy connection.
+            connection: the same with a SQLAlchemy connection. Without either, the transaction is joined that a
+                framework's integration finds open (Django's ``atomic()``, Flask's ``db.session``), or else an own one
+                is committed at once.
             deadline: when it is to be compensated if it has not ended or reached its pivot: a moment, or seconds
                 counted from the first step's claim.
 
@@ -103,7 +115,7 @@ class Saga:
         *,
         key: str | None = None,
         session: "Session | scoped_session[Any] | None" = None,
-        connection: Connection | None = None,
+        connection: "Connection | CallersTransaction | None" = None,
         deadline: datetime | timedelta | float | None = None,
     ) -> SagaHandle:
         """`start` on a particular engine, where a process has several."""
@@ -124,8 +136,7 @@ class Saga:
             data=encoded,
             deadline=moment,
             deadline_seconds=seconds,
-            session=session() if isinstance(session, scoped_session) else session,
-            connection=connection,
+            transaction=_joined(session, connection),
         )
         return SagaHandle(engine, instance_id)
 
@@ -233,6 +244,14 @@ def _fenced_name(engine: Engine, task: Any, who: str) -> str:
             "Step(retry=Retry(on=…))"
         )
     return name
+
+
+def _joined(
+    session: "Session | scoped_session[Any] | None", connection: "Connection | CallersTransaction | None"
+) -> CallersTransaction | None:
+    if session is not None:
+        return JoinedSession(session() if isinstance(session, scoped_session) else session)
+    return JoinedConnection(connection) if isinstance(connection, Connection) else connection
 
 
 def _deadline(deadline: Any, saga: str) -> tuple[datetime | None, float | None]:

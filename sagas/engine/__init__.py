@@ -4,20 +4,24 @@ from sagas.engine.binding import bind, required
 from sagas.engine.context import current_step
 from sagas.engine.core import Engine
 from sagas.engine.declared import TaskFace, look_at
+from sagas.engine.joining import JoinedConnection, JoinedSession
 from sagas.engine.judging import describe, qualified
 from sagas.engine.liveness import Held, WorkerIdentity
 from sagas.engine.loop import Loop, Outcome
-from sagas.engine.messages import CALLBACK_TASK, CONTROL_QUEUE, SWEEP_TASK, Messages
+from sagas.engine.messages import CALLBACK_TASK, CONTROL_QUEUE, SAGA_ID, SWEEP_TASK, Messages
 from sagas.engine.registry import add_engine, current_app, declare, declared, engine_for
 from sagas.engine.task import FencedTask
 
 __all__ = [
     "CALLBACK_TASK",
     "CONTROL_QUEUE",
+    "SAGA_ID",
     "SWEEP_TASK",
     "Engine",
     "FencedTask",
     "Held",
+    "JoinedConnection",
+    "JoinedSession",
     "Loop",
     "Messages",
     "Outcome",

@@ -4,6 +4,7 @@ Only a hurry hangs on it: when it is missed, the sweep sends; when it comes too 
 and drops the message.
 """
 
+import asyncio
 import logging
 import threading
 import time
@@ -52,8 +53,12 @@ def _session_rolled_back(session: Session, rolled_back: SessionTransaction) -> N
 
 def _session_ended(session: Session, ended: SessionTransaction) -> None:
     # Closing a session ends its transaction without a rollback that anybody hears of.
-    if ended.parent is None:
+    if ended.parent is None and _of_sessions[session]:
         _of_sessions[session].clear()
+        logger.warning(
+            "a saga was started in a session that was closed without a commit: nothing was started. Commit the session "
+            "after start()"
+        )
 
 
 def _is_within(transaction: SessionTransaction | None, outer: SessionTransaction) -> bool:
@@ -104,7 +109,16 @@ def _wait_and_run(announced: list[tuple[Callable[[], bool], Callable[[], None]]]
 
 
 def _run(do: Callable[[], None]) -> None:
-    """Never raises: it would surface from the caller's own commit."""
+    """Never raises: it would surface from the caller's own commit. Never holds up an event loop."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        _run_here(do)
+    else:
+        loop.run_in_executor(None, _run_here, do)
+
+
+def _run_here(do: Callable[[], None]) -> None:
     try:
         do()
     except Exception as error:

@@ -6,24 +6,23 @@ from typing import Any
 from uuid import UUID
 
 from celery import Celery
-from sqlalchemy import Connection
-from sqlalchemy.orm import Session
 
-from sagas.engine.after_commit import after_commit_of_connection, after_commit_of_session
 from sagas.engine.brief import BriefSender
 from sagas.engine.liveness import Held, WorkerIdentity
 from sagas.engine.loop import Loop
 from sagas.engine.messages import Messages, window_from
 from sagas.model import Address, Plan
 from sagas.signals import saga_started
-from sagas.store import NewInstance, Store, Timing, uuid7
+from sagas.store import CallersTransaction, DatabaseUrl, NewInstance, Store, Timing, uuid7
 
 
 class Engine:
     """Composes the parts; one per ``Sagas``."""
 
-    def __init__(self, app: Celery, database: str, schema: str, timing: Timing) -> None:
+    def __init__(self, app: Celery, database: DatabaseUrl, schema: str, timing: Timing) -> None:
         self.app = app
+        #: The transaction that surrounds a `start` which was given none; a framework's integration sets it.
+        self.ambient: Callable[[], CallersTransaction | None] = lambda: None
         self.store = Store(database, schema, timing)
         self.messages = Messages(app)
         self.brief_sender = BriefSender(self.messages)
@@ -39,10 +38,13 @@ class Engine:
         data: str,
         deadline: datetime | None,
         deadline_seconds: float | None,
-        session: Session | None,
-        connection: Connection | None,
+        transaction: CallersTransaction | None,
     ) -> UUID:
-        """Insert an instance and send its chain once the insert is committed; never raises for the broker."""
+        """Insert an instance and send its chain once the insert is committed; never raises for the broker.
+
+        Args:
+            transaction: the caller's, given by hand; without one the `ambient` one is joined, if there is one.
+        """
         self.store.starting.register(plan)
         new = NewInstance(
             id=uuid7(),
@@ -52,20 +54,18 @@ class Engine:
             deadline=deadline,
             deadline_seconds=deadline_seconds,
         )
-        joined = session.connection() if session is not None else connection
-        if joined is None:
+        transaction = transaction or self.ambient()
+        if transaction is None:
             found = self.store.starting.insert(new, self.messages.queue_of)
         else:
-            found = self.store.starting.insert_in(joined, new, self.messages.queue_of)
+            found = self.store.starting.insert_in(transaction, new, self.messages.queue_of)
         if found != new.id:
             return found
         hurry = self._hurry(new)
-        if session is not None:
-            after_commit_of_session(session, hurry)
-        elif connection is not None:
-            after_commit_of_connection(connection, hurry, lambda: self.store.instances.read(new.id) is not None)
-        else:
+        if transaction is None:
             hurry()
+        else:
+            transaction.after_commit(hurry, lambda: self.store.instances.read(new.id) is not None)
         return new.id
 
     def _hurry(self, new: NewInstance) -> Callable[[], None]:

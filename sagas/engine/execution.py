@@ -121,7 +121,7 @@ class Execution:
         )
         try:
             with running(context):
-                value = self.task.run(**arguments)
+                value = self.task.call_body(**arguments)
         except BaseException as error:
             transaction.rollback()
             return self.failed(error, judge(error, policy, step.name))

@@ -2,7 +2,17 @@
 
 from sagas.model.commands import Decision, Note, Send
 from sagas.model.decide import DEFAULT_LEASE, decide, first
-from sagas.model.events import Claimed, Completed, Event, Failed, Parked, RetryRequested, StopRequested, Tick
+from sagas.model.events import (
+    Claimed,
+    Completed,
+    Event,
+    Failed,
+    Parked,
+    RetryRequested,
+    SkipRequested,
+    StopRequested,
+    Tick,
+)
 from sagas.model.plan import Plan, PlanStep, StepKind
 from sagas.model.retry import RetryPolicy, Verdict
 from sagas.model.state import (
@@ -42,6 +52,7 @@ __all__ = [
     "RetryRequested",
     "SagaStatus",
     "Send",
+    "SkipRequested",
     "StepKind",
     "StepState",
     "StepStatus",

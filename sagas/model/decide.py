@@ -9,7 +9,17 @@ from datetime import datetime, timedelta
 
 from sagas.model.commands import Decision
 from sagas.model.draft import LONGEST_COUNTDOWN, Draft, is_queued
-from sagas.model.events import Claimed, Completed, Event, Failed, Parked, RetryRequested, StopRequested, Tick
+from sagas.model.events import (
+    Claimed,
+    Completed,
+    Event,
+    Failed,
+    Parked,
+    RetryRequested,
+    SkipRequested,
+    StopRequested,
+    Tick,
+)
 from sagas.model.late import late_failure, late_success
 from sagas.model.plan import Plan, StepKind
 from sagas.model.retry import Verdict
@@ -52,6 +62,8 @@ def decide(
             request_stop(draft, event)
         case RetryRequested():
             request_retry(draft, event)
+        case SkipRequested():
+            request_skip(draft, event)
     return draft.decision()
 
 
@@ -172,17 +184,42 @@ def request_retry(draft: Draft, event: RetryRequested) -> None:
         draft.accepted = False
         return
     draft.note("retry_requested", reason=event.reason, by=event.by)
-    stuck = [step for step in draft.actions() if step.status is StepStatus.FAILED and cannot_be_undone(draft, step)]
-    if stuck:
-        draft.status, draft.error, draft.stop = SagaStatus.RUNNING, None, None
-        for step in stuck:
-            draft.dispatch(draft.put_back(step, attempts=0, losses=0))
+    stuck = stuck_at(draft)
+    for step in stuck:
+        again = draft.put_back(step, attempts=0, losses=0)
+        if again.address.is_action:
+            draft.dispatch(again)
+    go_on(draft, stuck)
+
+
+def request_skip(draft: Draft, event: SkipRequested) -> None:
+    """An operator did it by hand, or has seen that it happened, or that nothing needs to be undone."""
+    stuck = stuck_at(draft) if draft.status is SagaStatus.FAILED else []
+    named = [step for step in stuck if event.step in (None, step.name)]
+    if len(named) != 1 or (event.result is not None and not named[0].address.is_action):
+        draft.accepted = False
         return
-    draft.status = SagaStatus.COMPENSATING
-    for action in undo_order(draft):
-        undo = draft.last_round(action)
-        if undo and undo.status is StepStatus.FAILED:
-            draft.put_back(undo, attempts=0, losses=0)
+    step = named[0]
+    draft.note("skip_requested", step, reason=event.reason, by=event.by)
+    draft.close(step, StepStatus.SKIPPED, doubt=False, result=event.result)
+    go_on(draft, stuck)
+
+
+def stuck_at(draft: Draft) -> list[StepState]:
+    """What a failed instance waits for: the step past which it cannot go, or the undos that failed, in their order."""
+    actions = [step for step in draft.actions() if step.status is StepStatus.FAILED and cannot_be_undone(draft, step)]
+    if actions:
+        return actions
+    undos = [draft.last_round(action) for action in undo_order(draft)]
+    return [undo for undo in undos if undo is not None and undo.status is StepStatus.FAILED]
+
+
+def go_on(draft: Draft, stuck: list[StepState]) -> None:
+    """Out of `failed`, in the direction in which it was going."""
+    if any(step.address.is_action for step in stuck):
+        draft.status, draft.error, draft.stop = SagaStatus.RUNNING, None, None
+    else:
+        draft.status = SagaStatus.COMPENSATING
     settle(draft)
 
 

@@ -67,4 +67,17 @@ class RetryRequested:
     by: str = "operator"
 
 
-Event = Tick | Claimed | Completed | Failed | Parked | StopRequested | RetryRequested
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SkipRequested:
+    """An operator vouches for what a failed instance is stuck at: it counts as done from here on.
+
+    ``step`` names it, and may be None where there is only one; ``result`` stands in for what it would have returned.
+    """
+
+    reason: str
+    step: str | None = None
+    result: Any = None
+    by: str = "operator"
+
+
+Event = Tick | Claimed | Completed | Failed | Parked | StopRequested | RetryRequested | SkipRequested

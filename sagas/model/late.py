@@ -5,7 +5,7 @@ from sagas.model.events import Completed, Failed
 from sagas.model.plan import StepKind
 from sagas.model.retry import Verdict
 from sagas.model.settle import settle
-from sagas.model.state import SagaStatus, StepState, StepStatus
+from sagas.model.state import RESOLVED, SagaStatus, StepState, StepStatus
 
 
 def late_success(draft: Draft, step: StepState, event: Completed) -> bool:
@@ -77,9 +77,7 @@ def stray(draft: Draft, action: StepState, event: str = "late_success") -> bool:
         draft.put(action, stray=True)
         outcome = "will be undone again"
     draft.note(event, action, outcome=outcome, stray=True)
-    if draft.status in (SagaStatus.COMPENSATED, SagaStatus.FAILED) and (
-        undo is None or undo.status is StepStatus.COMPLETED
-    ):
+    if draft.status in (SagaStatus.COMPENSATED, SagaStatus.FAILED) and (undo is None or undo.status in RESOLVED):
         draft.status = SagaStatus.COMPENSATING
     settle(draft)
     return False

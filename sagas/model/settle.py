@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from sagas.model.draft import Draft
 from sagas.model.plan import Plan, StepKind
 from sagas.model.state import (
+    RESOLVED,
     Address,
     ErrorInfo,
     InstanceState,
@@ -57,7 +58,7 @@ def may_stop(draft: Draft) -> bool:
 def past_pivot(draft: Draft) -> bool:
     pivot = draft.plan.pivot
     step = draft.steps.get(Address(pivot.position, pivot.branch)) if pivot else None
-    return step is not None and step.status is StepStatus.COMPLETED
+    return step is not None and step.status in RESOLVED
 
 
 def give_up(draft: Draft, step: StepState) -> None:
@@ -103,7 +104,7 @@ def settle_backward(draft: Draft) -> None:
         if undo is not None and undo.is_live:
             draft.dispatch(undo)
             return
-        if undo is None or (undo.status is StepStatus.COMPLETED and action.stray):
+        if undo is None or (undo.status in RESOLVED and action.stray):
             draft.put(action, stray=False)
             round_ = undo.address.round + 1 if undo else 1
             draft.birth(Address(action.address.position, action.address.branch, round_))
@@ -139,6 +140,6 @@ def undo_places(plan: Plan, state: InstanceState) -> list[Address]:
             places.append(Address(action.address.position, action.address.branch, 1))
         elif undo.is_live:
             places.append(undo.address)
-        elif undo.status is StepStatus.COMPLETED and action.stray:
+        elif undo.status in RESOLVED and action.stray:
             places.append(replace(undo.address, round=undo.address.round + 1))
     return places

@@ -59,9 +59,13 @@ class StepStatus(StrEnum):
     RUNNING = "running"  # claimed; its holder moves it on; the sweep voids a dead holder's claim
     COMPLETED = "completed"  # final: the result is stored
     FAILED = "failed"  # given up, with `doubt` when the effect may exist
-    SKIPPED = "skipped"  # never ran: voided when the instance left forward
+    SKIPPED = "skipped"  # never ran: voided when the instance left forward; or an operator vouched for it
     COMPENSATING = "compensating"
     COMPENSATED = "compensated"
+
+
+#: How an execution ends that nobody has to look at: it happened, or it was not wanted, or a person vouches for it.
+RESOLVED = frozenset({StepStatus.COMPLETED, StepStatus.SKIPPED})
 
 
 class Holder(StrEnum):

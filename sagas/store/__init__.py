@@ -1,11 +1,11 @@
 """The only place with SQL: tables, named statements, migrations."""
 
-from sagas.store.database import Database, normalise_url
+from sagas.store.database import Database, DatabaseUrl, normalise_url, sqlstate
 from sagas.store.hot import Claim, HotPath
 from sagas.store.ids import uuid7
 from sagas.store.instances import Instances, Loaded, error_from
-from sagas.store.migrations.runner import migrate, quote
-from sagas.store.starting import NewInstance, Starting
+from sagas.store.migrations.runner import Execute, migrate, migrations, on_connection, quote
+from sagas.store.starting import CallersTransaction, NewInstance, Starting
 from sagas.store.sweeping import Beat, Sweeping
 from sagas.store.tables import Tables
 from sagas.store.timing import Timing
@@ -14,7 +14,7 @@ from sagas.store.timing import Timing
 class Store:
     """Everything that one ``Sagas`` keeps in its schema of one database."""
 
-    def __init__(self, url: str, schema: str, timing: Timing) -> None:
+    def __init__(self, url: DatabaseUrl, schema: str, timing: Timing) -> None:
         quoted = quote(schema)
         self.schema = schema
         self.timing = timing
@@ -28,13 +28,16 @@ class Store:
     def migrate(self) -> list[str]:
         """Apply the missing migrations; returns their file names."""
         with self.database.transaction() as connection:
-            return migrate(connection, self.schema)
+            return migrate(on_connection(connection), self.schema)
 
 
 __all__ = [
     "Beat",
+    "CallersTransaction",
     "Claim",
     "Database",
+    "DatabaseUrl",
+    "Execute",
     "HotPath",
     "Instances",
     "Loaded",
@@ -46,7 +49,9 @@ __all__ = [
     "Timing",
     "error_from",
     "migrate",
+    "migrations",
     "normalise_url",
     "quote",
+    "sqlstate",
     "uuid7",
 ]

@@ -13,6 +13,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sagas.errors import ConfigurationError, SchemaMissing
 
 T = TypeVar("T")
+#: A URL, or what gives it whenever it is asked: a framework's tests change its database under way.
+DatabaseUrl = str | URL | Callable[[], str | URL]
 
 #: Conflicts that a second run of the same transaction cures.
 SERIALIZATION_FAILURE, DEADLOCK_DETECTED = "40001", "40P01"
@@ -51,34 +53,46 @@ def normalise_url(database: str | URL) -> URL:
 class Database:
     """The engine of this process. A forked child makes its own and never touches its parent's connections."""
 
-    def __init__(self, url: str | URL) -> None:
-        self.url = normalise_url(url)
+    def __init__(self, url: DatabaseUrl) -> None:
+        if not callable(url):
+            fixed = normalise_url(url)
+            self._url: Callable[[], URL] = lambda: fixed
+        else:
+            given = url
+            self._url = lambda: normalise_url(given())
         self._engine: Engine | None = None
         self._pid: int | None = None
         self._lock = threading.Lock()
 
     @property
+    def url(self) -> URL:
+        return self._url()
+
+    @property
     def engine(self) -> Engine:
-        if self._pid != os.getpid():
-            # A lock that was held at the moment of the fork would stay locked for ever in the child.
-            if self._pid is not None:
-                self._lock = threading.Lock()
-            with self._lock:
-                if self._pid != os.getpid():
-                    if self._engine is not None:
-                        self._engine.dispose(close=False)
-                    # Unlimited overflow: as many connections as threads, so a step can never starve its own record.
-                    self._engine = create_engine(
-                        self.url,
-                        pool_pre_ping=True,
-                        pool_size=20,
-                        max_overflow=-1,
-                        isolation_level="AUTOCOMMIT",
-                        connect_args=CONNECT,
-                    )
-                    self._pid = os.getpid()
-        assert self._engine is not None
-        return self._engine
+        url = self._url()
+        engine = self._engine
+        if engine is not None and self._pid == os.getpid() and engine.url == url:
+            return engine
+        # A lock that was held at the moment of the fork would stay locked for ever in the child.
+        if self._pid not in (None, os.getpid()):
+            self._lock = threading.Lock()
+        with self._lock:
+            engine = self._engine
+            if engine is None or self._pid != os.getpid() or engine.url != url:
+                if engine is not None:
+                    engine.dispose(close=self._pid == os.getpid())
+                # Unlimited overflow: as many connections as threads, so a step can never starve its own record.
+                engine = create_engine(
+                    url,
+                    pool_pre_ping=True,
+                    pool_size=20,
+                    max_overflow=-1,
+                    isolation_level="AUTOCOMMIT",
+                    connect_args=CONNECT,
+                )
+                self._engine, self._pid = engine, os.getpid()
+            return engine
 
     @contextmanager
     def autocommit(self) -> Iterator[Connection]:
@@ -131,12 +145,21 @@ class Database:
 
 def is_conflict(error: DBAPIError) -> bool:
     """A deadlock or a serialisation failure: nothing is wrong but the moment."""
-    return getattr(error.orig, "pgcode", None) in (SERIALIZATION_FAILURE, DEADLOCK_DETECTED)
+    return sqlstate(error) in (SERIALIZATION_FAILURE, DEADLOCK_DETECTED)
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """PostgreSQL's code for an error, whichever driver and framework has wrapped it; None when it has none."""
+    for wrapped in (error, getattr(error, "orig", None), error.__cause__):
+        code = getattr(wrapped, "pgcode", None) or getattr(wrapped, "sqlstate", None)
+        if code is not None:
+            return str(code)
+    return None
 
 
 def is_outage(error: DBAPIError) -> bool:
     """The connection broke or could not be made, or the server is starting or stopping."""
-    code = getattr(error.orig, "pgcode", None)
+    code = sqlstate(error)
     if error.connection_invalidated:
         return True
     if code is None:
@@ -149,14 +172,11 @@ def translated() -> Iterator[None]:
     """A missing table says how to make it."""
     try:
         yield
-    except DBAPIError as error:
-        if getattr(error.orig, "pgcode", None) in (
-            UNDEFINED_TABLE,
-            UNDEFINED_COLUMN,
-            INVALID_SCHEMA,
-        ) and "saga_" in str(error.orig):
+    except Exception as error:
+        if sqlstate(error) in (UNDEFINED_TABLE, UNDEFINED_COLUMN, INVALID_SCHEMA) and "saga_" in str(error):
+            said = str(getattr(error, "orig", error)).strip().splitlines()[0]
             raise SchemaMissing(
-                f"the saga tables are missing or too old ({str(error.orig).strip().splitlines()[0]}): "
-                "run `celery -A <your app> sagas migrate`, or Sagas.migrate()"
+                f"the saga tables are missing or too old ({said}): run `celery -A <your app> sagas migrate` "
+                "(`manage.py migrate`, `flask sagas migrate`), or Sagas.migrate()"
             ) from error
         raise

@@ -72,6 +72,7 @@ class Instances:
         self._plans: dict[str, Plan] = {}
         self._load = text(statements.LOAD_INSTANCE.replace("{s}", quoted_schema))
         self._load_if_free = text(statements.LOAD_INSTANCE_IF_FREE.replace("{s}", quoted_schema))
+        self._find = text(statements.FIND_CURRENT.replace("{s}", quoted_schema))
         self._load_steps = text(statements.LOAD_STEPS.replace("{s}", quoted_schema))
 
     # -- plans: an instance's own plan rules, and there are few of them
@@ -223,44 +224,56 @@ class Instances:
     # -- reading
 
     def read(self, instance_id: UUID) -> Row[Any] | None:
-        """The instance's row as it is now."""
-        instance = self._tables.instance
-        rows = self._read(select(instance).where(instance.c.id == instance_id))
-        return rows[0] if rows else None
+        """The instance's row as it is now; holds on while the database restarts."""
 
-    def read_steps(self, instance_id: UUID) -> Sequence[Row[Any]]:
-        """Its executions in the order of their addresses, each with the name of the worker that claimed it last."""
+        def work() -> Row[Any] | None:
+            with self._database.autocommit() as connection:
+                return connection.execute(self._one(instance_id)).one_or_none()
+
+        return self._database.retrying(work, READ_PATIENCE)
+
+    def look(
+        self, instance_id: UUID, *, events: bool
+    ) -> tuple[Row[Any], Sequence[Row[Any]], Sequence[Row[Any]]] | None:
+        """The instance, its executions and (if asked for) its events, all as of one moment.
+
+        The executions come in the order of their addresses, each with the name of the worker that claimed it last;
+        the events come oldest first. None: there is no such instance.
+        """
+
+        def work() -> tuple[Row[Any], Sequence[Row[Any]], Sequence[Row[Any]]] | None:
+            with self._database.transaction() as connection:
+                connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+                row = connection.execute(self._one(instance_id)).one_or_none()
+                if row is None:
+                    return None
+                steps = connection.execute(self._steps(instance_id)).all()
+                return row, steps, connection.execute(self._events(instance_id)).all() if events else ()
+
+        return self._database.retrying(work, READ_PATIENCE)
+
+    def _one(self, instance_id: UUID) -> Select[Any]:
+        instance = self._tables.instance
+        return select(instance).where(instance.c.id == instance_id)
+
+    def _steps(self, instance_id: UUID) -> Select[Any]:
         step, worker = self._tables.step, self._tables.worker
-        return self._read(
+        return (
             select(step, worker.c.hostname)
             .outerjoin(worker, worker.c.id == step.c.worker_id)
             .where(step.c.instance_id == instance_id)
             .order_by(step.c.position, step.c.branch, step.c.round)
         )
 
-    def read_events(self, instance_id: UUID) -> Sequence[Row[Any]]:
-        """Its history's entries, the oldest first."""
+    def _events(self, instance_id: UUID) -> Select[Any]:
         event = self._tables.event
-        return self._read(select(event).where(event.c.instance_id == instance_id).order_by(event.c.id))
-
-    def _read(self, query: Select[Any]) -> Sequence[Row[Any]]:
-        """A look survives a database that restarts in the middle of it."""
-
-        def work() -> Sequence[Row[Any]]:
-            with self._database.autocommit() as connection:
-                return connection.execute(query).all()
-
-        return self._database.retrying(work, READ_PATIENCE)
+        return select(event).where(event.c.instance_id == instance_id).order_by(event.c.id)
 
     def find(self, saga: str, key: str) -> UUID | None:
         """The current instance of a business key."""
         with self._database.autocommit() as connection:
-            return self.find_on(connection, saga, key)
-
-    def find_on(self, connection: Connection, saga: str, key: str) -> UUID | None:
-        instance = self._tables.instance
-        found = select(instance.c.id).where(instance.c.saga == saga, instance.c.key == key, instance.c.current)
-        return connection.scalar(found)
+            found: UUID | None = connection.scalar(self._find, {"saga": saga, "key": key})
+            return found
 
     def newest(self, *, saga: str | None, status: str | None, limit: int) -> Sequence[Row[Any]]:
         """The newest instances first, without their data."""

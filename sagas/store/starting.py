@@ -1,17 +1,18 @@
 """Inserting an instance with its first step: in a transaction of its own or in the caller's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import TextClause, text
 
 from sagas.errors import PlanChanged, StartInProgress
 from sagas.model import Plan
 from sagas.store import statements
-from sagas.store.database import DEADLOCK_DETECTED, SERIALIZATION_FAILURE, Database, translated
+from sagas.store.database import DEADLOCK_DETECTED, SERIALIZATION_FAILURE, Database, sqlstate, translated
 from sagas.store.instances import Instances
 from sagas.store.timing import Timing
 
@@ -20,6 +21,23 @@ LOCK_NOT_AVAILABLE = "55P03"
 WAITED_IN_VAIN = (LOCK_NOT_AVAILABLE, SERIALIZATION_FAILURE, DEADLOCK_DETECTED)
 #: How long a start inside the caller's transaction waits for another open one with the same key.
 KEY_WAIT = "2s"
+
+
+class CallersTransaction(Protocol):
+    """An open transaction of the application's, whatever framework it belongs to. It is joined, never ended."""
+
+    def savepoint(self) -> AbstractContextManager[Any]:
+        """Rolls back what happened in its block if that raises."""
+
+    def scalar(self, statement: TextClause, parameters: Mapping[str, Any]) -> Any:
+        """The first column of the first row; None when there is no row."""
+
+    def after_commit(self, do: Callable[[], None], committed: Callable[[], bool]) -> None:
+        """Run ``do`` once it is committed for good, and not if it, or a savepoint around this call, rolls back.
+
+        Args:
+            committed: tells by another connection whether it is; for whoever hears of commits before they happen.
+        """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +60,9 @@ class Starting:
         self._instances = instances
         self._timing = timing
         self._start = text(statements.START.replace("{s}", quoted_schema))
+        self._find = text(statements.FIND_CURRENT.replace("{s}", quoted_schema))
+        self._limit_wait = text(statements.LIMIT_LOCK_WAIT)
+        self._restore_wait = text(statements.RESTORE_LOCK_WAIT)
         self._register = text(statements.REGISTER_PLAN.replace("{s}", quoted_schema))
         self._count = text(statements.COUNT_IN_FLIGHT.replace("{s}", quoted_schema))
         self._registered: set[str] = set()
@@ -71,7 +92,7 @@ class Starting:
 
         def work() -> UUID | None:
             with self._database.autocommit() as connection:
-                return self._insert_on(connection, new, queue_of)
+                return self._insert_by(connection.scalar, new, queue_of)
 
         # An instance that is gone again between the two statements was purged: try once more.
         for _ in range(3):
@@ -80,7 +101,9 @@ class Starting:
                 return found
         raise StartInProgress(f"key {new.key!r} of saga {new.plan.saga!r} is changing hands; try again")
 
-    def insert_in(self, connection: Connection, new: NewInstance, queue_of: Callable[[str], str | None]) -> UUID:
+    def insert_in(
+        self, transaction: CallersTransaction, new: NewInstance, queue_of: Callable[[str], str | None]
+    ) -> UUID:
         """Insert in the caller's transaction, without ever harming it.
 
         Raises:
@@ -89,13 +112,14 @@ class Starting:
         found = None
         try:
             # The savepoint keeps a failure from aborting the caller's transaction.
-            with translated(), connection.begin_nested():
-                waited = connection.scalar(text("SELECT current_setting('lock_timeout')"))
-                self._wait_for_locks(connection, KEY_WAIT)
-                found = self._insert_on(connection, new, queue_of)
-                self._wait_for_locks(connection, waited)
-        except DBAPIError as error:
-            if getattr(error.orig, "pgcode", None) not in WAITED_IN_VAIN:
+            with translated(), transaction.savepoint():
+                if new.key is None:
+                    return self._insert_by(transaction.scalar, new, queue_of) or new.id
+                waited = transaction.scalar(self._limit_wait, {"wait": KEY_WAIT})
+                found = self._insert_by(transaction.scalar, new, queue_of)
+                transaction.scalar(self._restore_wait, {"wait": waited})
+        except Exception as error:
+            if sqlstate(error) not in WAITED_IN_VAIN:
                 raise
         if found is None and new.key is not None:
             # Committed after this transaction's snapshot (REPEATABLE READ): visible to another connection.
@@ -107,15 +131,15 @@ class Starting:
             )
         return found
 
-    @staticmethod
-    def _wait_for_locks(connection: Connection, timeout: str) -> None:
-        connection.execute(text("SELECT set_config('lock_timeout', :timeout, true)"), {"timeout": timeout})
-
-    def _insert_on(
-        self, connection: Connection, new: NewInstance, queue_of: Callable[[str], str | None]
+    def _insert_by(
+        self,
+        scalar: Callable[[TextClause, Mapping[str, Any]], Any],
+        new: NewInstance,
+        queue_of: Callable[[str], str | None],
     ) -> UUID | None:
+        """The new instance's id, or that of the one which has the key; None when that cannot be seen from here."""
         step = new.plan.steps[0]
-        inserted = connection.scalar(
+        inserted = scalar(
             self._start,
             {
                 "id": new.id,
@@ -137,4 +161,5 @@ class Starting:
         )
         if inserted is not None or new.key is None:
             return new.id
-        return self._instances.find_on(connection, new.plan.saga, new.key)
+        found: UUID | None = scalar(self._find, {"saga": new.plan.saga, "key": new.key})
+        return found

@@ -100,17 +100,24 @@ START = """
 WITH born AS (
     INSERT INTO {s}.saga_instance
         (id, saga, version, key, plan, plan_hash, data, deadline, deadline_seconds, due_at)
-    VALUES (:id, :saga, :version, :key, CAST(:plan AS jsonb), :plan_hash, CAST(:data AS jsonb),
+    VALUES (:id, :saga, :version, CAST(:key AS text), CAST(:plan AS jsonb), :plan_hash, CAST(:data AS jsonb),
             CAST(:deadline AS timestamptz), CAST(:deadline_seconds AS double precision),
             clock_timestamp() + CAST(:lease AS interval))
     ON CONFLICT (saga, key) WHERE current AND key IS NOT NULL DO NOTHING
     RETURNING id
 ), step AS (
     INSERT INTO {s}.saga_step (instance_id, position, branch, round, name, queue, timeout, epoch)
-    SELECT born.id, :position, :branch, 0, :name, :queue, :timeout, (SELECT epoch FROM {s}.saga_epoch) FROM born
+    SELECT born.id, :position, :branch, 0, :name, CAST(:queue AS text), :timeout, (SELECT epoch FROM {s}.saga_epoch)
+    FROM born
 )
 SELECT id FROM born
 """
+
+FIND_CURRENT = "SELECT id FROM {s}.saga_instance WHERE saga = :saga AND key = :key AND current"
+
+#: In the caller's transaction: wait for a key that another one holds only so long, and say what was set before.
+LIMIT_LOCK_WAIT = "SELECT current_setting('lock_timeout'), set_config('lock_timeout', :wait, true)"
+RESTORE_LOCK_WAIT = "SELECT set_config('lock_timeout', :wait, true)"
 
 #: Nothing left the process for this row: the next sweep sends it.
 UNSENT = """
@@ -263,6 +270,15 @@ UPDATE {s}.saga_instance AS instance
 SET due_at = clock_timestamp() + least(interval '10 minutes', CAST(:lease AS interval) * power(2, least(10,
         (SELECT count(*) FROM {s}.saga_event WHERE instance_id = :id AND event = 'sweep_failed'))))
 FROM noted WHERE instance.id = noted.instance_id AND instance.due_at IS NOT NULL
+"""
+
+#: For tests, where nobody waits: what is unclaimed is to be sent again, as if nothing were on its way.
+HASTEN = """
+WITH instance AS (
+    SELECT id FROM {s}.saga_instance WHERE id = :id AND due_at IS NOT NULL FOR UPDATE
+)
+UPDATE {s}.saga_step SET dispatched_at = NULL, not_before = NULL FROM instance
+WHERE instance_id = instance.id AND status = 'pending'
 """
 
 # -- Who is alive

@@ -82,6 +82,11 @@ class Sweeping:
         with self._database.autocommit() as connection:
             connection.execute(self._sql(statements.UNSENT), place | {"id": instance_id})
 
+    def hasten(self, instance_id: UUID) -> None:
+        """Whatever waits for a backoff or a lost message of this instance is due now."""
+        with self._database.autocommit() as connection:
+            connection.execute(self._sql(statements.HASTEN), {"id": instance_id})
+
     def clock(self) -> datetime:
         with self._database.autocommit() as connection:
             now = connection.scalar(self._sql(statements.CLOCK))

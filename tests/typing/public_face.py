@@ -23,6 +23,7 @@ from sagas import (
     SagaHandle,
     Sagas,
     SagaStatus,
+    Snapshot,
     Step,
     StepStatus,
     StepView,
@@ -105,6 +106,11 @@ def look(run: SagaHandle) -> None:
     assert_type(run.wait(), SagaStatus)
     run.cancel("changed mind")
     run.retry("fixed", by="me")
+    run.skip("done by hand", step="ship", result={"shipment_id": "4711"}, by="me")
+    assert_type(run.snapshot(history=True), Snapshot)
+    assert_type(run.progress(), dict[str, Any])
+    for progress in run.watch(timeout=30, every=1):
+        assert_type(progress, dict[str, Any])
 
 
 def find(id_: UUID) -> None:

@@ -1,12 +1,14 @@
 """Applies the numbered migrations: one transaction, one advisory lock, a table of what was applied."""
 
 import re
+from collections.abc import Sequence
 from importlib import resources
+from typing import Any, Protocol
 
-from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection
 
 from sagas.errors import ConfigurationError
+from sagas.store.database import sqlstate
 
 _NAME = re.compile(r"(\d{4})_\w+\.sql")
 
@@ -21,8 +23,28 @@ def migrations() -> list[tuple[int, str, str]]:
     return sorted(found)
 
 
-def migrate(connection: Connection, schema: str) -> list[str]:
-    """Apply what is missing, inside the connection's transaction; the others wait for the advisory lock.
+class Execute(Protocol):
+    """Runs SQL with ``%s`` parameters inside an open transaction; returns the rows, if there are any."""
+
+    def __call__(self, sql: str, parameters: Sequence[Any] = ()) -> Sequence[Sequence[Any]]: ...
+
+
+def on_connection(connection: Connection) -> Execute:
+    """Through SQLAlchemy."""
+
+    def execute(sql: str, parameters: Sequence[Any] = ()) -> Sequence[Sequence[Any]]:
+        result = connection.exec_driver_sql(sql, tuple(parameters) or None)
+        return result.all() if result.returns_rows else ()
+
+    return execute
+
+
+def migrate(execute: Execute, schema: str, *, only: int | None = None) -> list[str]:
+    """Apply what is missing, inside the caller's transaction; the others wait for the advisory lock.
+
+    Args:
+        execute: how to run SQL there, whatever framework the transaction belongs to.
+        only: the number of the one migration that is wanted; all of them by default.
 
     Returns:
         The file names that this call applied; empty when the schema was up to date.
@@ -32,31 +54,25 @@ def migrate(connection: Connection, schema: str) -> list[str]:
     """
     quoted = quote(schema)
     try:
-        connection.execute(
-            text("SELECT pg_advisory_xact_lock(hashtextextended(:lock, 0))"), {"lock": f"sagas:{schema}"}
-        )
-        exists = connection.scalar(text("SELECT to_regnamespace(:schema) IS NOT NULL"), {"schema": quoted})
-        if not exists:
-            connection.exec_driver_sql(f"CREATE SCHEMA {quoted}")
-        connection.exec_driver_sql(
+        execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"sagas:{schema}"])
+        if not execute("SELECT to_regnamespace(%s) IS NOT NULL", [quoted])[0][0]:
+            execute(f"CREATE SCHEMA {quoted}")
+        execute(
             f"CREATE TABLE IF NOT EXISTS {quoted}.saga_migration ("
             "number integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"
         )
-        applied = set(connection.scalars(text(f"SELECT number FROM {quoted}.saga_migration")))
+        applied = {row[0] for row in execute(f"SELECT number FROM {quoted}.saga_migration")}
         done = []
         for number, name, sql in migrations():
-            if number not in applied:
-                connection.exec_driver_sql(sql.replace("{schema}", quoted))
-                connection.execute(
-                    text(f"INSERT INTO {quoted}.saga_migration (number, name) VALUES (:number, :name)"),
-                    {"number": number, "name": name},
-                )
+            if number not in applied and only in (None, number):
+                execute(sql.replace("{schema}", quoted))
+                execute(f"INSERT INTO {quoted}.saga_migration (number, name) VALUES (%s, %s)", [number, name])
                 done.append(name)
-    except DBAPIError as error:
-        if getattr(error.orig, "pgcode", None) == "42501":
+    except Exception as error:
+        if sqlstate(error) == "42501":
             raise ConfigurationError(
                 f"the database role may not create the schema {schema!r}: run the migration as a role that has CREATE "
-                f"on the database, or create the schema first and grant it to this role ({error.orig})"
+                f"on the database, or create the schema first and grant it to this role ({error})"
             ) from error
         raise
     return done

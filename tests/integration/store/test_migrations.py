@@ -9,6 +9,7 @@ from sqlalchemy import Float, MetaData, Table, create_engine, make_url
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import ProgrammingError
 
+from sagas.engine import JoinedConnection
 from sagas.errors import ConfigurationError, SchemaMissing
 from sagas.model import SagaStatus
 from sagas.store import Store, Tables, Timing
@@ -160,7 +161,7 @@ def test_missing_tables_are_told_of_in_the_callers_transaction_too_and_leave_it_
     new = NewInstance(id=uuid7(), plan=THREE, key="k", data="{}", deadline=None, deadline_seconds=None)
     with store.database.transaction() as connection:
         with pytest.raises(SchemaMissing):
-            store.starting.insert_in(connection, new, queue_of)
+            store.starting.insert_in(JoinedConnection(connection), new, queue_of)
         assert connection.exec_driver_sql("SELECT 1").scalar_one() == 1
     store.database.dispose()
 

@@ -1,0 +1,229 @@
+"""A handle on one instance: read it, watch it, wait for it, stop it, let it go on. Every read is fresh."""
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from sagas.engine import Engine
+from sagas.errors import InstanceNotFound, TransitionRefused, WaitTimeout
+from sagas.handle.views import HistoryEntry, Snapshot, StepView
+from sagas.model import (
+    FINAL,
+    ErrorInfo,
+    Event,
+    RetryRequested,
+    SagaStatus,
+    SkipRequested,
+    Stop,
+    StopKind,
+    StopRequested,
+    payload,
+)
+
+
+class SagaHandle:
+    """A handle on one instance, returned by ``Saga.start``, ``Sagas.get`` and ``Sagas.find``.
+
+    It holds the id alone; every property asks the database. Whoever wants several of them takes a `snapshot()`.
+    """
+
+    def __init__(self, engine: Engine, instance_id: UUID) -> None:
+        self._engine = engine
+        self.id = instance_id
+
+    def __repr__(self) -> str:
+        return f"<SagaHandle {self.id}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SagaHandle) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    # -- reading
+
+    @property
+    def saga(self) -> str:
+        """The saga's name."""
+        return str(self._row().saga)
+
+    @property
+    def version(self) -> int:
+        """The version that it was started with."""
+        return int(self._row().version)
+
+    @property
+    def key(self) -> str | None:
+        """The business key that it was started with."""
+        key = self._row().key
+        return None if key is None else str(key)
+
+    @property
+    def status(self) -> SagaStatus:
+        """Where it stands now."""
+        return self.snapshot().status
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The input, plus what the completed steps returned so far."""
+        return self.snapshot().data
+
+    @property
+    def error(self) -> ErrorInfo | None:
+        """Why it turned back or failed: the first error that decided it; None while it goes forward."""
+        return self.snapshot().error
+
+    @property
+    def steps(self) -> list[StepView]:
+        """Every step of its plan, in order, also those that never ran."""
+        return self.snapshot().steps
+
+    def history(self) -> list[HistoryEntry]:
+        """Everything that happened, the oldest first: from the rows, and from the append-only events."""
+        return self.snapshot(history=True).history
+
+    def timeline(self) -> str:
+        """The instance as text for people: what it is, how each step stands, what happened when."""
+        return self.snapshot(history=True).timeline()
+
+    def snapshot(self, *, history: bool = False) -> Snapshot:
+        """All of it as one look finds it.
+
+        Args:
+            history: read the append-only events too, which only `Snapshot.history` and `timeline` need.
+
+        Raises:
+            InstanceNotFound: rolled back, purged, or not committed yet.
+        """
+        instances = self._engine.store.instances
+        found = instances.look(self.id, events=history)
+        if found is None:
+            raise self._not_found()
+        row, steps, events = found
+        return Snapshot(row, instances.plan(row.plan_hash, row.plan), steps, events)
+
+    def progress(self) -> dict[str, Any]:
+        """How far it is, ready for JSON, for the page of whoever waits: no data, no results, no errors.
+
+        Returns:
+            ``id``, ``saga``, ``key``, ``status``, ``ended``, ``started_at``, ``finished_at``, and ``steps``, each with
+            its ``name`` and ``status``.
+        """
+        return self.snapshot().progress()
+
+    # -- waiting
+
+    def wait(self, timeout: float | None = None) -> SagaStatus:
+        """Block until it ends: `completed`, `compensated`, or `failed` (a person must look).
+
+        Args:
+            timeout: seconds; None waits for ever.
+
+        Raises:
+            WaitTimeout: it had not ended by then. The saga itself goes on.
+        """
+        gives_up_at = None if timeout is None else time.monotonic() + timeout
+        pause = 0.02
+        while True:
+            status = SagaStatus(self._row().status)
+            if status in FINAL:
+                return status
+            if gives_up_at is not None and time.monotonic() + pause > gives_up_at:
+                raise WaitTimeout(f"saga {self.id} is still {status.value} after {timeout:g} s; it goes on without you")
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.5)
+
+    def watch(self, timeout: float | None = None, *, every: float = 0.5) -> Iterator[dict[str, Any]]:
+        """Yield its `progress()` now and whenever that has changed, until it ends or the time is over.
+
+        Args:
+            timeout: seconds; None watches until the end.
+            every: seconds between two looks.
+        """
+        gives_up_at = None if timeout is None else time.monotonic() + timeout
+        last: dict[str, Any] = {}
+        while True:
+            progress = self.progress()
+            if progress != last:
+                yield progress
+            if progress["ended"] or (gives_up_at is not None and time.monotonic() + every > gives_up_at):
+                return
+            last = progress
+            time.sleep(every)
+
+    # -- acting
+
+    def cancel(self, reason: str, *, by: str = "application") -> None:
+        """Stop forward work, then undo what was done or is in doubt.
+
+        While the pivot runs the wish is only recorded, and counts if the pivot says a clean no.
+
+        Raises:
+            TransitionRefused: it is past its pivot, completed, or failed.
+        """
+        stop = Stop(kind=StopKind.CANCELLED, reason=_reason(reason, "cancel"))
+        self._apply(
+            StopRequested(stop=stop, by=by),
+            "cannot be cancelled: only a saga that is pending or running and not past its pivot can",
+        )
+
+    def retry(self, reason: str, *, by: str = "operator") -> None:
+        """Let a `failed` instance go on: only what is missing runs again, with fresh budgets.
+
+        Raises:
+            TransitionRefused: it is not `failed`.
+        """
+        self._apply(
+            RetryRequested(reason=_reason(reason, "retry"), by=by),
+            "cannot be retried: only a failed saga can",
+        )
+
+    def skip(
+        self, reason: str, *, step: str | None = None, result: Mapping[str, Any] | None = None, by: str = "operator"
+    ) -> None:
+        """Let a `failed` instance go on past what it is stuck at: a person vouches for it, it is not run again.
+
+        A step past which it could not go counts as done; a compensation that would not succeed counts as resolved.
+
+        Args:
+            step: which one; may be left out where there is only one.
+            result: what the step would have returned, if later steps need it. A compensation has none.
+
+        Raises:
+            TransitionRefused: it is not `failed`, or it is not stuck at this step, or at several.
+            PayloadError: the result cannot be stored; names the key.
+        """
+        encoded = None if result is None else payload.dumps(result, "result")
+        self._apply(
+            SkipRequested(reason=_reason(reason, "skip"), step=step, result=encoded, by=by),
+            f"cannot skip {step or 'its step'}: only a failed saga can, and only the step or compensation that failed "
+            "for good; name it where there are several, and give a result only for a step",
+        )
+
+    def _apply(self, event: Event, refusal: str) -> None:
+        outcome = self._engine.loop.handle(self.id, event, patience=0, brief=True)
+        if outcome is None:
+            raise self._not_found()
+        if not outcome.decision.accepted:
+            raise TransitionRefused(f"saga {self.id} is {outcome.decision.state.status.value} and {refusal}")
+
+    def _row(self) -> Row[Any]:
+        row = self._engine.store.instances.read(self.id)
+        if row is None:
+            raise self._not_found()
+        return row
+
+    def _not_found(self) -> InstanceNotFound:
+        return InstanceNotFound(
+            f"no saga instance {self.id} in schema {self._engine.store.schema!r}: it was rolled back, purged or is not "
+            "committed yet"
+        )
+
+
+def _reason(reason: str, verb: str) -> str:
+    if not isinstance(reason, str) or not reason.strip():
+        raise ValueError(f"{verb}() needs a reason: it is kept in the history for whoever asks why")
+    return reason.strip()

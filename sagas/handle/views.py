@@ -1,0 +1,207 @@
+"""How an instance and its steps read from outside: values, made from one consistent look at the rows."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from sagas.model import FINAL, ErrorInfo, Plan, PlanStep, SagaStatus, StepStatus, payload
+from sagas.store import error_from
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompensationView:
+    """How the undoing of a step stands; the latest round of it."""
+
+    name: str
+    status: StepStatus
+    attempts: int
+    round: int
+    error: ErrorInfo | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepView:
+    """How a step stands. ``status`` tells its undoing too: `compensating`, `compensated`, or `failed` for good;
+    ``worker`` is the one that claimed it last.
+    """
+
+    name: str
+    status: StepStatus
+    attempts: int = 0
+    losses: int = 0
+    in_doubt: bool = False
+    result: Any = None
+    error: ErrorInfo | None = None
+    compensation: CompensationView | None = None
+    worker: str | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def compensation_status(self) -> StepStatus | None:
+        """The status of its compensation; None when none was dispatched."""
+        return self.compensation.status if self.compensation else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HistoryEntry:
+    """One line of an instance's history."""
+
+    at: datetime
+    event: str
+    step: str | None
+    detail: Mapping[str, Any]
+
+
+class Snapshot:
+    """An instance as one look found it. Everything that is read off it fits together.
+
+    Attributes:
+        id, saga, version, key: what it is.
+        started_at, finished_at: when it was inserted, and when it ended, by the database's clock.
+        error: why it turned back or failed: the first error that decided it; None while it goes forward.
+    """
+
+    def __init__(self, row: Row[Any], plan: Plan, step_rows: Sequence[Row[Any]], event_rows: Sequence[Row[Any]]):
+        self._row, self._plan, self._step_rows, self._event_rows = row, plan, step_rows, event_rows
+        self.id: UUID = row.id
+        self.saga: str = row.saga
+        self.version: int = row.version
+        self.key: str | None = row.key
+        self.started_at: datetime = row.created_at
+        self.finished_at: datetime | None = row.finished_at
+        self.error: ErrorInfo | None = error_from(row.error)
+
+    @property
+    def status(self) -> SagaStatus:
+        """Where it stands."""
+        status = SagaStatus(self._row.status)
+        if status is SagaStatus.PENDING and any(step.first_claimed_at for step in self._step_rows):
+            return SagaStatus.RUNNING  # claimed and not completed: a claim leaves the instance's row alone
+        return status
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """The input, plus what the completed steps returned so far."""
+        data: dict[str, Any] = payload.restore(self._row.data)
+        for row in self._step_rows:
+            result = payload.restore(row.result) if row.round == 0 else None
+            if isinstance(result, Mapping):
+                data.update(result)
+        return data
+
+    @cached_property
+    def steps(self) -> list[StepView]:
+        """Every step of its plan, in order, also those that never ran."""
+        ended = SagaStatus(self._row.status) in FINAL or self._row.status == SagaStatus.COMPENSATING
+        return [_step_view(step, self._step_rows, ended=ended) for step in self._plan.steps]
+
+    @cached_property
+    def history(self) -> list[HistoryEntry]:
+        """Everything that happened, the oldest first: from the rows, and from the append-only events."""
+        entries = [HistoryEntry(at=self.started_at, event="started", step=None, detail={"key": self.key})]
+        for event in self._event_rows:
+            entries.append(HistoryEntry(at=event.at, event=event.event, step=event.step, detail=event.detail))
+        for step in self._step_rows:
+            entries += _step_history(step)
+        if self.finished_at is not None:
+            entries.append(HistoryEntry(at=self.finished_at, event=self._row.status, step=None, detail={}))
+        return sorted(entries, key=lambda entry: entry.at)
+
+    def timeline(self) -> str:
+        """Text for people: what it is, how each step stands, what happened when."""
+        lines = [f"{self.saga} v{self.version}  {self.id}  key={self.key or '-'}  {self.status.value.upper()}"]
+        if self.error is not None:
+            lines.append(f"  because of {self.error}" + (f" (in {self.error.step})" if self.error.step else ""))
+        lines += [f"  {_step_line(step)}" for step in self.steps]
+        lines += [f"  {_history_line(entry, self.started_at)}" for entry in self.history]
+        return "\n".join(lines)
+
+    def progress(self) -> dict[str, Any]:
+        """What a page may show to whoever waits: ready for JSON, without data, results or errors."""
+        return {
+            "id": str(self.id),
+            "saga": self.saga,
+            "key": self.key,
+            "status": self.status.value,
+            "ended": self.status.is_final,
+            "started_at": self.started_at.isoformat(),
+            "finished_at": self.finished_at.isoformat() if self.finished_at else None,
+            "steps": [{"name": step.name, "status": step.status.value} for step in self.steps],
+        }
+
+
+def _step_view(step: PlanStep, rows: Sequence[Row[Any]], *, ended: bool) -> StepView:
+    own = [row for row in rows if (row.position, row.branch) == (step.position, step.branch)]
+    action = next((row for row in own if row.round == 0), None)
+    undo = max((row for row in own if row.round > 0), key=lambda row: row.round, default=None)
+    if action is None:
+        return StepView(name=step.name, status=StepStatus.SKIPPED if ended else StepStatus.PENDING)
+    compensation = None
+    if undo is not None and step.compensation is not None:
+        compensation = CompensationView(
+            name=step.compensation.rpartition(".")[2],
+            status=StepStatus(undo.status),
+            attempts=undo.attempts,
+            round=undo.round,
+            error=error_from(undo.error),
+        )
+    return StepView(
+        name=step.name,
+        status=_combined(StepStatus(action.status), compensation),
+        attempts=action.attempts,
+        losses=action.losses,
+        in_doubt=action.doubt,
+        result=payload.restore(action.result),
+        error=error_from(action.error),
+        compensation=compensation,
+        worker=action.hostname,
+        started_at=action.first_claimed_at,
+        finished_at=action.finished_at,
+    )
+
+
+def _combined(action: StepStatus, compensation: CompensationView | None) -> StepStatus:
+    if compensation is None:
+        return action
+    if compensation.status in (StepStatus.COMPLETED, StepStatus.SKIPPED):
+        return StepStatus.COMPENSATED
+    if compensation.status is StepStatus.FAILED:
+        return StepStatus.FAILED
+    return StepStatus.COMPENSATING
+
+
+def _step_history(row: Row[Any]) -> Iterator[HistoryEntry]:
+    what = "step" if row.round == 0 else "compensation"
+    detail = {"attempts": row.attempts, "worker": row.hostname}
+    if row.round > 1:
+        detail["round"] = row.round
+    if row.first_claimed_at is not None:
+        yield HistoryEntry(at=row.first_claimed_at, event=f"{what}_started", step=row.name, detail=detail)
+    if row.finished_at is not None:
+        yield HistoryEntry(at=row.finished_at, event=f"{what}_{row.status}", step=row.name, detail=detail)
+
+
+def _step_line(step: StepView) -> str:
+    facts = [f"{step.attempts} attempt{'' if step.attempts == 1 else 's'}"]
+    if step.losses:
+        facts.append(f"{step.losses} lost with its process")
+    if step.in_doubt:
+        facts.append("in doubt")
+    if step.compensation is not None:
+        facts.append(f"{step.compensation.name} {step.compensation.status.value}")
+    return f"{step.status.value:<12} {step.name:<24} {', '.join(facts)}"
+
+
+def _history_line(entry: HistoryEntry, began: datetime) -> str:
+    hidden = ("traceback", "step", "key")
+    shown = " ".join(
+        f"{name}={value}" for name, value in entry.detail.items() if value is not None and name not in hidden
+    )
+    since = (entry.at - began).total_seconds()
+    return f"{since:+9.3f} s  {entry.event:<24} {entry.step or '':<20} {shown}"[:160].rstrip()

@@ -1,0 +1,5 @@
+"""For an application's own tests: sagas that run in the test's process and thread, without a broker or a worker."""
+
+from sagas.testing.inline import Inline, inline
+
+__all__ = ["Inline", "inline"]
