@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Select, func, insert, select, text, update
+from sqlalchemy import Connection, Delete, Row, Select, delete, func, insert, select, text, update
 
 from sagas.model import (
     TRANSITIONS,
@@ -220,6 +220,19 @@ class Instances:
                 detail=json.dumps(note.detail),
             )
         )
+
+    def delete(self, instance_ids: Sequence[UUID]) -> None:
+        """Delete instances with all that belongs to them."""
+        instance = self._tables.instance
+        self._delete(delete(instance).where(instance.c.id.in_(instance_ids)))
+
+    def delete_all(self) -> None:
+        """Delete every instance: after a test."""
+        self._delete(delete(self._tables.instance))
+
+    def _delete(self, statement: Delete) -> None:
+        with self._database.autocommit() as connection:
+            connection.execute(statement)
 
     # -- reading
 

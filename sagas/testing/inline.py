@@ -41,6 +41,11 @@ class Inline:
         self._messages.append((name, message, {**message.headers, **headers}))
         return True
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there are messages that have not been run."""
+        return bool(self._messages)
+
     def run(self) -> list[str]:
         """Run every instance to its end; returns the names of the tasks that ran, in order.
 

@@ -1,0 +1,50 @@
+"""``settings.SAGAS``: read and checked when it is needed."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from django.conf import settings
+
+from sagas.errors import ConfigurationError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Configuration:
+    """What ``settings.SAGAS`` may hold; everything has a default.
+
+    Attributes:
+        app: where the Celery app is, as in ``"shop.celery:app"``; by default the one that is current.
+        database: the alias in ``settings.DATABASES`` where the library's tables live. A saga commits together with
+            the business rows of this database.
+        schema: the PostgreSQL schema of the library's tables.
+        heartbeat: seconds between two heartbeats of a worker.
+        sweep_every: seconds between two sweeps.
+    """
+
+    app: str | None = None
+    database: str = "default"
+    schema: str = "sagas"
+    heartbeat: float = 2.0
+    sweep_every: float = 2.0
+
+
+def configuration() -> Configuration:
+    """The project's configuration.
+
+    Raises:
+        ConfigurationError: ``settings.SAGAS`` is no dict, or has a key that nobody reads, or an unknown database.
+    """
+    given: Any = getattr(settings, "SAGAS", {})
+    if not isinstance(given, dict):
+        raise ConfigurationError(f"settings.SAGAS must be a dict, not {given!r}")
+    known = {field.name.upper(): field.name for field in fields(Configuration)}
+    for name in given:
+        if name not in known:
+            raise ConfigurationError(f"settings.SAGAS has no {name!r}; there are {', '.join(sorted(known))}")
+    found = Configuration(**{known[name]: value for name, value in given.items()})
+    if found.database not in settings.DATABASES:
+        raise ConfigurationError(
+            f"settings.SAGAS['DATABASE'] is {found.database!r}, which settings.DATABASES does not have: name one of "
+            f"{', '.join(map(repr, settings.DATABASES))}"
+        )
+    return found

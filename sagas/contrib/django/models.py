@@ -1,0 +1,65 @@
+"""The instances as Django sees them: for the admin and for queries, never for writing."""
+
+from typing import Any, NoReturn
+
+from django.db import models
+
+from sagas.contrib.django.binding import bound
+from sagas.contrib.django.schema import table
+from sagas.errors import SagaError
+from sagas.handle import SagaHandle
+from sagas.model import SagaStatus
+
+
+class ReadOnly(SagaError):
+    """The saga tables are written by the library alone."""
+
+
+def _refuse(*_: Any, **__: Any) -> NoReturn:
+    raise ReadOnly(
+        "saga rows are read-only in Django: every change goes through the library, which locks and fences them. Use "
+        "instance.handle.cancel(…), .retry(…), .skip(…)"
+    )
+
+
+class InstanceQuerySet(models.QuerySet["Instance"]):
+    """Reads only."""
+
+    create = bulk_create = bulk_update = get_or_create = update_or_create = update = delete = _refuse
+
+
+class Instance(models.Model):
+    """One saga instance. ``instance.handle`` reads the rest of it, and acts on it."""
+
+    id = models.UUIDField(primary_key=True)
+    saga = models.TextField()
+    version = models.IntegerField()
+    key = models.TextField(null=True)
+    status = models.TextField(choices=[(status.value, status.value) for status in SagaStatus])
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True)
+    due_at = models.DateTimeField(null=True)
+
+    objects = InstanceQuerySet.as_manager()
+
+    class Meta:
+        managed = False
+        db_table = table("saga_instance")
+        default_permissions = ("view",)
+        permissions = (
+            ("retry_instance", "Can let a failed saga go on"),
+            ("cancel_instance", "Can cancel a saga"),
+            ("skip_instance", "Can skip what a failed saga is stuck at"),
+        )
+        verbose_name = "saga instance"
+
+    save = delete = _refuse
+
+    def __str__(self) -> str:
+        return f"{self.saga} {self.key or self.id}"
+
+    @property
+    def handle(self) -> SagaHandle:
+        """Looks at it and acts on it."""
+        return bound().get(self.id)
