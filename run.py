@@ -2,6 +2,7 @@
 """Everything in one command, on a bare Python:
 
     python3 run.py demo                   watch sagas complete, compensate and survive kills
+    python3 run.py shop django            a shop with a web page, in Django, Flask or FastAPI
     python3 run.py test                   every check: lint, format, types, layers, tests
     python3 run.py test -k sweep -x       pytest only, with these arguments
     python3 run.py exec celery -A config sagas migrate
@@ -35,7 +36,7 @@ CHECKS = ["ruff check .", "ruff format --check .", "mypy", "lint-imports", "pyte
 
 def main(arguments):
     command, rest = (arguments or ["help"])[0], arguments[1:]
-    if command not in ("demo", "test", "exec") or (command == "exec" and not rest):
+    if command not in ("demo", "shop", "test", "exec") or (command == "exec" and not rest):
         sys.exit(__doc__)
     os.chdir(ROOT)
     try:
@@ -48,7 +49,12 @@ def main(arguments):
     environ = os.environ | {"VIRTUAL_ENV": str(VENV), "PATH": path}
     if command == "test" and not rest:
         sys.exit(run_checks(environ))
-    words = {"demo": ["python", "-m", "config.demo", *rest], "test": ["pytest", *rest], "exec": rest}[command]
+    words = {
+        "demo": ["python", "-m", "config.demo", *rest],
+        "shop": ["python", "-m", "config.examples.serve", *rest],
+        "test": ["pytest", *rest],
+        "exec": rest,
+    }[command]
     try:
         # Not a child: its signals, terminal and exit status are simply ours.
         os.execvpe(words[0], words, environ)

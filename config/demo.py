@@ -11,20 +11,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
-from typing import TypeVar
 from uuid import uuid4
 
+from config.processes import PATIENCE, python, until
 from config.servers import EmbeddedBroker, EmbeddedPostgres
-
-T = TypeVar("T")
-ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 60.0
 
 
 def main() -> int:
@@ -67,7 +62,7 @@ def _story(started: ExitStack) -> int:
     }
     started.enter_context(_celery(logs, "beat", "beat", "-s", str(logs / "schedule")))
     for name in workers:
-        _until(lambda log=logs / f"{name}.log": " ready." in log.read_text(), f"worker {name} to be ready")
+        until(lambda log=logs / f"{name}.log": " ready." in log.read_text(), f"worker {name} to be ready")
     print("  two workers and beat")
 
     pen = f"pen-{uuid4().hex[:8]}"
@@ -93,7 +88,7 @@ def _story(started: ExitStack) -> int:
     third, data = place(3, "its worker is killed (SIGKILL) right after the card was charged")
     hang = faults.inject("payment", "charge", "latency", moment="after", seconds=120, times=1, order_id=third)
     taken_over = order.start(data, key=third)
-    _until(lambda: faults.hits(hang), "the card to be charged")
+    until(lambda: faults.hits(hang), "the card to be charged")
     holder = str(taken_over.steps[1].worker).partition("@")[0]
     os.killpg(workers[holder].pid, signal.SIGKILL)
     killed_at = time.monotonic()
@@ -123,38 +118,8 @@ def _story(started: ExitStack) -> int:
     return 0 if right else 1
 
 
-@contextmanager
-def _celery(logs: Path, name: str, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """A Celery process in a group of its own, gone when the block ends."""
-    command = [sys.executable, "-m", "celery", "-A", "config", *arguments, "-l", "INFO"]
-    with (logs / f"{name}.log").open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            env=os.environ | {"C_FORCE_ROOT": "1"},
-        )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-
-
-def _until(condition: Callable[[], T], what: str) -> T:
-    gives_up_at = time.monotonic() + PATIENCE
-    while not (value := condition()):
-        if time.monotonic() > gives_up_at:
-            raise TimeoutError(f"waited {PATIENCE:g} s in vain for {what}")
-        time.sleep(0.05)
-    return value
+def _celery(logs: Path, name: str, *arguments: str) -> AbstractContextManager["subprocess.Popen[bytes]"]:
+    return python(["-m", "celery", "-A", "config", *arguments, "-l", "INFO"], logs / f"{name}.log")
 
 
 def _say(text: str) -> None:

@@ -139,7 +139,8 @@ class Sagas:
             )
         if getattr(app, "sagas", None) is not None:
             raise ConfigurationError(f"Sagas({app.main!r}): the app has its Sagas already; use app.sagas")
-        base: type[Task] = symbol_by_name(app.task_cls)
+        # Flask's older recipe assigns `app.Task`.
+        base: type[Task] = app.__dict__.get("Task") or symbol_by_name(app.task_cls)
         fenced = type("FencedTask", (FencedTask, base), {"abstract": True, "sagas_engine": self.engine})
         app.task_cls = fenced
         app.__dict__.pop("Task", None)

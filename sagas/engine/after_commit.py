@@ -9,7 +9,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from weakref import WeakKeyDictionary
+from functools import partial
+from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy import Connection, event
 from sqlalchemy.orm import Session, SessionTransaction
@@ -25,6 +26,8 @@ _of_sessions = WeakKeyDictionary()
 #: What waits for the commit of a connection's transaction, each with how to see from outside that it happened.
 _of_connections: WeakKeyDictionary[Connection, list[tuple[Callable[[], bool], Callable[[], None]]]]
 _of_connections = WeakKeyDictionary()
+#: What commits have set going in other threads; each is set when it is done.
+_under_way: WeakSet[threading.Event] = WeakSet()
 
 
 def after_commit_of_session(session: Session, do: Callable[[], None]) -> None:
@@ -86,7 +89,8 @@ def _connection_commits(connection: Connection) -> None:
     announced = list(_of_connections[connection])
     _of_connections[connection].clear()
     if announced:
-        _run(threading.Thread(target=_wait_and_run, args=(announced,), name="sagas-after-commit", daemon=True).start)
+        waiting = _noted(partial(_wait_and_run, announced))
+        _run(threading.Thread(target=waiting, name="sagas-after-commit", daemon=True).start)
 
 
 def _connection_rolled_back(connection: Connection) -> None:
@@ -111,11 +115,9 @@ def _wait_and_run(announced: list[tuple[Callable[[], bool], Callable[[], None]]]
 def _run(do: Callable[[], None]) -> None:
     """Never raises: it would surface from the caller's own commit. Never holds up an event loop."""
     try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
+        asyncio.get_running_loop().run_in_executor(None, _noted(partial(_run_here, do)))
+    except RuntimeError:  # none runs here, or it is closing
         _run_here(do)
-    else:
-        loop.run_in_executor(None, _run_here, do)
 
 
 def _run_here(do: Callable[[], None]) -> None:
@@ -123,3 +125,23 @@ def _run_here(do: Callable[[], None]) -> None:
         do()
     except Exception as error:
         logger.warning("nothing sent after the commit, the sweep will: %r", error)
+
+
+def _noted(do: Callable[[], None]) -> Callable[[], None]:
+    """Counts as under way from now until it has been done."""
+    done = threading.Event()
+    _under_way.add(done)
+
+    def run() -> None:
+        try:
+            do()
+        finally:
+            done.set()
+
+    return run
+
+
+def until_sent() -> None:
+    """Wait for what commits have set going in other threads: for tests, whose block ends with all of it."""
+    for done in list(_under_way):
+        done.wait(COMMIT_TAKES)

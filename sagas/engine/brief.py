@@ -14,6 +14,8 @@ logger = logging.getLogger("sagas")
 
 #: How long to wait for the broker to take a message, in seconds.
 PATIENCE = 0.8
+#: The same as long as the last message was not taken: whoever is the first to try again.
+PROBE = 0.1
 #: After a failure, how long this process leaves sending to the next sweep, in seconds.
 BREAKER = 3.0
 #: When a thread that sends is given up, in seconds.
@@ -31,7 +33,8 @@ class _Job:
 class BriefSender:
     """Sends through one thread a process, since no transport can be told to give up in half a second.
 
-    A broker that does not answer then costs the first caller `PATIENCE`, and the next ones nothing.
+    A broker that does not answer then costs those who call in its first moment `PATIENCE`, every few seconds somebody
+    a `PROBE`, and all others nothing.
     """
 
     def __init__(self, messages: Messages) -> None:
@@ -40,6 +43,7 @@ class BriefSender:
         self._pid: int | None = None
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._broken_until = 0.0
+        self._answers = True
         self._busy_since: float | None = None
 
     def try_again(self) -> None:
@@ -51,36 +55,41 @@ class BriefSender:
         if time.monotonic() < self._broken_until:
             return False
         self._ensure_thread()
+        patience = PATIENCE if self._answers else PROBE
+        if self._busy_for() > patience:
+            return False  # behind a message that hangs
         job = _Job(instance_id, plan, window, countdown)
         self._jobs.put(job)
-        answered = job.done.wait(PATIENCE)
+        answered = job.done.wait(patience)
         if answered and job.error is None:
             return True
-        job.abandoned = True
+        job.abandoned, self._answers = True, False
         self._broken_until = time.monotonic() + BREAKER
         logger.warning(
             "message of saga %s not sent, the sweep will send it: %r",
             instance_id,
-            job.error or f"no answer within {PATIENCE} s",
+            job.error or f"no answer within {patience} s",
             extra={"saga_id": str(instance_id), "saga": plan.saga},
         )
         return False
 
     def _ensure_thread(self) -> None:
-        if self._pid == os.getpid() and not self._is_stuck():
+        # A network that swallows packets holds the thread for as long as the kernel waits: another one takes over.
+        if self._pid == os.getpid() and self._busy_for() < STUCK:
             return
         with self._lock:
-            if self._pid != os.getpid() or self._is_stuck():
+            if self._pid != os.getpid() or self._busy_for() >= STUCK:
                 self._jobs, self._busy_since = queue.SimpleQueue(), None
                 threading.Thread(target=self._publish, args=(self._jobs,), name="sagas-send", daemon=True).start()
                 self._pid = os.getpid()
 
-    def _is_stuck(self) -> bool:
-        """A network that swallows packets holds the thread for as long as the kernel waits: another one takes over."""
+    def _busy_for(self) -> float:
+        """How long the thread has been sending one message, in seconds."""
         busy_since = self._busy_since
-        return busy_since is not None and time.monotonic() - busy_since > STUCK
+        return 0.0 if busy_since is None else time.monotonic() - busy_since
 
     def _publish(self, jobs: "queue.SimpleQueue[_Job]") -> None:
+        connection = None
         while True:
             job = jobs.get()
             if job.abandoned:
@@ -88,10 +97,14 @@ class BriefSender:
             if jobs is self._jobs:
                 self._busy_since = time.monotonic()
             try:
-                self._messages.send(*job.arguments, retry=False)
+                connection = connection or self._messages.impatient_connection()
+                self._messages.send(*job.arguments, retry=False, connection=connection)
+                self._answers = True
             except Exception as error:  # whatever the transport raises is the answer
                 job.error = error
             job.done.set()
+            if job.error is not None and connection is not None:
+                connection.collect()
             if jobs is not self._jobs:
                 return  # another thread has taken over meanwhile
             self._busy_since = None

@@ -6,8 +6,10 @@ from typing import Any
 from uuid import UUID
 
 from celery import Celery
+from sqlalchemy import URL
 
 from sagas.engine.brief import BriefSender
+from sagas.engine.joining import JoinedConnection
 from sagas.engine.liveness import Held, WorkerIdentity
 from sagas.engine.loop import Loop
 from sagas.engine.messages import Messages, window_from
@@ -23,10 +25,13 @@ class Engine:
         self.app = app
         #: The transaction that surrounds a `start` which was given none; a framework's integration sets it.
         self.ambient: Callable[[], CallersTransaction | None] = lambda: None
+        #: Is this one meant where a process has several? A framework that knows its current app sets it.
+        self.is_current: Callable[[], bool] = lambda: False
         self.store = Store(database, schema, timing)
         self.messages = Messages(app)
         self.brief_sender = BriefSender(self.messages)
         self.loop = Loop(self.store, self.messages, self.brief_sender)
+        self._same_database: set[tuple[URL, URL]] = set()
         self.identity = WorkerIdentity()
         self.held = Held()
 
@@ -58,6 +63,7 @@ class Engine:
         if transaction is None:
             found = self.store.starting.insert(new, self.messages.queue_of)
         else:
+            self._refuse_elsewhere(transaction)
             found = self.store.starting.insert_in(transaction, new, self.messages.queue_of)
         if found != new.id:
             return found
@@ -67,6 +73,14 @@ class Engine:
         else:
             transaction.after_commit(hurry, lambda: self.store.instances.read(new.id) is not None)
         return new.id
+
+    def _refuse_elsewhere(self, transaction: CallersTransaction) -> None:
+        """Asks the databases once a process. A framework's own adapter knows where it leads."""
+        if isinstance(transaction, JoinedConnection):
+            pair = (transaction.url, self.store.database.url)
+            if pair not in self._same_database:
+                self.store.starting.refuse_elsewhere(transaction, transaction.url)
+                self._same_database.add(pair)
 
     def _hurry(self, new: NewInstance) -> Callable[[], None]:
         """The broker is only a hurry: what cannot be sent now is sent by the sweep."""

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-from sqlalchemy import Connection, TextClause
+from sqlalchemy import URL, Connection, TextClause, text
 from sqlalchemy.orm import Session
 
 from sagas.engine.after_commit import after_commit_of_connection, after_commit_of_session
+from sagas.store import statements
 
 
 class JoinedConnection:
@@ -18,6 +19,11 @@ class JoinedConnection:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+
+    @property
+    def url(self) -> URL:
+        """Where it leads."""
+        return self._connection.engine.url
 
     def savepoint(self) -> AbstractContextManager[Any]:
         return self._connection.begin_nested()
@@ -38,3 +44,11 @@ class JoinedSession(JoinedConnection):
 
     def after_commit(self, do: Callable[[], None], committed: Callable[[], bool]) -> None:
         after_commit_of_session(self._session, do)
+
+    def has_changes(self) -> bool:
+        """Whether somebody has to commit it: the session holds changes, or its transaction has written."""
+        session = self._session
+        pending = session.new or session.dirty or session.deleted or session.in_nested_transaction()
+        if pending or self.url.get_backend_name() != "postgresql":
+            return True
+        return bool(self.scalar(text(statements.HAS_WRITTEN), {}))

@@ -41,6 +41,12 @@ class Messages:
             self._queues[task_name] = getattr(queue, "name", queue)
         return self._queues[task_name]
 
+    def impatient_connection(self) -> Any:
+        """One of its own, that tries each broker once: Celery's pool sleeps for seconds before it says no."""
+        connection = self._app.connection_for_write()
+        connection.transport_options |= {"max_retries": len(connection.alt), "interval_start": 0, "interval_max": 0}
+        return connection
+
     def send(
         self, instance_id: UUID, plan: Plan, window: Sequence[Address], countdown: float = 0.0, **options: Any
     ) -> None:

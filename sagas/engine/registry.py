@@ -46,7 +46,7 @@ def declared() -> list[Declared]:
 
 
 def engine_for(tasks: list[Any], what: str) -> "Engine":
-    """The engine that runs a saga: of the app of its tasks, of the only ``Sagas``, or of the current app.
+    """The engine that runs a saga: of the only ``Sagas``, of the app of its tasks, or of the current app.
 
     Raises:
         NotBound: there is none, or several could be meant.
@@ -60,6 +60,9 @@ def engine_for(tasks: list[Any], what: str) -> "Engine":
     owned = {id(engine): engine for engine in engines for task in tasks if look_at(task).app is engine.app}
     if len(owned) == 1:
         return next(iter(owned.values()))
+    here = [engine for engine in engines if engine.is_current()]
+    if len(here) == 1:
+        return here[0]
     current = celery_state._tls.current_app
     here = [engine for engine in engines if engine.app is current]
     if len(here) == 1:

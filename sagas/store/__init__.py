@@ -1,6 +1,6 @@
 """The only place with SQL: tables, named statements, migrations."""
 
-from sagas.store.database import Database, DatabaseUrl, normalise_url, sqlstate
+from sagas.store.database import Database, sqlstate
 from sagas.store.hot import Claim, HotPath
 from sagas.store.ids import uuid7
 from sagas.store.instances import Instances, Loaded, error_from
@@ -9,6 +9,7 @@ from sagas.store.starting import CallersTransaction, NewInstance, Starting
 from sagas.store.sweeping import Beat, Sweeping
 from sagas.store.tables import Tables
 from sagas.store.timing import Timing
+from sagas.store.url import DatabaseUrl, normalise_url
 
 
 class Store:

@@ -5,16 +5,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine
+from sqlalchemy.exc import DBAPIError, OperationalError
 
-from sagas.errors import ConfigurationError, SchemaMissing
+from sagas.errors import SchemaMissing
+from sagas.store.url import DatabaseUrl, normalise_url
 
 T = TypeVar("T")
-#: A URL, or what gives it whenever it is asked: a framework's tests change its database under way.
-DatabaseUrl = str | URL | Callable[[], str | URL]
 
 #: Conflicts that a second run of the same transaction cures.
 SERIALIZATION_FAILURE, DEADLOCK_DETECTED = "40001", "40P01"
@@ -34,22 +33,6 @@ CONNECT = {
 OUTAGE_PATIENCE = 30.0
 
 
-def normalise_url(database: str | URL) -> URL:
-    """``postgres://`` and ``postgresql://`` mean psycopg2 here (SQLAlchemy 2.1 would take psycopg 3).
-
-    Raises:
-        ConfigurationError: not the URL of a PostgreSQL database.
-    """
-    cure = "pass database='postgresql+psycopg2://user:password@host:5432/name'"
-    try:
-        url = make_url(database.replace("postgres://", "postgresql://", 1) if isinstance(database, str) else database)
-    except ArgumentError as error:
-        raise ConfigurationError(f"the database URL cannot be read; {cure}") from error
-    if url.get_backend_name() != "postgresql":
-        raise ConfigurationError(f"sagas need PostgreSQL, not {url.get_backend_name()!r}; {cure}")
-    return url.set(drivername="postgresql+psycopg2") if url.drivername == "postgresql" else url
-
-
 class Database:
     """The engine of this process. A forked child makes its own and never touches its parent's connections."""
 
@@ -60,6 +43,8 @@ class Database:
         else:
             given = url
             self._url = lambda: normalise_url(given())
+        #: Are connections kept for the next one who needs one? Tests drop their database while we live.
+        self.keeps_connections: Callable[[], bool] = lambda: True
         self._engine: Engine | None = None
         self._pid: int | None = None
         self._lock = threading.Lock()
@@ -83,14 +68,10 @@ class Database:
                 if engine is not None:
                     engine.dispose(close=self._pid == os.getpid())
                 # Unlimited overflow: as many connections as threads, so a step can never starve its own record.
-                engine = create_engine(
-                    url,
-                    pool_pre_ping=True,
-                    pool_size=20,
-                    max_overflow=-1,
-                    isolation_level="AUTOCOMMIT",
-                    connect_args=CONNECT,
-                )
+                pool: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 20, "max_overflow": -1}
+                if not self.keeps_connections():
+                    pool = {"poolclass": NullPool}
+                engine = create_engine(url, isolation_level="AUTOCOMMIT", connect_args=CONNECT, **pool)
                 self._engine, self._pid = engine, os.getpid()
             return engine
 
@@ -138,9 +119,10 @@ class Database:
             pause = min(pause * 2, 1.0)
 
     def dispose(self) -> None:
-        """Close this process's connections."""
+        """Close this process's connections; the next who needs one makes them anew."""
         if self._engine is not None and self._pid == os.getpid():
             self._engine.dispose()
+            self._engine = None
 
 
 def is_conflict(error: DBAPIError) -> bool:

@@ -284,9 +284,17 @@ class Instances:
 
     def find(self, saga: str, key: str) -> UUID | None:
         """The current instance of a business key."""
+        if "\x00" in saga + key:
+            return None  # PostgreSQL has no such text, and whoever asks may be an address typed by a stranger
         with self._database.autocommit() as connection:
             found: UUID | None = connection.scalar(self._find, {"saga": saga, "key": key})
             return found
+
+    def sagas(self) -> Sequence[str]:
+        """The names of the sagas that were ever started here."""
+        definition = self._tables.definition
+        with self._database.autocommit() as connection:
+            return connection.scalars(select(definition.c.saga).distinct().order_by(definition.c.saga)).all()
 
     def newest(self, *, saga: str | None, status: str | None, limit: int) -> Sequence[Row[Any]]:
         """The newest instances first, without their data."""

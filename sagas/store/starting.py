@@ -4,14 +4,16 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import URL, TextClause, text
 
-from sagas.errors import PlanChanged, StartInProgress
+from sagas.errors import ConfigurationError, PlanChanged, StartInProgress
 from sagas.model import Plan
 from sagas.store import statements
+from sagas.store.aside import aside
 from sagas.store.database import DEADLOCK_DETECTED, SERIALIZATION_FAILURE, Database, sqlstate, translated
 from sagas.store.instances import Instances
 from sagas.store.timing import Timing
@@ -65,6 +67,7 @@ class Starting:
         self._restore_wait = text(statements.RESTORE_LOCK_WAIT)
         self._register = text(statements.REGISTER_PLAN.replace("{s}", quoted_schema))
         self._count = text(statements.COUNT_IN_FLIGHT.replace("{s}", quoted_schema))
+        self._where = text(statements.WHERE_AM_I)
         self._registered: set[str] = set()
 
     def register(self, plan: Plan) -> None:
@@ -73,8 +76,10 @@ class Starting:
         Raises:
             PlanChanged: instances with other steps under this version are in flight.
         """
-        if plan.fingerprint in self._registered:
-            return
+        if plan.fingerprint not in self._registered:
+            aside(partial(self._register_now, plan))
+
+    def _register_now(self, plan: Plan) -> None:
         named = {"saga": plan.saga, "version": plan.version}
         with self._database.autocommit() as connection:
             row = connection.execute(self._register, named | {"plan_hash": plan.fingerprint}).one_or_none()
@@ -123,13 +128,34 @@ class Starting:
                 raise
         if found is None and new.key is not None:
             # Committed after this transaction's snapshot (REPEATABLE READ): visible to another connection.
-            found = self._instances.find(new.plan.saga, new.key)
+            found = aside(partial(self._instances.find, new.plan.saga, new.key))
         if found is None:
             raise StartInProgress(
                 f"saga {new.plan.saga!r} with key {new.key!r} is being started in another open transaction; start "
                 "last in your transaction, take several keys in one order, and try again when the other has ended"
             )
         return found
+
+    def refuse_elsewhere(self, transaction: CallersTransaction, url: URL) -> None:
+        """Make sure that the caller's transaction is in this very database, where workers look. Asks both.
+
+        Args:
+            url: where the caller's connection leads.
+
+        Raises:
+            ConfigurationError: it is in another database.
+        """
+        here = aside(self._where_we_are)
+        if url.get_backend_name() != "postgresql" or transaction.scalar(self._where, {}) != here:
+            raise ConfigurationError(
+                f"the transaction to join is in {url!r} and sagas are in {self._database.url!r}, where nobody would "
+                "find what was started: give Sagas the transaction's database, or start outside of the transaction "
+                "(in Flask: FlaskSagas(join=False))"
+            )
+
+    def _where_we_are(self) -> str:
+        with self._database.autocommit() as connection:
+            return str(connection.scalar(self._where))
 
     def _insert_by(
         self,
@@ -161,5 +187,5 @@ class Starting:
         )
         if inserted is not None or new.key is None:
             return new.id
-        found: UUID | None = scalar(self._find, {"saga": new.plan.saga, "key": new.key})
-        return found
+        found = scalar(self._find, {"saga": new.plan.saga, "key": new.key})
+        return None if found is None else UUID(str(found))  # a driver may have a class of its own for them

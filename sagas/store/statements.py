@@ -95,12 +95,14 @@ WHERE step.instance_id = %(instance_id)s AND step.position = %(position)s AND st
 """
 
 # -- Starting. 1 round trip, 1 fsync (the caller's own commit when it joins a transaction).
+# JSON goes as text: on the caller's connection a parameter that is jsonb may meet an encoder of the caller's.
 
 START = """
 WITH born AS (
     INSERT INTO {s}.saga_instance
         (id, saga, version, key, plan, plan_hash, data, deadline, deadline_seconds, due_at)
-    VALUES (:id, :saga, :version, CAST(:key AS text), CAST(:plan AS jsonb), :plan_hash, CAST(:data AS jsonb),
+    VALUES (:id, :saga, :version, CAST(:key AS text), CAST(CAST(:plan AS text) AS jsonb), :plan_hash,
+            CAST(CAST(:data AS text) AS jsonb),
             CAST(:deadline AS timestamptz), CAST(:deadline_seconds AS double precision),
             clock_timestamp() + CAST(:lease AS interval))
     ON CONFLICT (saga, key) WHERE current AND key IS NOT NULL DO NOTHING
@@ -118,6 +120,12 @@ FIND_CURRENT = "SELECT id FROM {s}.saga_instance WHERE saga = :saga AND key = :k
 #: In the caller's transaction: wait for a key that another one holds only so long, and say what was set before.
 LIMIT_LOCK_WAIT = "SELECT current_setting('lock_timeout'), set_config('lock_timeout', :wait, true)"
 RESTORE_LOCK_WAIT = "SELECT set_config('lock_timeout', :wait, true)"
+
+#: Whether the transaction has written or locked anything; one that has only read need not be committed.
+HAS_WRITTEN = "SELECT pg_current_xact_id_if_assigned() IS NOT NULL"
+
+#: Which database this is, however it is reached: through a pooler, by an alias, on a socket.
+WHERE_AM_I = "SELECT current_database() || ' since ' || extract(epoch FROM pg_postmaster_start_time())"
 
 #: Nothing left the process for this row: the next sweep sends it.
 UNSENT = """

@@ -1,0 +1,11 @@
+"""The Celery app, as Celery's own guide for Django writes it. `settings.SAGAS` makes its tasks steps of sagas."""
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.examples.django_shop.settings")
+
+app = Celery("django_shop")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()

@@ -1,0 +1,90 @@
+"""The shop's pages."""
+
+import json
+from pathlib import Path
+from uuid import UUID
+
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.views.decorators.csrf import ensure_csrf_cookie
+from django.views.decorators.http import require_GET, require_POST
+
+from config.examples.django_shop.models import Order
+from config.examples.order_form import BadOrder, OrderForm
+from sagas import InstanceNotFound, SagaHandle, TransitionRefused, WaitTimeout
+from sagas.contrib.django import event_stream, sagas
+from tasks.orders import order
+
+PAGE = Path(__file__).parent.parent / "page.html"
+LONGEST_WAIT = 30.0
+
+
+@require_GET
+@ensure_csrf_cookie
+def page(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(PAGE.read_text())
+
+
+@require_POST
+def place(request: HttpRequest) -> JsonResponse:
+    """The order's row and the saga's commit together, then the saga is sent; or neither ever was."""
+    try:
+        form = OrderForm.parse(json.loads(request.body))
+    except (BadOrder, json.JSONDecodeError) as error:
+        return JsonResponse({"error": str(error)}, status=400)
+    with transaction.atomic():
+        ordered = {"sku": form.sku, "quantity": form.quantity, "total": form.total}
+        _, is_new = Order.objects.get_or_create(pk=form.order_id, defaults=ordered)
+        run = order.start(form.saga_input, key=form.order_id)
+    return JsonResponse({"order_id": form.order_id, "saga_id": str(run.id)}, status=201 if is_new else 200)
+
+
+@require_GET
+def progress(request: HttpRequest, order_id: str) -> JsonResponse:
+    return JsonResponse(_of_order(order_id).progress())
+
+
+@require_GET
+def events(request: HttpRequest, order_id: str) -> HttpResponseBase:
+    return event_stream(request, _of_order(order_id))
+
+
+@require_GET
+def wait(request: HttpRequest, order_id: str) -> JsonResponse:
+    run = _of_order(order_id)
+    timeout = request.GET.get("timeout", "10")
+    if not timeout.replace(".", "", 1).isdecimal():
+        return JsonResponse({"error": "timeout must be seconds"}, status=400)
+    try:
+        return JsonResponse({"status": run.wait(min(float(timeout), LONGEST_WAIT))})
+    except WaitTimeout:
+        return JsonResponse({"status": run.status}, status=202)
+
+
+@require_POST
+def cancel(request: HttpRequest, order_id: str) -> JsonResponse:
+    run = _of_order(order_id)
+    try:
+        run.cancel("the customer changed their mind", by="customer")
+    except TransitionRefused as error:
+        return JsonResponse({"error": str(error)}, status=409)
+    return JsonResponse({"status": run.status})
+
+
+@require_GET
+def saga_progress(request: HttpRequest, saga_id: UUID) -> JsonResponse:
+    try:
+        return JsonResponse(sagas.get(saga_id).progress())
+    except InstanceNotFound as error:
+        raise Http404 from error
+
+
+def _of_order(order_id: str) -> SagaHandle:
+    run = sagas.find(saga=order.name, key=order_id)
+    if run is None:
+        raise Http404
+    return run
+
+
+def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
+    return JsonResponse({"error": "there is no such thing here"}, status=404)

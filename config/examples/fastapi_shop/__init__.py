@@ -1,0 +1,1 @@
+"""The shop in FastAPI, on plain SQLAlchemy."""

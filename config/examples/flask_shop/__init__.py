@@ -1,0 +1,20 @@
+"""The shop as a Flask application. `python3 run.py shop flask` runs it.
+
+`flask --app config.examples.flask_shop` and gunicorn find the factory here, `celery -A config.examples.flask_shop`
+its Celery app.
+"""
+
+from typing import Any
+
+from config.examples.flask_shop.shop import create_app
+
+__all__ = ["create_app"]
+
+
+def __getattr__(name: str) -> Any:
+    # Only who asks for Celery's app has an application made at import.
+    if name == "celery":
+        from config.examples.flask_shop.celery_app import celery
+
+        return celery
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,52 @@
+"""What the shops' `POST /orders` accepts, whichever framework received it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any, Self
+from uuid import uuid4
+
+
+class BadOrder(ValueError):
+    """The form cannot be an order; the message is for whoever sent it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OrderForm:
+    """An order as a customer placed it."""
+
+    order_id: str
+    sku: str
+    quantity: int
+    total: Decimal
+
+    @classmethod
+    def parse(cls, body: Any) -> Self:
+        """Check the decoded JSON body.
+
+        Raises:
+            BadOrder: something is missing or cannot be right.
+        """
+        if not isinstance(body, Mapping):
+            raise BadOrder("send a JSON object with sku, quantity and total")
+        order_id = body.get("order_id") or uuid4().hex
+        sku, quantity = body.get("sku"), body.get("quantity", 1)
+        if not isinstance(order_id, str) or len(order_id) > 64 or "\x00" in order_id:
+            raise BadOrder("order_id must be text of at most 64 characters")
+        if not isinstance(sku, str) or not sku or len(sku) > 64 or "\x00" in sku:
+            raise BadOrder("sku must name an article")
+        if not isinstance(quantity, int) or isinstance(quantity, bool) or not 0 < quantity < 10_000:
+            raise BadOrder("quantity must be a whole number from 1 to 9999")
+        try:
+            total = Decimal(str(body.get("total")))
+        except InvalidOperation:
+            raise BadOrder('total must be an amount of money, as in "9.90"') from None
+        if not total.is_finite() or not 0 < total < 1_000_000 or total != round(total, 2):
+            raise BadOrder('total must be an amount of money, as in "9.90"')
+        return cls(order_id=order_id, sku=sku, quantity=quantity, total=total)
+
+    @property
+    def saga_input(self) -> dict[str, Any]:
+        """What `tasks.orders.order` is started with."""
+        items = [{"sku": self.sku, "quantity": self.quantity}]
+        return {"order_id": self.order_id, "items": items, "total": self.total}

@@ -1,0 +1,97 @@
+"""A shop with all that it needs: `python3 run.py shop django` (or `flask`, or `fastapi`), and a port if you like.
+
+It uses the servers that SAGAS_DATABASE_URL and SAGAS_BROKER_URL name, and starts its own where they are not set.
+"""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
+
+from config.examples.shops import SHOPS
+from config.processes import python, until
+from config.servers import EmbeddedBroker, EmbeddedPostgres
+
+PORT = 8000
+
+
+def main(arguments: list[str]) -> int:
+    framework, port = (arguments or [""])[0], (arguments[1:] or [str(PORT)])[0]
+    if framework not in SHOPS or not port.isdigit() or len(arguments) > 2:
+        print(f"usage: python3 run.py shop {'|'.join(SHOPS)} [PORT]", file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, _interrupted)
+    with ExitStack() as started:
+        try:
+            return _serve(framework, int(port), started)
+        except KeyboardInterrupt:
+            print("\nstopping everything that was started", flush=True)
+            return 0
+
+
+def _interrupted(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _serve(framework: str, port: int, started: ExitStack) -> int:
+    shop = SHOPS[framework]
+    if not os.environ.get("SAGAS_DATABASE_URL"):
+        os.environ["SAGAS_DATABASE_URL"] = started.enter_context(EmbeddedPostgres()).url
+    if not os.environ.get("SAGAS_BROKER_URL"):
+        os.environ["SAGAS_BROKER_URL"] = started.enter_context(EmbeddedBroker()).url
+    for command in shop.prepare:
+        subprocess.run([sys.executable, *command], check=True)
+    _open_for_business()
+    logs = Path(started.enter_context(TemporaryDirectory(prefix="sagas-shop-")))
+    schedule = str(logs / "schedule")
+    worker = started.enter_context(python(shop.worker("-c", "2", "-s", schedule), logs / "worker.log"))
+    web = started.enter_context(python(shop.serve(port), logs / "web.log"))
+
+    def ended() -> list[str]:
+        return [name for name, process in (("web", web), ("worker", worker)) if process.poll() is not None]
+
+    def is_open() -> bool:
+        return _listens(port) and " ready." in (logs / "worker.log").read_text()
+
+    until(lambda: ended() or is_open(), "the shop to open")
+    for name in ended():
+        print((logs / f"{name}.log").read_text()[-4000:], file=sys.stderr)
+        return 1
+    print(f"The {framework} shop is open: http://127.0.0.1:{port}/  (pens are in stock; Ctrl-C closes it)", flush=True)
+    if framework == "django":
+        print(f"Its admin: http://127.0.0.1:{port}/admin/  user admin, password {_admin()}", flush=True)
+    print(f"Logs: {logs}", flush=True)
+    return web.wait()
+
+
+def _open_for_business() -> None:
+    # Only now: the services read the environment.
+    from tasks.services import database, inventory, tables
+
+    tables.create_tables(database.engine())
+    inventory.stock_up("pen", 1000)
+
+
+def _admin() -> str:
+    """Make an administrator with a password that nobody else knows."""
+    password = secrets.token_urlsafe(9)
+    given = {"DJANGO_SUPERUSER_PASSWORD": password}
+    make = ["createsuperuser", "--noinput", "--username", "admin", "--email", "admin@localhost"]
+    command = [sys.executable, "-m", "config.examples.django_shop.manage", *make]
+    made = subprocess.run(command, env=os.environ | given, capture_output=True, text=True)
+    return password if made.returncode == 0 else "as it was set before"
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

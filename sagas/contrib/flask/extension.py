@@ -1,0 +1,111 @@
+"""`FlaskSagas`: gives each Flask app its own `Sagas`."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from celery import Celery
+from flask import Flask, current_app, has_app_context
+from sqlalchemy.orm import scoped_session
+
+from sagas.contrib.flask.commands import current_sagas, flask_sagas
+from sagas.contrib.flask.settings import make_celery, push_context, sagas_settings
+from sagas.definition import Saga
+from sagas.engine import JoinedSession
+from sagas.errors import ConfigurationError
+from sagas.extension import Sagas
+from sagas.handle import SagaHandle
+
+
+class FlaskSagas:
+    """The extension. Every app that it is given has its own `Sagas`, as ``app.extensions["sagas"]``.
+
+    It reads ``app.config["SAGAS"]``: ``DATABASE`` (default: ``SQLALCHEMY_DATABASE_URI``), ``SCHEMA``, ``HEARTBEAT``,
+    ``SWEEP_EVERY``. It uses the Celery app in ``app.extensions["celery"]``, or makes one of ``app.config["CELERY"]``
+    as Flask's documentation does, and puts it there; tasks run inside the app's context.
+
+    Args:
+        app: the Flask app; or give it to `init_app` later.
+        db: what has the ``session`` that a start joins; by default ``app.extensions["sqlalchemy"]``.
+        celery: a Celery app made elsewhere, for one Flask app.
+        join: whether a start that is given no session joins ``db.session`` when that has something to commit: changes
+            that are pending, flushed or executed. The start then waits for ``db.session.commit()``, and without one
+            there was none. Where the session is idle or has only read, a start is committed at once.
+
+    Raises:
+        ConfigurationError: a setting is unknown, missing or cannot work; it names the setting and the cure.
+    """
+
+    def __init__(
+        self, app: Flask | None = None, db: Any = None, *, celery: Celery | None = None, join: bool = True
+    ) -> None:
+        self._db = db
+        self._celery = celery
+        self._join = join
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Give an app its `Sagas` and its ``flask sagas`` commands.
+
+        Call it when the app is configured, and after your own ``celery_init_app(app)`` if you have one.
+        """
+        if "sagas" in app.extensions:
+            raise ConfigurationError(f"the app {app.name!r} has its Sagas already: call FlaskSagas.init_app(app) once")
+        settings = sagas_settings(app)
+        celery = self._celery or app.extensions.get("celery") or make_celery(app)
+        push_context(celery, app)
+        sagas = Sagas(celery, **settings)
+
+        def is_current() -> bool:
+            return has_app_context() and current_app == app
+
+        def ambient() -> JoinedSession | None:
+            db = self._db if self._db is not None else app.extensions.get("sqlalchemy")
+            return open_session(db) if is_current() else None
+
+        sagas.engine.is_current = is_current
+        if self._join:
+            sagas.engine.ambient = ambient
+        app.extensions["celery"] = celery
+        app.extensions["sagas"] = sagas
+        app.cli.add_command(flask_sagas)
+
+    # -- of the current app
+
+    @property
+    def current(self) -> Sagas:
+        """The `Sagas` of the current app.
+
+        Raises:
+            RuntimeError: Flask's own, outside of an app context.
+            ConfigurationError: the app was not given to `init_app`, or its Celery app was replaced.
+        """
+        return current_sagas()
+
+    def start(self, saga: Saga, data: Mapping[str, Any], **options: Any) -> SagaHandle:
+        """`Saga.start` on the current app."""
+        return self.current.start(saga, data, **options)
+
+    def get(self, id: UUID | str) -> SagaHandle:
+        """A handle on an instance; raises InstanceNotFound (see `Sagas.get`)."""
+        return self.current.get(id)
+
+    def find(self, *, saga: str, key: str) -> SagaHandle | None:
+        """The current instance of a business key; None when there is none."""
+        return self.current.find(saga=saga, key=key)
+
+    def migrate(self) -> list[str]:
+        """Create or update the tables. Returns the migrations it applied."""
+        return self.current.migrate()
+
+
+def open_session(db: Any) -> JoinedSession | None:
+    """The transaction of ``db.session``, if it has something to commit. Looking makes no session."""
+    session: Any = getattr(db, "session", None)
+    if isinstance(session, scoped_session):
+        session = session() if session.registry.has() else None
+    if session is None or not session.in_transaction():
+        return None
+    joined = JoinedSession(session)
+    return joined if joined.has_changes() else None

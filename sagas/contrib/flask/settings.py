@@ -1,0 +1,76 @@
+"""What the extension reads from an app: the arguments of `Sagas`, and the Celery app."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from celery import Celery
+from celery.app.task import Task
+from celery.utils.imports import symbol_by_name
+from flask import Flask
+
+from sagas.errors import ConfigurationError
+
+#: What ``app.config["SAGAS"]`` may hold, and the argument of `Sagas` that it becomes.
+KNOWN: Final = {
+    "DATABASE": "database",
+    "SCHEMA": "schema",
+    "HEARTBEAT": "heartbeat",
+    "SWEEP_EVERY": "sweep_every",
+}
+
+
+def sagas_settings(app: Flask) -> dict[str, Any]:
+    """The arguments of `Sagas`.
+
+    Raises:
+        ConfigurationError: a setting is unknown, or there is no database.
+    """
+    given = app.config.get("SAGAS") or {}
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(f"app.config['SAGAS'] must be a dict, as in {{'SCHEMA': 'sagas'}}, not {given!r}")
+    unknown = [repr(name) for name in given if name not in KNOWN]
+    if unknown:
+        raise ConfigurationError(
+            f"app.config['SAGAS'] has {', '.join(unknown)}: remove or correct it; there are {', '.join(KNOWN)}"
+        )
+    database = given.get("DATABASE") or app.config.get("SQLALCHEMY_DATABASE_URI")
+    if not database:
+        raise ConfigurationError(
+            "sagas have no database: set app.config['SQLALCHEMY_DATABASE_URI'], or app.config['SAGAS'] = "
+            "{'DATABASE': 'postgresql://…'}, before FlaskSagas.init_app(app)"
+        )
+    return {KNOWN[name]: value for name, value in given.items()} | {"database": database}
+
+
+def make_celery(app: Flask) -> Celery:
+    """A Celery app made of ``app.config["CELERY"]``, as Flask's documentation does.
+
+    Raises:
+        ConfigurationError: there is no such setting.
+    """
+    if not app.config.get("CELERY"):
+        raise ConfigurationError(
+            "sagas have no Celery app: set app.config['CELERY'] = {'broker_url': 'redis://…'}, or call your "
+            "celery_init_app(app) before FlaskSagas.init_app(app)"
+        )
+    celery = Celery(app.name)
+    celery.config_from_object(app.config["CELERY"])
+    celery.set_default()
+    return celery
+
+
+def push_context(celery: Celery, app: Flask) -> None:
+    """Let tasks run inside the app's context, unless the Celery app's own task class says how they are called."""
+    base = celery.__dict__.get("Task") or symbol_by_name(celery.task_cls)
+    if any("__call__" in vars(each) for each in base.__mro__[: base.__mro__.index(Task)]):
+        return
+
+    class FlaskTask(base):  # type: ignore[misc, valid-type]
+        abstract = True
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            with app.app_context():
+                return self.run(*args, **kwargs)
+
+    celery.task_cls = FlaskTask
+    celery.__dict__.pop("Task", None)

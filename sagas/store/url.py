@@ -1,0 +1,64 @@
+"""Which database URLs are taken, and what they mean for the library's own blocking connections."""
+
+from collections.abc import Callable
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from sagas.errors import ConfigurationError
+
+#: A URL, or what gives it whenever it is asked: a framework's tests change its database under way.
+DatabaseUrl = str | URL | Callable[[], str | URL]
+
+CURE = "pass database='postgresql+psycopg2://user:password@host:5432/name'"
+#: What psycopg2 calls the options of an asyncpg URL; None: they tune asyncpg alone.
+ASYNCPG_OPTIONS = {
+    "host": "host",
+    "port": "port",
+    "passfile": "passfile",
+    "ssl": "sslmode",
+    "target_session_attrs": "target_session_attrs",
+    "timeout": None,
+    "command_timeout": None,
+    "statement_cache_size": None,
+    "max_cached_statement_lifetime": None,
+    "max_cacheable_statement_size": None,
+    "prepared_statement_cache_size": None,
+    "prepared_statement_name_func": None,
+}
+
+
+def normalise_url(database: str | URL) -> URL:
+    """``postgres://`` and ``postgresql://`` mean psycopg2 here (SQLAlchemy 2.1 would take psycopg 3).
+
+    So does ``postgresql+asyncpg://``: most applications have one URL, and theirs may be for an async engine.
+
+    Raises:
+        ConfigurationError: not the URL of a PostgreSQL database, or one with an option that psycopg2 does not have.
+    """
+    try:
+        url = make_url(database.replace("postgres://", "postgresql://", 1) if isinstance(database, str) else database)
+    except ArgumentError as error:
+        raise ConfigurationError(f"the database URL cannot be read; {CURE}") from error
+    if url.get_backend_name() != "postgresql":
+        raise ConfigurationError(f"sagas need PostgreSQL, not {url.get_backend_name()!r}; {CURE}")
+    match url.get_driver_name() if "+" in url.drivername else "":
+        case "":
+            return url.set(drivername="postgresql+psycopg2")
+        case "asyncpg":
+            return _from_asyncpg(url)
+        case "psycopg_async":
+            return url.set(drivername="postgresql+psycopg")
+        case _:
+            return url
+
+
+def _from_asyncpg(url: URL) -> URL:
+    for option in url.query:
+        if option not in ASYNCPG_OPTIONS:
+            raise ConfigurationError(
+                f"the option {option!r} of the postgresql+asyncpg:// URL cannot be translated for psycopg2, which the "
+                f"library's own connections use: give the library a URL of its own; {CURE}"
+            )
+    query = {name: value for option, value in url.query.items() if (name := ASYNCPG_OPTIONS[option]) is not None}
+    return url.set(drivername="postgresql+psycopg2", query=query)
