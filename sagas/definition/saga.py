@@ -250,7 +250,12 @@ def _joined(
     session: "Session | scoped_session[Any] | None", connection: "Connection | CallersTransaction | None"
 ) -> CallersTransaction | None:
     if session is not None:
-        return JoinedSession(session() if isinstance(session, scoped_session) else session)
+        own = session() if isinstance(session, scoped_session) else session
+        if not isinstance(own, Session):
+            raise StartRefused(
+                f"session={own!r} is no SQLAlchemy Session; with an AsyncSession, call start() of sagas.contrib.asyncio"
+            )
+        return JoinedSession(own)
     return JoinedConnection(connection) if isinstance(connection, Connection) else connection
 
 

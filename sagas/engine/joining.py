@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-from sqlalchemy import URL, Connection, TextClause, text
+from sqlalchemy import URL, Connection, TextClause
 from sqlalchemy.orm import Session
 
 from sagas.engine.after_commit import after_commit_of_connection, after_commit_of_session
-from sagas.store import statements
+from sagas.store import has_written
 
 
 class JoinedConnection:
@@ -51,4 +51,4 @@ class JoinedSession(JoinedConnection):
         pending = session.new or session.dirty or session.deleted or session.in_nested_transaction()
         if pending or self.url.get_backend_name() != "postgresql":
             return True
-        return bool(self.scalar(text(statements.HAS_WRITTEN), {}))
+        return has_written(self)

@@ -5,7 +5,7 @@ from sagas.store.hot import Claim, HotPath
 from sagas.store.ids import uuid7
 from sagas.store.instances import Instances, Loaded, error_from
 from sagas.store.migrations.runner import Execute, migrate, migrations, on_connection, quote
-from sagas.store.starting import CallersTransaction, NewInstance, Starting
+from sagas.store.starting import CallersTransaction, NewInstance, Starting, has_written
 from sagas.store.sweeping import Beat, Sweeping
 from sagas.store.tables import Tables
 from sagas.store.timing import Timing
@@ -49,6 +49,7 @@ __all__ = [
     "Tables",
     "Timing",
     "error_from",
+    "has_written",
     "migrate",
     "migrations",
     "normalise_url",

@@ -42,6 +42,11 @@ class CallersTransaction(Protocol):
         """
 
 
+def has_written(transaction: CallersTransaction) -> bool:
+    """Whether it has written or locked anything; what has only read need not be committed."""
+    return bool(transaction.scalar(text(statements.HAS_WRITTEN), {}))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewInstance:
     """What `start` inserts. ``data`` is encoded already."""

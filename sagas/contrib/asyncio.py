@@ -1,0 +1,178 @@
+"""Sagas from asyncio, with SQLAlchemy's `AsyncSession`: FastAPI, Starlette, or a script of your own::
+
+    async with AsyncSession(engine) as session:
+        session.add(Order(id=order_id, …))
+        run = await start(order, {"order_id": order_id, …}, key=order_id, session=session)
+        await session.commit()  # the order and its saga, or neither; then the chain is sent
+    await run.wait(timeout=10)
+
+Nothing here holds up the event loop: what asks the library's own database connections runs in a thread, and so does
+the sending after the commit. Waiting and watching sleep on the loop, and hold no thread and no connection between two
+looks. ``await asyncio.to_thread(run.wait)`` would hold a thread for as long as the saga takes; hence a handle of its
+own, which reads as the other one does: ``run.cancel("…")`` becomes ``await run.cancel("…")``.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
+
+from sagas.definition import Saga
+from sagas.engine import engine_for
+from sagas.errors import StartRefused, WaitTimeout
+from sagas.extension import Sagas
+from sagas.handle import SagaHandle, Snapshot
+from sagas.model import SagaStatus
+
+
+class AsyncSagaHandle:
+    """A handle on one instance, returned by `start`, `get` and `find`. Every read is fresh.
+
+    Attributes:
+        id: the instance's id.
+        sync: the `SagaHandle`, for what is not here: ``await asyncio.to_thread(run.sync.retry, "…")``.
+    """
+
+    def __init__(self, handle: SagaHandle) -> None:
+        self.id: UUID = handle.id
+        self.sync = handle
+
+    def __repr__(self) -> str:
+        return f"<AsyncSagaHandle {self.id}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AsyncSagaHandle) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    async def status(self) -> SagaStatus:
+        """Where it stands now.
+
+        Raises:
+            InstanceNotFound: rolled back, purged, or not committed yet; so for all that follows.
+        """
+        return (await self.snapshot()).status
+
+    async def snapshot(self, *, history: bool = False) -> Snapshot:
+        """All of it as one look finds it (see `SagaHandle.snapshot`)."""
+        return await asyncio.to_thread(self.sync.snapshot, history=history)
+
+    async def progress(self) -> dict[str, Any]:
+        """How far it is, ready for JSON (see `SagaHandle.progress`)."""
+        return await asyncio.to_thread(self.sync.progress)
+
+    async def wait(self, timeout: float | None = None) -> SagaStatus:
+        """Wait until it ends: `completed`, `compensated`, or `failed` (a person must look).
+
+        Args:
+            timeout: seconds; None waits for ever.
+
+        Raises:
+            WaitTimeout: it had not ended by then. The saga itself goes on.
+        """
+        gives_up_at = None if timeout is None else time.monotonic() + timeout
+        pause = 0.02
+        while not (status := await self.status()).is_final:
+            if gives_up_at is not None and time.monotonic() + pause > gives_up_at:
+                raise WaitTimeout(f"saga {self.id} is still {status.value} after {timeout:g} s; it goes on without you")
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 0.5)
+        return status
+
+    async def watch(self, timeout: float | None = None, *, every: float = 0.5) -> AsyncIterator[dict[str, Any]]:
+        """Yield its `progress()` now and whenever that has changed, until it ends or the time is over.
+
+        As server-sent events, in FastAPI::
+
+            @app.get("/orders/{order_id}/events", response_class=EventSourceResponse)
+            async def events(run: Annotated[AsyncSagaHandle, Depends(run_of_order)]):
+                async for progress in run.watch(timeout=60):
+                    yield ServerSentEvent(event="progress", data=progress)
+
+        and wherever else a response is streamed from text, with ``from sagas.contrib.events import sse``::
+
+            StreamingResponse((sse(progress) async for progress in run.watch(60)), media_type="text/event-stream")
+
+        Args:
+            timeout: seconds; None watches until the end.
+            every: seconds between two looks.
+        """
+        gives_up_at = None if timeout is None else time.monotonic() + timeout
+        last: dict[str, Any] = {}
+        while True:
+            seen = await self.snapshot()
+            if seen.progress() != last:
+                yield seen.progress()  # one of its own: what the caller adds to it is no change
+            last = seen.progress()
+            left = every if gives_up_at is None else gives_up_at - time.monotonic()
+            if last["ended"] or left <= 0:
+                return
+            await asyncio.sleep(min(every, left))
+
+    async def cancel(self, reason: str, *, by: str = "application") -> None:
+        """Stop forward work, then undo what was done or is in doubt (see `SagaHandle.cancel`).
+
+        Raises:
+            TransitionRefused: it is past its pivot, completed, or failed.
+        """
+        await asyncio.to_thread(self.sync.cancel, reason, by=by)
+
+
+async def start(
+    saga: Saga,
+    data: Mapping[str, Any],
+    *,
+    session: "AsyncSession | async_scoped_session[Any] | None" = None,
+    key: str | None = None,
+    deadline: datetime | timedelta | float | None = None,
+    sagas: Sagas | None = None,
+) -> AsyncSagaHandle:
+    """Start an instance. What returned without a session, or whose session committed, is never lost.
+
+    Works with ``postgresql+asyncpg://`` and ``postgresql+psycopg://``. On an ``AsyncConnection`` it is
+    ``await connection.run_sync(lambda joined: saga.start(data, connection=joined))``.
+
+    Args:
+        saga: what to start.
+        data, key, deadline: see `Saga.start`.
+        session: insert in this session's transaction; the chain is sent after its commit. Without one the instance
+            is committed at once.
+        sagas: which one, where a process has several.
+
+    Raises:
+        StartInProgress: another open transaction is starting the same key. The session's own is unharmed.
+        StartRefused, PayloadError: as `Saga.start`.
+    """
+    # Here, since a thread has a current app of its own.
+    engine = sagas.engine if sagas is not None else engine_for(saga.tasks(), f"saga {saga.name!r}")
+    begin = partial(saga.start_on, engine, data, key=key, deadline=deadline)
+    if session is None:
+        return AsyncSagaHandle(await asyncio.to_thread(begin))
+    own = session() if isinstance(session, async_scoped_session) else session
+    if not isinstance(own, AsyncSession):
+        raise StartRefused(
+            f"saga {saga.name!r}: session={session!r} is no AsyncSession; with a Session, call "
+            "saga.start(data, session=…), and not on the event loop, since it blocks"
+        )
+    return AsyncSagaHandle(await own.run_sync(lambda joined: begin(session=joined)))
+
+
+async def get(sagas: Sagas, id: UUID | str) -> AsyncSagaHandle:
+    """A handle on an instance.
+
+    Raises:
+        InstanceNotFound: there is none with this id.
+    """
+    return AsyncSagaHandle(await asyncio.to_thread(sagas.get, id))
+
+
+async def find(sagas: Sagas, *, saga: str, key: str) -> AsyncSagaHandle | None:
+    """The current instance of a business key; None when there is none."""
+    found = await asyncio.to_thread(sagas.find, saga=saga, key=key)
+    return None if found is None else AsyncSagaHandle(found)
