@@ -1,7 +1,7 @@
 """A customer orders in a browser, in each framework: the real HTTP server, a real worker, the same answers."""
 
 import json
-from collections.abc import Iterator
+from itertools import pairwise
 from uuid import uuid4
 
 import pytest
@@ -15,10 +15,10 @@ STEPS = ["reserve_inventory", "charge_payment", "create_shipment", "send_confirm
 
 
 @pytest.fixture
-def order_id(shop: OpenShop, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def order_id(shop: OpenShop, monkeypatch: pytest.MonkeyPatch) -> str:
     """An order that is nobody else's; the services' faults are told in this shop's database."""
     monkeypatch.setenv("SAGAS_DATABASE_URL", shop.database_url)
-    yield uuid4().hex
+    return uuid4().hex
 
 
 def rows(shop: OpenShop, order_id: str) -> tuple[int, int]:
@@ -67,9 +67,7 @@ def test_the_same_order_twice_is_one_order_and_one_saga(shop: OpenShop, order_id
 @pytest.mark.parametrize(
     "body", [{"sku": "", "total": "1"}, {"sku": "pen", "total": "much"}, {"sku": "pen", "quantity": 0, "total": "1"}]
 )
-def test_what_is_no_order_is_refused_and_leaves_nothing(
-    shop: OpenShop, order_id: str, body: dict[str, object]
-) -> None:
+def test_what_is_no_order_is_refused_and_leaves_nothing(shop: OpenShop, order_id: str, body: dict[str, object]) -> None:
     answer = shop.browser.post("/orders", json=body | {"order_id": order_id})
 
     assert answer.status_code == 400
@@ -100,7 +98,7 @@ def test_progress_is_pushed_while_the_saga_runs_until_it_ends(shop: OpenShop, or
     assert len(pushed) >= 2
     assert not pushed[0]["ended"]
     assert pushed[-1]["status"] == "completed"
-    assert all(one != next_one for one, next_one in zip(pushed, pushed[1:], strict=False))
+    assert all(one != next_one for one, next_one in pairwise(pushed))
 
 
 def test_waiting_in_a_view_gives_up_in_time_and_the_saga_goes_on(shop: OpenShop, order_id: str) -> None:
