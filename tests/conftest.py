@@ -22,6 +22,9 @@ from tests.support import journal
 from tests.support.application import make
 from tests.support.workers import Worker, running
 
+#: Its tests are for Django's own runner, in a process of its own (see `tests/integration/django_`).
+collect_ignore = ["django_project"]
+
 
 def pytest_sessionstart() -> None:
     # Otherwise it would end at once, and leave the servers' directories behind.

@@ -35,6 +35,7 @@ def after_commit_of_session(session: Session, do: Callable[[], None]) -> None:
     if session not in _of_sessions:
         _of_sessions[session] = []
         event.listen(session, "after_commit", _session_committed)
+        event.listen(session, "after_rollback", _session_rolls_back)
         event.listen(session, "after_soft_rollback", _session_rolled_back)
         event.listen(session, "after_transaction_end", _session_ended)
     belongs_to = session.get_nested_transaction() or session.get_transaction()
@@ -47,6 +48,12 @@ def _session_committed(session: Session) -> None:
         waiting = _of_sessions[session]
         while waiting:
             _run(waiting.pop(0)[1])
+
+
+def _session_rolls_back(session: Session) -> None:
+    # Before the transaction's end is heard of, which would look like that of a session that is merely closed.
+    if not session.in_nested_transaction():
+        _of_sessions[session].clear()
 
 
 def _session_rolled_back(session: Session, rolled_back: SessionTransaction) -> None:

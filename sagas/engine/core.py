@@ -59,7 +59,8 @@ class Engine:
             deadline=deadline,
             deadline_seconds=deadline_seconds,
         )
-        transaction = transaction or self.ambient()
+        if transaction is None:
+            transaction = self.ambient()
         if transaction is None:
             found = self.store.starting.insert(new, self.messages.queue_of)
         else:

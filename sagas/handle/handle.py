@@ -43,6 +43,10 @@ class SagaHandle:
     def __hash__(self) -> int:
         return hash(self.id)
 
+    def __deepcopy__(self, memo: object) -> "SagaHandle":
+        # Django copies what a test class has set up for each of its tests.
+        return self
+
     # -- reading
 
     @property
@@ -146,13 +150,14 @@ class SagaHandle:
         gives_up_at = None if timeout is None else time.monotonic() + timeout
         last: dict[str, Any] = {}
         while True:
-            progress = self.progress()
-            if progress != last:
-                yield progress
-            if progress["ended"] or (gives_up_at is not None and time.monotonic() + every > gives_up_at):
+            seen = self.snapshot()
+            if seen.progress() != last:
+                yield seen.progress()  # one of its own: what the caller adds to it is no change
+            last = seen.progress()
+            left = every if gives_up_at is None else gives_up_at - time.monotonic()
+            if last["ended"] or left <= 0:
                 return
-            last = progress
-            time.sleep(every)
+            time.sleep(min(every, left))
 
     # -- acting
 

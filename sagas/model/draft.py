@@ -190,7 +190,8 @@ class Draft:
     def decision(self) -> Decision:
         steps = tuple(self.steps[address] for address in sorted(self.steps))
         live = [step for step in steps if step.is_live]
-        ended = self.before.finished_at or self.now
+        # Failed and still failed ended then; failed and skipped past ends now.
+        ended = (self.before.finished_at if self.status is self.before.status else None) or self.now
         state = replace(
             self.before,
             status=self.status,

@@ -45,7 +45,10 @@ TRANSITIONS: dict[SagaStatus, frozenset[SagaStatus]] = {
     ),
     SagaStatus.COMPENSATING: frozenset({SagaStatus.COMPENSATED, SagaStatus.FAILED}),
     SagaStatus.COMPENSATED: frozenset({SagaStatus.COMPENSATING}),  # a stray effect only
-    SagaStatus.FAILED: frozenset({SagaStatus.RUNNING, SagaStatus.COMPENSATING}),  # an operator, or a stray effect
+    # An operator, who may skip what was last; or a stray effect.
+    SagaStatus.FAILED: frozenset(
+        {SagaStatus.RUNNING, SagaStatus.COMPLETED, SagaStatus.COMPENSATING, SagaStatus.COMPENSATED}
+    ),
     SagaStatus.COMPLETED: frozenset(),
 }
 

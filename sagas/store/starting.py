@@ -73,15 +73,15 @@ class Starting:
         self._register = text(statements.REGISTER_PLAN.replace("{s}", quoted_schema))
         self._count = text(statements.COUNT_IN_FLIGHT.replace("{s}", quoted_schema))
         self._where = text(statements.WHERE_AM_I)
-        self._registered: set[str] = set()
+        self._registered: set[tuple[URL, str]] = set()
 
     def register(self, plan: Plan) -> None:
-        """Make sure that nobody started this version with other steps; asks the database once a process.
+        """Make sure that nobody started this version with other steps; asks a database once a process.
 
         Raises:
             PlanChanged: instances with other steps under this version are in flight.
         """
-        if plan.fingerprint not in self._registered:
+        if (self._database.url, plan.fingerprint) not in self._registered:
             aside(partial(self._register_now, plan))
 
     def _register_now(self, plan: Plan) -> None:
@@ -95,7 +95,7 @@ class Starting:
                     f"in flight were started with: raise version={plan.version + 1}. They go on by their own plan."
                 )
         self._instances.remember(plan)
-        self._registered.add(plan.fingerprint)
+        self._registered.add((self._database.url, plan.fingerprint))
 
     def insert(self, new: NewInstance, queue_of: Callable[[str], str | None]) -> UUID:
         """Insert in a transaction of its own; returns the existing instance's id when the key is taken."""
@@ -129,7 +129,7 @@ class Starting:
                 found = self._insert_by(transaction.scalar, new, queue_of)
                 transaction.scalar(self._restore_wait, {"wait": waited})
         except Exception as error:
-            if sqlstate(error) not in WAITED_IN_VAIN:
+            if new.key is None or sqlstate(error) not in WAITED_IN_VAIN:
                 raise
         if found is None and new.key is not None:
             # Committed after this transaction's snapshot (REPEATABLE READ): visible to another connection.

@@ -5,16 +5,20 @@ processes, time limits, and the time that a backoff takes.
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 from uuid import UUID
 
 from celery.app.trace import build_tracer
 
 from sagas.engine import CALLBACK_TASK, SAGA_ID
+from sagas.engine.after_commit import until_sent
+from sagas.engine.messages import ADDRESS_HEADER
 from sagas.extension import Sagas
-from sagas.model import Tick
+from sagas.model import Address, Plan, Tick
+
+Around = Callable[[], AbstractContextManager[Any]]
 
 #: How often one instance may wait for a backoff before it counts as stuck.
 LONGEST_WAITS = 100
@@ -23,22 +27,21 @@ LONGEST_WAITS = 100
 class Inline:
     """What `inline` gives: the instances whose messages it has caught, and the way to run them earlier."""
 
-    def __init__(self, sagas: Sagas) -> None:
+    def __init__(self, sagas: Sagas, around: Around) -> None:
         self._sagas = sagas
+        self._around = around
         self._messages: deque[tuple[str, Any, dict[str, Any]]] = deque()
         self.instances: list[UUID] = []
 
     def catch(self, name: str, message: Any, headers: Mapping[str, Any]) -> bool:
         """Keep a message of a saga; False: it is another one's."""
-        arguments = message.body[1]
-        if name != CALLBACK_TASK and getattr(self._sagas.app.tasks.get(name), "sagas_engine", None) is None:
+        headers = {**message.headers, **headers}
+        if name != CALLBACK_TASK and ADDRESS_HEADER not in headers:
             return False
-        if SAGA_ID not in arguments:
-            return False
-        instance_id = UUID(arguments[SAGA_ID])
+        instance_id = UUID(message.body[1][SAGA_ID])
         if instance_id not in self.instances:
             self.instances.append(instance_id)
-        self._messages.append((name, message, {**message.headers, **headers}))
+        self._messages.append((name, message, headers))
         return True
 
     @property
@@ -52,6 +55,7 @@ class Inline:
         Raises:
             AssertionError: one would not end; the message is its timeline.
         """
+        until_sent()
         ran = self._drain()
         for instance_id in self.instances:
             handle = self._sagas.get(instance_id)
@@ -75,12 +79,14 @@ class Inline:
             args, kwargs, embedded = message.body
             request = headers | dict(embedded) | {"args": args, "kwargs": kwargs, "delivery_info": {}}
             app = self._sagas.app
-            build_tracer(name, app.tasks[name], app=app)(headers["id"], args, kwargs, request)
+            # A step that exits ends its process: it is recorded as lost, and another one has its message already.
+            with self._around(), suppress(SystemExit):
+                build_tracer(name, app.tasks[name], app=app)(headers["id"], args, kwargs, request)
         return ran
 
 
 @contextmanager
-def inline(sagas: Sagas) -> Iterator[Inline]:
+def inline(sagas: Sagas, *, around: Around = nullcontext) -> Iterator[Inline]:
     """Inside the block the messages of sagas are kept back; at its end every saga of them runs to its end::
 
         with inline(sagas):
@@ -90,21 +96,30 @@ def inline(sagas: Sagas) -> Iterator[Inline]:
     The steps run in this thread, one after the other, on the database that ``sagas`` is bound to. Other tasks go to
     the broker as always. A block that raises runs nothing.
 
+    Args:
+        around: what surrounds each message: for a framework whose tests have to do something before and after a task.
+
     Raises:
         AssertionError: a saga would not end; the message is its timeline.
     """
-    amqp = sagas.app.amqp
-    sends = amqp.send_task_message
-    caught = Inline(sagas)
+    amqp, brief = sagas.app.amqp, sagas.engine.brief_sender
+    sends, sends_briefly = amqp.send_task_message, brief.send
+    caught = Inline(sagas, around)
 
     def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
         if caught.catch(name, message, options.get("headers") or {}):
             return None
         return sends(producer, name, message, **options)
 
+    def send_here(instance_id: UUID, plan: Plan, window: list[Address], countdown: float = 0.0) -> bool:
+        sagas.engine.messages.send(instance_id, plan, window, countdown)
+        return True
+
     amqp.send_task_message = send_task_message
+    # There is no broker that could keep anybody waiting, and none that was away a moment ago.
+    brief.send = send_here  # type: ignore[method-assign]
     try:
         yield caught
         caught.run()
     finally:
-        amqp.send_task_message = sends
+        amqp.send_task_message, brief.send = sends, sends_briefly  # type: ignore[method-assign]

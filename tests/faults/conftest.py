@@ -1,8 +1,9 @@
-"""Fixtures of the fault tests, and their two options.
+"""Fixtures of the fault tests, and their options.
 
     pytest tests/faults                               two rounds of each random kill, as CI does
     pytest tests/faults -k kills --rounds 20          the full demand
     pytest tests/faults -k kills --seed 4711          the same stories, victims and moments again
+    pytest tests/faults/shops --outage 30             the full demand: 200 orders in each shop without a broker
 
 A seed repeats what the dice decided (which orders are refused, which step is killed, how far into it), not the
 scheduling of the machine. Every test prints its seed; pytest shows that when it fails.
@@ -27,6 +28,7 @@ SEED: pytest.StashKey[int] = pytest.StashKey()
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults")
     group.addoption("--rounds", type=int, default=ROUNDS, help=f"how often each random kill strikes ({ROUNDS})")
+    group.addoption("--outage", type=float, default=8.0, help="seconds without a broker while customers order (8)")
     group.addoption("--seed", type=int, default=None, help="what the dice of the fault tests start from")
 
 

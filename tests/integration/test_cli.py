@@ -6,14 +6,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
-from sagas import SagaHandle, SagaStatus
+from sagas import Pivot, Retriable, Saga, SagaHandle, SagaStatus
 from sagas.cli import sagas as group
-from sagas.model import Address, ErrorInfo, Failed, Verdict
+from sagas.model import Address, ErrorInfo, Failed, Tick, Verdict
 from tests.conftest import Shop
 from tests.support import scripted
 from tests.support.bench import FIRST, Bench
@@ -208,6 +209,84 @@ def test_retry_of_what_goes_well_is_refused(cli: Run, completed: SagaHandle) -> 
 
     assert done.returncode == 1
     assert "only a failed saga can" in done.stderr
+
+
+def test_skip_lets_a_failed_instance_go_on_past_its_compensation(shop: Shop, cli: Run, failed: SagaHandle) -> None:
+    done = cli("skip", str(failed.id), "--reason", "put back by hand")
+
+    assert (done.returncode, done.stdout.strip()) == (0, f"{failed.id} is compensated")
+    (entry,) = [entry for entry in failed.history() if entry.event == "skip_requested"]
+    assert (entry.step, entry.detail["reason"]) == ("a", "put back by hand")
+    assert entry.detail["by"] not in ("", "operator")
+    assert failed.steps[0].compensation_status == "skipped"
+
+
+@pytest.fixture
+def here(shop: Shop) -> Callable[..., Result]:
+    """The same commands in this process, as a framework's own command line runs them."""
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(group, arguments, obj=SimpleNamespace(app=shop.sagas.app))
+
+    return run
+
+
+@pytest.fixture
+def stuck(shop: Shop) -> SagaHandle:
+    """One whose pivot is in doubt, and whose next step requires what it returns."""
+    saga = Saga("stuck", steps=[Pivot(scripted.act, name="p"), Retriable(scripted.pass_on)])
+    run = shop.start(saga)
+    rows, token = Bench(shop.database_url, shop.sagas.engine.store), uuid4()
+    assert rows.claim(run.id, FIRST, token=token) is not None
+    error = ErrorInfo(type="builtins.TimeoutError", message="no answer", step="p")
+    rows.apply(run.id, Failed(address=FIRST, token=token, error=error, verdict=Verdict.UNKNOWN))
+    rows.apply(run.id, Tick())
+    assert run.status is SagaStatus.FAILED
+    return run
+
+
+def test_skip_takes_the_step_and_the_result_that_it_would_have_returned(
+    shop: Shop, here: Callable[..., Result], stuck: SagaHandle
+) -> None:
+    done = here("skip", str(stuck.id), "--reason", "it was sent", "--step", "p", "--result", '{"gift": ["4711", 1.5]}')
+
+    assert (done.exit_code, done.output.strip()) == (0, f"{stuck.id} is running")
+    run_messages(shop.sagas.app)
+    assert stuck.wait(0) is SagaStatus.COMPLETED
+    assert stuck.data["passed"] == ["4711", 1.5]
+
+
+def test_skip_refuses_what_cannot_be_meant(here: Callable[..., Result], stuck: SagaHandle) -> None:
+    for option, value, code, says in (
+        ("--result", "{", 2, "it is no JSON"),
+        ("--result", '["4711"]', 2, 'it must be a JSON object, as in {"shipment_id": "4711"}'),
+        ("--result", "4711", 2, "it must be a JSON object"),
+        ("--result", '{"a": NaN}', 1, "result['a'] is nan"),
+        ("--result", '{"a": "\\u0000"}', 1, "result['a']"),
+        ("--step", "tests.support.scripted.pass_on", 1, "is failed and cannot skip tests.support.scripted.pass_on"),
+        ("--step", "", 1, "is failed and cannot skip"),
+    ):
+        done = here("skip", str(stuck.id), "--reason", "it was sent", option, value)
+
+        assert (done.exit_code, says in done.stderr) == (code, True), (value, done.stderr)
+        assert "Traceback" not in done.output
+    assert stuck.status is SagaStatus.FAILED
+
+
+def test_skip_needs_a_reason(here: Callable[..., Result], stuck: SagaHandle) -> None:
+    assert "Missing option '--reason'" in here("skip", str(stuck.id)).stderr
+    assert "needs a reason" in here("skip", str(stuck.id), "--reason", " ").stderr
+    assert stuck.status is SagaStatus.FAILED
+
+
+def test_skip_of_what_has_not_failed_or_is_not_there_is_refused(shop: Shop, here: Callable[..., Result]) -> None:
+    run = shop.start(scripted.three)
+    told = here("skip", str(run.id), "--reason", "why not")
+    assert (told.exit_code, "is pending and cannot skip its step" in told.stderr) == (1, True)
+
+    missing = str(uuid4())
+    told = here("skip", missing, "--reason", "why not")
+    assert (told.exit_code, missing in told.stderr) == (1, True)
 
 
 def test_sweep_says_how_many_it_moved(shop: Shop, cli: Run) -> None:

@@ -1,9 +1,13 @@
 """From ``settings.SAGAS`` to a bound Celery app, which joins Django's transactions."""
 
+from functools import cache
+from typing import Any
+
 from celery import Celery, current_app
-from celery import _state as celery_state
 from celery.utils.imports import symbol_by_name
+from django.conf import settings
 from django.db import connections
+from django.utils.functional import SimpleLazyObject
 from sqlalchemy import URL
 
 from sagas.contrib.django.conf import Configuration, configuration
@@ -12,20 +16,37 @@ from sagas.errors import ConfigurationError
 from sagas.extension import Sagas
 
 #: What Django's PostgreSQL backend passes to its driver that is not for the server.
-NOT_FOR_THE_SERVER = ("context", "cursor_factory", "prepare_threshold")
+NOT_FOR_THE_SERVER = (
+    "autocommit",
+    "connection_factory",
+    "context",
+    "cursor_factory",
+    "prepare_threshold",
+    "row_factory",
+)
 
 
+@cache
 def bound() -> Sagas:
-    """The project's `Sagas`; binds its Celery app at the first call.
+    """The project's `Sagas`; binds its Celery app at the first call, which the app config makes.
 
     Raises:
         ConfigurationError: ``settings.SAGAS`` cannot work; the message names the key and the cure.
     """
     configured = configuration()
     app = celery_app(configured)
-    found = getattr(app, "sagas", None)
-    if isinstance(found, Sagas):
-        return found
+    if app.finalized:
+        raise ConfigurationError(
+            f"the Celery app {app.main!r} has made its tasks before sagas could fence them: something asked for one "
+            "(`.s()`, `.delay()`, `app.tasks`) too early. If it is a receiver of app.on_after_configure, connect it to "
+            "app.on_after_finalize; if it is another app's ready(), put 'sagas.contrib.django' first in "
+            "INSTALLED_APPS; if it is a module while it is imported, let it ask later"
+        )
+    if getattr(app, "sagas", None) is not None:
+        raise ConfigurationError(
+            f"the Celery app {app.main!r} has its Sagas already: remove `Sagas(app, …)`, since settings.SAGAS says how "
+            "to make it, or take 'sagas.contrib.django' out of INSTALLED_APPS"
+        )
     made = Sagas(
         app,
         database=lambda: database_url(configured.database),
@@ -34,7 +55,16 @@ def bound() -> Sagas:
         sweep_every=configured.sweep_every,
     )
     made.engine.ambient = lambda: surrounding_transaction(configured.database)
+    # Whatever other apps there are: Celery's own current app is known to one thread only.
+    made.engine.is_current = lambda: True
+    name = _name(configured.database)
+    # Another name is that of a test database, which cannot be dropped while anybody is connected.
+    made.engine.store.database.keeps_connections = lambda: _name(configured.database) == name
     return made
+
+
+#: The project's `Sagas`, bound at the latest when it is used: modules that Django loads early may import it.
+sagas: Sagas = SimpleLazyObject(bound)
 
 
 def celery_app(configured: Configuration) -> Celery:
@@ -51,7 +81,8 @@ def celery_app(configured: Configuration) -> Celery:
             raise ConfigurationError(f"settings.SAGAS['APP'] is {configured.app!r}, which is {app!r} and no Celery app")
         return app
     app = current_app._get_current_object()
-    if (app is celery_state.default_app and not app.main) or app.main == "default":
+    # Celery makes one of its own for whoever asks while there is none.
+    if app.main == "default" and not app.set_as_current:
         raise ConfigurationError(
             "no Celery app is known yet: name it in settings.SAGAS['APP'], as in 'shop.celery:app', or import it in "
             "the project's __init__.py"
@@ -62,11 +93,7 @@ def celery_app(configured: Configuration) -> Celery:
 def database_url(alias: str) -> URL:
     """Where the library's own connections go: the same database as Django's alias, now (tests change it)."""
     connection = connections[alias]
-    if connection.vendor != "postgresql":
-        raise ConfigurationError(
-            f"settings.DATABASES[{alias!r}] is {connection.vendor!r}, but sagas need PostgreSQL: name another alias in "
-            "settings.SAGAS['DATABASE']"
-        )
+    require_postgresql(connection)
     parameters = {
         name: str(value)
         for name, value in connection.get_connection_params().items()
@@ -74,6 +101,27 @@ def database_url(alias: str) -> URL:
     }
     role = connection.settings_dict["OPTIONS"].get("assume_role")
     if role:
-        parameters["options"] = f"{parameters.get('options', '')} -c role={role}".strip()
-    # As query parameters, since a host may be the directory of a Unix socket.
-    return URL.create("postgresql+psycopg2", query=parameters)
+        escaped = str(role).replace("\\", "\\\\").replace(" ", "\\ ")
+        parameters["options"] = f"{parameters.get('options', '')} -c role={escaped}".strip()
+    return URL.create(
+        "postgresql+psycopg2",
+        # By name, so that SQLAlchemy hides the password wherever it shows the URL.
+        username=parameters.pop("user", None),
+        password=parameters.pop("password", None),
+        database=parameters.pop("dbname", None),
+        # The rest as query parameters, since a host may be the directory of a Unix socket.
+        query=parameters,
+    )
+
+
+def require_postgresql(connection: Any) -> None:
+    """Raises ConfigurationError for any other database of Django's."""
+    if connection.vendor != "postgresql":
+        raise ConfigurationError(
+            f"settings.DATABASES[{connection.alias!r}] is {connection.vendor!r}, but sagas need PostgreSQL: name "
+            "another alias in settings.SAGAS['DATABASE']"
+        )
+
+
+def _name(alias: str) -> Any:
+    return settings.DATABASES.get(alias, {}).get("NAME")

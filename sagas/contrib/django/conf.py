@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from django.conf import settings
+from django.db import connections
 
 from sagas.errors import ConfigurationError
 
@@ -42,9 +43,9 @@ def configuration() -> Configuration:
         if name not in known:
             raise ConfigurationError(f"settings.SAGAS has no {name!r}; there are {', '.join(sorted(known))}")
     found = Configuration(**{known[name]: value for name, value in given.items()})
-    if found.database not in settings.DATABASES:
+    if found.database not in list(connections):
         raise ConfigurationError(
             f"settings.SAGAS['DATABASE'] is {found.database!r}, which settings.DATABASES does not have: name one of "
-            f"{', '.join(map(repr, settings.DATABASES))}"
+            f"{', '.join(map(repr, connections))}"
         )
     return found

@@ -1,7 +1,71 @@
 """Progress as server-sent events."""
 
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIRequest
+from django.db import connections
+from django.http import HttpRequest, StreamingHttpResponse
 
-def event_stream(request: Any, handle: Any, timeout: float = 60.0) -> Any:
-    raise NotImplementedError
+from sagas.contrib.events import KEEP_ALIVE, events, sse
+from sagas.handle import SagaHandle
+
+
+def event_stream(
+    request: HttpRequest, handle: SagaHandle, timeout: float = 60.0, *, keep_alive: float = 15.0, every: float = 0.5
+) -> StreamingHttpResponse:
+    """A response that tells an instance's progress now and whenever it changes, until it ends::
+
+        def order_events(request, order_id):
+            return event_stream(request, sagas.find(saga="order", key=order_id))
+
+    In the page: ``new EventSource(url).addEventListener("progress", …)``, to be closed once ``ended`` is true. Under
+    WSGI it occupies one of the server's threads, under ASGI none, and neither a database connection between two looks.
+
+    Args:
+        request: tells whether the server is WSGI or ASGI.
+        timeout: seconds; the stream ends then, and an ``EventSource`` connects anew.
+        keep_alive: seconds without news after which a comment is sent, so that no proxy closes the stream.
+        every: seconds between two looks.
+    """
+    looks = _events_on_the_loop if isinstance(request, ASGIRequest) else _events
+    stream: Any = looks(handle, timeout, keep_alive, every)
+    response = StreamingHttpResponse(stream, content_type="text/event-stream")
+    response["Cache-Control"] = "no-cache"
+    response["X-Accel-Buffering"] = "no"  # nginx would keep the events until its buffer is full
+    return response
+
+
+def _events(handle: SagaHandle, timeout: float, keep_alive: float, every: float) -> Iterator[str]:
+    _let_go()
+    yield from events(handle, timeout, keep_alive, every=every)
+
+
+async def _events_on_the_loop(
+    handle: SagaHandle, timeout: float, keep_alive: float, every: float
+) -> AsyncIterator[str]:
+    """As `sagas.contrib.events.events`, with each look in a thread."""
+    await sync_to_async(_let_go)()
+    started_at = said_at = time.monotonic()
+    last: dict[str, Any] = {}
+    while True:
+        progress = await asyncio.to_thread(handle.progress)
+        if progress != last:
+            last, said_at = progress, time.monotonic()
+            yield sse(progress)
+        elif time.monotonic() - said_at >= keep_alive:
+            said_at = time.monotonic()
+            yield KEEP_ALIVE
+        if progress["ended"] or time.monotonic() + every > started_at + timeout:
+            return
+        await asyncio.sleep(every)
+
+
+def _let_go() -> None:
+    """Django keeps what the view has used until the response has ended, which may take as long as somebody watches."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()

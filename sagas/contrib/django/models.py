@@ -5,6 +5,7 @@ from typing import Any, NoReturn
 from django.db import models
 
 from sagas.contrib.django.binding import bound
+from sagas.contrib.django.conf import configuration
 from sagas.contrib.django.schema import table
 from sagas.errors import SagaError
 from sagas.handle import SagaHandle
@@ -28,6 +29,14 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
     create = bulk_create = bulk_update = get_or_create = update_or_create = update = delete = _refuse
 
 
+class InstanceManager(models.Manager.from_queryset(InstanceQuerySet)):  # type: ignore[misc]
+    """Reads where the sagas live, whatever the default database is."""
+
+    def get_queryset(self) -> InstanceQuerySet:
+        found: InstanceQuerySet = super().get_queryset().using(self._db or configuration().database)
+        return found
+
+
 class Instance(models.Model):
     """One saga instance. ``instance.handle`` reads the rest of it, and acts on it."""
 
@@ -36,12 +45,12 @@ class Instance(models.Model):
     version = models.IntegerField()
     key = models.TextField(null=True)
     status = models.TextField(choices=[(status.value, status.value) for status in SagaStatus])
-    created_at = models.DateTimeField()
+    created_at = models.DateTimeField("started")
     updated_at = models.DateTimeField()
-    finished_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField("finished", null=True)
     due_at = models.DateTimeField(null=True)
 
-    objects = InstanceQuerySet.as_manager()
+    objects = InstanceManager()
 
     class Meta:
         managed = False
@@ -62,4 +71,4 @@ class Instance(models.Model):
     @property
     def handle(self) -> SagaHandle:
         """Looks at it and acts on it."""
-        return bound().get(self.id)
+        return SagaHandle(bound().engine, self.id)

@@ -3,16 +3,18 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from django.db import connections
+from django.db import connections, transaction
 from django.db.migrations.loader import MigrationLoader
 
+from sagas.contrib.django.binding import require_postgresql
 from sagas.contrib.django.conf import configuration
 from sagas.store import Execute, migrate
 
 
 def table(name: str) -> str:
     """A table's name for ``Meta.db_table``: Django quotes it as one name, so the quotes inside make it two."""
-    return f'{configuration().schema}"."{name}'
+    schema = configuration().schema.replace('"', '""')
+    return f'{schema}"."{name}'
 
 
 def apply(number: int) -> Callable[[Any, Any], None]:
@@ -31,11 +33,13 @@ def create_where_migrations_are_off(alias: str) -> None:
     configured = configuration()
     module, _ = MigrationLoader.migrations_module("celery_sagas")
     if module is None and alias == configured.database:
-        migrate(executing_on(connections[alias]), configured.schema)
+        with transaction.atomic(using=alias):
+            migrate(executing_on(connections[alias]), configured.schema)
 
 
 def executing_on(connection: Any) -> Execute:
     """Runs SQL through Django's cursor, in Django's transaction."""
+    require_postgresql(connection)
 
     def execute(sql: str, parameters: Sequence[Any] = ()) -> Sequence[Sequence[Any]]:
         with connection.cursor() as cursor:

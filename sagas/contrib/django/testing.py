@@ -5,32 +5,42 @@ they see what the test has written. A `TransactionTestCase` commits as in produc
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.db import connections, transaction
 from django.test import TestCase, TransactionTestCase
-from sqlalchemy import TextClause
+from sqlalchemy import Connection, TextClause
 
 from sagas.contrib.django.binding import bound
 from sagas.contrib.django.conf import configuration
+from sagas.errors import ConfigurationError
 from sagas.extension import Sagas
 from sagas.testing import Inline, inline
 
 
-class _ForgetsSagas:
-    """After each test the saga tables are emptied, as Django empties or rolls back its own."""
+class _KeepsConnections(TransactionTestCase):
+    """As in production, for speed; until the class ends, since the test database cannot be dropped while they last."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        database = bound().engine.store.database
+        cls.addClassCleanup(setattr, database, "keeps_connections", database.keeps_connections)
+        cls.addClassCleanup(database.dispose)
+        database.dispose()
+        database.keeps_connections = lambda: True
+        super().setUpClass()
+
+
+class SagaTransactionTestCase(_KeepsConnections):
+    """A `TransactionTestCase` in which sagas run. After each test the saga tables are emptied, as Django's own are."""
 
     def run(self, result: Any = None) -> Any:
         try:
-            return super().run(result)  # type: ignore[misc]
+            return super().run(result)
         finally:
             bound().engine.store.instances.delete_all()
-
-
-class SagaTransactionTestCase(_ForgetsSagas, TransactionTestCase):
-    """A `TransactionTestCase` in which sagas run."""
 
     @contextmanager
     def run_sagas(self) -> Iterator[Inline]:
@@ -39,33 +49,55 @@ class SagaTransactionTestCase(_ForgetsSagas, TransactionTestCase):
             yield caught
 
 
-class SagaTestCase(_ForgetsSagas, TestCase):
+class SagaTestCase(_KeepsConnections, TestCase):
     """A `TestCase` in which sagas run, although nothing is ever committed::
 
-    class CheckoutTests(SagaTestCase):
-        def test_a_declined_card_releases_the_goods(self):
-            with self.run_sagas():
-                self.client.post("/orders", {"sku": "pen", "card": "declined"})
-            assert sagas.find(saga="order", key="42").status == "compensated"
+        class CheckoutTests(SagaTestCase):
+            def test_a_declined_card_releases_the_goods(self):
+                with self.run_sagas():
+                    self.client.post("/orders", {"sku": "pen", "card": "declined"})
+                assert sagas.find(saga="order", key="42").status == "compensated"
+
+    What was started in a test is gone after it; what ``setUpTestData`` started, after the class. A step that catches a
+    database error needs an ``atomic()`` around its cause, as everything in a `TestCase` does.
     """
 
+    _started: ClassVar[list[UUID]] = []
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls._started = []
+        cls.addClassCleanup(_forget, cls._started, 0)
+        super().setUpClass()
+
+    def run(self, result: Any = None) -> Any:
+        started_before = len(self._started)
+        try:
+            return super().run(result)
+        finally:
+            _forget(self._started, started_before)
+
+    @classmethod
     @contextmanager
-    def run_sagas(self) -> Iterator[Inline]:
+    def run_sagas(cls) -> Iterator[Inline]:
         """What is started inside the block has ended after it, except what an ``atomic()`` rolled back.
 
-        The block's ``on_commit`` callbacks run at its end, as ``captureOnCommitCallbacks(execute=True)`` does.
+        The block's ``on_commit`` callbacks run at its end, as ``captureOnCommitCallbacks(execute=True)`` does; those
+        of a step run right after it.
         """
         sagas, alias = bound(), configuration().database
-        stand_in = _TestTransaction(sagas, alias)
+        if alias not in cls.databases:
+            raise ConfigurationError(f"sagas live in the database {alias!r}: add it to {cls.__qualname__}.databases")
+
+        def committing() -> AbstractContextManager[Any]:
+            captured: AbstractContextManager[Any] = cls.captureOnCommitCallbacks(using=alias, execute=True)
+            return captured
+
+        stand_in = _TestTransaction(sagas, alias, cls._started)
         surrounding, sagas.engine.ambient = sagas.engine.ambient, lambda: stand_in
         try:
-            with inline(sagas) as caught:
-                with self.captureOnCommitCallbacks(using=alias, execute=True):
-                    yield caught
-                while caught.is_waiting:
-                    # Steps have callbacks of their own, and start sagas.
-                    with self.captureOnCommitCallbacks(using=alias, execute=True):
-                        caught.run()
+            with inline(sagas, around=committing) as caught, committing():
+                yield caught
         finally:
             sagas.engine.ambient = surrounding
             stand_in.forget_rolled_back()
@@ -78,30 +110,36 @@ class _TestTransaction:
     its start rolls back, which Django's list of callbacks tells.
     """
 
-    def __init__(self, sagas: Sagas, alias: str) -> None:
+    def __init__(self, sagas: Sagas, alias: str, started: list[UUID]) -> None:
         self._sagas = sagas
         self._alias = alias
+        self._started = started
+        self._connection: Connection | None = None
         self._last: UUID | None = None
         self._open: dict[UUID, Callable[[], None]] = {}
 
-    def savepoint(self) -> AbstractContextManager[Any]:
-        return nullcontext()
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        self.forget_rolled_back()
+        with self._sagas.engine.store.database.transaction() as self._connection:
+            yield
 
     def scalar(self, statement: TextClause, parameters: Mapping[str, Any]) -> Any:
-        self.forget_rolled_back()
+        assert self._connection is not None
         self._last = parameters.get("id", self._last)
-        with self._sagas.engine.store.database.autocommit() as connection:
-            return connection.scalar(statement, parameters)
+        return self._connection.scalar(statement, parameters)
 
     def after_commit(self, do: Callable[[], None], committed: Callable[[], bool]) -> None:
         assert self._last is not None
         started = self._last
 
         def send() -> None:
-            self._open.pop(started, None)
-            do()
+            # Once: captured callbacks stay in Django's list, for the next who captures.
+            if self._open.pop(started, None):
+                do()
 
         self._open[started] = send
+        self._started.append(started)
         transaction.on_commit(send, using=self._alias)
 
     def forget_rolled_back(self) -> None:
@@ -111,3 +149,9 @@ class _TestTransaction:
             del self._open[instance_id]
         if gone:
             self._sagas.engine.store.instances.delete(gone)
+
+
+def _forget(started: list[UUID], since: int) -> None:
+    if len(started) > since:
+        bound().engine.store.instances.delete(started[since:])
+        del started[since:]

@@ -65,7 +65,7 @@ def surrounding_transaction(database: str) -> DjangoTransaction | None:
             f"{database!r}: the two cannot commit together. Open transaction.atomic(using={database!r}) around "
             "start() to say which one counts, or set settings.SAGAS['DATABASE']"
         )
-    if ours.connection is not None and not ours.autocommit:
+    if not (ours.settings_dict["AUTOCOMMIT"] if ours.connection is None else ours.autocommit):
         raise StartRefused(
             f"start() on {database!r} with autocommit off: Django tells nobody about such commits. Use "
             "transaction.atomic()"

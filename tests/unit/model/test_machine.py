@@ -132,6 +132,7 @@ class Machine(RuleBasedStateMachine):
         """Only where the rows do not prove that there can be none: a pivot that is known to have said no."""
         row = self.world.row(data.draw(st.sampled_from([row.address for row in self.world.state.steps])))
         is_known = row.status in (StepStatus.FAILED, StepStatus.SKIPPED) and not row.doubt
+        is_known = is_known and row.address not in self.world.vouched
         is_pivot = self.world.plan.step(row.address.position).kind is StepKind.PIVOT
         if row.address.is_action and not (is_pivot and is_known):
             self.world.is_of_a_stranger(row.address, verdict)
@@ -194,6 +195,12 @@ class Machine(RuleBasedStateMachine):
     def an_operator_retries(self) -> None:
         self.world.happens(RetryRequested(reason="repaired"))
 
+    @precondition(lambda self: self.world.state.status is SagaStatus.FAILED or self.world.moment % 7 == 1)
+    @rule(data=st.data(), result=st.sampled_from([None, None, None, "{}"]))
+    def an_operator_skips(self, data: st.DataObject, result: str | None) -> None:
+        """By name, or without one where there is only one; now and then the wrong one."""
+        self.world.skips(data.draw(st.sampled_from([None, *(step.name for step in self.world.plan.steps)])), result)
+
     @rule(seconds=st.sampled_from([1.0, 6.0, 61.0, 700.0, 3700.0]))
     def time_passes(self, seconds: float) -> None:
         self.world.later(seconds)
@@ -203,7 +210,12 @@ class Machine(RuleBasedStateMachine):
             return
         for says_no in (False, True):
             for silently in (False, True):
-                copy.deepcopy(self.world).comes_to_an_end(says_no=says_no, silently=silently)
+                world = copy.deepcopy(self.world)
+                world.comes_to_an_end(says_no=says_no, silently=silently)
+                world.a_person_ends_it()
+                # Also what is reported after a person has vouched for its undo.
+                world.strangers_report(Verdict.UNKNOWN if says_no else None)
+                world.comes_to_an_end(says_no=says_no, silently=silently)
         assert self.world.state.status in FINAL or self.world.state.due_at is not None
 
 

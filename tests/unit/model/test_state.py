@@ -23,7 +23,12 @@ def test_the_ways_out_of_a_final_status_are_the_promised_ones() -> None:
     assert ways == {
         SagaStatus.COMPLETED: frozenset(),
         SagaStatus.COMPENSATED: {SagaStatus.COMPENSATING},
-        SagaStatus.FAILED: {SagaStatus.RUNNING, SagaStatus.COMPENSATING},
+        SagaStatus.FAILED: {
+            SagaStatus.RUNNING,
+            SagaStatus.COMPLETED,
+            SagaStatus.COMPENSATING,
+            SagaStatus.COMPENSATED,
+        },
     }
 
 

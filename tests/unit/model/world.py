@@ -6,6 +6,7 @@ undo and is never reported is beyond any orchestrator, see guarantee 4).
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID, uuid4
 
 from sagas.model import (
@@ -22,6 +23,7 @@ from sagas.model import (
     Plan,
     RetryRequested,
     SagaStatus,
+    SkipRequested,
     StepKind,
     StepState,
     StepStatus,
@@ -57,6 +59,7 @@ class World(Story):
         self.stale: set[Address] = set()  # rows last dispatched before a crash
         self.turned_back = False
         self.retried_at = 0
+        self.vouched: dict[Address, int] = {}  # what a person skipped, and when
         super().__init__(plan=plan)
         if deadline is not None:
             self.state = replace(self.state, deadline=self.later(deadline).now)
@@ -70,6 +73,8 @@ class World(Story):
         said = super().happens(event)
         if isinstance(event, RetryRequested) and said.accepted:
             self.retried_at = self.moment
+        if isinstance(event, SkipRequested):
+            self.check_skip(event, before, said)
         if not isinstance(event, Claimed):
             self.unsynced.clear()  # a durable commit takes everything before it along
         self.check(before, said)
@@ -140,6 +145,17 @@ class World(Story):
         else:
             self.fails(run, verdict)
 
+    def skips(self, step: str | None = None, result: Any = None) -> bool:
+        """An operator vouches for what it is stuck at: of an action that it is done, of an undo that none is needed."""
+        return self.happens(SkipRequested(reason="done by hand", step=step, result=result)).accepted
+
+    def strangers_report(self, verdict: Verdict | None) -> None:
+        """Long after it is over, of every action that can be undone, somebody says how it ended."""
+        for row in self.state.actions():
+            if self.plan.step(row.address.position).kind is StepKind.COMPENSATABLE:
+                self.later()
+                self.is_of_a_stranger(row.address, verdict)
+
     def crashes(self) -> None:
         rows = (self.unsynced.get(row.address, row) for row in self.state.steps)
         self.state = replace(self.state, steps=tuple(rows))
@@ -155,11 +171,15 @@ class World(Story):
         return [run for run in runs if not run.clean]
 
     def is_undone(self, effect: Run) -> bool:
-        """A round of its compensation that began after the effect landed is done: an earlier one may have missed it."""
+        """A round of its compensation that began after the effect landed is done: an earlier one may have missed it.
+
+        Or a person vouched for it after it had landed.
+        """
         if self.plan.step(effect.address.position).compensation is None:
             return True
         return any(
-            row.status is StepStatus.COMPLETED and self.first_claim.get(row.address, 0) > effect.landed
+            (row.status is StepStatus.COMPLETED and self.first_claim.get(row.address, 0) > effect.landed)
+            or self.vouched.get(row.address, -1) >= effect.landed
             for row in self.rounds(effect.address.position)
         )
 
@@ -172,14 +192,22 @@ class World(Story):
     def check(self, before: InstanceState, said: Decision) -> None:
         status = said.state.status
         pivot = self.plan.pivot
-        if pivot is not None and self.effects(pivot.position):
+        if pivot is not None and (self.effects(pivot.position) or Address(pivot.position) in self.vouched):
             assert status not in BACKWARD, "backwards although the pivot may have happened"
         if status is SagaStatus.COMPENSATED:
             left = [str(row.address) for row in said.state.actions() if self.needs_undo(row.address.position)]
             assert not left, f"compensated, and the effects of {left} may exist"
         if status is SagaStatus.COMPLETED:
-            assert [row.status for row in said.state.actions()] == [StepStatus.COMPLETED] * len(self.plan.steps)
-            assert all(any(run.succeeded for run in self.effects(step.position)) for step in self.plan.steps)
+            assert len(said.state.actions()) == len(self.plan.steps)
+            for row in said.state.actions():
+                done = row.status is StepStatus.COMPLETED and any(
+                    run.succeeded for run in self.effects(row.address.position)
+                )
+                assert done or row.address in self.vouched, f"completed, and {row.address} is not done"
+        for address in self.vouched:
+            vouched_for = said.state.at(address)
+            assert vouched_for is not None, f"{address} is gone"
+            assert vouched_for.status is StepStatus.SKIPPED, f"{address} was vouched for, and is {vouched_for.status}"
         for send in said.sends:
             if send.address.is_action:
                 assert not self.turned_back, f"{send} after compensation had begun"
@@ -202,6 +230,39 @@ class World(Story):
             given_up = last is not None and last.status is StepStatus.FAILED
             assert given_up or not self.needs_undo(position), f"{address} commanded before the undo of {position}"
 
+    def check_skip(self, event: SkipRequested, before: InstanceState, said: Decision) -> None:
+        """Accepted exactly where it is clear what is meant; refused, it changes nothing."""
+        meant = [row for row in self.stuck(before) if event.step in (None, row.name)]
+        may_be = len(meant) == 1 and (event.result is None or meant[0].address.is_action)
+        assert said.accepted is may_be, f"{event} of {before}"
+        if not may_be:
+            assert (said.state.status, said.state.steps, said.notes) == (before.status, before.steps, ())
+            return
+        address = meant[0].address
+        skipped = said.state.at(address)
+        assert skipped is not None
+        assert (skipped.status, skipped.result, skipped.doubt) == (StepStatus.SKIPPED, event.result, False)
+        assert [note.address for note in said.notes if note.event == "skip_requested"] == [address]
+        assert not any(row.is_live for row in before.steps), "failed, and something is on its way"
+        for row in before.steps:
+            # An effect that was reported before the skip is undone in another round, and no stray any more.
+            assert row.address == address or said.state.at(row.address) in (row, replace(row, stray=False)), row
+        self.vouched[address] = self.moment
+
+    def stuck(self, state: InstanceState) -> list[StepState]:
+        """What a person is waited for with, by the rows alone."""
+        if state.status is not SagaStatus.FAILED:
+            return []
+        failed = [row for row in state.steps if row.status is StepStatus.FAILED]
+        kinds = {row.address: self.plan.step(row.address.position).kind for row in failed if row.address.is_action}
+        forward = [
+            row
+            for row in failed
+            if kinds.get(row.address) is StepKind.RETRIABLE or (kinds.get(row.address) is StepKind.PIVOT and row.doubt)
+        ]
+        last = {row.address.position: row for row in state.compensations()}  # of each step's rounds
+        return forward or [row for row in last.values() if row.status is StepStatus.FAILED]
+
     def check_claim(self, address: Address) -> None:
         if address.is_action:
             assert not self.turned_back, f"{address} claimed after compensation had begun"
@@ -218,6 +279,15 @@ class World(Story):
             assert not earlier, f"{step.name} is not idempotent and runs again"
 
     # -- liveness
+
+    def a_person_ends_it(self) -> None:
+        """Whoever skips what it is stuck at, one after the other, gets any instance out of `failed`."""
+        for _ in self.plan.steps:
+            if self.state.status is SagaStatus.FAILED:
+                names = [None, *(step.name for step in self.plan.steps)]  # without one where there is only one
+                assert any(self.skips(name) for name in names), f"nothing can be skipped: {self.state}"
+                self.comes_to_an_end(says_no=False, silently=False)
+        assert self.state.status is not SagaStatus.FAILED
 
     def comes_to_an_end(self, *, says_no: bool, silently: bool) -> None:
         """Everything dies; what is then claimed ends well (or says no). A bounded number of moves must do."""

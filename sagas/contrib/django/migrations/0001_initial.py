@@ -29,9 +29,9 @@ class Migration(migrations.Migration):
                         ]
                     ),
                 ),
-                ("created_at", models.DateTimeField()),
+                ("created_at", models.DateTimeField(verbose_name="started")),
                 ("updated_at", models.DateTimeField()),
-                ("finished_at", models.DateTimeField(null=True)),
+                ("finished_at", models.DateTimeField(null=True, verbose_name="finished")),
                 ("due_at", models.DateTimeField(null=True)),
             ],
             options={

@@ -1,0 +1,132 @@
+"""What is wrong in settings.SAGAS is said with the key and the cure."""
+
+import threading
+from typing import Any
+
+from django.db import connections
+from django.test import SimpleTestCase, override_settings
+
+from celery import Celery, current_app, shared_task
+from sagas import ConfigurationError, Sagas
+from sagas.contrib.django import sagas
+from sagas.contrib.django.binding import bound, celery_app, database_url
+from sagas.contrib.django.conf import Configuration, configuration
+from sagas.contrib.django.models import Instance
+from sagas.contrib.django.schema import apply, create_where_migrations_are_off, table
+from sagas.engine import current_app as using
+from sagas.engine import engine_for
+from tests.django_project.shop.tasks import order
+
+
+def made(**options: Any) -> Celery:
+    return Celery("other", set_as_current=False, **options)
+
+
+finalised = made()
+finalised.finalize()
+mine = made()
+Sagas(mine, database="postgresql://localhost/x")
+#: Nothing that a user would name here.
+number = 3
+
+
+class SettingsTests(SimpleTestCase):
+    def refused(self, said: str, **settings: Any) -> None:
+        with override_settings(SAGAS=settings), self.assertRaisesRegex(ConfigurationError, said):
+            bound.__wrapped__()
+
+    def test_everything_has_a_default(self) -> None:
+        with override_settings(SAGAS={}):
+            self.assertEqual(configuration(), Configuration())
+
+    def test_an_unknown_key(self) -> None:
+        self.refused("SAGAS has no 'SCEMA'; there are APP, DATABASE, HEARTBEAT, SCHEMA, SWEEP_EVERY", SCEMA="x")
+
+    def test_no_dict(self) -> None:
+        with override_settings(SAGAS="postgresql://"), self.assertRaisesRegex(ConfigurationError, "must be a dict"):
+            configuration()
+
+    def test_an_unknown_database(self) -> None:
+        self.refused(
+            "'DATABASE'\\] is 'nowhere', which settings.DATABASES does not have: .*'default'", DATABASE="nowhere"
+        )
+
+    def test_a_database_that_is_no_postgresql(self) -> None:
+        cure = "DATABASES\\['lite'\\] is 'sqlite', but sagas need PostgreSQL: name another alias"
+        with self.assertRaisesRegex(ConfigurationError, cure):
+            database_url("lite")
+        # As migrate does
+        with override_settings(SAGAS={"DATABASE": "lite"}), self.assertRaisesRegex(ConfigurationError, cure):
+            apply(1)(None, connections["lite"].schema_editor())
+
+    def test_an_app_that_cannot_be_imported(self) -> None:
+        for wrong in ("nowhere.celery:app", "tests.django_project.celery:ap", "tests.django_project.celry", ""):
+            with self.subTest(wrong):
+                self.refused("'APP'\\] is '.*', which cannot be imported .*'shop.celery:app'", APP=wrong)
+
+    def test_an_app_that_is_none(self) -> None:
+        self.refused("'APP'\\] is '.*', which is 3 and no Celery app", APP=f"{__name__}:number")
+
+    def test_an_app_whose_tasks_are_made(self) -> None:
+        self.refused(
+            "'other' has made its tasks .*on_after_finalize.* first in INSTALLED_APPS", APP=f"{__name__}:finalised"
+        )
+
+    def test_an_app_that_has_its_sagas(self) -> None:
+        self.refused("'other' has its Sagas already: remove `Sagas\\(app, …\\)`", APP=f"{__name__}:mine")
+
+    def test_numbers_that_make_no_sense(self) -> None:
+        self.refused("heartbeat=0 must be a number of seconds", APP=made(), HEARTBEAT=0)
+
+    def test_a_schema_that_cannot_be_named(self) -> None:
+        self.refused("schema='%' cannot name", APP=made(), SCHEMA="%")
+
+    def test_any_other_schema(self) -> None:
+        with override_settings(SAGAS={"SCHEMA": 'our "sagas"'}):
+            self.assertEqual(connections["default"].ops.quote_name(table("t")), '"our ""sagas"""."t"')
+
+    def test_without_any_app(self) -> None:
+        # As the one that Celery makes when there is none
+        nobodys = Celery("default", set_as_current=False)
+        with (
+            using(nobodys),
+            self.assertRaisesRegex(ConfigurationError, "name it in settings.SAGAS\\['APP'\\]"),
+        ):
+            celery_app(Configuration())
+
+    def test_an_app_without_a_name_is_one(self) -> None:
+        nameless = Celery()
+        self.addCleanup(sagas.app.set_current)
+        self.assertIs(celery_app(Configuration()), nameless)
+
+    def test_the_app_is_bound_once_and_known_in_every_thread(self) -> None:
+        self.assertIs(bound(), bound())
+        self.assertEqual(sagas, bound())
+        self.assertIs(sagas.app, current_app._get_current_object())
+        self.assertIs(sagas.app.sagas, bound())
+
+    def test_a_start_in_another_thread_knows_it_too_whatever_other_sagas_there_are(self) -> None:
+        found = []
+        thread = threading.Thread(target=lambda: found.append(engine_for(order.tasks(), "order")))
+        thread.start()
+        thread.join()
+
+        self.assertEqual(found, [sagas.engine])
+
+    def test_instances_are_read_where_the_sagas_live(self) -> None:
+        self.assertEqual(Instance.objects.all().db, "default")
+        with override_settings(SAGAS={"DATABASE": "same"}):
+            self.assertEqual(Instance.objects.all().db, "same")
+            self.assertEqual(Instance.objects.using("other").db, "other")
+
+    def test_tasks_keep_what_celery_gives_them_in_django(self) -> None:
+        @shared_task
+        def one() -> None: ...
+
+        self.assertTrue(callable(one.delay_on_commit))
+
+    def test_where_migrations_are_on_nothing_is_made_behind_their_back(self) -> None:
+        # No database may be asked in a SimpleTestCase
+        create_where_migrations_are_off("default")
+        with override_settings(MIGRATION_MODULES={"celery_sagas": None}):
+            create_where_migrations_are_off("other")

@@ -1,0 +1,72 @@
+"""The Django project of `tests/django_project`, in processes of its own: it must not be imported here."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import make_url
+
+from config.servers import EmbeddedBroker, EmbeddedPostgres, drop_database
+from tests.conftest import GivenPostgres, empty_keyspace
+from tests.support.workers import ROOT
+
+Done = subprocess.CompletedProcess[str]
+
+
+@dataclass(frozen=True)
+class Project:
+    """Where its commands find their servers."""
+
+    database_url: str
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Of the database."""
+        return str(make_url(self.database_url).database)
+
+    def run(self, *arguments: str, **more: str) -> Done:
+        """`python …` with the project's environment; never raises."""
+        servers = {"SAGAS_DATABASE_URL": self.database_url, "PYTHONPATH": str(ROOT), "C_FORCE_ROOT": "1"}
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env=os.environ | servers | self.environment | more,
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+
+    def manage(self, *arguments: str, **more: str) -> Done:
+        return self.run("-m", "tests.django_project.manage", *arguments, **more)
+
+    def celery(self, *arguments: str, **more: str) -> Done:
+        return self.run("-m", "celery", "-A", "tests.django_project", *arguments, **more)
+
+
+def succeeded(done: Done) -> str:
+    """What a command said; fails with all of it when the command did."""
+    assert done.returncode == 0, f"{' '.join(done.args[1:])} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture
+def empty(database_url: str, broker_url: str, postgres: EmbeddedPostgres | GivenPostgres) -> Iterator[Project]:
+    """The project before its first `migrate`."""
+    project = Project(database_url, {"SAGAS_BROKER_URL": broker_url})
+    yield project
+    for left_behind in (f"test_{project.name}", f"test_{project.name}_other"):
+        drop_database(postgres.url, left_behind)
+
+
+@pytest.fixture(scope="package")
+def migrated(postgres: EmbeddedPostgres | GivenPostgres, broker: EmbeddedBroker) -> Project:
+    """The project with all of its tables, shared by the tests that only add to them."""
+    url = postgres.create_database(f"test_{uuid4().hex}")
+    project = Project(url, {"SAGAS_BROKER_URL": empty_keyspace(broker)})
+    succeeded(project.manage("migrate", "--verbosity", "0"))
+    return project
