@@ -12,6 +12,7 @@ from sagas import ConfigurationError, SagaHandle, SagaStatus, StartInProgress
 from sagas.contrib.django import sagas
 from sagas.contrib.django.models import Instance
 from sagas.contrib.django.testing import SagaTestCase, SagaTransactionTestCase
+from sagas.signals import saga_started
 from tests.django_project.shop.models import Order
 from tests.django_project.shop.tasks import broken, doubled, endless, happened, order
 
@@ -131,6 +132,13 @@ class SagaTestCaseTests(ShopTestCase):
         self.assertIs(sagas.find(saga="order", key="1-2").status, SagaStatus.COMPLETED)
 
     def test_blocks_may_follow_and_surround_one_another(self) -> None:
+        announced = []
+
+        def heard(key: str, **_: object) -> None:
+            announced.append(key)
+
+        saga_started.connect(heard)
+        self.addCleanup(saga_started.disconnect, heard)
         with self.run_sagas():
             outer = place("1")
             with self.run_sagas():
@@ -140,6 +148,7 @@ class SagaTestCaseTests(ShopTestCase):
             last = place("3")
 
         self.assertEqual([outer.status, last.status], ["completed", "completed"])
+        self.assertEqual(sorted(announced), ["1", "2", "3"])
         self.assertEqual(happened.count("pay"), 3)
 
     def test_a_block_that_raises_runs_nothing(self) -> None:
