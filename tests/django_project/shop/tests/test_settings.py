@@ -3,10 +3,10 @@
 import threading
 from typing import Any
 
+from celery import Celery, current_app, shared_task
 from django.db import connections
 from django.test import SimpleTestCase, override_settings
 
-from celery import Celery, current_app, shared_task
 from sagas import ConfigurationError, Sagas
 from sagas.contrib.django import sagas
 from sagas.contrib.django.binding import bound, celery_app, database_url
