@@ -1,18 +1,20 @@
 """Sagas on Celery: business transactions whose finished steps are undone, in reverse order, when a later one fails."""
 
-from sagas.definition import Pivot, Retriable, Retry, Saga, Step
-from sagas.engine import current_step
+from sagas.definition import BestEffort, Child, Parallel, Pivot, Retriable, Retry, Saga, Sleep, Step, WaitFor, parallel
+from sagas.engine import condition, current_step
 from sagas.errors import (
     BindingError,
     ConfigurationError,
     DefinitionError,
     InstanceNotFound,
+    KeyInUse,
     MissingInput,
     NoCurrentStep,
     NotBound,
     PayloadError,
     PermanentError,
     PlanChanged,
+    ResourceLocked,
     SagaError,
     SchemaMissing,
     StartInProgress,
@@ -32,6 +34,13 @@ __all__ = [
     "Step",
     "Pivot",
     "Retriable",
+    "BestEffort",
+    "parallel",
+    "Parallel",
+    "Sleep",
+    "WaitFor",
+    "Child",
+    "condition",
     "Retry",
     # running
     "current_step",
@@ -56,6 +65,8 @@ __all__ = [
     "MissingInput",
     "PlanChanged",
     "StartInProgress",
+    "KeyInUse",
+    "ResourceLocked",
     "InstanceNotFound",
     "TransitionRefused",
     "WaitTimeout",

@@ -9,7 +9,9 @@
     ├── StartRefused
     │   ├── MissingInput         a step needs a parameter that nothing provides
     │   ├── PlanChanged          other steps under the same version
-    │   └── StartInProgress      the key is being started in another open transaction
+    │   ├── StartInProgress      the key is being started in another open transaction
+    │   ├── KeyInUse             the key has an instance, and ``if_exists="reject"`` was asked for
+    │   └── ResourceLocked       another instance holds what this one locks
     ├── InstanceNotFound         no such instance (also a LookupError)
     ├── TransitionRefused        the instance's status does not allow what was asked
     ├── WaitTimeout              ``wait`` gave up; the saga goes on (also a TimeoutError)
@@ -60,6 +62,14 @@ class PlanChanged(StartRefused):
 
 class StartInProgress(StartRefused):
     """The same key is being started in a transaction that is still open. Try again after it ends."""
+
+
+class KeyInUse(StartRefused):
+    """The business key has an instance already, and ``start`` was told to reject that."""
+
+
+class ResourceLocked(StartRefused):
+    """Another instance holds a resource that this saga locks, and the saga does not wait for it."""
 
 
 class InstanceNotFound(SagaError, LookupError):

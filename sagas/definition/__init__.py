@@ -1,7 +1,21 @@
 """Declaring sagas: `Saga`, its steps and their policies. They hold tasks and compile to a `Plan`."""
 
+from sagas.definition.parallel import Parallel, parallel
 from sagas.definition.retry import Retry
 from sagas.definition.saga import Saga
-from sagas.definition.step import Pivot, Retriable, Step
+from sagas.definition.step import BestEffort, Pivot, Retriable, Step
+from sagas.definition.waiting import Child, Sleep, WaitFor
 
-__all__ = ["Pivot", "Retriable", "Retry", "Saga", "Step"]
+__all__ = [
+    "BestEffort",
+    "Child",
+    "Parallel",
+    "Pivot",
+    "Retriable",
+    "Retry",
+    "Saga",
+    "Sleep",
+    "Step",
+    "WaitFor",
+    "parallel",
+]

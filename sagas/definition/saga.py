@@ -4,9 +4,8 @@ Everything that can be refused when the saga is declared is refused here, with a
 parameter and the cure. Declaring touches no Celery app: names are resolved when the saga is started.
 """
 
-import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,22 +13,17 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session, scoped_session
 
-from sagas.definition.keys import declared_keys, declared_return
-from sagas.definition.step import NAME, Step
-from sagas.engine import (
-    Engine,
-    JoinedConnection,
-    JoinedSession,
-    TaskFace,
-    current_app,
-    declare,
-    engine_for,
-    required,
-)
-from sagas.errors import DefinitionError, MissingInput, NotBound, StartRefused
+from sagas.definition.checks import check_parameters, check_steps
+from sagas.definition.compiling import AppCompiler
+from sagas.definition.keys import declared_keys
+from sagas.definition.options import checked_locks, choice, resource_name, whole
+from sagas.definition.parallel import Parallel
+from sagas.definition.part import NAME, Part, Place
+from sagas.engine import Engine, IfExists, current_app, declare, engine_for, joined
+from sagas.errors import DefinitionError, MissingInput, StartRefused
 from sagas.handle import SagaHandle
-from sagas.model import Plan, StepKind, payload
-from sagas.store import CallersTransaction
+from sagas.model import IfLocked, Plan, StepKind, payload
+from sagas.store import LIMIT_PREFIX, CallersTransaction, Wanted
 
 LONGEST_KEY = 512
 
@@ -40,15 +34,41 @@ class Saga:
     Args:
         name: unique among the sagas of a database.
         version: raise it whenever the steps change; instances in flight go on by the plan they started with.
-        steps: `Step`s, then at most one `Pivot`, then `Retriable`s.
+        steps: `Step`s, then at most one `Pivot`, then `Retriable`s; `parallel(…)` where they run side by side;
+            `BestEffort`, `Sleep`, `WaitFor` and `Child` anywhere.
         input: what `start` expects, if you want it checked when the saga is declared: a TypedDict, a dataclass, or
             the names.
+        undo: ``"reverse"`` undoes one step after the other, the last begun first; ``"parallel"`` says that all its
+            steps are independent and undoes them side by side.
+        if_undo_fails: when a compensation fails for good, ``"continue"`` still runs the others; ``"stop"`` leaves them
+            until a person has resolved it. Either way the instance ends `failed`.
+        locks: names of resources, filled from the input: ``["account:{account_id}"]``. Instances that name the same
+            one run one after another, in the order of their starts (a *semantic lock*, Richardson). It is held until
+            the instance has ended; a failed one keeps it until a person has resolved it.
+        if_locked: ``"wait"`` in line, or ``"refuse"``: `start` raises `ResourceLocked`. Where two start at the very
+            same moment, one of them ends `compensated` by that before its first step.
+        max_concurrent: how many instances of this saga run at once; the others wait in line.
+        priority: of its messages, in the broker's own scale: on Redis 0 goes first, on RabbitMQ the highest number
+            (and the queue must be declared with ``x-max-priority``).
 
     Raises:
         DefinitionError: it cannot work; the message names the step and the cure.
     """
 
-    def __init__(self, name: str, *, version: int = 1, steps: Sequence[Step], input: Any = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        version: int = 1,
+        steps: Sequence[Part | Parallel],
+        input: Any = None,
+        undo: str = "reverse",
+        if_undo_fails: str = "continue",
+        locks: Sequence[str] = (),
+        if_locked: str = "wait",
+        max_concurrent: int | None = None,
+        priority: int | None = None,
+    ) -> None:
         if not isinstance(name, str) or not NAME.fullmatch(name):
             raise DefinitionError(f"saga name {name!r} must be text of letters, digits, '_', '.' or '-'")
         if not isinstance(version, int) or isinstance(version, bool) or version < 1:
@@ -57,17 +77,35 @@ class Saga:
         self.version = version
         self.steps = tuple(steps)
         self.input = declared_keys(input)
+        self.undo = choice(undo, ("reverse", "parallel"), f"saga {name!r}: undo")
+        self.if_undo_fails = choice(if_undo_fails, ("continue", "stop"), f"saga {name!r}: if_undo_fails")
+        self.locks = checked_locks(locks, self.input, name)
+        self.if_locked = IfLocked(choice(if_locked, tuple(IfLocked), f"saga {name!r}: if_locked"))
+        self.max_concurrent = whole(max_concurrent, 1, 100_000, f"saga {name!r}: max_concurrent")
+        self.priority = whole(priority, 0, 255, f"saga {name!r}: priority")
         self._plans: WeakKeyDictionary[Any, Plan] = WeakKeyDictionary()
-        self._check_steps()
-        self._check_parameters(self.input)
+        check_steps(name, self.steps)
+        for place, part in self.places():
+            part.check_place(place, name)
+        check_parameters(name, self.steps, self.input)
         declare(self)
 
     def __repr__(self) -> str:
         return f"Saga({self.name!r}, version={self.version}, steps={list(self.steps)})"
 
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Every single step, those of branches too, in the order of the plan."""
+        return tuple(part for _, part in self.places())
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether an instance may have to wait for others before it begins."""
+        return bool(self.locks) or self.max_concurrent is not None
+
     def tasks(self) -> list[Any]:
         """Every task that it uses: actions and compensations."""
-        return [task for step in self.steps for task in (step.task, step.compensation) if task is not None]
+        return [task for part in self.parts for task in part.tasks()]
 
     def start(
         self,
@@ -77,12 +115,15 @@ class Saga:
         session: "Session | scoped_session[Any] | None" = None,
         connection: "Connection | CallersTransaction | None" = None,
         deadline: datetime | timedelta | float | None = None,
+        if_exists: str = "return",
     ) -> SagaHandle:
         """Start an instance. What returned, or whose transaction committed, is never lost.
 
         Args:
             data: the input. Decimal, UUID, date and time come back as they were.
             key: the business key. A key that exists returns its instance, and starts nothing.
+            if_exists: what to do about a key that exists: ``"return"`` its instance; ``"reject"`` raises `KeyInUse`;
+                ``"restart"`` starts anew if that instance ended compensated or failed, else returns it.
             session: insert in this SQLAlchemy session's transaction; the chain is sent after its commit.
             connection: the same with a SQLAlchemy connection. Without either, the transaction is joined that a
                 framework's integration finds open (Django's ``atomic()``, Flask's ``db.session``), or else an own one
@@ -98,6 +139,8 @@ class Saga:
             MissingInput: a step requires what nothing provides.
             PlanChanged: the steps changed and the version did not.
             StartInProgress: another open transaction is starting the same key.
+            KeyInUse: the key exists, and ``if_exists="reject"``.
+            ResourceLocked: another instance holds what this one locks, and the saga does not wait for it.
         """
         return self.start_on(
             engine_for(self.tasks(), f"saga {self.name!r}"),
@@ -106,6 +149,7 @@ class Saga:
             session=session,
             connection=connection,
             deadline=deadline,
+            if_exists=if_exists,
         )
 
     def start_on(
@@ -117,6 +161,7 @@ class Saga:
         session: "Session | scoped_session[Any] | None" = None,
         connection: "Connection | CallersTransaction | None" = None,
         deadline: datetime | timedelta | float | None = None,
+        if_exists: str = "return",
     ) -> SagaHandle:
         """`start` on a particular engine, where a process has several."""
         if not isinstance(data, Mapping):
@@ -127,8 +172,14 @@ class Saga:
             raise StartRefused(
                 f"saga {self.name!r}: key={key!r} must be text of 1 to {LONGEST_KEY} characters, without NUL"
             )
+        try:
+            policy = IfExists(if_exists)
+        except ValueError:
+            raise StartRefused(
+                f"saga {self.name!r}: if_exists={if_exists!r} must be 'return', 'reject' or 'restart'"
+            ) from None
         encoded = payload.dumps(data, "data")
-        self._check_parameters(frozenset(data), MissingInput)
+        check_parameters(self.name, self.steps, frozenset(data), MissingInput)
         moment, seconds = _deadline(deadline, self.name)
         instance_id = engine.start(
             self.plan(engine),
@@ -136,7 +187,9 @@ class Saga:
             data=encoded,
             deadline=moment,
             deadline_seconds=seconds,
-            transaction=_joined(session, connection),
+            transaction=joined(session, connection),
+            wanted=self.wanted(data),
+            if_exists=policy,
         )
         return SagaHandle(engine, instance_id)
 
@@ -144,119 +197,53 @@ class Saga:
         """Compile to a plan, with the tasks' names as they are on the engine's app."""
         if engine not in self._plans:
             with current_app(engine.app):
-                steps = tuple(
-                    step.compile(
-                        position,
-                        _fenced_name(engine, step.task, f"step {step.name!r}"),
-                        None
-                        if step.compensation is None
-                        else _fenced_name(engine, step.compensation, f"compensation of step {step.name!r}"),
-                    )
-                    for position, step in enumerate(self.steps)
-                )
-            self._plans[engine] = Plan(saga=self.name, version=self.version, steps=steps)
+                compiler = AppCompiler(engine)
+                steps = tuple(part.compile(place, compiler) for place, part in self.places())
+            self._plans[engine] = Plan(
+                saga=self.name,
+                version=self.version,
+                steps=steps,
+                undo_at_once=self.undo == "parallel",
+                stop_at_failed_undo=self.if_undo_fails == "stop",
+                locks=self.locks,
+                if_locked=self.if_locked,
+                max_concurrent=self.max_concurrent,
+                priority=self.priority,
+            )
         return self._plans[engine]
 
-    def _check_steps(self) -> None:
-        if not self.steps:
-            raise DefinitionError(f"saga {self.name!r} has no steps: pass steps=[Step(…), …]")
-        names: set[str] = set()
+    def places(self) -> Iterator[tuple[Place, Part]]:
+        """Every part with its place in the plan, in order."""
         past_pivot = False
-        for step in self.steps:
-            if not isinstance(step, Step):
-                raise DefinitionError(
-                    f"saga {self.name!r}: {step!r} is no step; wrap the task in Step(…), Pivot(…) or Retriable(…)"
+        for position, item in enumerate(self.steps):
+            lanes = item.lanes if isinstance(item, Parallel) else ((item,),)
+            beside = [(lane, part) for lane, parts in enumerate(lanes) for part in parts]
+            for branch, (lane, part) in enumerate(beside):
+                by_place = StepKind.RETRIABLE if past_pivot else StepKind.COMPENSATABLE
+                yield (
+                    Place(
+                        position=position,
+                        branch=branch,
+                        lane=lane,
+                        kind=part.kind or by_place,
+                        undo_at_once=isinstance(item, Parallel) and item.undo_at_once,
+                        cancels_siblings=isinstance(item, Parallel) and item.cancels_siblings,
+                    ),
+                    part,
                 )
-            if step.name in names:
-                raise DefinitionError(
-                    f"saga {self.name!r} has two steps named {step.name!r}: pass name=… to one, since the idempotency "
-                    "keys are made of it"
-                )
-            names.add(step.name)
-            if step.kind is StepKind.RETRIABLE and not past_pivot:
-                raise DefinitionError(
-                    f"saga {self.name!r}: Retriable {step.name!r} stands before any Pivot. Make the last step that may "
-                    "say no a Pivot"
-                )
-            if step.kind is not StepKind.RETRIABLE and past_pivot:
-                raise DefinitionError(
-                    f"saga {self.name!r}: step {step.name!r} stands after the pivot, where nothing can be undone: make "
-                    "it a Retriable, or move it before the pivot"
-                )
-            past_pivot = past_pivot or step.kind is StepKind.PIVOT
+                past_pivot = past_pivot or part.kind is StepKind.PIVOT
 
-    def _check_parameters(self, given: frozenset[str] | None, error: type[Exception] = DefinitionError) -> None:
-        """Refuse a required parameter that nothing can provide, as far as input and returns are declared."""
-        known = given
-        for step in self.steps:
-            own = declared_return(step.face.function)
-            self._check_task(step.face, f"step {step.name!r}", known, error)
-            if step.compensation_face is not None:
-                # A compensation sees the data as of its action's claim, and its action's result if there is one.
-                self._check_task(step.compensation_face, f"compensation of step {step.name!r}", known, error, own)
-            known = None if known is None or own is None else known | own
+    def wanted(self, data: Mapping[str, Any]) -> list[Wanted]:
+        """The resources that an instance with this input has to hold before it begins.
 
-    def _check_task(
-        self,
-        face: TaskFace,
-        who: str,
-        known: frozenset[str] | None,
-        error: type[Exception],
-        own: frozenset[str] | None = None,
-    ) -> None:
-        if face.function is None or known is None:
-            return
-        wanted = required(face.function)
-        if face.bound:
-            wanted -= {next(iter(inspect.signature(face.function).parameters), "")}
-        for name in sorted(wanted - known):
-            if own and name in own:
-                raise error(
-                    f"saga {self.name!r}: the {who} requires {name!r}, which only its action's result gives. An action "
-                    "in doubt has no result: give the parameter a default"
-                )
-            there = ", ".join(sorted(known)) or "nothing"
-            raise error(
-                f"saga {self.name!r}: the {who} requires {name!r}, and there is only {there}: add it to the input, let "
-                "an earlier step return it, or give it a default"
-            )
-
-
-def _fenced_name(engine: Engine, task: Any, who: str) -> str:
-    try:
-        name = str(task.name)
-    except Exception as error:
-        raise NotBound(f"{who}: the task is not registered on the app {engine.app.main!r}: {error}") from error
-    real = engine.app.tasks.get(name)
-    if real is None:
-        raise NotBound(
-            f"{who}: the task {name!r} is not registered on the app {engine.app.main!r}: use @shared_task, or "
-            "declare it on this app"
-        )
-    if getattr(real, "sagas_engine", None) is not engine:
-        raise NotBound(
-            f"{who}: the task {name!r} is not fenced: it was made before Sagas(app, …), or has a base of its own. Make "
-            "Sagas(app) right after the app, and let base classes inherit from app.Task"
-        )
-    if getattr(real, "autoretry_for", None):
-        raise DefinitionError(
-            f"{who}: the task {name!r} has autoretry_for, which would send messages past the saga: retries belong to "
-            "Step(retry=Retry(on=…))"
-        )
-    return name
-
-
-def _joined(
-    session: "Session | scoped_session[Any] | None", connection: "Connection | CallersTransaction | None"
-) -> CallersTransaction | None:
-    if session is not None:
-        own = session() if isinstance(session, scoped_session) else session
-        if not isinstance(own, Session):
-            raise StartRefused(
-                f"session={own!r} is no SQLAlchemy Session; with an AsyncSession, call start() of sagas.contrib.asyncio"
-            )
-        return JoinedSession(own)
-    return JoinedConnection(connection) if isinstance(connection, Connection) else connection
+        Raises:
+            MissingInput: a lock is named after something that is not in the data.
+        """
+        resources = sorted({resource_name(template, data, self.name) for template in self.locks})
+        wanted = [Wanted(resource=resource) for resource in resources]
+        if self.max_concurrent is not None:
+            wanted.append(Wanted(resource=LIMIT_PREFIX + self.name, capacity=self.max_concurrent, lasting=False))
+        return wanted
 
 
 def _deadline(deadline: Any, saga: str) -> tuple[datetime | None, float | None]:

@@ -1,10 +1,11 @@
 """The fenced task class, the chains and their error callback, and the loop that moves instances on."""
 
 from sagas.engine.binding import bind, required
+from sagas.engine.conditions import condition, condition_name
 from sagas.engine.context import current_step
-from sagas.engine.core import Engine
+from sagas.engine.core import Engine, IfExists
 from sagas.engine.declared import TaskFace, look_at
-from sagas.engine.joining import JoinedConnection, JoinedSession
+from sagas.engine.joining import JoinedConnection, JoinedSession, joined
 from sagas.engine.judging import describe, qualified
 from sagas.engine.liveness import Held, WorkerIdentity
 from sagas.engine.loop import Loop, Outcome
@@ -20,6 +21,7 @@ __all__ = [
     "Engine",
     "FencedTask",
     "Held",
+    "IfExists",
     "JoinedConnection",
     "JoinedSession",
     "Loop",
@@ -29,12 +31,15 @@ __all__ = [
     "WorkerIdentity",
     "add_engine",
     "bind",
+    "condition",
+    "condition_name",
     "current_app",
     "current_step",
     "declare",
     "declared",
     "describe",
     "engine_for",
+    "joined",
     "look_at",
     "qualified",
     "required",

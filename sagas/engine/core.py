@@ -1,7 +1,9 @@
 """The engine: what one ``Sagas(app)`` is made of, and how an instance is started."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from enum import StrEnum
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -13,9 +15,19 @@ from sagas.engine.joining import JoinedConnection
 from sagas.engine.liveness import Held, WorkerIdentity
 from sagas.engine.loop import Loop
 from sagas.engine.messages import Messages, window_from
-from sagas.model import Address, Plan
+from sagas.errors import KeyInUse, ResourceLocked
+from sagas.model import Address, IfLocked, Mail, Plan
 from sagas.signals import saga_started
-from sagas.store import CallersTransaction, DatabaseUrl, NewInstance, Store, Timing, uuid7
+from sagas.store import CallersTransaction, DatabaseUrl, NewInstance, Store, Timing, Wanted, uuid7
+from sagas.store.aside import aside
+
+
+class IfExists(StrEnum):
+    """What `start` does about an instance that has the business key already."""
+
+    RETURN = "return"  # gives the existing one, and starts nothing
+    REJECT = "reject"  # raises
+    RESTART = "restart"  # starts anew if that one ended compensated or failed; else gives the existing one
 
 
 class Engine:
@@ -44,13 +56,23 @@ class Engine:
         deadline: datetime | None,
         deadline_seconds: float | None,
         transaction: CallersTransaction | None,
+        wanted: Sequence[Wanted] = (),
+        if_exists: IfExists = IfExists.RETURN,
     ) -> UUID:
         """Insert an instance and send its chain once the insert is committed; never raises for the broker.
 
         Args:
             transaction: the caller's, given by hand; without one the `ambient` one is joined, if there is one.
+            wanted: the resources that it has to hold before it begins.
+            if_exists: what to do about an instance that has the key already.
+
+        Raises:
+            KeyInUse: the key is taken, and ``if_exists`` says to reject that.
+            ResourceLocked: another one holds what it wants, and its plan says to refuse that.
         """
         self.store.starting.register(plan)
+        if plan.if_locked is IfLocked.REFUSE and wanted:
+            self._refuse_locked(plan, [one.resource for one in wanted])
         new = NewInstance(
             id=uuid7(),
             plan=plan,
@@ -58,6 +80,8 @@ class Engine:
             data=data,
             deadline=deadline,
             deadline_seconds=deadline_seconds,
+            wanted=wanted,
+            anew=key is not None and if_exists is IfExists.RESTART,
         )
         if transaction is None:
             transaction = self.ambient()
@@ -67,6 +91,11 @@ class Engine:
             self._refuse_elsewhere(transaction)
             found = self.store.starting.insert_in(transaction, new, self.messages.queue_of)
         if found != new.id:
+            if if_exists is IfExists.REJECT:
+                raise KeyInUse(
+                    f"saga {plan.saga!r} has an instance with the key {key!r} already: {found}. Look at it with "
+                    "Sagas.get, or start without if_exists='reject' to be given it"
+                )
             return found
         hurry = self._hurry(new)
         if transaction is None:
@@ -74,6 +103,28 @@ class Engine:
         else:
             transaction.after_commit(hurry, lambda: self.store.instances.read(new.id) is not None)
         return new.id
+
+    def post(self, instance_id: UUID, mail: Mail, key: str | None, transaction: CallersTransaction | None) -> bool:
+        """Put something into an instance's inbox, without a lock on its row; it looks after the commit.
+
+        Args:
+            transaction: the caller's, given by hand; without one the `ambient` one is joined, if there is one.
+
+        Returns:
+            False when one with this key was there already.
+        """
+        inbox = self.store.instances.inbox
+        if transaction is None:
+            transaction = self.ambient()
+        if transaction is None:
+            is_new = inbox.put_now(instance_id, mail, key)
+            self.loop.poke(instance_id, brief=True)
+            return is_new
+        self._refuse_elsewhere(transaction)
+        is_new = inbox.put(transaction.scalar, instance_id, mail, key)
+        # Who looks too early finds nothing, and the sweep finds what nobody has seen.
+        transaction.after_commit(partial(self.loop.poke, instance_id, brief=True), lambda: True)
+        return is_new
 
     def _refuse_elsewhere(self, transaction: CallersTransaction) -> None:
         """Asks the databases once a process. A framework's own adapter knows where it leads."""
@@ -83,12 +134,23 @@ class Engine:
                 self.store.starting.refuse_elsewhere(transaction, transaction.url)
                 self._same_database.add(pair)
 
+    def _refuse_locked(self, plan: Plan, resources: Sequence[str]) -> None:
+        taken = aside(partial(self.store.locks.first_taken, resources))
+        if taken is not None:
+            raise ResourceLocked(
+                f"saga {plan.saga!r}: another one holds {taken!r}; try again when that has ended, or let this one wait "
+                "with Saga(if_locked='wait')"
+            )
+
     def _hurry(self, new: NewInstance) -> Callable[[], None]:
         """The broker is only a hurry: what cannot be sent now is sent by the sweep."""
-        first = Address(new.plan.steps[0].position, new.plan.steps[0].branch)
 
         def send() -> None:
-            self.loop.send_window(new.id, new.plan, window_from(new.plan, None, first), brief=True)
+            for head in new.plan.heads(0) if new.plan.begins_at_once else ():
+                window = window_from(new.plan, None, Address(head.position, head.branch))
+                self.loop.send_window(new.id, new.plan, window, brief=True)
+            if not new.plan.begins_at_once:
+                self.loop.poke(new.id, brief=True)
             fields: dict[str, Any] = {"saga_id": new.id, "saga": new.plan.saga, "key": new.key}
             saga_started.send(sender=None, **fields)
 

@@ -17,6 +17,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from sagas.engine.binding import bind
+from sagas.engine.conditions import condition_named
 from sagas.engine.context import StepContext, running
 from sagas.engine.judging import Judgement, describe, judge
 from sagas.engine.messages import cut_tail, first_of_tail, window_from
@@ -27,6 +28,7 @@ from sagas.model import (
     Completed,
     ErrorInfo,
     Failed,
+    Outcome,
     Parked,
     Plan,
     PlanStep,
@@ -37,7 +39,7 @@ from sagas.model import (
     Verdict,
     payload,
 )
-from sagas.store import Claim
+from sagas.store import Claim, Progress, merged
 from sagas.store.database import is_conflict, is_outage
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ class Execution:
             claim = self.engine.store.hot.claim(
                 self.instance_id,
                 self.address,
+                task=self.task.name,
                 token=self.token,
                 worker_id=self.engine.identity.id,
                 delivery=self.request.id,
@@ -100,16 +103,21 @@ class Execution:
 
     def claimed(self, claim: Claim) -> Any:
         plan = self.engine.store.instances.plan(claim.plan_hash, claim.plan)
-        step = plan.step(self.address.position)
+        step = plan.step(self.address.position, self.address.branch)
         policy = step.retry_for(self.address.round)
         if claim.epoch_changed and self.address.is_action and not step.idempotent:
             error = SagaError("a crash of the database may have lost a claim of this step, which is not idempotent")
             return self.failed(error, Judgement(describe(error, step.name), Verdict.UNUSABLE))
         transaction = StepTransaction(self.engine.store.database)
+        data = merged(claim.data, claim.earlier_results)
         try:
-            arguments = self.bind(claim)
+            if self.address.is_action and not is_wanted(step, data):
+                return self.skipped(plan, transaction)
+            arguments = self.bind(claim, data)
         except BindingError as error:
             return self.parked(describe(error, step.name))
+        except Exception as error:  # of the application's condition: nothing was done
+            return self.failed(error, judge(error, policy, step.name))
         context = StepContext(
             saga_id=self.instance_id,
             saga=claim.saga,
@@ -134,19 +142,19 @@ class Execution:
         finally:
             transaction.rollback()
 
-    def bind(self, claim: Claim) -> dict[str, Any]:
+    def bind(self, claim: Claim, data: dict[str, Any]) -> dict[str, Any]:
         """A compensation sees the data as of its action's claim, and its action's own result before it."""
-        data = payload.loads(claim.data)
-        for result in payload.loads(claim.earlier_results or "[]"):
-            if isinstance(result, Mapping):
-                data.update(result)
         own = payload.loads(claim.own_result) if claim.own_result else None
         return bind(self.task.run, data, own, f"task {self.task.name}")
 
     # -- its end
 
+    def skipped(self, plan: Plan, transaction: StepTransaction) -> None:
+        """Its condition is false: it is done without having run, and there will be nothing to undo."""
+        self.complete_action(plan, None, (), transaction, skipped=True)
+
     def succeeded(self, value: Any, plan: Plan, transaction: StepTransaction) -> Any:
-        step = plan.step(self.address.position)
+        step = plan.step(self.address.position, self.address.branch)
         what = f"result of {step.name}" if self.address.is_action else f"result of the compensation of {step.name}"
         try:
             encoded = None if value is None else payload.dumps(value, what)
@@ -159,15 +167,17 @@ class Execution:
             encoded = None
         try:
             if self.address.is_action:
-                self.complete_action(plan, encoded, transaction)
+                # Only beside others does it matter who returned which name.
+                beside = plan.is_parallel(self.address.position) and isinstance(value, Mapping)
+                self.complete_action(plan, encoded, tuple(value) if beside else (), transaction)
             else:
-                self.complete_compensation(encoded, transaction)
+                self.complete_compensation(encoded, outcome_of(value), transaction)
         except SQLAlchemyError as error:
             return self.not_recorded(error, plan, transaction)
         return value
 
     def not_recorded(self, error: SQLAlchemyError, plan: Plan, transaction: StepTransaction) -> None:
-        step = plan.step(self.address.position)
+        step = plan.step(self.address.position, self.address.branch)
         # Anything but the driver's own word is about a connection that was lost on the way.
         transient = not isinstance(error, DBAPIError) or is_outage(error) or is_conflict(error)
         if transaction.was_used:
@@ -181,74 +191,110 @@ class Execution:
         # The database is away for longer than our patience: the sweep will find the claim dead and run it again.
         raise error
 
-    def complete_action(self, plan: Plan, encoded: str | None, transaction: StepTransaction) -> None:
-        following = plan.after(self.address.position)
-        queue = self.engine.messages.queue_of(following.task) if following else None
-        status = self.engine.store.hot.complete(
+    def complete_action(
+        self,
+        plan: Plan,
+        encoded: str | None,
+        keys: tuple[str, ...],
+        transaction: StepTransaction,
+        *,
+        skipped: bool = False,
+    ) -> None:
+        progress = self.engine.store.hot.complete(
             self.instance_id,
+            plan,
             self.address,
             token=self.token,
             result=encoded,
-            following=following,
-            queue=queue,
+            keys=keys,
+            skipped=skipped,
+            queue_of=self.engine.messages.queue_of,
             connection=transaction.connection if transaction.is_open else None,
         )
         if transaction.is_open:
-            if status is None and not self.completed_in(transaction):
-                # Its claim was taken away: nothing of it happened, so it is no late success either.
+            if progress is None and not self.completed_in(plan, transaction):
+                # Its claim was taken away: nothing of it happened, so it is no late success either. Or another branch
+                # has returned the same key.
                 transaction.rollback()
-                self.log("claim lost, the step's transaction was rolled back")
-                cut_tail(self.request)
+                self.log("not recorded, the step's transaction was rolled back")
+                self.report(encoded, keys, rolled_back=True)
                 return
-            self.commit(transaction)
-        status = status or self.own_completion()
-        if status is None:
-            self.report(encoded)
-        elif status.is_forward and following is not None:
-            self.go_on(plan, Address(following.position, following.branch))
+            self.commit(plan, transaction)
+        progress = progress or self.own_completion(plan)
+        if progress is None:
+            self.report(encoded, keys, skipped=skipped)
         else:
-            cut_tail(self.request)
-            if status is SagaStatus.COMPENSATING:
-                # The instance left forward while this ran: what was being drained has ended.
-                self.engine.loop.handle(self.instance_id, Tick())
-            elif status is SagaStatus.COMPLETED:
-                self.engine.loop.announce_status(self.instance_id, plan.saga, status)
+            self.go_on(plan, progress)
 
-    def commit(self, transaction: StepTransaction) -> None:
+    def commit(self, plan: Plan, transaction: StepTransaction) -> None:
         try:
             transaction.commit()
         except DBAPIError:
             # Unknown outcome: the own token tells. Completed, or cleanly rolled back.
-            if self.own_completion() is None:
+            if self.own_completion(plan) is None:
                 raise
 
-    def complete_compensation(self, encoded: str | None, transaction: StepTransaction) -> None:
+    def complete_compensation(self, encoded: str | None, outcome: Outcome, transaction: StepTransaction) -> None:
         if transaction.is_open:
             # An undo may run twice; its record may not be lost. So its writes commit first.
             transaction.commit()
-        self.report(encoded)
+        event = Completed(address=self.address, token=self.token, result=encoded, outcome=outcome)
+        self.tell(event)
 
-    def completed_in(self, transaction: StepTransaction) -> bool:
+    def completed_in(self, plan: Plan, transaction: StepTransaction) -> bool:
         """A soft limit may strike between the completion and its commit, and bring us here a second time."""
         hot = self.engine.store.hot
-        return hot.completed_by(self.instance_id, self.address, self.token, transaction.connection) is not None
+        return hot.completed_by(self.instance_id, plan, self.address, self.token, transaction.connection) is not None
 
-    def own_completion(self) -> SagaStatus | None:
+    def own_completion(self, plan: Plan) -> Progress | None:
         """ "Mine and completed already" is success: the answer to a commit can be lost."""
-        return self.engine.store.hot.completed_by(self.instance_id, self.address, self.token)
+        return self.engine.store.hot.completed_by(self.instance_id, plan, self.address, self.token)
 
-    def report(self, encoded: str | None) -> None:
-        """Report a completion by the loop's own door: an undo, or an action whose claim was taken away."""
-        event = Completed(address=self.address, token=self.token, result=encoded)
+    def report(
+        self, encoded: str | None, keys: tuple[str, ...], *, skipped: bool = False, rolled_back: bool = False
+    ) -> None:
+        """Report an action's end by the loop's own door: its claim was taken away, or what it returned clashes."""
+        self.tell(
+            Completed(
+                address=self.address,
+                token=self.token,
+                result=encoded,
+                keys=keys,
+                skipped=skipped,
+                rolled_back=rolled_back,
+            )
+        )
+
+    def tell(self, event: Completed) -> None:
         outcome = self.engine.loop.handle(self.instance_id, event, carries=first_of_tail(self.request))
         if outcome is None or not outcome.carried:
             cut_tail(self.request)
+        own = outcome.decision.state.at(self.address) if outcome else None
+        if own is not None and own.status is StepStatus.FAILED and own.token == self.token and own.error is not None:
+            raise SagaError(str(own.error))  # so that Flower shows it
 
-    def go_on(self, plan: Plan, following: Address) -> None:
+    def go_on(self, plan: Plan, progress: Progress) -> None:
         """Celery publishes the next message of the chain; the last of a window asks for the next window."""
-        if first_of_tail(self.request) != following:
+        following = progress.following if progress.status.is_forward else None
+        heads = [Address(head.position, head.branch) for head in following.heads] if following else []
+        if first_of_tail(self.request) not in heads:
             cut_tail(self.request)
-            self.engine.loop.send_window(self.instance_id, plan, window_from(plan, None, following))
+        for head in heads:
+            if head != first_of_tail(self.request):
+                self.engine.loop.send_window(self.instance_id, plan, window_from(plan, None, head))
+        if progress.status is SagaStatus.COMPENSATING or (following is not None and following.needs_a_decision):
+            # The instance left forward while this ran, and what was being drained has ended; or no statement alone can
+            # tell what follows.
+            self.engine.loop.handle(self.instance_id, Tick())
+        elif progress.status is SagaStatus.COMPLETED:
+            self.ended(plan, progress)
+
+    def ended(self, plan: Plan, progress: Progress) -> None:
+        self.engine.loop.announce_status(self.instance_id, plan.saga, progress.status)
+        if plan.is_limited:
+            self.engine.loop.release(self.instance_id, progress.status)
+        if progress.parent is not None:
+            self.engine.loop.poke(progress.parent)
 
     def failed(self, error: BaseException, judgement: Judgement) -> None:
         """Record the failure, by token, before raising; the error callback then only has to ask what follows."""
@@ -291,6 +337,23 @@ def deadline_of(claim: Claim, step: PlanStep, address: Address) -> datetime:
     if claim.deadline is None or not address.is_action or step.kind is not StepKind.COMPENSATABLE:
         return own
     return min(own, claim.deadline)
+
+
+def is_wanted(step: PlanStep, data: Mapping[str, Any]) -> bool:
+    """Whether the condition of a step holds.
+
+    Raises:
+        BindingError: this worker does not know the condition; a deploy has to cure it.
+    """
+    if step.when is not None:
+        return bool(data.get(step.when))
+    return step.predicate is None or bool(condition_named(step.predicate)(dict(data)))
+
+
+def outcome_of(value: Any) -> Outcome:
+    """What a compensation says of itself: it returns the word, or a dict that has it under ``outcome``."""
+    said = value.get("outcome") if isinstance(value, Mapping) else value
+    return Outcome(said) if said in ("full", "partial", "manual") else Outcome.FULL
 
 
 def shown(error: BaseException) -> Exception:

@@ -8,10 +8,11 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from sqlalchemy import URL, Connection, TextClause
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, scoped_session
 
 from sagas.engine.after_commit import after_commit_of_connection, after_commit_of_session
-from sagas.store import has_written
+from sagas.errors import StartRefused
+from sagas.store import CallersTransaction, has_written
 
 
 class JoinedConnection:
@@ -52,3 +53,17 @@ class JoinedSession(JoinedConnection):
         if pending or self.url.get_backend_name() != "postgresql":
             return True
         return has_written(self)
+
+
+def joined(
+    session: "Session | scoped_session[Any] | None", connection: "Connection | CallersTransaction | None"
+) -> CallersTransaction | None:
+    """The transaction that a caller has given, if any. Raises StartRefused when it is none."""
+    if session is not None:
+        own = session() if isinstance(session, scoped_session) else session
+        if not isinstance(own, Session):
+            raise StartRefused(
+                f"session={own!r} is no SQLAlchemy Session; with an AsyncSession, call start() of sagas.contrib.asyncio"
+            )
+        return JoinedSession(own)
+    return JoinedConnection(connection) if isinstance(connection, Connection) else connection

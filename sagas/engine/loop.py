@@ -5,12 +5,13 @@ healthy one cannot.
 """
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from sagas.engine.brief import BriefSender
 from sagas.engine.messages import Messages, window_from
-from sagas.model import Address, Decision, Event, Plan, decide
+from sagas.model import Address, Decision, Event, Plan, SagaStatus, Tick, decide
 from sagas.signals import saga_event, saga_status_changed
 from sagas.store import Loaded, Store
 from sagas.store.database import OUTAGE_PATIENCE
@@ -57,7 +58,7 @@ class Loop:
         done = self._store.database.retrying(lambda: self._transact(instance_id, event, skip_locked), patience)
         if done is None:
             return None
-        loaded, decision, moved = done
+        loaded, decision, moved, to_wake = done
         carried = False
         for send in decision.sends:
             if carries == send.address and not send.countdown:
@@ -66,17 +67,47 @@ class Loop:
                 window = window_from(loaded.plan, decision.state, send.address)
                 self.send_window(instance_id, loaded.plan, window, send.countdown, brief=brief)
         self._announce(instance_id, loaded, decision)
+        neighbours = [*to_wake, *(child.id for child in decision.children), *(post.to for post in decision.posts)]
+        self.poke(*neighbours, brief=brief)
+        status = decision.state.status
+        if loaded.plan.is_limited and status.is_final and status is not loaded.state.status:
+            self.release(instance_id, status, brief=brief)
         return Outcome(decision, loaded.plan, moved, carried)
 
-    def _transact(self, instance_id: UUID, event: Event, skip_locked: bool) -> tuple[Loaded, Decision, bool] | None:
+    def poke(self, *instance_ids: UUID, brief: bool = False) -> None:
+        """There is something for them to look at. Who cannot be asked now is found by the sweep. Never raises."""
+        for instance_id in instance_ids:
+            try:
+                self.handle(instance_id, Tick(), patience=0, brief=brief)
+            except Exception as error:  # what was committed stays committed, whatever another instance's row says
+                logger.warning("saga %s not looked at, the sweep will: %r", instance_id, error)
+
+    def release(self, instance_id: UUID, status: SagaStatus, *, brief: bool = False) -> None:
+        """Let others have what an ended instance held, in a transaction after its own; never raises."""
+        try:
+            freed = self._store.locks.release(instance_id, ended=status is not SagaStatus.FAILED)
+        except Exception as error:  # the sweep releases what the ended still hold
+            logger.warning("locks of saga %s not released, the sweep will: %r", instance_id, error)
+        else:
+            self.poke(*freed, brief=brief)
+
+    def _transact(
+        self, instance_id: UUID, event: Event, skip_locked: bool
+    ) -> tuple[Loaded, Decision, bool, Sequence[UUID]] | None:
         instances = self._store.instances
+        to_wake: Sequence[UUID] = ()
         with instances.transaction() as connection:
             loaded = instances.lock(connection, instance_id, skip_locked=skip_locked)
             if loaded is None:
                 return None
+            if loaded.state.awaits_lock and loaded.state.status.is_forward:
+                next_in_line = self._store.locks.grant(connection, instance_id)
+                if next_in_line is not None:
+                    to_wake = next_in_line
+                    loaded = replace(loaded, state=replace(loaded.state, awaits_lock=False))
             decision = decide(loaded.plan, loaded.state, event, loaded.now, lease=self._store.timing.lease)
             moved = instances.save(connection, loaded, decision, self._messages.queue_of)
-        return loaded, decision, moved
+        return loaded, decision, moved, to_wake
 
     def send_window(
         self, instance_id: UUID, plan: Plan, window: list[Address], countdown: float = 0.0, *, brief: bool = False

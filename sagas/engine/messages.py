@@ -1,13 +1,14 @@
 """From addresses to Celery messages: chains of immutable signatures with one error callback for the whole chain."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
 from celery import Celery, chain
 from celery.canvas import Signature
 
-from sagas.model import Address, InstanceState, Plan
+from sagas.model import Address, InstanceState, Plan, PlanStep
 from sagas.model.settle import undo_places
 
 #: Names the execution in a message's headers. Only its bearer is fenced: a plain call stays a plain call.
@@ -32,8 +33,11 @@ class Messages:
         self._app = app
         self._queues: dict[str, str | None] = {}
 
-    def queue_of(self, task_name: str) -> str | None:
-        """The queue that Celery's routing gives to a task."""
+    def queue_of(self, step: PlanStep, round_: int) -> str | None:
+        """The queue of a step's action or compensation: its own, or what Celery's routing gives to the task."""
+        task_name = step.task_for(round_)
+        if step.queue is not None or task_name is None:
+            return step.queue
         if task_name not in self._queues:
             task = self._app.tasks.get(task_name)
             own = {name: value for name in ("queue", "routing_key", "exchange") if (value := getattr(task, name, None))}
@@ -66,24 +70,26 @@ class Messages:
         whole.apply_async(link_error=[callback], root_id=str(instance_id), **options)
 
     def _signature(self, instance_id: UUID, plan: Plan, address: Address) -> Signature:
-        step = plan.step(address.position)
+        step = plan.step(address.position, address.branch)
         task = step.task_for(address.round)
+        if task is None:
+            raise ValueError(f"no worker runs {step.name!r}")
         timeout = step.timeout_for(address.round)
         shown = step.name if address.is_action else task.rpartition(".")[2]
-        return Signature(
-            task,
-            kwargs={SAGA_ID: str(instance_id)},
-            app=self._app,
-            immutable=True,
-            options={
-                "headers": {ADDRESS_HEADER: str(address)},
-                "shadow": f"{plan.saga}/{shown}",
-                "soft_time_limit": timeout,
-                "time_limit": timeout + HARD_LIMIT_GRACE,
-                "ignore_result": True,
-                "expires": None,  # even where the task has one: an expired message ends a chain without a word
-            },
-        )
+        options = {
+            "headers": {ADDRESS_HEADER: str(address)},
+            "shadow": f"{plan.saga}/{shown}",
+            "soft_time_limit": timeout,
+            "time_limit": timeout + HARD_LIMIT_GRACE,
+            "ignore_result": True,
+            "expires": None,  # even where the task has one: an expired message ends a chain without a word
+        }
+        # Said only where the saga says it: the task's own are as good.
+        if step.queue is not None:
+            options["queue"] = step.queue
+        if plan.priority is not None:
+            options["priority"] = plan.priority
+        return Signature(task, kwargs={SAGA_ID: str(instance_id)}, app=self._app, immutable=True, options=options)
 
     def _callback(self, instance_id: UUID, plan: Plan) -> Signature:
         return Signature(
@@ -98,11 +104,22 @@ class Messages:
 def window_from(plan: Plan, state: InstanceState | None, address: Address) -> list[Address]:
     """The executions that follow one another from ``address`` on, as far as one window goes."""
     if address.is_action:
-        ahead = plan.steps[address.position : address.position + WINDOW]
-        return [Address(step.position, step.branch) for step in ahead]
+        return list(islice(_straight_on(plan, address), WINDOW))
     places = undo_places(plan, state) if state is not None else []
-    rest = [place for place in places if place != address]
+    rest = [place for place in places if place != address] if address in places else []
     return [address, *rest][:WINDOW]
+
+
+def _straight_on(plan: Plan, address: Address) -> Iterator[Address]:
+    """To the end of the lane, and of a position without branches to the next one, while nobody has to decide."""
+    step: PlanStep | None = plan.step(address.position, address.branch)
+    while step is not None and step.is_task:
+        yield Address(step.position, step.branch)
+        following = plan.next_in_lane(step)
+        if following is None and not plan.is_parallel(step.position):
+            heads = plan.heads(step.position + 1)
+            following = heads[0] if len(heads) == 1 else None
+        step = following
 
 
 def first_of_tail(request: Any) -> Address | None:

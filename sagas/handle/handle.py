@@ -5,23 +5,27 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row
+from sqlalchemy import Connection, Row
+from sqlalchemy.orm import Session, scoped_session
 
-from sagas.engine import Engine
+from sagas.engine import Engine, joined
 from sagas.errors import InstanceNotFound, TransitionRefused, WaitTimeout
 from sagas.handle.views import HistoryEntry, Snapshot, StepView
 from sagas.model import (
     FINAL,
     ErrorInfo,
     Event,
+    Mail,
+    MailKind,
     RetryRequested,
     SagaStatus,
     SkipRequested,
     Stop,
     StopKind,
     StopRequested,
-    payload,
 )
+from sagas.model.payload import dumps
+from sagas.store import CallersTransaction
 
 
 class SagaHandle:
@@ -161,14 +165,66 @@ class SagaHandle:
 
     # -- acting
 
-    def cancel(self, reason: str, *, by: str = "application") -> None:
+    def signal(
+        self,
+        name: str,
+        payload: Mapping[str, Any] | None = None,
+        *,
+        key: str | None = None,
+        session: "Session | scoped_session[Any] | None" = None,
+        connection: "Connection | CallersTransaction | None" = None,
+        by: str = "application",
+    ) -> bool:
+        """Tell it what a `WaitFor` step waits for, or will wait for: a signal that comes first is kept.
+
+        Args:
+            name: of the signal.
+            payload: merged into the saga's data when a step has taken it.
+            key: what tells it apart: a second one of this name with the same key does nothing. Without a key each call
+                is a signal of its own.
+            session, connection: send it in this transaction, as with `Saga.start`; it is heard after the commit.
+
+        Returns:
+            False when this very signal had been sent before.
+
+        Raises:
+            TransitionRefused: it has ended, or is being undone.
+            PayloadError: the payload cannot be stored; names the key.
+        """
+        if not isinstance(name, str) or not name or "\x00" in name + (key or ""):
+            raise ValueError(f"signal({name!r}, key={key!r}): both must be text without NUL")
+        encoded = None if payload is None else dumps(payload, f"payload of the signal {name}")
+        status = self.status
+        if not status.is_forward:
+            raise TransitionRefused(f"saga {self.id} is {status.value} and takes no signals: only a running one does")
+        mail = Mail(kind=MailKind.SIGNAL, name=name, payload=encoded, by=by)
+        return self._engine.post(self.id, mail, key, joined(session, connection))
+
+    def cancel(
+        self,
+        reason: str,
+        *,
+        session: "Session | scoped_session[Any] | None" = None,
+        connection: "Connection | CallersTransaction | None" = None,
+        by: str = "application",
+    ) -> None:
         """Stop forward work, then undo what was done or is in doubt.
 
         While the pivot runs the wish is only recorded, and counts if the pivot says a clean no.
 
+        Args:
+            session, connection: ask for it in this transaction, as with `Saga.start`; it is heard after the commit,
+                and has no effect if it comes too late then.
+
         Raises:
             TransitionRefused: it is past its pivot, completed, or failed.
         """
+        transaction = joined(session, connection)
+        if transaction is not None:
+            self._engine.post(
+                self.id, Mail(kind=MailKind.CANCEL, name=_reason(reason, "cancel"), by=by), None, transaction
+            )
+            return
         stop = Stop(kind=StopKind.CANCELLED, reason=_reason(reason, "cancel"))
         self._apply(
             StopRequested(stop=stop, by=by),
@@ -201,11 +257,26 @@ class SagaHandle:
             TransitionRefused: it is not `failed`, or it is not stuck at this step, or at several.
             PayloadError: the result cannot be stored; names the key.
         """
-        encoded = None if result is None else payload.dumps(result, "result")
+        encoded = None if result is None else dumps(result, "result")
         self._apply(
             SkipRequested(reason=_reason(reason, "skip"), step=step, result=encoded, by=by),
             f"cannot skip {step or 'its step'}: only a failed saga can, and only the step or compensation that failed "
             "for good; name it where there are several, and give a result only for a step",
+        )
+
+    def resolve(self, reason: str, *, step: str | None = None, by: str = "operator") -> None:
+        """Let a `failed` instance go on past a compensation that would not succeed: a person has undone it by hand.
+
+        Args:
+            step: whose compensation; may be left out where only one failed.
+
+        Raises:
+            TransitionRefused: it is not `failed`, or not for a compensation of this step, or for several.
+        """
+        self._apply(
+            SkipRequested(reason=_reason(reason, "resolve"), step=step, undone=True, by=by),
+            f"the compensation of {step or 'its step'} cannot be resolved: only a failed one of a failed saga can; "
+            "name the step where there are several",
         )
 
     def _apply(self, event: Event, refusal: str) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
-from sagas.model import FINAL, ErrorInfo, Plan, PlanStep, SagaStatus, StepStatus, payload
+from sagas.model import FINAL, ErrorInfo, Outcome, Plan, PlanStep, SagaStatus, StepStatus, payload
 from sagas.store import error_from
 
 
@@ -22,6 +22,7 @@ class CompensationView:
     attempts: int
     round: int
     error: ErrorInfo | None
+    outcome: Outcome | None = None  # how far it got, once it has ended
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +33,8 @@ class StepView:
 
     name: str
     status: StepStatus
+    position: int = 0
+    lane: int = 0  # steps of one position and different lanes run side by side
     attempts: int = 0
     losses: int = 0
     in_doubt: bool = False
@@ -76,6 +79,11 @@ class Snapshot:
         self.started_at: datetime = row.created_at
         self.finished_at: datetime | None = row.finished_at
         self.error: ErrorInfo | None = error_from(row.error)
+
+    @property
+    def plan(self) -> Plan:
+        """What it was started with, whatever today's code says."""
+        return self._plan
 
     @property
     def status(self) -> SagaStatus:
@@ -141,19 +149,23 @@ def _step_view(step: PlanStep, rows: Sequence[Row[Any]], *, ended: bool) -> Step
     action = next((row for row in own if row.round == 0), None)
     undo = max((row for row in own if row.round > 0), key=lambda row: row.round, default=None)
     if action is None:
-        return StepView(name=step.name, status=StepStatus.SKIPPED if ended else StepStatus.PENDING)
+        status = StepStatus.SKIPPED if ended else StepStatus.PENDING
+        return StepView(name=step.name, status=status, position=step.position, lane=step.lane)
     compensation = None
-    if undo is not None and step.compensation is not None:
+    if undo is not None:
         compensation = CompensationView(
-            name=step.compensation.rpartition(".")[2],
+            name=(step.compensation or f"undo of {step.name}").rpartition(".")[2],
             status=StepStatus(undo.status),
             attempts=undo.attempts,
             round=undo.round,
             error=error_from(undo.error),
+            outcome=_outcome(undo),
         )
     return StepView(
         name=step.name,
         status=_combined(StepStatus(action.status), compensation),
+        position=step.position,
+        lane=step.lane,
         attempts=action.attempts,
         losses=action.losses,
         in_doubt=action.doubt,
@@ -164,6 +176,13 @@ def _step_view(step: PlanStep, rows: Sequence[Row[Any]], *, ended: bool) -> Step
         started_at=action.first_claimed_at,
         finished_at=action.finished_at,
     )
+
+
+def _outcome(undo: Row[Any]) -> Outcome | None:
+    said = undo.result.get("outcome") if isinstance(undo.result, Mapping) else undo.result
+    if said in ("full", "partial", "manual"):
+        return Outcome(said)
+    return Outcome.FULL if undo.status == StepStatus.COMPLETED else None
 
 
 def _combined(action: StepStatus, compensation: CompensationView | None) -> StepStatus:
@@ -194,7 +213,9 @@ def _step_line(step: StepView) -> str:
     if step.in_doubt:
         facts.append("in doubt")
     if step.compensation is not None:
-        facts.append(f"{step.compensation.name} {step.compensation.status.value}")
+        outcome = step.compensation.outcome
+        told = f" ({outcome.value})" if outcome not in (None, Outcome.FULL) else ""
+        facts.append(f"{step.compensation.name} {step.compensation.status.value}{told}")
     return f"{step.status.value:<12} {step.name:<24} {', '.join(facts)}"
 
 

@@ -1,33 +1,38 @@
 """The rules of a saga as pure values and functions: standard library only, no clock, no dice, no I/O."""
 
-from sagas.model.commands import Decision, Note, Send
+from sagas.model.commands import Decision, Note, Post, Send, StartChild
 from sagas.model.decide import DEFAULT_LEASE, decide, first
 from sagas.model.events import (
     Claimed,
     Completed,
     Event,
     Failed,
+    Outcome,
     Parked,
     RetryRequested,
     SkipRequested,
     StopRequested,
     Tick,
 )
-from sagas.model.plan import Plan, PlanStep, StepKind
+from sagas.model.plan import IfLocked, OnTimeout, Plan, PlanStep, StepKind, StepRole
 from sagas.model.retry import RetryPolicy, Verdict
 from sagas.model.state import (
     FINAL,
     FORWARD,
     TRANSITIONS,
     Address,
+    ChildState,
     ErrorInfo,
     Holder,
     InstanceState,
+    Mail,
+    MailKind,
     SagaStatus,
     StepState,
     StepStatus,
     Stop,
     StopKind,
+    child_id,
 )
 
 __all__ = [
@@ -36,6 +41,7 @@ __all__ = [
     "FORWARD",
     "TRANSITIONS",
     "Address",
+    "ChildState",
     "Claimed",
     "Completed",
     "Decision",
@@ -43,17 +49,25 @@ __all__ = [
     "Event",
     "Failed",
     "Holder",
+    "IfLocked",
     "InstanceState",
+    "Mail",
+    "MailKind",
     "Note",
+    "OnTimeout",
+    "Outcome",
     "Parked",
     "Plan",
     "PlanStep",
+    "Post",
     "RetryPolicy",
     "RetryRequested",
     "SagaStatus",
     "Send",
     "SkipRequested",
+    "StartChild",
     "StepKind",
+    "StepRole",
     "StepState",
     "StepStatus",
     "Stop",
@@ -61,6 +75,7 @@ __all__ = [
     "StopRequested",
     "Tick",
     "Verdict",
+    "child_id",
     "decide",
     "first",
 ]

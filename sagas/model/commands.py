@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
-from sagas.model.state import Address, InstanceState
+from sagas.model.state import Address, InstanceState, Mail
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,10 +26,29 @@ class Note:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StartChild:
+    """Insert the child saga of a step, in the same transaction."""
+
+    address: Address
+    id: UUID
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Post:
+    """Put something into another instance's inbox, in the same transaction; its row is not locked for that."""
+
+    to: UUID
+    mail: Mail
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
     """The answer of `decide`: a value; another module performs it."""
 
     state: InstanceState
     sends: tuple[Send, ...] = ()
     notes: tuple[Note, ...] = ()
+    children: tuple[StartChild, ...] = ()
+    posts: tuple[Post, ...] = ()
+    consumed: frozenset[int] = frozenset()  # entries of the inbox that have had their effect
     accepted: bool = True  # False: the reporting execution no longer held its claim

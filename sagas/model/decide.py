@@ -20,12 +20,26 @@ from sagas.model.events import (
     StopRequested,
     Tick,
 )
-from sagas.model.late import late_failure, late_success
-from sagas.model.plan import Plan, StepKind
+from sagas.model.late import late_failure, late_success, take_completion
+from sagas.model.plan import Plan
 from sagas.model.retry import Verdict
-from sagas.model.settle import past_pivot, settle, undo_order
-from sagas.model.state import Address, ErrorInfo, Holder, InstanceState, SagaStatus, StepState, StepStatus
+from sagas.model.settle import can_turn_back, is_given_up, past_pivot, settle, undo_order
+from sagas.model.state import (
+    Address,
+    ErrorInfo,
+    Holder,
+    InstanceState,
+    MailKind,
+    SagaStatus,
+    StepState,
+    StepStatus,
+    Stop,
+    StopKind,
+)
+from sagas.model.waiting import look
 
+#: What an undo has for its result that a person did by hand, as JSON.
+BY_HAND = '{"outcome": "manual"}'
 DEFAULT_LEASE = timedelta(seconds=5)
 
 
@@ -45,10 +59,11 @@ def decide(
         The state to save, the executions to send after the commit, and entries for the history.
     """
     draft = Draft(plan, state, now, lease)
+    read_inbox(draft)
     match event:
         case Tick():
             for step in list(draft.steps.values()):
-                examine(draft, step)
+                examine(draft, draft.steps[step.address])
             settle(draft)
         case Claimed():
             claim(draft, event)
@@ -68,15 +83,42 @@ def decide(
 
 
 def first(plan: Plan, now: datetime, state: InstanceState, *, lease: timedelta = DEFAULT_LEASE) -> Decision:
-    """The decision to start: gives birth to the first step. The start statement is this compiled to SQL."""
+    """The decision to start: gives birth to the first steps. The start statement is this compiled to SQL.
+
+    What has to wait for something is left to the first `Tick`, as is what no worker runs.
+    """
     draft = Draft(plan, state, now, lease)
-    draft.birth(Address(plan.steps[0].position, plan.steps[0].branch))
+    if plan.begins_at_once:
+        for step in plan.heads(0):
+            draft.birth(Address(step.position, step.branch))
     return draft.decision()
+
+
+def read_inbox(draft: Draft) -> None:
+    """What others have to say comes first. Signals stay until a step waits for them."""
+    for mail in draft.before.inbox:
+        if mail.kind is MailKind.SIGNAL:
+            continue
+        draft.consumed.add(mail.id)
+        if mail.kind is MailKind.CANCEL:
+            request_stop(draft, StopRequested(stop=Stop(kind=StopKind.CANCELLED, reason=mail.name), by=mail.by))
+        elif mail.kind is MailKind.UNDO:
+            undo_as_one(draft)
+
+
+def undo_as_one(draft: Draft) -> None:
+    """A completed child saga is undone by its parent, as a unit and in reverse."""
+    if draft.status is SagaStatus.COMPLETED and draft.before.parent is not None:
+        draft.note("undone_by_parent")
+        draft.status = SagaStatus.COMPENSATING
+        settle(draft)
 
 
 def examine(draft: Draft, step: StepState) -> None:
     """The sweep's look at one execution: is its holder alive, in time, is its message on the way?"""
-    if step.status is StepStatus.RUNNING:
+    if step.is_live and draft.waits(step):
+        look(draft, step)
+    elif step.status is StepStatus.RUNNING:
         if step.holder in (Holder.DEAD, Holder.SILENT):
             draft.lost(step, proven=step.holder is Holder.DEAD)
         elif draft.now >= draft.end_of(step):
@@ -124,7 +166,7 @@ def claim(draft: Draft, event: Claimed) -> None:
 def may_be_claimed(draft: Draft, step: StepState) -> bool:
     """An old message must neither cut a retry's wait short nor start a compensation before its turn."""
     waits = step.not_before is not None and step.not_before >= draft.now + LONGEST_COUNTDOWN
-    return not waits and not is_queued(step)
+    return not waits and not is_queued(step) and not draft.waits(step)
 
 
 def complete(draft: Draft, event: Completed) -> None:
@@ -133,10 +175,12 @@ def complete(draft: Draft, event: Completed) -> None:
         draft.accepted = False
     elif step.token != event.token or step.status is not StepStatus.RUNNING:
         # "Mine and completed already" is success: a commit's answer can be lost.
-        if not (step.token == event.token and step.status is StepStatus.COMPLETED):
+        if event.rolled_back:
+            draft.accepted = False
+        elif not (step.token == event.token and step.status is StepStatus.COMPLETED):
             draft.accepted = late_success(draft, step, event)
     else:
-        draft.completed(step, event.result)
+        take_completion(draft, step, event)
         settle(draft)
 
 
@@ -152,8 +196,9 @@ def fail(draft: Draft, event: Failed) -> None:
     else:
         draft.attempt_failed(step, event.error, event.verdict, event.dice, event.retry_after)
     # Forward, the error callback (or the sweep) draws the consequence. Backward, Celery ends the chain of
-    # compensations at an exception, so the rest is dispatched by whoever records the failure.
-    if not draft.status.is_forward:
+    # compensations at an exception, so the rest is dispatched by whoever records the failure. Beside others the saga
+    # turns back at once: a completion that comes between would let the next step of its lane begin.
+    if not draft.status.is_forward or draft.plan.is_parallel(step.address.position):
         settle(draft)
 
 
@@ -186,9 +231,10 @@ def request_retry(draft: Draft, event: RetryRequested) -> None:
     draft.note("retry_requested", reason=event.reason, by=event.by)
     stuck = stuck_at(draft)
     for step in stuck:
-        again = draft.put_back(step, attempts=0, losses=0)
+        # The attempts of a child saga tell its ids apart.
+        again = draft.put_back(step, attempts=step.attempts if draft.waits(step) else 0, losses=0)
         if again.address.is_action:
-            draft.dispatch(again)
+            draft.begin(again)
     go_on(draft, stuck)
 
 
@@ -196,18 +242,29 @@ def request_skip(draft: Draft, event: SkipRequested) -> None:
     """An operator did it by hand, or has seen that it happened, or that nothing needs to be undone."""
     stuck = stuck_at(draft) if draft.status is SagaStatus.FAILED else []
     named = [step for step in stuck if event.step in (None, step.name)]
-    if len(named) != 1 or (event.result is not None and not named[0].address.is_action):
+    if len(named) != 1 or not fits(event, named[0]):
         draft.accepted = False
         return
     step = named[0]
-    draft.note("skip_requested", step, reason=event.reason, by=event.by)
-    draft.close(step, StepStatus.SKIPPED, doubt=False, result=event.result)
+    if event.undone:
+        draft.note("resolved_by_hand", step, reason=event.reason, by=event.by)
+        draft.close(step, StepStatus.COMPLETED, doubt=False, error=None, result=BY_HAND)
+    else:
+        draft.note("skip_requested", step, reason=event.reason, by=event.by)
+        draft.close(step, StepStatus.SKIPPED, doubt=False, result=event.result)
     go_on(draft, stuck)
+
+
+def fits(event: SkipRequested, step: StepState) -> bool:
+    """Only a step returns something, and only a compensation can have been done by hand."""
+    if step.address.is_action:
+        return not event.undone
+    return event.result is None
 
 
 def stuck_at(draft: Draft) -> list[StepState]:
     """What a failed instance waits for: the step past which it cannot go, or the undos that failed, in their order."""
-    actions = [step for step in draft.actions() if step.status is StepStatus.FAILED and cannot_be_undone(draft, step)]
+    actions = [step for step in draft.actions() if is_given_up(draft, step) and not can_turn_back(draft, step)]
     if actions:
         return actions
     undos = [draft.last_round(action) for action in undo_order(draft)]
@@ -221,8 +278,3 @@ def go_on(draft: Draft, stuck: list[StepState]) -> None:
     else:
         draft.status = SagaStatus.COMPENSATING
     settle(draft)
-
-
-def cannot_be_undone(draft: Draft, step: StepState) -> bool:
-    kind = draft.plan_step(step).kind
-    return kind is StepKind.RETRIABLE or (kind is StepKind.PIVOT and step.doubt)

@@ -4,10 +4,21 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sagas.model.commands import Decision, Note, Send
-from sagas.model.plan import Plan, PlanStep
+from sagas.model.commands import Decision, Note, Post, Send, StartChild
+from sagas.model.plan import Plan, PlanStep, StepRole
 from sagas.model.retry import Verdict
-from sagas.model.state import Address, ErrorInfo, Holder, InstanceState, StepState, StepStatus
+from sagas.model.state import (
+    Address,
+    ErrorInfo,
+    Holder,
+    InstanceState,
+    Mail,
+    MailKind,
+    SagaStatus,
+    StepState,
+    StepStatus,
+    child_id,
+)
 
 #: A retry sooner than this is a Celery countdown; a later one waits in ``due_at`` and holds no message.
 LONGEST_COUNTDOWN = timedelta(seconds=5)
@@ -17,6 +28,8 @@ LONGEST_DELAY = timedelta(days=7)
 FIRST_PATIENCE = timedelta(seconds=60)
 PATIENCE_FACTOR = 4
 LONGEST_PATIENCE = timedelta(minutes=10)
+#: How soon to look at a child saga without having heard of it.
+LONGEST_SILENCE = timedelta(hours=1)
 #: How long a step waits whose task cannot be called: a deploy has to cure it.
 PARKED_FOR = timedelta(seconds=60)
 #: The sweep enforces a timeout this much later than Celery's own limits, which end the process as well.
@@ -34,15 +47,23 @@ class Draft:
         self.status = state.status
         self.error = state.error
         self.stop = state.stop
+        self.written = state.written
         self.steps: dict[Address, StepState] = {step.address: step for step in state.steps}
         self.sends: list[Send] = []
         self.notes: list[Note] = []
+        self.children: list[StartChild] = []
+        self.posts: list[Post] = []
+        self.consumed: set[int] = set()
         self.accepted = True
 
     # -- reading
 
     def plan_step(self, step: StepState) -> PlanStep:
-        return self.plan.step(step.address.position)
+        return self.plan.step(step.address.position, step.address.branch)
+
+    def waits(self, step: StepState) -> bool:
+        """For time, a signal or another saga: no worker has to do with it."""
+        return not self.plan_step(step).is_task
 
     def actions(self) -> list[StepState]:
         return [step for step in self.steps.values() if step.address.is_action]
@@ -68,9 +89,29 @@ class Draft:
 
     def birth(self, address: Address) -> None:
         """A row is born when it is dispatched."""
-        name = self.plan.step(address.position).name
+        name = self.plan.step(address.position, address.branch).name
         self.steps[address] = StepState(address=address, name=name, dispatches=0)
-        self.dispatch(self.steps[address])
+        self.begin(self.steps[address])
+
+    def begin(self, step: StepState) -> None:
+        """Send what a worker is to run; let begin what waits for something else, which has no message."""
+        plan_step = self.plan_step(step)
+        if plan_step.is_task:
+            self.dispatch(step)
+        elif plan_step.role is StepRole.CHILD and step.address.is_action:
+            step = self.put(step, attempts=step.attempts + 1, dispatched_at=self.now, first_claimed_at=self.now)
+            self.children.append(StartChild(address=step.address, id=child_id(self.before.id, step)))
+        elif plan_step.role is StepRole.CHILD:
+            self.put(step, dispatched_at=self.now, first_claimed_at=self.now)
+            self.tell_child(step, MailKind.UNDO)
+        else:
+            wakes_at = self.now + timedelta(seconds=plan_step.seconds or 0)
+            self.put(step, not_before=wakes_at, first_claimed_at=self.now)
+
+    def tell_child(self, step: StepState, kind: MailKind, reason: str = "") -> None:
+        action = self.steps[step.address.action]
+        mail = Mail(kind=kind, name=reason, by="parent saga")
+        self.posts.append(Post(to=child_id(self.before.id, action), mail=mail))
 
     def dispatch(self, step: StepState, countdown: timedelta = timedelta(0)) -> None:
         """Send it (again). A dispatch under another epoch than the last one: a claim in between may be lost."""
@@ -102,8 +143,25 @@ class Draft:
     def close(self, step: StepState, status: StepStatus, **changes: Any) -> StepState:
         return self.put(step, status=status, finished_at=self.now, holder=Holder.NONE, **changes)
 
-    def completed(self, step: StepState, result: Any) -> None:
-        self.close(step, StepStatus.COMPLETED, result=result, error=None, doubt=False)
+    def completed(
+        self, step: StepState, result: Any, keys: tuple[str, ...] = (), status: StepStatus = StepStatus.COMPLETED
+    ) -> None:
+        self.close(step, status, result=result, error=None, doubt=False)
+        if step.address.is_action and self.status.is_forward:
+            self.status = SagaStatus.RUNNING
+        if keys and step.address.is_action:
+            self.written = {**(self.written or {}), **dict.fromkeys(keys, step.address.branch)}
+
+    def clash(self, step: StepState, keys: tuple[str, ...]) -> ErrorInfo | None:
+        """Two branches that return the same key would race for it in the data."""
+        own = {other.branch for other in self.plan.lane(self.plan_step(step))}
+        for key in keys:
+            branch = (self.written or {}).get(key)
+            if branch is not None and branch not in own:
+                other = self.plan.step(step.address.position, branch).name
+                message = f"the branches {other!r} and {step.name!r} both return {key!r}: give it two names"
+                return ErrorInfo(type="sagas.KeyClash", message=message, step=step.name)
+        return None
 
     # -- one execution failed, was lost, or waits
 
@@ -119,6 +177,9 @@ class Draft:
         if may_retry and self.may_run_again(step):
             asked = min(max(policy.delay(step.failures, dice), retry_after), LONGEST_DELAY.total_seconds())
             delay = timedelta(seconds=asked)
+            if self.undo_is_late(step, delay):
+                self.close(step, StepStatus.FAILED)
+                return
             waiting = self.put_back(step)
             if delay <= LONGEST_COUNTDOWN:
                 self.dispatch(self.put(waiting, not_before=self.now + delay), countdown=delay)
@@ -131,6 +192,16 @@ class Draft:
         """Doubt is sticky, and a matter of actions: an undo that may have happened is simply run again."""
         return step.address.is_action and (step.doubt or verdict is not Verdict.CLEAN_NO)
 
+    def undo_is_late(self, step: StepState, delay: timedelta = timedelta(0)) -> bool:
+        """An undo with a deadline is given up when its next try would begin after it."""
+        within = self.plan_step(step).compensation_deadline
+        if step.address.is_action or within is None or step.first_claimed_at is None:
+            return False
+        is_late = self.now + delay >= step.first_claimed_at + timedelta(seconds=within)
+        if is_late:
+            self.note("compensation_deadline_passed", step, seconds=within)
+        return is_late
+
     def may_run_again(self, step: StepState) -> bool:
         if not step.address.is_action:
             return True
@@ -139,7 +210,7 @@ class Draft:
     def lost(self, step: StepState, *, proven: bool, error: ErrorInfo | None = None) -> None:
         """Its holder died. Losses have their own budget: a deploy's SIGKILL uses up no attempt."""
         within_budget = step.losses + 1 <= self.plan_step(step).max_losses
-        if self.may_run_again(step) and within_budget:
+        if self.may_run_again(step) and within_budget and not self.undo_is_late(step):
             self.note("holder_lost", step, attempt=step.attempts, proven=proven)
             doubt = self.in_doubt(step, Verdict.INTERRUPTED)
             self.dispatch(self.put_back(step, losses=step.losses + 1, doubt=doubt, error=error or step.error))
@@ -172,6 +243,12 @@ class Draft:
     def void(self, action: StepState) -> None:
         """Leaving forward: an unclaimed action never runs; one that may have run is given up in doubt."""
         self.sends = [send for send in self.sends if send.address != action.address]
+        starting = [child for child in self.children if child.address == action.address]
+        if self.plan_step(action).role is StepRole.CHILD and not starting:
+            # It ends by itself, one way or the other, and tells; until then it is waited for.
+            self.tell_child(action, MailKind.CANCEL, "its parent turned back")
+            return
+        self.children = [child for child in self.children if child not in starting]
         if action.doubt or action.epoch_changed:
             self.close(action, StepStatus.FAILED, doubt=True, token=None)
         else:
@@ -198,20 +275,46 @@ class Draft:
             error=self.error,
             stop=self.stop,
             steps=steps,
+            written=self.written,
+            deadline=(deadline := self.deadline()),
+            deadline_seconds=None if deadline else self.before.deadline_seconds,
             pending=len(live),
             finished_at=ended if self.status.is_final else None,
             due_at=None if self.status.is_final else self.next_look([step for step in live if not is_queued(step)]),
         )
-        return Decision(state=state, sends=tuple(self.sends), notes=tuple(self.notes), accepted=self.accepted)
+        has_news = self.status in TOLD_TO_PARENT and self.status is not self.before.status
+        if has_news and self.before.parent is not None:
+            self.posts.append(Post(to=self.before.parent, mail=Mail(kind=MailKind.CHILD)))
+        return Decision(
+            state=state,
+            sends=tuple(self.sends),
+            notes=tuple(self.notes),
+            children=tuple(self.children),
+            posts=tuple(self.posts),
+            consumed=frozenset(self.consumed),
+            accepted=self.accepted,
+        )
+
+    def deadline(self) -> datetime | None:
+        """Counted from the beginning of the first step: neither a long open transaction nor a backlog eats it up."""
+        began = [step.first_claimed_at for step in self.actions() if step.first_claimed_at]
+        if self.before.deadline is None and self.before.deadline_seconds is not None and began:
+            return min(began) + timedelta(seconds=self.before.deadline_seconds)
+        return self.before.deadline
 
     def next_look(self, live: list[StepState]) -> datetime:
         """The moment by which something should have happened."""
-        looks = [self.now + self.lease] if not live else [self.look_at(step) for step in live]
-        if self.before.deadline and self.status.is_forward and self.before.deadline > self.now:
-            looks.append(self.before.deadline)
+        idle = FIRST_PATIENCE if self.before.awaits_lock else self.lease
+        looks = [self.now + idle] if not live else [self.look_at(step) for step in live]
+        deadline = self.deadline()
+        if deadline and self.status.is_forward and deadline > self.now:
+            looks.append(deadline)
         return min(looks)
 
     def look_at(self, step: StepState) -> datetime:
+        if self.waits(step):
+            # A child saga tells when it has ended: nothing has to be looked after.
+            return step.not_before or self.now + LONGEST_SILENCE
         if step.status is StepStatus.RUNNING:
             # A silent holder is waited for, not watched: death was declared and is final.
             return self.end_of(step) if step.holder is Holder.SILENT else self.now + self.lease
@@ -227,4 +330,6 @@ def is_queued(step: StepState) -> bool:
     return not step.address.is_action and step.dispatched_at is None and step.not_before is None
 
 
+#: How a child saga ends for its parent; one that failed waits for a person, and so does its parent.
+TOLD_TO_PARENT = frozenset({SagaStatus.COMPLETED, SagaStatus.COMPENSATED})
 LOST = "the process that ran it died and it was not to be run again"

@@ -1,11 +1,20 @@
 """What can happen to an instance. Everything enters `decide` as one of these values."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 from sagas.model.retry import Verdict
 from sagas.model.state import Address, ErrorInfo, Stop
+
+
+class Outcome(StrEnum):
+    """How far a compensation got, as it says itself."""
+
+    FULL = "full"
+    PARTIAL = "partial"  # as far as it can be undone; what is left stays
+    MANUAL = "manual"  # a person has to do it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,11 +32,20 @@ class Claimed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Completed:
-    """An execution returned. The complete statement is this event compiled to SQL for the happy path."""
+    """An execution returned. The complete statement is this event compiled to SQL for the happy path.
+
+    ``keys`` are the names in the result, where branches run side by side that may not write the same. ``skipped``
+    says that the step's condition was false. ``outcome`` is what a compensation says of itself. ``rolled_back`` says
+    that its effect is gone again: without its claim it is not even late.
+    """
 
     address: Address
     token: UUID
     result: Any = None
+    keys: tuple[str, ...] = ()
+    skipped: bool = False
+    rolled_back: bool = False
+    outcome: Outcome = Outcome.FULL
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,11 +90,13 @@ class SkipRequested:
     """An operator vouches for what a failed instance is stuck at: it counts as done from here on.
 
     ``step`` names it, and may be None where there is only one; ``result`` stands in for what it would have returned.
+    ``undone`` says that it was undone by hand, which only a compensation can be.
     """
 
     reason: str
     step: str | None = None
     result: Any = None
+    undone: bool = False
     by: str = "operator"
 
 

@@ -1,11 +1,11 @@
 """Reports of executions whose claim was taken away: a success is real, and an unknown outcome may be."""
 
 from sagas.model.draft import Draft
-from sagas.model.events import Completed, Failed
+from sagas.model.events import Completed, Failed, Outcome
 from sagas.model.plan import StepKind
 from sagas.model.retry import Verdict
 from sagas.model.settle import settle
-from sagas.model.state import RESOLVED, SagaStatus, StepState, StepStatus
+from sagas.model.state import RESOLVED, ErrorInfo, SagaStatus, StepState, StepStatus
 
 
 def late_success(draft: Draft, step: StepState, event: Completed) -> bool:
@@ -20,7 +20,7 @@ def late_success(draft: Draft, step: StepState, event: Completed) -> bool:
         draft.note("late_success", step, outcome="accepted as the completion")
         # As if it had held the claim all along: reported again it is known, and what follows began after it.
         held = draft.put(step, token=event.token, first_claimed_at=step.first_claimed_at or draft.now)
-        draft.completed(held, event.result)
+        take_completion(draft, held, event)
         settle(draft)
         return True
     if step.status is StepStatus.RUNNING:
@@ -33,6 +33,22 @@ def late_success(draft: Draft, step: StepState, event: Completed) -> bool:
         draft.note("late_success", step, outcome="recorded for the person who looks at it")
         return False
     return stray(draft, step)
+
+
+def take_completion(draft: Draft, step: StepState, event: Completed) -> None:
+    """The end of an execution that holds its claim."""
+    if event.outcome is Outcome.MANUAL:
+        error = ErrorInfo(type="sagas.ManualUndo", message="its compensation says: by hand, please", step=step.name)
+        draft.close(step, StepStatus.FAILED, result=event.result, error=error)
+        return
+    clash = draft.clash(step, event.keys) if step.address.is_action else None
+    if clash is not None:
+        # Its body is done: never run again for this, and undone with the others.
+        draft.attempt_failed(step, clash, Verdict.UNUSABLE)
+        return
+    if event.outcome is Outcome.PARTIAL:
+        draft.note("undone_in_part", step)
+    draft.completed(step, event.result, event.keys, StepStatus.SKIPPED if event.skipped else StepStatus.COMPLETED)
 
 
 def late_failure(draft: Draft, step: StepState, event: Failed) -> None:

@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from itertools import groupby, pairwise
+from operator import attrgetter
 from typing import Any, Self
 
 from sagas.model.retry import RetryPolicy
@@ -18,14 +21,35 @@ class StepKind(StrEnum):
     RETRIABLE = "retriable"  # after the pivot: only forward
 
 
+class StepRole(StrEnum):
+    """Who moves a step on once it is dispatched."""
+
+    TASK = "task"  # a worker: it has a message
+    SLEEP = "sleep"  # time: neither worker nor message
+    WAIT = "wait"  # a signal, or its timeout: neither worker nor message
+    CHILD = "child"  # the end of another saga, which it starts: neither worker nor message
+
+
+class OnTimeout(StrEnum):
+    """What follows when a signal does not come in time."""
+
+    COMPENSATE = "compensate"
+    CONTINUE = "continue"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlanStep:
-    """One step of a plan: names of Celery tasks and policies, no code."""
+    """One step of a plan: names of Celery tasks and policies, no code.
+
+    Several steps of one ``position`` run side by side, in ``lane``s of one or more steps that follow one another;
+    ``branch`` counts all the steps of a position, lane by lane.
+    """
 
     position: int
     branch: int = 0
+    lane: int = 0
     name: str
-    task: str
+    task: str | None
     compensation: str | None
     kind: StepKind = StepKind.COMPENSATABLE
     retry: RetryPolicy = field(default_factory=RetryPolicy)
@@ -34,14 +58,33 @@ class PlanStep:
     compensation_timeout: float = 3600.0
     idempotent: bool = True
     max_losses: int = 3
+    role: StepRole = StepRole.TASK
+    queue: str | None = None  # where its messages go; None: where Celery's routing sends its tasks
+    when: str | None = None  # a name in the data; the step is skipped when that is missing or false
+    predicate: str | None = None  # a registered condition; the step is skipped when that is false
+    best_effort: bool = False  # its failure hurts nobody
+    compensation_deadline: float | None = None  # seconds from its first claim after which an undo is given up
+    undo_at_once: bool = False  # the lanes of its position are undone side by side
+    cancels_siblings: bool = False  # when it fails for good, what runs beside it is told to stop
+    seconds: float | None = None  # how long it sleeps, or waits for its signal
+    signal: str | None = None
+    on_timeout: OnTimeout = OnTimeout.COMPENSATE
+    child: "Plan | None" = None
+    child_input: tuple[str, ...] | None = None  # names of the data that the child is given; None: all of it
 
-    def task_for(self, round_: int) -> str:
-        """The Celery task of the action (round 0) or of its compensation (any later round)."""
-        if round_ == 0:
-            return self.task
-        if self.compensation is None:
-            raise ValueError(f"step {self.name!r} has no compensation")
-        return self.compensation
+    @property
+    def is_task(self) -> bool:
+        """Whether a worker runs it; else it waits for time, a signal or another saga."""
+        return self.role is StepRole.TASK
+
+    @property
+    def is_undoable(self) -> bool:
+        """Whether there is something to do when it is to be undone."""
+        return self.compensation is not None or self.role is StepRole.CHILD
+
+    def task_for(self, round_: int) -> str | None:
+        """The Celery task of the action (round 0) or of its compensation (any later round); None: no worker runs it."""
+        return self.task if round_ == 0 else self.compensation
 
     def retry_for(self, round_: int) -> RetryPolicy:
         return self.retry if round_ == 0 else self.compensation_retry
@@ -51,23 +94,52 @@ class PlanStep:
         return self.timeout if round_ == 0 else self.compensation_timeout
 
     def to_json(self) -> dict[str, Any]:
-        stored = {field: getattr(self, field) for field in self.__dataclass_fields__}
-        return stored | {
-            "retry": self.retry.to_json(),
-            "compensation_retry": self.compensation_retry.to_json(),
+        # What is as it is by default is left out: a plan keeps its fingerprint when the library learns something new.
+        stored = {
+            name: getattr(self, name)
+            for name, described in self.__dataclass_fields__.items()
+            if name in _ALWAYS_STORED or getattr(self, name) != described.default
         }
+        stored |= {"retry": self.retry.to_json(), "compensation_retry": self.compensation_retry.to_json()}
+        return stored | ({"child": self.child.to_json()} if self.child else {})
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
         known = {name: value for name, value in stored.items() if name in cls.__dataclass_fields__}
-        return cls(
-            **{
-                **known,  # a newer version of the library may have stored more
-                "kind": StepKind(stored["kind"]),
-                "retry": RetryPolicy.from_json(stored["retry"]),
-                "compensation_retry": RetryPolicy.from_json(stored["compensation_retry"]),
-            }
-        )
+        read: dict[str, Callable[[Any], Any]] = {
+            "kind": StepKind,
+            "retry": RetryPolicy.from_json,
+            "compensation_retry": RetryPolicy.from_json,
+            "role": StepRole,
+            "on_timeout": OnTimeout,
+            "child": Plan.from_json,
+            "child_input": tuple,
+        }
+        return cls(**{name: read[name](value) if name in read else value for name, value in known.items()})
+
+
+#: What a plan's JSON has in any case.
+_ALWAYS_STORED = frozenset(
+    {
+        "position",
+        "branch",
+        "name",
+        "task",
+        "compensation",
+        "kind",
+        "timeout",
+        "compensation_timeout",
+        "idempotent",
+        "max_losses",
+    }
+)
+
+
+class IfLocked(StrEnum):
+    """What a saga does that finds a resource of its taken by another one."""
+
+    WAIT = "wait"
+    REFUSE = "refuse"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,20 +149,41 @@ class Plan:
     saga: str
     version: int
     steps: tuple[PlanStep, ...]
+    undo_at_once: bool = False  # its steps are independent: all are undone side by side
+    stop_at_failed_undo: bool = False  # the first undo that fails for good keeps those behind it from running
+    locks: tuple[str, ...] = ()  # templates of resource names, filled from the input
+    if_locked: IfLocked = IfLocked.WAIT
+    max_concurrent: int | None = None  # instances of this saga that may run at once
+    priority: int | None = None  # of its messages, in the broker's own scale
 
     def __post_init__(self) -> None:
-        if [step.position for step in self.steps] != list(range(len(self.steps))):
-            raise ValueError(f"plan of {self.saga!r}: positions must count up from 0")
+        places = [(step.position, step.branch) for step in self.steps]
+        wanted = [
+            (position, branch) for position, beside in enumerate(self._by_position) for branch in range(len(beside))
+        ]
+        if places != wanted or any(
+            later.lane - earlier.lane not in (0, 1)
+            for beside in self._by_position
+            for earlier, later in pairwise(beside)
+        ):
+            raise ValueError(f"plan of {self.saga!r}: positions, and in them branches and lanes, must count up from 0")
+
+    @cached_property
+    def _by_position(self) -> tuple[tuple[PlanStep, ...], ...]:
+        return tuple(tuple(beside) for _, beside in groupby(self.steps, key=attrgetter("position")))
+
+    def to_json(self) -> dict[str, Any]:
+        stored = {
+            name: getattr(self, name)
+            for name, described in self.__dataclass_fields__.items()
+            if name in ("saga", "version") or getattr(self, name) != described.default
+        }
+        return stored | {"steps": [step.to_json() for step in self.steps]}
 
     @cached_property
     def text(self) -> str:
         """The plan as canonical JSON."""
-        stored = {
-            "saga": self.saga,
-            "version": self.version,
-            "steps": [step.to_json() for step in self.steps],
-        }
-        return json.dumps(stored, sort_keys=True, separators=(",", ":"))
+        return json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -99,19 +192,54 @@ class Plan:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
-        return cls(
-            saga=stored["saga"],
-            version=stored["version"],
-            steps=tuple(PlanStep.from_json(step) for step in stored["steps"]),
-        )
+        known = {name: value for name, value in stored.items() if name in cls.__dataclass_fields__}
+        read: dict[str, Callable[[Any], Any]] = {
+            "steps": lambda steps: tuple(PlanStep.from_json(step) for step in steps),
+            "locks": tuple,
+            "if_locked": IfLocked,
+        }
+        return cls(**{name: read[name](value) if name in read else value for name, value in known.items()})
 
-    def step(self, position: int) -> PlanStep:
-        return self.steps[position]
+    # -- finding one's way
 
-    def after(self, position: int) -> PlanStep | None:
-        """The step that follows a position; None after the last one."""
-        return self.steps[position + 1] if position + 1 < len(self.steps) else None
+    def step(self, position: int, branch: int = 0) -> PlanStep:
+        return self._by_position[position][branch]
+
+    def beside(self, position: int) -> tuple[PlanStep, ...]:
+        """All steps of a position, lane by lane; none past the end."""
+        return self._by_position[position] if position < len(self._by_position) else ()
+
+    def heads(self, position: int) -> tuple[PlanStep, ...]:
+        """What is dispatched when a position is reached: the first step of each lane; none past the end."""
+        return tuple(next(lane) for _, lane in groupby(self.beside(position), key=attrgetter("lane")))
+
+    def next_in_lane(self, step: PlanStep) -> PlanStep | None:
+        """The step that follows in the same lane; None for the last one."""
+        following = self.beside(step.position)[step.branch + 1 : step.branch + 2]
+        return following[0] if following and following[0].lane == step.lane else None
+
+    def lane(self, step: PlanStep) -> tuple[PlanStep, ...]:
+        """The steps of its lane, its own and those before it included."""
+        return tuple(other for other in self.beside(step.position) if other.lane == step.lane)
+
+    def is_parallel(self, position: int) -> bool:
+        beside = self.beside(position)
+        return bool(beside) and beside[-1].lane > 0
 
     @cached_property
     def pivot(self) -> PlanStep | None:
         return next((step for step in self.steps if step.kind is StepKind.PIVOT), None)
+
+    def is_plain(self, position: int) -> bool:
+        """Whether it is reached by sending messages alone; else somebody has to decide. True past the end."""
+        return all(step.is_task for step in self.heads(position))
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether an instance may have to wait for others before it begins."""
+        return bool(self.locks) or self.max_concurrent is not None
+
+    @property
+    def begins_at_once(self) -> bool:
+        """Whether the first steps are dispatched by the start itself."""
+        return not self.is_limited and self.is_plain(0)

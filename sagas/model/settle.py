@@ -3,8 +3,8 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from sagas.model.draft import Draft
-from sagas.model.plan import Plan, StepKind
+from sagas.model.draft import Draft, is_queued
+from sagas.model.plan import IfLocked, Plan, PlanStep, StepKind
 from sagas.model.state import (
     RESOLVED,
     Address,
@@ -16,6 +16,7 @@ from sagas.model.state import (
     Stop,
     StopKind,
 )
+from sagas.model.waiting import look
 
 #: Sorts an action whose claim was lost with a crash: nobody knows when it began, so it is undone first.
 UNKNOWN_START = datetime.max.replace(tzinfo=UTC)
@@ -29,20 +30,69 @@ def settle(draft: Draft) -> None:
 
 
 def settle_forward(draft: Draft) -> None:
-    if may_stop(draft):
-        deadline = draft.before.deadline
-        if draft.stop is None and deadline is not None and draft.now >= deadline:
-            draft.stop = Stop(kind=StopKind.TIMED_OUT, reason="timed out")
-            draft.note("deadline_passed", deadline=deadline.isoformat())
-        if draft.stop is not None:
-            kind = "sagas.Cancelled" if draft.stop.kind is StopKind.CANCELLED else "sagas.DeadlineExceeded"
-            turn_back(draft, ErrorInfo(type=kind, message=draft.stop.reason))
+    while draft.status.is_forward:
+        if may_stop(draft):
+            deadline = draft.deadline()
+            if draft.stop is None and deadline is not None and draft.now >= deadline:
+                draft.stop = Stop(kind=StopKind.TIMED_OUT, reason="timed out")
+                draft.note("deadline_passed", deadline=deadline.isoformat())
+            if draft.stop is not None:
+                kind = "sagas.Cancelled" if draft.stop.kind is StopKind.CANCELLED else "sagas.DeadlineExceeded"
+                turn_back(draft, ErrorInfo(type=kind, message=draft.stop.reason))
+                return
+        if draft.before.awaits_lock and not draft.steps:
+            if draft.plan.if_locked is IfLocked.REFUSE:
+                turn_back(draft, ErrorInfo(type="sagas.ResourceLocked", message="another saga holds what it locks"))
             return
-    given_up = [step for step in draft.actions() if step.status is StepStatus.FAILED]
-    if given_up:
-        give_up(draft, given_up[0])
-    elif not any(step.is_live for step in draft.actions()):
-        advance(draft)
+        given_up = [step for step in draft.actions() if is_given_up(draft, step)]
+        if given_up and can_turn_back(draft, given_up[0]):
+            turn_back(draft, error_of(given_up[0]))
+            return
+        born = next_in_lanes(draft)
+        if not born and not any(step.is_live for step in draft.actions()):
+            if given_up:
+                needs_a_person(draft, given_up[0])
+                return
+            born = list(next_position(draft))
+        for step in born:
+            draft.birth(Address(step.position, step.branch))
+        # A signal may have been there before the wait for it.
+        waiting = [draft.steps[Address(step.position, step.branch)] for step in born if not step.is_task]
+        ended = [look(draft, step) for step in waiting]
+        if not any(ended):
+            return
+
+
+def is_given_up(draft: Draft, step: StepState) -> bool:
+    return step.status is StepStatus.FAILED and not draft.plan_step(step).best_effort
+
+
+def next_in_lanes(draft: Draft) -> list[PlanStep]:
+    """What follows in the lanes whose last step is done."""
+    position = last_position(draft)
+    done = {
+        step.address.branch
+        for step in draft.actions()
+        if step.address.position == position and not step.is_live and not is_given_up(draft, step)
+    }
+    following = [draft.plan.next_in_lane(draft.plan.step(position, branch)) for branch in sorted(done)]
+    return [step for step in following if step and Address(step.position, step.branch) not in draft.steps]
+
+
+def next_position(draft: Draft) -> tuple[PlanStep, ...]:
+    """The heads of the position that follows; after the last one the saga is completed."""
+    position = last_position(draft)
+    heads = draft.plan.heads(position + 1)
+    draft.written = None
+    if not heads:
+        draft.status = SagaStatus.COMPLETED
+    elif position >= 0:
+        draft.status = SagaStatus.RUNNING
+    return heads
+
+
+def last_position(draft: Draft) -> int:
+    return max((step.address.position for step in draft.actions()), default=-1)
 
 
 def may_stop(draft: Draft) -> bool:
@@ -61,26 +111,21 @@ def past_pivot(draft: Draft) -> bool:
     return step is not None and step.status in RESOLVED
 
 
-def give_up(draft: Draft, step: StepState) -> None:
-    """A step has failed for good: turn back if that is possible, else a person must look."""
-    error = step.error or ErrorInfo(type="sagas.StepFailed", message="given up", step=step.name)
+def can_turn_back(draft: Draft, step: StepState) -> bool:
     kind = draft.plan_step(step).kind
-    if kind is StepKind.COMPENSATABLE or (kind is StepKind.PIVOT and not step.doubt):
-        turn_back(draft, error)
-    else:
-        draft.status = SagaStatus.FAILED
-        draft.error = error
-        draft.note("needs_a_person", step, reason=f"{kind.value} step failed for good", **error.to_json())
+    return kind is StepKind.COMPENSATABLE or (kind is StepKind.PIVOT and not step.doubt)
 
 
-def advance(draft: Draft) -> None:
-    done = max((step.address.position for step in draft.actions()), default=-1)
-    following = draft.plan.after(done)
-    if following is None:
-        draft.status = SagaStatus.COMPLETED
-    else:
-        draft.status = SagaStatus.RUNNING
-        draft.birth(Address(following.position, following.branch))
+def error_of(step: StepState) -> ErrorInfo:
+    return step.error or ErrorInfo(type="sagas.StepFailed", message="given up", step=step.name)
+
+
+def needs_a_person(draft: Draft, step: StepState) -> None:
+    """A step has failed for good where there is no way back."""
+    draft.status = SagaStatus.FAILED
+    draft.error = error_of(step)
+    reason = f"{draft.plan_step(step).kind.value} step failed for good"
+    draft.note("needs_a_person", step, reason=reason, **draft.error.to_json())
 
 
 def turn_back(draft: Draft, error: ErrorInfo) -> None:
@@ -93,26 +138,48 @@ def turn_back(draft: Draft, error: ErrorInfo) -> None:
 
 
 def settle_backward(draft: Draft) -> None:
-    """Drain, then undo one after the other; when nothing is left, end."""
+    """Drain, then undo the last begun first, one after the other or side by side; when nothing is left, end."""
     if any(step.is_live for step in draft.actions()):
         return
-    undos = [step for step in draft.compensations() if step.is_live]
-    if any(step.status is StepStatus.RUNNING or step.dispatched_at or step.not_before for step in undos):
-        return
-    for action in undo_order(draft):
+    # Those that are out, with a worker or on their way.
+    under_way = [step for step in draft.compensations() if step.is_live and not is_queued(step)]
+    failed = [step for step in map(draft.last_round, draft.actions()) if step and step.status is StepStatus.FAILED]
+    to_undo = [] if failed and draft.plan.stop_at_failed_undo else front(draft)
+    if any(step.address.action not in to_undo for step in under_way):
+        return  # of those before
+    for address in to_undo:
+        action = draft.steps[address]
         undo = draft.last_round(action)
-        if undo is not None and undo.is_live:
-            draft.dispatch(undo)
-            return
-        if undo is None or (undo.status in RESOLVED and action.stray):
+        if undo is None or not undo.is_live:
             draft.put(action, stray=False)
-            round_ = undo.address.round + 1 if undo else 1
-            draft.birth(Address(action.address.position, action.address.branch, round_))
-            return
-    unresolved = [step for step in map(draft.last_round, draft.actions()) if step and step.status is StepStatus.FAILED]
-    draft.status = SagaStatus.FAILED if unresolved else SagaStatus.COMPENSATED
-    for step in unresolved if draft.before.status is not SagaStatus.FAILED else ():
+            draft.birth(replace(address, round=undo.address.round + 1 if undo else 1))
+        elif is_queued(undo):
+            draft.begin(undo)
+    if to_undo:
+        return
+    draft.status = SagaStatus.FAILED if failed else SagaStatus.COMPENSATED
+    for step in failed if draft.before.status is not SagaStatus.FAILED else ():
         draft.note("needs_a_person", step, reason="its compensation failed for good")
+
+
+def front(draft: Draft) -> list[Address]:
+    """The actions whose turn it is to be undone: the last begun; where the saga says so, all lanes beside it too."""
+    outstanding = [action for action in undo_order(draft) if is_outstanding(action, draft.last_round(action))]
+    first_of_lanes: dict[tuple[int, int], Address] = {}
+    for action in outstanding:
+        if are_undone_together(draft.plan, outstanding[0].address, action.address):
+            step = draft.plan_step(action)
+            first_of_lanes.setdefault((step.position, step.lane), action.address)
+    return list(first_of_lanes.values())
+
+
+def is_outstanding(action: StepState, undo: StepState | None) -> bool:
+    return undo is None or undo.is_live or (undo.status in RESOLVED and action.stray)
+
+
+def are_undone_together(plan: Plan, one: Address, other: Address) -> bool:
+    beside = one.position == other.position and plan.step(one.position, one.branch).undo_at_once
+    return one == other or plan.undo_at_once or beside
 
 
 def undo_order(draft: Draft) -> list[StepState]:
@@ -127,19 +194,22 @@ def undo_order(draft: Draft) -> list[StepState]:
 
 def must_be_undone(draft: Draft, step: StepState) -> bool:
     happened = step.status is StepStatus.COMPLETED or (step.status is StepStatus.FAILED and step.doubt) or step.stray
-    return happened and draft.plan_step(step).compensation is not None
+    return happened and draft.plan_step(step).is_undoable
 
 
 def undo_places(plan: Plan, state: InstanceState) -> list[Address]:
-    """The compensations that are still to run, in their order, as their rows will be called."""
+    """The compensations that are still to run one after the other, in their order, as their rows will be called."""
     draft = Draft(plan, state, UNKNOWN_START, timedelta(0))
     places = []
     for action in undo_order(draft):
         undo = draft.last_round(action)
-        if undo is None:
-            places.append(Address(action.address.position, action.address.branch, 1))
-        elif undo.is_live:
+        if not is_outstanding(action, undo):
+            continue
+        step = draft.plan_step(action)
+        if not step.is_task or step.undo_at_once or plan.undo_at_once:
+            break
+        if undo is not None and undo.is_live:
             places.append(undo.address)
-        elif undo.status in RESOLVED and action.stray:
-            places.append(replace(undo.address, round=undo.address.round + 1))
+        else:
+            places.append(replace(action.address, round=undo.address.round + 1 if undo else 1))
     return places

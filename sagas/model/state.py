@@ -1,10 +1,11 @@
 """The state of an instance and of its steps, and the one table of legal transitions."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 
 class SagaStatus(StrEnum):
@@ -49,7 +50,8 @@ TRANSITIONS: dict[SagaStatus, frozenset[SagaStatus]] = {
     SagaStatus.FAILED: frozenset(
         {SagaStatus.RUNNING, SagaStatus.COMPLETED, SagaStatus.COMPENSATING, SagaStatus.COMPENSATED}
     ),
-    SagaStatus.COMPLETED: frozenset(),
+    # As a child saga, which its parent undoes as one unit; at once where it has nothing to undo.
+    SagaStatus.COMPLETED: frozenset({SagaStatus.COMPENSATING, SagaStatus.COMPENSATED}),
 }
 
 
@@ -58,11 +60,13 @@ class StepStatus(StrEnum):
     uses the first five; `compensating` and `compensated` are how an undone step reads from outside.
     """
 
-    PENDING = "pending"  # dispatched and unclaimed; a claim moves it on; the sweep dispatches again
+    # Dispatched and unclaimed: a claim moves it on, the sweep dispatches again. Or it waits for time, a signal or
+    # another saga: the sweep moves it on, or whoever sends the signal, or the other saga's end.
+    PENDING = "pending"
     RUNNING = "running"  # claimed; its holder moves it on; the sweep voids a dead holder's claim
     COMPLETED = "completed"  # final: the result is stored
     FAILED = "failed"  # given up, with `doubt` when the effect may exist
-    SKIPPED = "skipped"  # never ran: voided when the instance left forward; or an operator vouched for it
+    SKIPPED = "skipped"  # never ran: its condition was false, or it was voided; or an operator vouched for it
     COMPENSATING = "compensating"
     COMPENSATED = "compensated"
 
@@ -107,6 +111,11 @@ class Address:
     @property
     def is_action(self) -> bool:
         return self.round == 0
+
+    @property
+    def action(self) -> "Address":
+        """That of the action which it undoes; its own, if it is one."""
+        return Address(self.position, self.branch)
 
     def __str__(self) -> str:
         return f"{self.position}.{self.branch}.{self.round}"
@@ -168,6 +177,37 @@ class Stop:
         return {"kind": self.kind.value, "reason": self.reason}
 
 
+class MailKind(StrEnum):
+    """What others have to say to an instance. Whoever writes it needs no lock on the instance's row."""
+
+    SIGNAL = "signal"  # from outside; kept until a step waits for it
+    CANCEL = "cancel"  # asked for inside somebody's transaction, or by the parent
+    UNDO = "undo"  # to a completed child saga, by its parent
+    CHILD = "child"  # to the parent: a child saga has ended
+    WAKE = "wake"  # what it waits for may be free
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mail:
+    """One entry of an instance's inbox. ``payload`` is JSON text, or None."""
+
+    kind: MailKind
+    id: int = 0
+    name: str = ""
+    payload: str | None = None
+    by: str = "application"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChildState:
+    """How a child saga stands, as its parent sees it (evidence, never stored). ``result`` is JSON text."""
+
+    id: UUID
+    status: SagaStatus
+    error: ErrorInfo | None = None
+    result: str | None = None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InstanceState:
     """One instance with all its executions, in the order of their addresses."""
@@ -177,10 +217,17 @@ class InstanceState:
     error: ErrorInfo | None = None
     stop: Stop | None = None
     deadline: datetime | None = None
+    deadline_seconds: float | None = None  # until the first step began, which makes it a deadline
     due_at: datetime | None = None
     pending: int = 1
+    written: Mapping[str, int] | None = None  # which branch of the current position returned which key
     finished_at: datetime | None = None
+    parent: UUID | None = None
     steps: tuple[StepState, ...] = field(default=())
+    # Evidence gathered with the row; never stored with it.
+    inbox: tuple[Mail, ...] = ()  # what has not been consumed
+    children: tuple[ChildState, ...] = ()
+    awaits_lock: bool = False  # others hold what it names, or came before it
 
     def at(self, address: Address) -> StepState | None:
         return next((step for step in self.steps if step.address == address), None)
@@ -190,3 +237,8 @@ class InstanceState:
 
     def compensations(self) -> tuple[StepState, ...]:
         return tuple(step for step in self.steps if not step.address.is_action)
+
+
+def child_id(parent: UUID, step: StepState) -> UUID:
+    """The id of the saga that a step starts; another one only when a person has it tried again."""
+    return uuid5(parent, f"{step.name}:{step.attempts}")

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy.exc import DBAPIError
 
 from sagas.engine import Engine, describe
-from sagas.model import Tick
+from sagas.model import SagaStatus, Tick
 from sagas.store.database import is_outage
 
 logger = logging.getLogger("sagas")
@@ -33,7 +33,9 @@ def sweep(engine: Engine, *, forced: bool = False) -> int:
             "worker declared dead: silent for too long",
             extra={"worker": str(worker.id), "worker_host": worker.hostname, "worker_pid": worker.pid},
         )
-    moved = 0
+    for ended in engine.store.locks.held_by_the_ended(BATCH):
+        engine.loop.poke(*engine.store.locks.release(ended, ended=not _is_failed(engine, ended)), brief=True)
+    moved = sum(_look_at(engine, instance_id) for instance_id in engine.store.instances.inbox.unseen(BATCH))
     for _ in range(ROUNDS):
         due = sweeping.due(BATCH)
         moved += sum(_look_at(engine, instance_id) for instance_id in due)
@@ -51,4 +53,11 @@ def _look_at(engine: Engine, instance_id: UUID) -> bool:
         logger.exception("sweep failed on one saga", extra={"saga_id": str(instance_id)})
         engine.store.sweeping.back_off(instance_id, describe(error).to_json())
         return False
+    if outcome is None and engine.store.instances.read(instance_id) is None:
+        engine.store.instances.inbox.forget(instance_id)
     return outcome is not None and outcome.moved
+
+
+def _is_failed(engine: Engine, instance_id: UUID) -> bool:
+    row = engine.store.instances.read(instance_id)
+    return row is not None and row.status == SagaStatus.FAILED

@@ -1,10 +1,13 @@
 """The only place with SQL: tables, named statements, migrations."""
 
 from sagas.store.database import Database, sqlstate
-from sagas.store.hot import Claim, HotPath
+from sagas.store.hot import Claim, Following, HotPath, Progress
 from sagas.store.ids import uuid7
-from sagas.store.instances import Instances, Loaded, error_from
+from sagas.store.inbox import Inbox
+from sagas.store.instances import Instances, Loaded
+from sagas.store.locks import LIMIT_PREFIX, Locks, Wanted
 from sagas.store.migrations.runner import Execute, migrate, migrations, on_connection, quote
+from sagas.store.rows import error_from, merged
 from sagas.store.starting import CallersTransaction, NewInstance, Starting, has_written
 from sagas.store.sweeping import Beat, Sweeping
 from sagas.store.tables import Tables
@@ -23,6 +26,7 @@ class Store:
         self.tables = Tables(schema)
         self.instances = Instances(self.database, self.tables, quoted, timing)
         self.starting = Starting(self.database, self.instances, quoted, timing)
+        self.locks = Locks(self.database, schema, quoted)
         self.hot = HotPath(self.database, quoted, timing)
         self.sweeping = Sweeping(self.database, quoted, timing)
 
@@ -39,17 +43,24 @@ __all__ = [
     "Database",
     "DatabaseUrl",
     "Execute",
+    "Following",
     "HotPath",
+    "Inbox",
     "Instances",
+    "LIMIT_PREFIX",
     "Loaded",
+    "Locks",
     "NewInstance",
+    "Progress",
     "Starting",
     "Store",
     "Sweeping",
     "Tables",
     "Timing",
+    "Wanted",
     "error_from",
     "has_written",
+    "merged",
     "migrate",
     "migrations",
     "normalise_url",

@@ -1,5 +1,6 @@
 """The hot path: claim and complete, one statement each (see `statements` for what each costs)."""
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from sagas.model import Address, PlanStep, SagaStatus
+from sagas.model import Address, Plan, PlanStep, SagaStatus, StepStatus
 from sagas.store import statements
+from sagas.store.births import QueueOf, columns_of
 from sagas.store.database import OUTAGE_PATIENCE, Database
 from sagas.store.timing import Timing
 
@@ -35,6 +37,35 @@ class Claim:
     own_result: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Following:
+    """What a completion gives birth to when it is the last that was waited for."""
+
+    position: int
+    heads: tuple[PlanStep, ...]  # the steps whose messages are to be sent
+    in_lane: bool  # only this lane goes on; else all lanes have to be done first
+    ends: bool  # nothing follows: the saga is completed
+    needs_a_decision: bool  # no statement can do it alone (see `Plan.is_plain`)
+
+    @classmethod
+    def of(cls, plan: Plan, step: PlanStep) -> "Following":
+        """What follows one step."""
+        next_in_lane = plan.next_in_lane(step)
+        position = step.position if next_in_lane else step.position + 1
+        heads = (next_in_lane,) if next_in_lane else plan.heads(position)
+        plain = all(head.is_task for head in heads)
+        return cls(position, heads if plain else (), next_in_lane is not None, not heads, not plain)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a completion led to. ``following`` is None while others beside it are not done, or the saga turned back."""
+
+    status: SagaStatus
+    following: Following | None
+    parent: UUID | None
+
+
 class HotPath:
     """Claims and completes executions."""
 
@@ -51,14 +82,16 @@ class HotPath:
         instance_id: UUID,
         address: Address,
         *,
+        task: str,
         token: UUID,
         worker_id: UUID | None,
         delivery: str | None,
         known_plans: Sequence[str],
     ) -> Claim | None:
-        """Take an execution that is unclaimed. None: there is nothing to take."""
+        """Take an execution of ``task`` that is unclaimed. None: there is nothing to take."""
         report = time.monotonic() - self._reported_at >= REPORT_EVERY
         parameters = self._place(instance_id, address, token) | {
+            "task": task,
             "worker_id": str(worker_id) if worker_id else None,
             "delivery": delivery,
             "known_plans": list(known_plans) or [""],
@@ -72,28 +105,39 @@ class HotPath:
     def complete(
         self,
         instance_id: UUID,
+        plan: Plan,
         address: Address,
         *,
         token: UUID,
         result: str | None,
-        following: PlanStep | None,
-        queue: str | None,
+        keys: Sequence[str] = (),
+        skipped: bool = False,
+        queue_of: QueueOf,
         connection: Connection | None = None,
-    ) -> SagaStatus | None:
-        """Record an action's result. None: the token does not hold the claim (any more).
+    ) -> Progress | None:
+        """Record an action's result. None: the token does not hold the claim (any more), or a key of it is taken.
 
         Args:
-            following: the step that this completion gives birth to; None after the last one.
-            queue: where the following step's message goes.
+            keys: the names in the result, where branches run side by side.
+            skipped: its condition was false, so it has not run.
+            queue_of: where the messages of the steps go that this gives birth to.
             connection: the step's own transaction, which the caller commits; else this is its own.
         """
+        step = plan.step(address.position, address.branch)
+        following = Following.of(plan, step)
         parameters = self._place(instance_id, address, token) | {
+            "status": (StepStatus.SKIPPED if skipped else StepStatus.COMPLETED).value,
             "result": result,
-            "next_position": following.position if following else None,
-            "next_branch": following.branch if following else None,
-            "next_name": following.name if following else None,
-            "next_queue": queue,
-            "next_timeout": following.timeout if following else None,
+            "keys": list(keys),
+            "own_lane": [other.branch for other in plan.lane(step)],
+            "written": json.dumps(dict.fromkeys(keys, step.branch)) if keys else None,
+            "in_lane": following.in_lane,
+            "ends": following.ends,
+            "hands_over": following.needs_a_decision,
+            # What is handed over is still pending, or a sibling would take itself for the last one.
+            "follow": max(len(following.heads), following.needs_a_decision),
+            "next_position": following.position,
+            **columns_of(following.heads, queue_of),
             "lease": self._timing.lease,
             "half_lease": self._timing.lease / 2,
         }
@@ -101,18 +145,26 @@ class HotPath:
             row = connection.exec_driver_sql(self._complete, parameters).one_or_none()
         else:
             row = self._database.retrying(lambda: self._one(self._complete, parameters), OUTAGE_PATIENCE)
-        return SagaStatus(row[0]) if row is not None else None
+        if row is None:
+            return None
+        return Progress(SagaStatus(row.status), following if row.advances else None, row.parent_id)
 
     def completed_by(
-        self, instance_id: UUID, address: Address, token: UUID, connection: Connection | None = None
-    ) -> SagaStatus | None:
-        """The instance's status if this very token completed the execution, else None."""
+        self, instance_id: UUID, plan: Plan, address: Address, token: UUID, connection: Connection | None = None
+    ) -> Progress | None:
+        """How far it is if this very token completed the execution, else None.
+
+        Whether what follows was reached is not known any more: sending it once too often does no harm.
+        """
         parameters = self._place(instance_id, address, token)
         if connection is not None:
             row = connection.exec_driver_sql(self._own_token, parameters).one_or_none()
         else:
             row = self._database.retrying(lambda: self._one(self._own_token, parameters), OUTAGE_PATIENCE)
-        return SagaStatus(row[0]) if row is not None else None
+        if row is None:
+            return None
+        following = Following.of(plan, plan.step(address.position, address.branch))
+        return Progress(SagaStatus(row.status), following, row.parent_id)
 
     def _one(self, statement: str, parameters: dict[str, Any]) -> Any:
         with self._database.autocommit() as connection:

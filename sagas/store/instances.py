@@ -1,54 +1,26 @@
 """Instances as the loop sees them: locked, loaded, saved. And as handles see them: read."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Delete, Row, Select, delete, func, insert, select, text, update
 
-from sagas.model import (
-    TRANSITIONS,
-    Address,
-    Decision,
-    ErrorInfo,
-    Holder,
-    InstanceState,
-    Note,
-    Plan,
-    SagaStatus,
-    StepState,
-    StepStatus,
-    Stop,
-    StopKind,
-)
+from sagas.model import TRANSITIONS, Decision, InstanceState, Note, Plan, StartChild, StepState, payload
 from sagas.store import statements
+from sagas.store.births import QueueOf
 from sagas.store.database import Database
+from sagas.store.inbox import Inbox
+from sagas.store.rows import STEP_COLUMNS, column_of, json_text, merged, state_of, step_of
 from sagas.store.tables import Tables
 from sagas.store.timing import Timing
 
 #: How long a look at an instance holds on while the database is away, in seconds.
 READ_PATIENCE = 5.0
-
-_STEP_COLUMNS = (
-    "status",
-    "token",
-    "attempts",
-    "losses",
-    "doubt",
-    "stray",
-    "dispatches",
-    "dispatched_at",
-    "not_before",
-    "claimed_at",
-    "first_claimed_at",
-    "finished_at",
-    "result",
-    "error",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +46,9 @@ class Instances:
         self._load_if_free = text(statements.LOAD_INSTANCE_IF_FREE.replace("{s}", quoted_schema))
         self._find = text(statements.FIND_CURRENT.replace("{s}", quoted_schema))
         self._load_steps = text(statements.LOAD_STEPS.replace("{s}", quoted_schema))
+        self._load_neighbours = text(statements.LOAD_NEIGHBOURS.replace("{s}", quoted_schema))
+        self._data = text(statements.DATA_AND_RESULTS.replace("{s}", quoted_schema))
+        self.inbox = Inbox(database, quoted_schema)
 
     # -- plans: an instance's own plan rules, and there are few of them
 
@@ -109,11 +84,12 @@ class Instances:
         if row is None:
             return None
         steps = connection.execute(self._load_steps, {"id": instance_id, "lease": self._timing.lease}).all()
+        beside = connection.execute(self._load_neighbours, {"id": instance_id}).one()
         if row.plan_hash not in self._plans:
             instance = self._tables.instance
             self.plan(row.plan_hash, connection.scalar(select(instance.c.plan).where(instance.c.id == instance_id)))
         return Loaded(
-            state=_state(row, tuple(_step(step) for step in steps)),
+            state=state_of(row, tuple(step_of(step) for step in steps), beside),
             saga=row.saga,
             key=row.key,
             plan=self._plans[row.plan_hash],
@@ -126,9 +102,13 @@ class Instances:
         connection: Connection,
         loaded: Loaded,
         decision: Decision,
-        queue_of: Callable[[str], str | None],
+        queue_of: QueueOf,
     ) -> bool:
-        """Write what a decision changed. Returns whether anything but the next look did."""
+        """Write what a decision changed. Returns whether anything but the next look did.
+
+        Args:
+            queue_of: where the messages of a step (and a round of it) go.
+        """
         before, after = loaded.state, decision.state
         known = {step.address: step for step in before.steps}
         changed_steps = [step for step in after.steps if step != known.get(step.address)]
@@ -136,6 +116,12 @@ class Instances:
             self._save_step(connection, before.id, loaded.plan, known.get(step.address), step, queue_of)
         for note in decision.notes:
             self._add_note(connection, before.id, note, loaded.now)
+        for child in decision.children:
+            self._start_child(connection, loaded, child)
+        for post in decision.posts:
+            self.inbox.put(connection.scalar, post.to, post.mail)
+        if before.inbox:
+            self.inbox.mark_read(connection, [mail.id for mail in before.inbox], decision.consumed)
         moved = bool(changed_steps or decision.notes) or before.status is not after.status
         if moved or before.due_at != after.due_at:
             self._save_instance(connection, before, after)
@@ -150,12 +136,13 @@ class Instances:
             .where(instance.c.id == before.id, instance.c.status == before.status.value)
             .values(
                 status=after.status.value,
-                error=_text(after.error.to_json() if after.error else None),
-                stop=_text(after.stop.to_json() if after.stop else None),
+                error=json_text(after.error.to_json() if after.error else None),
+                stop=json_text(after.stop.to_json() if after.stop else None),
                 deadline=after.deadline,
                 deadline_seconds=None if after.deadline else instance.c.deadline_seconds,
                 due_at=after.due_at,
                 pending=after.pending,
+                written=json_text(after.written),
                 finished_at=after.finished_at,
                 updated_at=func.clock_timestamp(),
             )
@@ -170,27 +157,29 @@ class Instances:
         plan: Plan,
         before: StepState | None,
         after: StepState,
-        queue_of: Callable[[str], str | None],
+        queue_of: QueueOf,
     ) -> None:
         step, address = self._tables.step, after.address
         values = {
             column: value
-            for column in _STEP_COLUMNS
+            for column in STEP_COLUMNS
             if before is None or getattr(before, column) != getattr(after, column)
-            for value in [_column(after, column)]
+            for value in [column_of(after, column)]
         }
         if "dispatched_at" in values and after.dispatched_at is not None:
             # Dispatch stamps the epoch: unclaimed under another one, a claim may have been lost.
             values["epoch"] = select(self._tables.epoch.c.epoch).scalar_subquery()
         if before is None:
-            plan_step = plan.step(address.position)
+            plan_step = plan.step(address.position, address.branch)
             values |= {
                 "instance_id": instance_id,
                 "position": address.position,
                 "branch": address.branch,
                 "round": address.round,
+                "lane": plan_step.lane,
                 "name": after.name,
-                "queue": queue_of(plan_step.task_for(address.round)),
+                "task": plan_step.task_for(address.round),
+                "queue": queue_of(plan_step, address.round),
                 "timeout": plan_step.timeout_for(address.round),
             }
             connection.execute(insert(step).values(values))
@@ -218,6 +207,26 @@ class Instances:
                 round=address.round if address else None,
                 step=note.step,
                 detail=json.dumps(note.detail),
+            )
+        )
+
+    def _start_child(self, connection: Connection, loaded: Loaded, child: StartChild) -> None:
+        """A new row, which nobody else can have locked yet; its first step is left to the first look at it."""
+        step = loaded.plan.step(child.address.position, child.address.branch)
+        assert step.child is not None
+        data = merged(*connection.execute(self._data, {"id": loaded.state.id}).one())
+        wanted = data if step.child_input is None else {name: data[name] for name in step.child_input if name in data}
+        connection.execute(
+            insert(self._tables.instance).values(
+                id=child.id,
+                saga=step.child.saga,
+                version=step.child.version,
+                plan=step.child.text,
+                plan_hash=step.child.fingerprint,
+                data=payload.dumps(wanted, f"data of the child saga {step.child.saga}"),
+                pending=0,
+                due_at=func.clock_timestamp(),
+                parent_id=loaded.state.id,
             )
         )
 
@@ -307,67 +316,3 @@ class Instances:
             query = query.where(instance.c.status == status)
         with self._database.autocommit() as connection:
             return connection.execute(query).all()
-
-
-def _state(row: Row[Any], steps: tuple[StepState, ...]) -> InstanceState:
-    deadline = row.deadline
-    first_claims = [step.first_claimed_at for step in steps if step.first_claimed_at]
-    if deadline is None and row.deadline_seconds is not None and first_claims:
-        # Counted from the first claim: neither a long open transaction nor a backlog eats it up.
-        deadline = min(first_claims) + timedelta(seconds=row.deadline_seconds)
-    return InstanceState(
-        id=row.id,
-        status=SagaStatus(row.status),
-        error=error_from(row.error),
-        stop=_stop_from(row.stop),
-        deadline=deadline,
-        due_at=row.due_at,
-        pending=row.pending,
-        finished_at=row.finished_at,
-        steps=steps,
-    )
-
-
-def _step(row: Row[Any]) -> StepState:
-    return StepState(
-        address=Address(row.position, row.branch, row.round),
-        name=row.name,
-        status=StepStatus(row.status),
-        token=row.token,
-        attempts=row.attempts,
-        losses=row.losses,
-        doubt=row.doubt,
-        stray=row.stray,
-        dispatches=row.dispatches,
-        dispatched_at=row.dispatched_at,
-        not_before=row.not_before,
-        claimed_at=row.claimed_at,
-        first_claimed_at=row.first_claimed_at,
-        finished_at=row.finished_at,
-        error=error_from(row.error),
-        holder=Holder(row.holder),
-        overtaken=row.overtaken,
-        epoch_changed=row.epoch_changed,
-    )
-
-
-def _column(step: StepState, column: str) -> Any:
-    value = getattr(step, column)
-    if column == "error":
-        return _text(value.to_json() if value else None)
-    return value.value if isinstance(value, StepStatus) else value
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else json.dumps(value)
-
-
-def error_from(stored: dict[str, Any] | None) -> ErrorInfo | None:
-    """An error as it was stored; None when there is none."""
-    return None if stored is None else ErrorInfo(**stored)
-
-
-def _stop_from(stored: dict[str, Any] | None) -> Stop | None:
-    if stored is None:
-        return None
-    return Stop(kind=StopKind(stored["kind"]), reason=stored["reason"])

@@ -1,6 +1,6 @@
 """Inserting an instance with its first step: in a transaction of its own or in the caller's."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,8 +14,10 @@ from sagas.errors import ConfigurationError, PlanChanged, StartInProgress
 from sagas.model import Plan
 from sagas.store import statements
 from sagas.store.aside import aside
+from sagas.store.births import QueueOf, columns_of
 from sagas.store.database import DEADLOCK_DETECTED, SERIALIZATION_FAILURE, Database, sqlstate, translated
 from sagas.store.instances import Instances
+from sagas.store.locks import Wanted
 from sagas.store.timing import Timing
 
 LOCK_NOT_AVAILABLE = "55P03"
@@ -57,6 +59,8 @@ class NewInstance:
     data: str
     deadline: datetime | None
     deadline_seconds: float | None
+    wanted: Sequence[Wanted] = ()
+    anew: bool = False  # where the former instance of the key was undone or given up
 
 
 class Starting:
@@ -68,6 +72,7 @@ class Starting:
         self._timing = timing
         self._start = text(statements.START.replace("{s}", quoted_schema))
         self._find = text(statements.FIND_CURRENT.replace("{s}", quoted_schema))
+        self._retire = text(statements.RETIRE_ENDED.replace("{s}", quoted_schema))
         self._limit_wait = text(statements.LIMIT_LOCK_WAIT)
         self._restore_wait = text(statements.RESTORE_LOCK_WAIT)
         self._register = text(statements.REGISTER_PLAN.replace("{s}", quoted_schema))
@@ -97,11 +102,13 @@ class Starting:
         self._instances.remember(plan)
         self._registered.add((self._database.url, plan.fingerprint))
 
-    def insert(self, new: NewInstance, queue_of: Callable[[str], str | None]) -> UUID:
+    def insert(self, new: NewInstance, queue_of: QueueOf) -> UUID:
         """Insert in a transaction of its own; returns the existing instance's id when the key is taken."""
+        # One statement is its own transaction; freeing the key first makes two.
+        begin = self._database.transaction if new.anew else self._database.autocommit
 
         def work() -> UUID | None:
-            with self._database.autocommit() as connection:
+            with begin() as connection:
                 return self._insert_by(connection.scalar, new, queue_of)
 
         # An instance that is gone again between the two statements was purged: try once more.
@@ -111,9 +118,7 @@ class Starting:
                 return found
         raise StartInProgress(f"key {new.key!r} of saga {new.plan.saga!r} is changing hands; try again")
 
-    def insert_in(
-        self, transaction: CallersTransaction, new: NewInstance, queue_of: Callable[[str], str | None]
-    ) -> UUID:
+    def insert_in(self, transaction: CallersTransaction, new: NewInstance, queue_of: QueueOf) -> UUID:
         """Insert in the caller's transaction, without ever harming it.
 
         Raises:
@@ -166,31 +171,32 @@ class Starting:
         self,
         scalar: Callable[[TextClause, Mapping[str, Any]], Any],
         new: NewInstance,
-        queue_of: Callable[[str], str | None],
+        queue_of: QueueOf,
     ) -> UUID | None:
         """The new instance's id, or that of the one which has the key; None when that cannot be seen from here."""
-        step = new.plan.steps[0]
+        plan = new.plan
+        named = {"saga": plan.saga, "key": new.key}
+        if new.anew:
+            scalar(self._retire, named)
         inserted = scalar(
             self._start,
-            {
+            named
+            | {
                 "id": new.id,
-                "saga": new.plan.saga,
-                "version": new.plan.version,
-                "key": new.key,
-                "plan": new.plan.text,
-                "plan_hash": new.plan.fingerprint,
+                "version": plan.version,
+                "plan": plan.text,
+                "plan_hash": plan.fingerprint,
                 "data": new.data,
                 "deadline": new.deadline,
                 "deadline_seconds": new.deadline_seconds,
                 "lease": self._timing.lease,
-                "position": step.position,
-                "branch": step.branch,
-                "name": step.name,
-                "queue": queue_of(step.task),
-                "timeout": step.timeout,
+                **columns_of(plan.heads(0) if plan.begins_at_once else (), queue_of),
+                "resources": [wanted.resource for wanted in new.wanted],
+                "capacities": [wanted.capacity for wanted in new.wanted],
+                "lasting": [wanted.lasting for wanted in new.wanted],
             },
         )
         if inserted is not None or new.key is None:
             return new.id
-        found = scalar(self._find, {"saga": new.plan.saga, "key": new.key})
+        found = scalar(self._find, named)
         return None if found is None else UUID(str(found))  # a driver may have a class of its own for them

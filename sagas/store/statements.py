@@ -8,7 +8,8 @@ are long. Conditions on indexed times use ``statement_timestamp()``, which an in
 
 #: Takes an execution. 1 round trip, 0 fsyncs: a claim that a crash loses is found by its epoch.
 #: Touches and tests the step's row alone; the instance's row is only read. Safe to repeat with its own token.
-#: A compensation that waits for its turn (neither dispatched nor to be retried) is not for the taking.
+#: A compensation that waits for its turn (neither dispatched nor to be retried) is not for the taking, and nothing
+#: is for another task than its own.
 CLAIM = """
 WITH unsynced AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
 epoch AS MATERIALIZED (SELECT max(epoch::text)::uuid AS current FROM {s}.saga_epoch),
@@ -20,7 +21,7 @@ claimed AS (
         doubt = doubt OR (round = 0 AND step.epoch IS DISTINCT FROM epoch.current)
     FROM unsynced, epoch
     WHERE instance_id = %(instance_id)s AND position = %(position)s AND branch = %(branch)s AND round = %(round)s
-      AND (status = 'pending' OR (status = 'running' AND token = %(token)s))
+      AND step.task = %(task)s AND (status = 'pending' OR (status = 'running' AND token = %(token)s))
       AND (not_before IS NULL OR not_before < clock_timestamp() + interval '5 seconds')
       AND (round = 0 OR dispatched_at IS NOT NULL OR not_before IS NOT NULL)
       AND NOT EXISTS (SELECT FROM {s}.saga_worker WHERE id = %(worker_id)s AND dead_at IS NOT NULL)
@@ -40,82 +41,115 @@ SELECT claimed.attempts, claimed.claimed_at, claimed.epoch_changed, claimed.doub
                   WHERE begun.instance_id = claimed.instance_id) + make_interval(secs => instance.deadline_seconds)
        END AS deadline,
        (SELECT jsonb_agg(earlier.result ORDER BY earlier.position, earlier.branch)::text FROM {s}.saga_step AS earlier
-        WHERE earlier.instance_id = claimed.instance_id AND earlier.round = 0 AND earlier.position < claimed.position
-          AND earlier.result IS NOT NULL) AS earlier_results,
+        WHERE earlier.instance_id = claimed.instance_id AND earlier.round = 0 AND earlier.result IS NOT NULL
+          AND (earlier.position < claimed.position OR (earlier.position = claimed.position
+               AND earlier.lane = claimed.lane AND earlier.branch < claimed.branch))) AS earlier_results,
        (SELECT own.result::text FROM {s}.saga_step AS own
         WHERE claimed.round > 0 AND own.instance_id = claimed.instance_id AND own.position = claimed.position
           AND own.branch = claimed.branch AND own.round = 0) AS own_result
 FROM claimed JOIN {s}.saga_instance AS instance ON instance.id = claimed.instance_id
 """
 
-#: Records an action's result and gives birth to the next step, or ends the instance. 1 round trip, 1 fsync.
+#: Records an action's result and gives birth to what follows, or ends the instance. 1 round trip, 1 fsync.
 #: Guarded by the token alone; advances only if the instance is still going forward. The instance is locked
-#: first (the one lock order), and `pending` is a column of that row: siblings are never counted in here.
+#: first (the one lock order), and `pending` and `written` are columns of that row: siblings are never read in here.
+#: Where somebody has to decide what follows, it is handed over to the loop: due now, and still pending.
 COMPLETE = """
 WITH instance AS (
-    SELECT id, status, pending FROM {s}.saga_instance WHERE id = %(instance_id)s FOR UPDATE
+    SELECT id, status, pending, written FROM {s}.saga_instance WHERE id = %(instance_id)s FOR UPDATE
 ),
 done AS (
     UPDATE {s}.saga_step AS step
-    SET status = 'completed', result = %(result)s::jsonb, finished_at = clock_timestamp(), doubt = false, error = NULL
+    SET status = %(status)s, result = %(result)s::jsonb, finished_at = clock_timestamp(), doubt = false, error = NULL
     FROM instance
     WHERE step.instance_id = instance.id AND step.position = %(position)s AND step.branch = %(branch)s
       AND step.round = 0 AND step.token = %(token)s AND step.status = 'running'
-    RETURNING step.instance_id, instance.status IN ('pending', 'running') AND instance.pending = 1 AS advances,
-              instance.status IN ('pending', 'running') AS forward
+      AND NOT EXISTS (SELECT FROM jsonb_each_text(instance.written) AS other
+                      WHERE other.key = ANY (%(keys)s::text[]) AND NOT other.value::int = ANY (%(own_lane)s::int[]))
+    RETURNING step.instance_id, instance.status IN ('pending', 'running') AS forward,
+              instance.status IN ('pending', 'running') AND (%(in_lane)s OR instance.pending = 1) AS advances
 ),
 moved AS (
     UPDATE {s}.saga_instance AS moving
-    SET status = CASE WHEN done.advances AND %(next_position)s::int IS NULL THEN 'completed'
+    SET status = CASE WHEN done.advances AND %(ends)s THEN 'completed'
                       WHEN done.forward THEN 'running' ELSE moving.status END,
-        pending = CASE WHEN done.advances AND %(next_position)s::int IS NOT NULL THEN 1 ELSE moving.pending - 1 END,
-        due_at = CASE WHEN done.advances AND %(next_position)s::int IS NULL THEN NULL
+        pending = moving.pending - 1 + CASE WHEN done.advances THEN %(follow)s ELSE 0 END,
+        written = CASE WHEN done.advances AND NOT %(in_lane)s THEN NULL
+                       WHEN %(written)s::jsonb IS NULL THEN moving.written
+                       ELSE coalesce(moving.written, '{}') || %(written)s::jsonb END,
+        due_at = CASE WHEN done.advances AND %(ends)s THEN NULL
+                      WHEN done.advances AND %(hands_over)s THEN clock_timestamp()
                       WHEN moving.due_at BETWEEN clock_timestamp() + %(half_lease)s AND clock_timestamp() + %(lease)s
                       THEN moving.due_at ELSE clock_timestamp() + %(lease)s END,
-        finished_at = CASE WHEN done.advances AND %(next_position)s::int IS NULL THEN clock_timestamp() END,
+        finished_at = CASE WHEN done.advances AND %(ends)s THEN clock_timestamp() END,
         updated_at = clock_timestamp()
     FROM done
     WHERE moving.id = done.instance_id
-    RETURNING moving.status, done.advances
+    RETURNING moving.status, moving.parent_id, done.advances
 ),
 born AS (
-    INSERT INTO {s}.saga_step (instance_id, position, branch, round, name, queue, timeout, epoch)
-    SELECT %(instance_id)s, %(next_position)s, %(next_branch)s, 0, %(next_name)s, %(next_queue)s, %(next_timeout)s,
-           (SELECT epoch FROM {s}.saga_epoch)
-    FROM moved WHERE moved.advances AND %(next_position)s::int IS NOT NULL
+    INSERT INTO {s}.saga_step (instance_id, position, branch, round, lane, name, task, queue, timeout, epoch)
+    SELECT %(instance_id)s, %(next_position)s, head.branch, 0, head.lane, head.name, head.task, head.queue,
+           head.timeout, (SELECT epoch FROM {s}.saga_epoch)
+    FROM moved, unnest(%(branches)s::int[], %(lanes)s::int[], %(names)s::text[], %(tasks)s::text[],
+                       %(queues)s::text[], %(timeouts)s::float8[]) AS head (branch, lane, name, task, queue, timeout)
+    WHERE moved.advances
+),
+told AS (
+    INSERT INTO {s}.saga_inbox (instance_id, kind)
+    SELECT parent_id, 'child' FROM moved WHERE status = 'completed' AND parent_id IS NOT NULL
 )
-SELECT status FROM moved
+SELECT status, advances, parent_id FROM moved
 """
 
 #: "Mine and completed already" is success: the answer to a commit can be lost. 1 round trip, read-only.
 OWN_TOKEN = """
-SELECT instance.status FROM {s}.saga_step AS step JOIN {s}.saga_instance AS instance ON instance.id = step.instance_id
+SELECT instance.status, instance.parent_id
+FROM {s}.saga_step AS step JOIN {s}.saga_instance AS instance ON instance.id = step.instance_id
 WHERE step.instance_id = %(instance_id)s AND step.position = %(position)s AND step.branch = %(branch)s
-  AND step.round = %(round)s AND step.token = %(token)s AND step.status = 'completed'
+  AND step.round = %(round)s AND step.token = %(token)s AND step.status IN ('completed', 'skipped')
 """
 
 # -- Starting. 1 round trip, 1 fsync (the caller's own commit when it joins a transaction).
 # JSON goes as text: on the caller's connection a parameter that is jsonb may meet an encoder of the caller's.
 
+#: What does not begin at once (see `Plan.begins_at_once`) has no step yet, and is due for whoever decides.
 START = """
 WITH born AS (
     INSERT INTO {s}.saga_instance
-        (id, saga, version, key, plan, plan_hash, data, deadline, deadline_seconds, due_at)
+        (id, saga, version, key, plan, plan_hash, data, deadline, deadline_seconds, pending, due_at)
     VALUES (:id, :saga, :version, CAST(:key AS text), CAST(CAST(:plan AS text) AS jsonb), :plan_hash,
             CAST(CAST(:data AS text) AS jsonb),
             CAST(:deadline AS timestamptz), CAST(:deadline_seconds AS double precision),
-            clock_timestamp() + CAST(:lease AS interval))
+            cardinality(CAST(:branches AS int[])),
+            clock_timestamp() + CASE WHEN cardinality(CAST(:branches AS int[])) > 0 THEN CAST(:lease AS interval)
+                                     ELSE interval '0' END)
     ON CONFLICT (saga, key) WHERE current AND key IS NOT NULL DO NOTHING
     RETURNING id
 ), step AS (
-    INSERT INTO {s}.saga_step (instance_id, position, branch, round, name, queue, timeout, epoch)
-    SELECT born.id, :position, :branch, 0, :name, CAST(:queue AS text), :timeout, (SELECT epoch FROM {s}.saga_epoch)
-    FROM born
+    INSERT INTO {s}.saga_step (instance_id, position, branch, round, lane, name, task, queue, timeout, epoch)
+    SELECT born.id, 0, head.branch, 0, head.lane, head.name, head.task, head.queue, head.timeout,
+           (SELECT epoch FROM {s}.saga_epoch)
+    FROM born, unnest(CAST(:branches AS int[]), CAST(:lanes AS int[]), CAST(:names AS text[]), CAST(:tasks AS text[]),
+                      CAST(:queues AS text[]), CAST(:timeouts AS float8[]))
+               AS head (branch, lane, name, task, queue, timeout)
+), line AS (
+    INSERT INTO {s}.saga_lock (resource, instance_id, capacity, lasting)
+    SELECT wanted.resource, born.id, wanted.capacity, wanted.lasting
+    FROM born, unnest(CAST(:resources AS text[]), CAST(:capacities AS int[]), CAST(:lasting AS boolean[]))
+               AS wanted (resource, capacity, lasting)
 )
 SELECT id FROM born
 """
 
 FIND_CURRENT = "SELECT id FROM {s}.saga_instance WHERE saga = :saga AND key = :key AND current"
+
+#: The key of an instance that was undone, or that a person gave up, is free for whoever wants to start anew.
+RETIRE_ENDED = """
+UPDATE {s}.saga_instance SET current = false
+WHERE saga = :saga AND key = :key AND current AND status IN ('compensated', 'failed')
+RETURNING id
+"""
 
 #: In the caller's transaction: wait for a key that another one holds only so long, and say what was set before.
 LIMIT_LOCK_WAIT = "SELECT current_setting('lock_timeout'), set_config('lock_timeout', :wait, true)"
@@ -165,8 +199,8 @@ OVERTAKEN = """
 """
 
 LOAD_INSTANCE = """
-SELECT id, saga, key, status, plan_hash, error, stop, deadline, deadline_seconds, due_at, pending, finished_at,
-       clock_timestamp() AS now
+SELECT id, saga, key, status, plan_hash, error, stop, deadline, deadline_seconds, due_at, pending, written, parent_id,
+       finished_at, clock_timestamp() AS now
 FROM {s}.saga_instance WHERE id = :id FOR UPDATE
 """
 LOAD_INSTANCE_IF_FREE = LOAD_INSTANCE.rstrip() + " SKIP LOCKED"
@@ -190,123 +224,26 @@ WHERE step.instance_id = :id ORDER BY step.position, step.branch, step.round FOR
 """
 )
 
-# -- The sweep
-
-#: A pile of sweep messages returns at once. Gives the moment of the sweep before.
-BEGIN_SWEEP = """
-UPDATE {s}.saga_sweep AS this SET swept_at = clock_timestamp()
-FROM (SELECT swept_at FROM {s}.saga_sweep FOR UPDATE) AS former
-WHERE this.singleton AND (:forced OR former.swept_at < clock_timestamp() - CAST(:interval AS interval)
-                          OR former.swept_at > clock_timestamp())  -- the clock went back
-RETURNING former.swept_at < clock_timestamp() - CAST(:outage AS interval) AS after_outage
+#: A third statement: its neighbours, as they are once the instance is locked.
+LOAD_NEIGHBOURS = """
+SELECT (SELECT jsonb_agg(jsonb_build_object('id', mail.id, 'kind', mail.kind, 'name', mail.name,
+                                            'payload', mail.payload, 'by', mail.sent_by) ORDER BY mail.id)
+        FROM {s}.saga_inbox AS mail WHERE mail.instance_id = :id AND mail.consumed_at IS NULL) AS inbox,
+       (SELECT jsonb_agg(jsonb_build_object('id', child.id, 'status', child.status, 'error', child.error,
+            'results', CASE WHEN child.status = 'completed' THEN (
+                SELECT jsonb_agg(done.result ORDER BY done.position, done.branch) FROM {s}.saga_step AS done
+                WHERE done.instance_id = child.id AND done.round = 0 AND done.result IS NOT NULL) END))
+        FROM {s}.saga_instance AS child WHERE child.parent_id = :id) AS children,
+       EXISTS (SELECT FROM {s}.saga_lock WHERE instance_id = :id AND granted_at IS NULL) AS awaits_lock
 """
 
-KEEP_EPOCH = "INSERT INTO {s}.saga_epoch DEFAULT VALUES ON CONFLICT DO NOTHING"
-
-SUSPECT_SILENT_WORKERS = """
-UPDATE {s}.saga_worker SET suspected_at = clock_timestamp()
-WHERE dead_at IS NULL AND stopped_at IS NULL AND heartbeat_at < clock_timestamp() - CAST(:silence AS interval)
-  AND (suspected_at IS NULL OR :again)
+#: What a child saga is given: the data of its parent, and what its steps returned.
+DATA_AND_RESULTS = """
+SELECT instance.data::text,
+       (SELECT jsonb_agg(step.result ORDER BY step.position, step.branch)::text FROM {s}.saga_step AS step
+        WHERE step.instance_id = instance.id AND step.round = 0 AND step.result IS NOT NULL)
+FROM {s}.saga_instance AS instance WHERE instance.id = :id
 """
-
-#: Second stage: still silent a lease after the suspicion. Death is final; such a worker registers anew.
-#: Not if the database was away since this pass began.
-DECLARE_DEAD_WORKERS = """
-UPDATE {s}.saga_worker SET dead_at = clock_timestamp()
-WHERE dead_at IS NULL AND stopped_at IS NULL AND heartbeat_at < suspected_at
-  AND suspected_at < clock_timestamp() - CAST(:lease AS interval)
-  AND EXISTS (SELECT FROM {s}.saga_sweep WHERE swept_at > clock_timestamp() - CAST(:outage AS interval))
-RETURNING id, hostname, pid
-"""
-
-FORGET_OLD_WORKERS = """
-DELETE FROM {s}.saga_worker WHERE coalesce(stopped_at, dead_at) < clock_timestamp() - interval '7 days'
-"""
-
-#: Healthy and merely not finished: held by the living within its time, or queued without evidence of a loss.
-#: One statement for all of them; only steps longer than a lease and backlogs pay.
-PUSH_HEALTHY = (
-    """
-WITH healthy AS (
-    SELECT instance.id, look.at FROM {s}.saga_instance AS instance
-    CROSS JOIN LATERAL (
-        SELECT min(CASE WHEN step.status = 'running' THEN clock_timestamp() + CAST(:lease AS interval)
-                        ELSE clock_timestamp() + least(greatest(clock_timestamp() - step.dispatched_at,
-                             CAST(:lease AS interval)), interval '60 seconds') END) AS at,
-               bool_and(CASE WHEN step.status = 'running'
-                             THEN """
-    + HOLDER
-    + """ = 'alive' AND step.claimed_at + make_interval(secs => step.timeout) > clock_timestamp()
-                             ELSE step.dispatched_at IS NOT NULL AND step.not_before IS NULL
-                                  AND step.dispatched_at + interval '60 seconds' > clock_timestamp()
-                                  AND NOT """
-    + OVERTAKEN
-    + """ END) AS is_healthy
-        FROM {s}.saga_step AS step LEFT JOIN {s}.saga_worker AS worker ON worker.id = step.worker_id
-        WHERE step.instance_id = instance.id AND step.status IN ('pending', 'running')
-    ) AS look
-    WHERE instance.due_at <= statement_timestamp() AND look.is_healthy AND instance.stop IS NULL
-      AND (instance.deadline IS NULL OR instance.deadline > look.at) AND instance.deadline_seconds IS NULL
-    FOR UPDATE OF instance SKIP LOCKED
-)
-UPDATE {s}.saga_instance AS instance SET due_at = healthy.at FROM healthy WHERE instance.id = healthy.id
-"""
-)
-
-#: Due, or held by the dead: a step that queued for long leaves its instance's next look up to 60 s away.
-PICK_DUE = (
-    """
-SELECT instance.id FROM {s}.saga_instance AS instance
-WHERE instance.due_at <= statement_timestamp() + greatest(CAST(:lease AS interval), interval '60 seconds')
-  AND (instance.due_at <= statement_timestamp() OR EXISTS (
-    SELECT FROM {s}.saga_step AS step JOIN {s}.saga_worker AS worker ON worker.id = step.worker_id
-    WHERE step.instance_id = instance.id AND step.status = 'running' AND """
-    + HOLDER
-    + """ IN ('dead', 'silent')))
-ORDER BY instance.due_at LIMIT :limit
-"""
-)
-
-#: One bad instance backs off alone, twice as long each time, with an event that says why.
-BACK_OFF = """
-WITH noted AS (
-    INSERT INTO {s}.saga_event (instance_id, event, detail)
-    SELECT id, 'sweep_failed', CAST(:detail AS jsonb) FROM {s}.saga_instance WHERE id = :id
-    RETURNING instance_id
-)
-UPDATE {s}.saga_instance AS instance
-SET due_at = clock_timestamp() + least(interval '10 minutes', CAST(:lease AS interval) * power(2, least(10,
-        (SELECT count(*) FROM {s}.saga_event WHERE instance_id = :id AND event = 'sweep_failed'))))
-FROM noted WHERE instance.id = noted.instance_id AND instance.due_at IS NOT NULL
-"""
-
-#: For tests, where nobody waits: what is unclaimed is to be sent again, as if nothing were on its way.
-HASTEN = """
-WITH instance AS (
-    SELECT id FROM {s}.saga_instance WHERE id = :id AND due_at IS NOT NULL FOR UPDATE
-)
-UPDATE {s}.saga_step SET dispatched_at = NULL, not_before = NULL FROM instance
-WHERE instance_id = instance.id AND status = 'pending'
-"""
-
-# -- Who is alive
-
-#: Two statements a beat: the moment before the deliveries are listed, then the list.
-CLOCK = "SELECT clock_timestamp()"
-
-#: A heartbeat clears suspicion; a worker that was declared dead gets no row back and registers anew.
-HEARTBEAT = """
-INSERT INTO {s}.saga_worker AS worker (id, hostname, pid, queues, deliveries, listed_at, idle_at)
-VALUES (:id, :hostname, :pid, :queues, :deliveries, :listed_at, 
-        CASE WHEN :idle THEN CAST(:listed_at AS timestamptz) END)
-ON CONFLICT (id) DO UPDATE SET heartbeat_at = clock_timestamp(), deliveries = excluded.deliveries,
-    queues = excluded.queues, listed_at = excluded.listed_at, idle_at = coalesce(excluded.idle_at, worker.idle_at),
-    suspected_at = NULL
-WHERE worker.dead_at IS NULL
-RETURNING id
-"""
-
-SAY_GOODBYE = "UPDATE {s}.saga_worker SET stopped_at = clock_timestamp(), deliveries = '{}' WHERE id = :id"
 
 # -- Definitions
 

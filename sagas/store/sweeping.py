@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import Row, TextClause, text
 
 from sagas.model import Address
-from sagas.store import statements
+from sagas.store import statements, sweep_statements
 from sagas.store.database import Database
 from sagas.store.timing import Timing
 
@@ -46,33 +46,37 @@ class Sweeping:
         """
         # One transaction: whoever sweeps next waits for the suspicions, and an outage is never noted without them.
         with self._database.transaction() as connection:
-            row = connection.execute(self._sql(statements.BEGIN_SWEEP), self._times | {"forced": forced}).one_or_none()
+            row = connection.execute(
+                self._sql(sweep_statements.BEGIN_SWEEP), self._times | {"forced": forced}
+            ).one_or_none()
             if row is None:
                 return False
-            connection.execute(self._sql(statements.KEEP_EPOCH))
+            connection.execute(self._sql(sweep_statements.KEEP_EPOCH))
             # After an outage everybody is silent: suspicion begins anew, nobody is declared dead by this pass.
-            connection.execute(self._sql(statements.SUSPECT_SILENT_WORKERS), self._times | {"again": row.after_outage})
+            connection.execute(
+                self._sql(sweep_statements.SUSPECT_SILENT_WORKERS), self._times | {"again": row.after_outage}
+            )
             return True
 
     def declare_dead(self) -> Sequence[Row[Any]]:
         """Workers that were suspected a lease ago and are still silent: id, hostname, pid."""
         with self._database.autocommit() as connection:
-            dead = connection.execute(self._sql(statements.DECLARE_DEAD_WORKERS), self._times).all()
-            connection.execute(self._sql(statements.FORGET_OLD_WORKERS))
+            dead = connection.execute(self._sql(sweep_statements.DECLARE_DEAD_WORKERS), self._times).all()
+            connection.execute(self._sql(sweep_statements.FORGET_OLD_WORKERS))
             return dead
 
     def due(self, limit: int) -> Sequence[UUID]:
         """Push what is healthy, then pick the ids of what needs a look, the longest due first."""
         with self._database.autocommit() as connection:
-            connection.execute(self._sql(statements.PUSH_HEALTHY), self._times)
-            picked = connection.scalars(self._sql(statements.PICK_DUE), self._times | {"limit": limit})
+            connection.execute(self._sql(sweep_statements.PUSH_HEALTHY), self._times)
+            picked = connection.scalars(self._sql(sweep_statements.PICK_DUE), self._times | {"limit": limit})
             return picked.all()
 
     def back_off(self, instance_id: UUID, reason: dict[str, Any]) -> None:
         """An instance on which the sweep raised waits, alone."""
         with self._database.autocommit() as connection:
             connection.execute(
-                self._sql(statements.BACK_OFF),
+                self._sql(sweep_statements.BACK_OFF),
                 self._times | {"id": instance_id, "detail": json.dumps(reason)},
             )
 
@@ -82,14 +86,14 @@ class Sweeping:
         with self._database.autocommit() as connection:
             connection.execute(self._sql(statements.UNSENT), place | {"id": instance_id})
 
-    def hasten(self, instance_id: UUID) -> None:
-        """Whatever waits for a backoff or a lost message of this instance is due now."""
+    def hasten(self, instance_id: UUID, sleeping: Sequence[str] = ()) -> None:
+        """Whatever waits for a backoff or a lost message of this instance is due now; and so is who sleeps."""
         with self._database.autocommit() as connection:
-            connection.execute(self._sql(statements.HASTEN), {"id": instance_id})
+            connection.execute(self._sql(sweep_statements.HASTEN), {"id": instance_id, "sleeping": list(sleeping)})
 
     def clock(self) -> datetime:
         with self._database.autocommit() as connection:
-            now = connection.scalar(self._sql(statements.CLOCK))
+            now = connection.scalar(self._sql(sweep_statements.CLOCK))
         assert isinstance(now, datetime)
         return now
 
@@ -98,12 +102,12 @@ class Sweeping:
         values = {name: getattr(beat, name) for name in beat.__dataclass_fields__}
         values |= {"queues": list(beat.queues), "deliveries": list(beat.deliveries)}
         with self._database.autocommit() as connection:
-            return connection.execute(self._sql(statements.HEARTBEAT), values).one_or_none() is not None
+            return connection.execute(self._sql(sweep_statements.HEARTBEAT), values).one_or_none() is not None
 
     def say_goodbye(self, worker_id: UUID) -> None:
         """A clean stop: whatever this worker claimed and did not finish is over."""
         with self._database.autocommit() as connection:
-            connection.execute(self._sql(statements.SAY_GOODBYE), {"id": worker_id})
+            connection.execute(self._sql(sweep_statements.SAY_GOODBYE), {"id": worker_id})
 
     def _sql(self, statement: str) -> TextClause:
         return text(statement.replace("{s}", self._quoted_schema))

@@ -109,7 +109,7 @@ def test_the_database_checks_share_the_models_table_of_transitions() -> None:
 
     assert set(TRANSITIONS) == set(SagaStatus)
     assert not FINAL & FORWARD
-    assert TRANSITIONS[SagaStatus.COMPLETED] == frozenset()
+    assert TRANSITIONS[SagaStatus.COMPLETED] == {SagaStatus.COMPENSATING, SagaStatus.COMPENSATED}
 
 
 # -- size, names, words

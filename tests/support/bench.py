@@ -36,10 +36,31 @@ def plan_of(*names: str, pivot: str | None = None, saga: str = "bench", version:
     return Plan(saga=saga, version=version, steps=tuple(steps))
 
 
+def plan_beside(*lanes: int, **options: Any) -> Plan:
+    """Lanes of these lengths side by side (a single number: so many lanes of one step), and a step that follows."""
+    lengths = [1] * lanes[0] if len(lanes) == 1 else list(lanes)
+    given: dict[str, Any] = {"retry": RetryPolicy(max_attempts=3, jitter=0.0)} | options
+    beside = [(lane, number) for lane, length in enumerate(lengths) for number in range(length)]
+    steps = [
+        PlanStep(
+            position=0,
+            branch=branch,
+            lane=lane,
+            name=f"{'abcdefghijklmnopqrstuvwxyz'[lane % 26]}{lane // 26 or ''}{number or ''}",
+            task=f"do.{lane}.{number}",
+            compensation=f"undo.{lane}.{number}",
+            **given,
+        )
+        for branch, (lane, number) in enumerate(beside)
+    ]
+    last = PlanStep(position=1, name="last", task="do.last", compensation="undo.last", **given)
+    return Plan(saga="beside", version=1, steps=(*steps, last))
+
+
 THREE = plan_of("a", "b", "c")
 
 
-def queue_of(_: str) -> str:
+def queue_of(_: PlanStep, __: int) -> str:
     return QUEUE
 
 
@@ -66,22 +87,53 @@ class Bench:
         token: UUID | None = None,
         worker: UUID | None = None,
         delivery: str | None = "delivery",
+        task: str | None = None,
     ) -> Claim | None:
+        """Claim by a message of ``task``: the row's own by default."""
         return self.store.hot.claim(
             instance_id,
             address,
+            task=task or self.task_of(instance_id, address),
             token=token or uuid4(),
             worker_id=worker,
             delivery=delivery,
             known_plans=self.store.instances.known_plans,
         )
 
-    def complete(
-        self, instance_id: UUID, plan: Plan, address: Address, token: UUID, result: str | None = None
-    ) -> SagaStatus | None:
-        return self.store.hot.complete(
-            instance_id, address, token=token, result=result, following=plan.after(address.position), queue=QUEUE
+    def task_of(self, instance_id: UUID, address: Address) -> str:
+        found = self.sql(
+            "SELECT task FROM {s}.saga_step WHERE instance_id = %s AND position = %s AND branch = %s AND round = %s",
+            instance_id,
+            address.position,
+            address.branch,
+            address.round,
         )
+        return found[0][0] if found and found[0][0] else "nobody's"
+
+    def complete(
+        self,
+        instance_id: UUID,
+        plan: Plan,
+        address: Address,
+        token: UUID,
+        result: str | None = None,
+        keys: tuple[str, ...] = (),
+        *,
+        skipped: bool = False,
+        connection: Connection | None = None,
+    ) -> SagaStatus | None:
+        progress = self.store.hot.complete(
+            instance_id,
+            plan,
+            address,
+            token=token,
+            result=result,
+            keys=keys,
+            skipped=skipped,
+            queue_of=queue_of,
+            connection=connection,
+        )
+        return None if progress is None else progress.status
 
     def step(self, instance_id: UUID, plan: Plan = THREE, address: Address = FIRST) -> SagaStatus | None:
         """Claim and complete one execution."""

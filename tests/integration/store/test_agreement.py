@@ -123,8 +123,10 @@ def test_completing_again_with_the_own_token_changes_nothing_and_is_told_by_it(b
     before = bench.row("saga_instance", twins.compiled)
 
     assert bench.complete(twins.compiled, THREE, Address(0), token, "{}") is None
-    assert bench.store.hot.completed_by(twins.compiled, Address(0), token) is SagaStatus.RUNNING
-    assert bench.store.hot.completed_by(twins.compiled, Address(0), uuid4()) is None
+    mine = bench.store.hot.completed_by(twins.compiled, THREE, Address(0), token)
+    assert mine is not None
+    assert mine.status is SagaStatus.RUNNING
+    assert bench.store.hot.completed_by(twins.compiled, THREE, Address(0), uuid4()) is None
     assert bench.row("saga_instance", twins.compiled) == before
     twins.agree()
 

@@ -13,7 +13,7 @@ from sqlalchemy.engine import ExceptionContext
 from sagas.model import Address, Completed, SagaStatus, StepStatus, Stop, StopKind, StopRequested, Tick
 from sagas.store import statements
 from sagas.store.database import DEADLOCK_DETECTED
-from tests.support.bench import QUEUE, THREE, Background, Bench, plan_of
+from tests.support.bench import THREE, Background, Bench, plan_beside, plan_of
 
 CANCEL = StopRequested(stop=Stop(kind=StopKind.CANCELLED, reason="changed mind"))
 LONG = plan_of(*(f"s{number}" for number in range(6)), saga="long")
@@ -60,7 +60,14 @@ def test_c2_a_cancel_that_waited_for_a_claim_drains_what_was_claimed(bench: Benc
     run, token = bench.start(), uuid4()
     bench.step(run, THREE)
     place = {"instance_id": str(run), "position": 1, "branch": 0, "round": 0}
-    rest = {"token": str(token), "worker_id": None, "delivery": None, "known_plans": [""], "report": True}
+    rest = {
+        "task": "do.b",
+        "token": str(token),
+        "worker_id": None,
+        "delivery": None,
+        "known_plans": [""],
+        "report": True,
+    }
     with opened(bench) as connection:
         statement = statements.CLAIM.replace("{s}", '"sagas"')
         assert connection.exec_driver_sql(statement, place | rest).one_or_none() is not None
@@ -105,16 +112,7 @@ def test_c2_the_loop_waits_for_an_open_completion_and_then_sees_the_newborn_step
     run, token = bench.start(), uuid4()
     bench.claim(run, token=token)
     with opened(bench) as connection:
-        status = bench.store.hot.complete(
-            run,
-            Address(0),
-            token=token,
-            result=None,
-            following=THREE.steps[1],
-            queue=QUEUE,
-            connection=connection,
-        )
-        assert status is SagaStatus.RUNNING
+        assert bench.complete(run, THREE, Address(0), token, connection=connection) is SagaStatus.RUNNING
         cancel = Background(lambda: bench.apply(run, CANCEL))
         bench.wait_for_lock_waiters(1)
 
@@ -127,36 +125,30 @@ def test_c2_the_loop_waits_for_an_open_completion_and_then_sees_the_newborn_step
     ]
 
 
-def test_c1_of_branches_that_complete_at_once_exactly_one_is_last(bench: Bench) -> None:
-    # Given: three running branches at one position (the plan knows no branches yet, the rows do)
-    plan = plan_of("a", "b")
+@pytest.mark.parametrize("branches", [2, 8])
+def test_c1_of_branches_that_complete_at_once_exactly_one_is_last(bench: Bench, branches: int) -> None:
+    # Given: branches that run side by side
+    plan = plan_beside(branches)
     for _ in range(15):
         run = bench.start(plan)
-        bench.sql(
-            "INSERT INTO {s}.saga_step (instance_id, position, branch, round, name, timeout, epoch) "
-            "SELECT instance_id, 0, extra, 0, 'a', 60, epoch FROM {s}.saga_step, generate_series(1, 2) AS extra "
-            "WHERE instance_id = %s",
-            run,
-        )
-        bench.sql("UPDATE {s}.saga_instance SET pending = 3 WHERE id = %s", run)
-        tokens = [uuid4() for _ in range(3)]
+        tokens = [uuid4() for _ in range(branches)]
         for branch, token in enumerate(tokens):
             assert bench.claim(run, Address(0, branch), token=token) is not None
 
         # When
-        together = threading.Barrier(3)
+        together = threading.Barrier(branches)
 
         def finish(branch: int, token: UUID, run: UUID = run, together: threading.Barrier = together) -> None:
             together.wait(10)
-            bench.complete(run, plan, Address(0, branch), token)
+            bench.complete(run, plan, Address(0, branch), token, f'{{"key{branch}": 1}}', (f"key{branch}",))
 
         for running in [Background(lambda b=b, t=t: finish(b, t)) for b, t in enumerate(tokens)]:  # type: ignore[misc]
             running.join()
 
         # Then
         row = bench.row("saga_instance", run)
-        assert (row["status"], row["pending"]) == ("running", 1)
-        assert [step["position"] for step in bench.steps(run)] == [0, 0, 0, 1]
+        assert (row["status"], row["pending"], row["written"]) == ("running", 1, None)
+        assert [step["position"] for step in bench.steps(run)] == [0] * branches + [1]
 
 
 def live(bench: Bench, runs: list[UUID], seed: int, gives_up: threading.Event) -> int:
@@ -212,8 +204,8 @@ def test_a_deadlock_made_by_somebody_else_is_tried_again(bench: Bench, deadlocks
     stranger.rollback()
 
     # Then
-    assert len(deadlocks) == 1
     assert completion.join() is SagaStatus.RUNNING
+    assert len(deadlocks) == 1
     assert bench.steps(run)[0]["status"] == "completed"
 
 

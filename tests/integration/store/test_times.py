@@ -10,7 +10,7 @@ from sqlalchemy import Row, text
 from sagas.engine import JoinedConnection
 from sagas.model import Address, SagaStatus, Tick
 from sagas.store import NewInstance, uuid7
-from tests.support.bench import QUEUE, THREE, Background, Bench, queue_of
+from tests.support.bench import THREE, Background, Bench, queue_of
 
 LONG = 1.5  # seconds that the caller's transaction has been open
 
@@ -47,15 +47,7 @@ def test_h9_a_completion_in_the_steps_own_long_transaction_is_of_now(bench: Benc
     with bench.store.database.transaction() as connection:
         began = connection.scalar(text("SELECT now()"))
         connection.execute(text("SELECT pg_sleep(:long)"), {"long": LONG})
-        bench.store.hot.complete(
-            run,
-            Address(0),
-            token=token,
-            result=None,
-            following=THREE.steps[1],
-            queue=QUEUE,
-            connection=connection,
-        )
+        bench.complete(run, THREE, Address(0), token, connection=connection)
 
     assert isinstance(began, datetime)
     done, born = step_rows(bench, run)

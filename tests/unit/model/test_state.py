@@ -21,7 +21,7 @@ def test_the_ways_out_of_a_final_status_are_the_promised_ones() -> None:
     ways = {status: TRANSITIONS[status] for status in FINAL}
 
     assert ways == {
-        SagaStatus.COMPLETED: frozenset(),
+        SagaStatus.COMPLETED: {SagaStatus.COMPENSATING, SagaStatus.COMPENSATED},  # by its parent saga
         SagaStatus.COMPENSATED: {SagaStatus.COMPENSATING},
         SagaStatus.FAILED: {
             SagaStatus.RUNNING,

@@ -1,0 +1,10 @@
+"""What the library's own 0002_shapes.sql adds to the tables; the model reads none of it."""
+
+from django.db import migrations
+
+from sagas.contrib.django.schema import apply
+
+
+class Migration(migrations.Migration):
+    dependencies = [("celery_sagas", "0001_initial")]
+    operations = [migrations.RunPython(apply(2))]

@@ -1,0 +1,65 @@
+"""Options of a saga that are checked where it is declared."""
+
+import string
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sagas.errors import DefinitionError, MissingInput, StartRefused
+from sagas.store import LIMIT_PREFIX
+
+LONGEST_RESOURCE = 512
+
+
+def choice(given: str, allowed: Sequence[str], what: str) -> str:
+    """One of a few words."""
+    if given not in allowed:
+        words = " or ".join(repr(str(word)) for word in allowed)
+        raise DefinitionError(f"{what}={given!r} must be {words}")
+    return given
+
+
+def whole(given: int | None, least: int, most: int, what: str) -> int | None:
+    """A whole number within limits, or None."""
+    if given is None:
+        return None
+    if not isinstance(given, int) or isinstance(given, bool) or not least <= given <= most:
+        raise DefinitionError(f"{what}={given!r} must be a whole number from {least} to {most}")
+    return given
+
+
+def checked_locks(templates: Sequence[str], known: frozenset[str] | None, saga: str) -> tuple[str, ...]:
+    """Templates of resource names: text with names of the input in braces."""
+    if isinstance(templates, str):
+        raise DefinitionError(f"saga {saga!r}: locks={templates!r} must be a list of names, as in ['account:{{id}}']")
+    for template in templates:
+        for name in names_in(template, saga):
+            if known is not None and name not in known:
+                there = ", ".join(sorted(known)) or "nothing"
+                raise DefinitionError(f"saga {saga!r}: the lock {template!r} needs {name!r}, and the input has {there}")
+    return tuple(templates)
+
+
+def names_in(template: str, saga: str) -> list[str]:
+    """The names in braces."""
+    try:
+        if not template or template.startswith(LIMIT_PREFIX):
+            raise ValueError(f"it must be text that does not begin with {LIMIT_PREFIX!r}")
+        fields = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+        if not all(name.isidentifier() for name in fields):
+            raise ValueError("only plain names can stand in braces")
+    except (AttributeError, TypeError, ValueError) as error:
+        raise DefinitionError(f"saga {saga!r}: {template!r} cannot name a resource: {error}") from None
+    return fields
+
+
+def resource_name(template: str, data: Mapping[str, Any], saga: str) -> str:
+    """The resource that an instance with this input locks."""
+    for name in names_in(template, saga):
+        if data.get(name) is None:
+            raise MissingInput(f"saga {saga!r}: the lock {template!r} needs {name!r}, and the data has no such value")
+    resource = template.format_map({name: str(data[name]) for name in names_in(template, saga)})
+    if len(resource) > LONGEST_RESOURCE or "\x00" in resource:
+        raise StartRefused(
+            f"saga {saga!r}: {resource[:80]!r}… is no name of a resource: 1 to {LONGEST_RESOURCE} characters"
+        )
+    return resource

@@ -1,0 +1,66 @@
+"""Branches that run side by side, as one position of a saga."""
+
+from collections.abc import Sequence
+
+from sagas.definition.part import Part
+from sagas.errors import DefinitionError
+from sagas.model import StepKind
+
+FEWEST, MOST = 2, 50
+
+
+class Parallel:
+    """Made by `parallel`."""
+
+    def __init__(self, branches: Sequence[Part | Sequence[Part]], undo: str, if_one_fails: str) -> None:
+        self.lanes: tuple[tuple[Part, ...], ...] = tuple(_lane(branch) for branch in branches)
+        if not FEWEST <= len(self.lanes) <= MOST:
+            raise DefinitionError(f"parallel(…) takes {FEWEST} to {MOST} branches, not {len(self.lanes)}")
+        if undo not in ("reverse", "parallel"):
+            raise DefinitionError(f"parallel(…): undo={undo!r} must be 'reverse' or 'parallel'")
+        if if_one_fails not in ("finish", "cancel"):
+            raise DefinitionError(f"parallel(…): if_one_fails={if_one_fails!r} must be 'finish' or 'cancel'")
+        self.undo_at_once = undo == "parallel"
+        self.cancels_siblings = if_one_fails == "cancel"
+
+    def __repr__(self) -> str:
+        return f"parallel({', '.join(repr(lane[0]) if len(lane) == 1 else repr(list(lane)) for lane in self.lanes)})"
+
+
+def parallel(*branches: Part | Sequence[Part], undo: str = "reverse", if_one_fails: str = "finish") -> Parallel:
+    """Run branches side by side, on as many workers as there are; the saga goes on when all of them are done::
+
+        parallel(
+            Step(reserve_flight, compensation=cancel_flight),
+            Step(reserve_hotel, compensation=cancel_hotel),
+            [Step(find_car, compensation=None), Step(reserve_car, compensation=cancel_car)],
+        )
+
+    Args:
+        branches: 2 to 50, each a step or a list of steps that follow one another. A branch sees what came before and
+            what its own steps returned; two branches that return the same name are an error.
+        undo: ``"reverse"`` undoes all of their steps one after the other, the last begun first; ``"parallel"`` undoes
+            the branches side by side.
+        if_one_fails: when a branch fails for good no further step begins, and what runs is waited for before anything
+            is undone. ``"finish"`` lets it finish; ``"cancel"`` tells it to stop, by Celery's soft time limit in a
+            prefork worker, and by ``current_step.cancelled`` everywhere.
+
+    Raises:
+        DefinitionError: too few or too many branches, or something that is no step.
+    """
+    return Parallel(branches, undo, if_one_fails)
+
+
+def _lane(branch: Part | Sequence[Part]) -> tuple[Part, ...]:
+    lane = (branch,) if isinstance(branch, Part) else tuple(branch) if isinstance(branch, list | tuple) else ()
+    for part in lane:
+        if not isinstance(part, Part):
+            raise DefinitionError(f"parallel(…): {part!r} is no step; wrap the task in Step(…) or Retriable(…)")
+        if part.kind is StepKind.PIVOT:
+            raise DefinitionError(
+                f"parallel(…): the Pivot {part.name!r} cannot run beside others, which may still say no: give it a "
+                "position of its own"
+            )
+    if not lane:
+        raise DefinitionError(f"parallel(…): {branch!r} is no branch; pass a step, or a list of steps")
+    return lane

@@ -1,0 +1,163 @@
+"""Steps that no worker runs: they wait for time, a signal or another saga, and hold neither worker nor message."""
+
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from sagas.definition.keys import declared_keys
+from sagas.definition.part import Compiler, Part, Place
+from sagas.definition.retry import number
+from sagas.errors import DefinitionError
+from sagas.model import OnTimeout, PlanStep, StepKind, StepRole
+
+if TYPE_CHECKING:
+    from sagas.definition.saga import Saga
+
+LONGEST_WAIT = 10 * 365 * 24 * 3600.0
+SIGNAL = re.compile(r"[A-Za-z_][A-Za-z0-9_.:\-]{0,199}")
+
+
+class Sleep(Part):
+    """Let time pass before the next step: ``Sleep(hours=1)``, ``Sleep(timedelta(days=3))``, ``Sleep(90)`` seconds.
+
+    Args:
+        duration: a timedelta, or seconds; the keyword arguments are added to it.
+        name: how the step is called; ``sleep`` by default.
+    """
+
+    def __init__(
+        self,
+        duration: timedelta | float = 0,
+        *,
+        days: float = 0,
+        hours: float = 0,
+        minutes: float = 0,
+        seconds: float = 0,
+        name: str = "sleep",
+    ) -> None:
+        super().__init__(name)
+        given = duration if isinstance(duration, timedelta) else timedelta(seconds=number(duration, _who(name), 0, 1e9))
+        whole = given + timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        self.seconds = number(whole, _who(name), 0.001, LONGEST_WAIT)
+
+    def compile(self, place: Place, compiler: Compiler) -> PlanStep:
+        return PlanStep(
+            **place.fields(), name=self.name, task=None, compensation=None, role=StepRole.SLEEP, seconds=self.seconds
+        )
+
+
+class WaitFor(Part):
+    """Wait for a signal from outside: ``handle.signal("approved", {"by": "maria"}, key="…")``.
+
+    The signal's payload is merged into the data. One that comes before the wait is kept for it.
+
+    Args:
+        signal: its name.
+        timeout: how long to wait at the most: a timedelta, or seconds.
+        on_timeout: ``"compensate"`` turns the saga back, ``"continue"`` goes on without a payload.
+        payload: the names in the payload, if you want later parameters checked: a TypedDict, a dataclass, or names.
+        name: how the step is called; the signal's name by default.
+    """
+
+    def __init__(
+        self,
+        signal: str,
+        *,
+        timeout: timedelta | float,
+        on_timeout: str = "compensate",
+        payload: Any = None,
+        name: str | None = None,
+    ) -> None:
+        if not isinstance(signal, str) or not SIGNAL.fullmatch(signal):
+            raise DefinitionError(f"WaitFor({signal!r}): a signal's name is letters, digits, '_', '.', ':' or '-'")
+        super().__init__(name or signal.replace(":", "."))
+        self.signal = signal
+        self.seconds = number(timeout, f"WaitFor({signal!r}): timeout", 0.001, LONGEST_WAIT)
+        try:
+            self.on_timeout = OnTimeout(on_timeout)
+        except ValueError:
+            raise DefinitionError(
+                f"WaitFor({signal!r}): on_timeout={on_timeout!r} must be 'compensate' or 'continue'"
+            ) from None
+        self._payload = declared_keys(payload)
+
+    @property
+    def is_certain(self) -> bool:
+        return self.on_timeout is OnTimeout.COMPENSATE
+
+    def gives(self) -> frozenset[str] | None:
+        return self._payload
+
+    def check_place(self, place: Place, saga: str) -> None:
+        if place.kind is StepKind.RETRIABLE and self.on_timeout is OnTimeout.COMPENSATE:
+            raise DefinitionError(
+                f"saga {saga!r}: WaitFor {self.name!r} stands after the pivot, where nothing can be undone: pass "
+                "on_timeout='continue', or move it before the pivot"
+            )
+
+    def compile(self, place: Place, compiler: Compiler) -> PlanStep:
+        return PlanStep(
+            **place.fields(),
+            name=self.name,
+            task=None,
+            compensation=None,
+            role=StepRole.WAIT,
+            seconds=self.seconds,
+            signal=self.signal,
+            on_timeout=self.on_timeout,
+        )
+
+
+class Child(Part):
+    """A step that starts another saga and completes when that does; its results are merged into the data.
+
+    When it is compensated, so is this step: the saga turns back. When this saga turns back later, the completed child
+    is undone as one unit, in its own reverse order. A child that waits for a person lets its parent wait with it.
+
+    Args:
+        saga: the other saga.
+        input: the names of the data that it is given; all of it by default.
+        name: how the step is called; the other saga's name by default.
+    """
+
+    def __init__(self, saga: "Saga", *, input: Sequence[str] | None = None, name: str | None = None) -> None:
+        if not callable(getattr(saga, "start_on", None)):
+            raise DefinitionError(f"Child({saga!r}): pass the Saga that the step is to start")
+        super().__init__(name or saga.name)
+        if saga.is_limited:
+            raise DefinitionError(
+                f"Child({saga.name!r}): it has locks or max_concurrent, and two parents that wait for each other's "
+                "children would wait for ever: give them to the saga that starts it"
+            )
+        self.saga = saga
+        names = None if input is None else declared_keys(list(input))
+        self._input = None if names is None else tuple(sorted(names))
+
+    def gives(self) -> frozenset[str] | None:
+        given = [part.gives() for part in self.saga.parts]
+        known = [names for names in given if names is not None]
+        return frozenset().union(*known) if len(known) == len(given) else None
+
+    def check_place(self, place: Place, saga: str) -> None:
+        has_pivot = any(part.kind is StepKind.PIVOT for part in self.saga.parts)
+        if has_pivot and place.kind is StepKind.COMPENSATABLE:
+            raise DefinitionError(
+                f"saga {saga!r}: the child saga {self.saga.name!r} has a pivot, so it could not be undone once it is "
+                "done: move it after this saga's own pivot, or take its pivot away"
+            )
+
+    def compile(self, place: Place, compiler: Compiler) -> PlanStep:
+        return PlanStep(
+            **place.fields(),
+            name=self.name,
+            task=None,
+            compensation=None,
+            role=StepRole.CHILD,
+            child=compiler.plan(self.saga),
+            child_input=self._input,
+        )
+
+
+def _who(name: str) -> str:
+    return f"Sleep {name!r}"

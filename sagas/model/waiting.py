@@ -1,0 +1,64 @@
+"""Steps that no worker runs: they wait for time, for a signal, or for another saga."""
+
+from datetime import timedelta
+
+from sagas.model.draft import Draft
+from sagas.model.plan import OnTimeout, StepRole
+from sagas.model.state import ErrorInfo, MailKind, SagaStatus, StepState, StepStatus, child_id
+
+
+def look(draft: Draft, step: StepState) -> bool:
+    """Has what it waits for come? Returns True when the step has ended by that."""
+    plan_step = draft.plan_step(step)
+    if plan_step.role is StepRole.CHILD:
+        look_at_child(draft, step)
+    elif plan_step.role is StepRole.WAIT and take_signal(draft, step):
+        pass
+    elif step.not_before is None or draft.now >= step.not_before:
+        if plan_step.role is StepRole.WAIT:
+            time_out(draft, step)
+        else:
+            draft.completed(step, None)
+    return not draft.steps[step.address].is_live
+
+
+def take_signal(draft: Draft, step: StepState) -> bool:
+    """The oldest that nobody has taken; one that came before the wait was kept for it."""
+    name = draft.plan_step(step).signal
+    for mail in draft.before.inbox:
+        if mail.kind is MailKind.SIGNAL and mail.name == name and mail.id not in draft.consumed:
+            draft.consumed.add(mail.id)
+            draft.note("signal_received", step, signal=mail.name, by=mail.by)
+            draft.completed(step, mail.payload)
+            return True
+    return False
+
+
+def time_out(draft: Draft, step: StepState) -> None:
+    plan_step = draft.plan_step(step)
+    waited = timedelta(seconds=plan_step.seconds or 0)
+    draft.note("signal_timed_out", step, signal=plan_step.signal, on_timeout=plan_step.on_timeout.value)
+    if plan_step.on_timeout is OnTimeout.CONTINUE:
+        draft.completed(step, None)
+    else:
+        message = f"no signal {plan_step.signal!r} came within {waited}"
+        draft.close(
+            step, StepStatus.FAILED, error=ErrorInfo(type="sagas.SignalTimeout", message=message, step=step.name)
+        )
+
+
+def look_at_child(draft: Draft, step: StepState) -> None:
+    """A child that failed waits for a person, and its parent waits with it."""
+    action = draft.steps[step.address.action]
+    child = next((it for it in draft.before.children if it.id == child_id(draft.before.id, action)), None)
+    if child is None:
+        return
+    if not step.address.is_action:
+        if child.status is SagaStatus.COMPENSATED:
+            draft.completed(step, None)
+    elif child.status is SagaStatus.COMPLETED:
+        draft.completed(step, child.result)
+    elif child.status is SagaStatus.COMPENSATED:
+        why = child.error or ErrorInfo(type="sagas.ChildCompensated", message="it was undone", step=step.name)
+        draft.note("child_compensated", step, child=str(child.id), **why.to_json())
+        draft.close(step, StepStatus.FAILED, error=why)

@@ -1,0 +1,83 @@
+"""Named resources that instances take in turns: semantic locks, and limits of how many run at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, TextClause, text
+
+from sagas.store import neighbour_statements
+from sagas.store.database import Database
+
+#: A limit is a resource of this prefix, which no semantic lock may have.
+LIMIT_PREFIX = "limit:"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """A resource that an instance names when it starts."""
+
+    resource: str
+    capacity: int = 1  # how many instances may hold it at once
+    lasting: bool = True  # kept by a failed instance, until a person has resolved it
+
+
+class Locks:
+    """Grants and releases, each under the advisory locks of the resources, until the end of its transaction."""
+
+    def __init__(self, database: Database, schema: str, quoted_schema: str) -> None:
+        self._database = database
+        self._schema = schema
+        self._quoted_schema = quoted_schema
+
+    def grant(self, connection: Connection, instance_id: UUID) -> Sequence[UUID] | None:
+        """All that an instance has named, or nothing, inside the loop's transaction.
+
+        Returns:
+            Who is next in line, and should look whether there is room for it too; None: it has to wait.
+        """
+        self._serialise(connection, instance_id)
+        granted = connection.scalars(self._sql(neighbour_statements.GRANT), {"id": instance_id}).all()
+        return self._wake(connection, granted) if granted else None
+
+    def release(self, instance_id: UUID, *, ended: bool) -> Sequence[UUID]:
+        """What an instance holds or waits for, in a transaction of its own; returns who is next in line.
+
+        Args:
+            ended: nothing is left of it; a failed one keeps what is lasting.
+        """
+
+        def work() -> Sequence[UUID]:
+            with self._database.transaction() as connection:
+                self._serialise(connection, instance_id)
+                released = connection.scalars(
+                    self._sql(neighbour_statements.RELEASE), {"id": instance_id, "ended": ended}
+                )
+                return self._wake(connection, released.all())
+
+        return self._database.retrying(work)
+
+    def first_taken(self, resources: Sequence[str]) -> str | None:
+        """One of these that somebody holds or waits for; None when all are free."""
+        with self._database.autocommit() as connection:
+            found: str | None = connection.scalar(
+                self._sql(neighbour_statements.FIND_LOCKED), {"resources": list(resources)}
+            )
+            return found
+
+    def held_by_the_ended(self, limit: int) -> Sequence[UUID]:
+        """Instances that ended without a release: their process died in between."""
+        with self._database.autocommit() as connection:
+            return connection.scalars(self._sql(neighbour_statements.PICK_ENDED_HOLDERS), {"limit": limit}).all()
+
+    def _serialise(self, connection: Connection, instance_id: UUID) -> None:
+        statement = self._sql(neighbour_statements.SERIALISE_RESOURCES)
+        connection.execute(statement, {"schema": self._schema, "id": instance_id}).all()
+
+    def _wake(self, connection: Connection, resources: Sequence[str]) -> Sequence[UUID]:
+        values: dict[str, Any] = {"resources": list(resources)}
+        return connection.scalars(self._sql(neighbour_statements.WAKE_NEXT), values).all()
+
+    def _sql(self, statement: str) -> TextClause:
+        return text(statement.replace("{s}", self._quoted_schema))

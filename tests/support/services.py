@@ -1,0 +1,38 @@
+"""What tests of the example services share: many callers at one moment, damage, and what the books say about it."""
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from sqlalchemy import text
+
+from tasks.services.books import Violation
+from tasks.services.database import transaction
+
+
+def at_once(*calls: Callable[[], Any]) -> list[Any]:
+    """Make each call in a thread of its own, all let go at one moment; errors are returned, not raised."""
+    start = threading.Barrier(len(calls))
+
+    def make(call: Callable[[], Any]) -> Any:
+        start.wait()
+        try:
+            return call()
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(len(calls)) as threads:
+        return list(threads.map(make, calls))
+
+
+def execute(*statements: str) -> None:
+    """Change the tables past the services."""
+    with transaction() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+
+
+def kinds(violations: Iterable[Violation]) -> set[str]:
+    """What sorts of things do not add up."""
+    return {violation.kind for violation in violations}
