@@ -278,7 +278,7 @@ class Draft:
             written=self.written,
             deadline=(deadline := self.deadline()),
             deadline_seconds=None if deadline else self.before.deadline_seconds,
-            pending=len(live),
+            pending=len(live) + len(self.given_up_beside_others()),
             finished_at=ended if self.status.is_final else None,
             due_at=None if self.status.is_final else self.next_look([step for step in live if not is_queued(step)]),
         )
@@ -294,6 +294,18 @@ class Draft:
             consumed=frozenset(self.consumed),
             accepted=self.accepted,
         )
+
+    def given_up_beside_others(self) -> list[StepState]:
+        """Counted as pending while the saga goes forward: the last of the others must not take all for done."""
+        if not self.status.is_forward:
+            return []
+        return [
+            step
+            for step in self.actions()
+            if step.status is StepStatus.FAILED
+            and self.plan.is_parallel(step.address.position)
+            and not self.plan_step(step).best_effort
+        ]
 
     def deadline(self) -> datetime | None:
         """Counted from the beginning of the first step: neither a long open transaction nor a backlog eats it up."""

@@ -135,7 +135,7 @@ class HotPath:
             "ends": following.ends,
             "hands_over": following.needs_a_decision,
             # What is handed over is still pending, or a sibling would take itself for the last one.
-            "follow": max(len(following.heads), following.needs_a_decision),
+            "follow": 1 if following.needs_a_decision else len(following.heads),
             "next_position": following.position,
             **columns_of(following.heads, queue_of),
             "lease": self._timing.lease,

@@ -5,9 +5,9 @@ import os
 from celery import Celery
 
 from sagas import Sagas
-from tests.support import scripted
+from tests.support import scripted, shapes
 
-__all__ = ["app", "sagas", "scripted"]
+__all__ = ["app", "sagas", "scripted", "shapes"]
 
 
 def make(broker_url: str, database_url: str) -> Sagas:

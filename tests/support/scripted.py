@@ -71,6 +71,8 @@ def behave(behaviour: str) -> Any:
             sys.exit(3)
         case "return":
             return UNSTORABLE[argument]
+        case "say":  # how far an undo got
+            return argument
         case "write":
             enter_in_ledger(argument)
         case "sql":
@@ -174,7 +176,7 @@ QUICK_UNDO = Retry(max_attempts=4, on=(Exception,), backoff=0.05, max_backoff=0.
 
 def step(name: str, **options: Any) -> Step:
     options = {"compensation": undo, "retry": QUICK, "compensation_retry": QUICK_UNDO, "timeout": 60} | options
-    return Step(act, name=name, **options)
+    return Step(options.pop("task", act), name=name, **options)
 
 
 five = Saga("five", steps=[step(name) for name in "abcde"])
