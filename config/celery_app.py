@@ -11,7 +11,7 @@ from sagas import Sagas
 
 settings = Settings.from_environment()
 
-app = Celery("config", broker=settings.broker_url, include=["tasks.orders"])
+app = Celery("config", broker=settings.broker_url, include=["tasks.orders", "tasks.fulfilment", "tasks.travel"])
 app.conf.update(
     accept_content=["json"],
     task_serializer="json",

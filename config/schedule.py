@@ -6,10 +6,11 @@ from typing import Any, Final
 AUDIT_EVERY: Final = timedelta(minutes=5)
 
 BEAT_SCHEDULE: Final[dict[str, dict[str, Any]]] = {
-    "audit-books": {
-        "task": "tasks.orders.audit_books",
+    name: {
+        "task": task,
         "schedule": AUDIT_EVERY,
         # After a worker's absence one audit is as good as twenty. (Never give a saga's step an expiry.)
         "options": {"expires": AUDIT_EVERY.total_seconds()},
-    },
+    }
+    for name, task in (("audit-books", "tasks.orders.audit_books"), ("audit-trips", "tasks.travel.audit_trips"))
 }

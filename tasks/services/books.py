@@ -1,5 +1,9 @@
-"""The books: whatever the sagas did, and however often they were killed, this must add up."""
+"""The books: whatever the sagas did, and however often they were killed, this must add up.
 
+Orders and fulfilments are in the same books; trips have their own (`travel_books`).
+"""
+
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,7 +17,7 @@ from tasks.services.ledger import OrderBook, StockBook
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Violation:
-    """One thing that does not add up: its kind, the order or article, and the figures."""
+    """One thing that does not add up: its kind, the order, trip, article or offer, and the figures."""
 
     kind: str
     subject: str
@@ -46,6 +50,7 @@ def audit(
     engine: Engine,
     *,
     completed: Collection[str] = (),
+    fulfilled: Collection[str] = (),
     compensated: Collection[str] = (),
     quiet: timedelta | None = None,
 ) -> Books:
@@ -57,27 +62,32 @@ def audit(
     Args:
         engine: the shop's database.
         completed: orders whose saga completed: paid, shipped and confirmed, exactly once.
-        compensated: orders whose saga was undone: nothing of them is left.
-        quiet: orders that have not moved for this long should have become either the one or the other.
+        fulfilled: fulfilments whose saga completed: paid, committed and shipped, exactly once; told at most once.
+        compensated: orders and fulfilments whose saga was undone: nothing of them is left.
+        quiet: orders that have not moved for this long should have become one of these.
 
     Raises:
-        ValueError: an order is said to have ended both ways.
+        ValueError: an order is said to have ended in more than one way.
     """
-    completed, compensated = frozenset(completed), frozenset(compensated)
-    if both := completed & compensated:
-        raise ValueError(f"orders can't have ended both ways: {sorted(both)}")
+    ends = Counter([*set(completed), *set(fulfilled), *set(compensated)])
+    if contradictions := sorted(order_id for order_id, ways in ends.items() if ways > 1):
+        raise ValueError(f"orders can't have ended in more than one way: {contradictions}")
     read = ledger.read(engine)
     found = [*_of_stock(read.stock.values()), *_at_any_moment(read.orders.values())]
     found += [
         Violation(kind="undone but there", subject=order_id, detail=f"{effect} is live behind a closed door")
         for order_id, effect in read.behind_closed_doors
     ]
-    for order_id in sorted(completed | compensated):
-        order = read.orders.get(order_id, OrderBook(order_id=order_id))
-        found += _when_completed(order) if order_id in completed else _when_compensated(order)
+    for rules, order_ids in (
+        (_when_completed, completed),
+        (_when_fulfilled, fulfilled),
+        (_when_compensated, compensated),
+    ):
+        for order_id in sorted(set(order_ids)):
+            found += rules(read.orders.get(order_id, OrderBook(order_id=order_id)))
     for order in read.orders.values():
-        if quiet is not None and order.quiet >= quiet and order.order_id not in completed | compensated:
-            found += _when_completed(order) if order.shipments else _when_compensated(order)
+        if quiet is not None and order.quiet >= quiet and order.order_id not in ends:
+            found += _when_quiet(order)
     return Books(orders=read.orders, stock=read.stock, violations=tuple(found))
 
 
@@ -100,12 +110,15 @@ def _of_stock(articles: Iterable[StockBook]) -> Iterator[Violation]:
 def _at_any_moment(orders: Iterable[OrderBook]) -> Iterator[Violation]:
     for o in orders:
         money = f"{o.refunded} of {o.charged} refunded"
-        yield from _broken(
-            o,
+        yield from broken(
+            o.order_id,
             ("reserved twice", o.live_reservations > 1, f"{o.live_reservations} live reservations"),
+            ("committed twice", o.commitments > 1, f"{o.commitments} commitments"),
             ("charged twice", o.live_charges > 1, f"{o.live_charges} charges without a refund"),
             ("shipped twice", o.shipments > 1, f"{o.shipments} shipments"),
             ("told twice", o.told_twice, f"{o.notifications} notifications"),
+            ("committed unpaid", o.commitments > 0 and o.live_charges == 0, money),
+            ("committed but released", o.broken_commitments > 0, f"{o.released} pieces released"),
             ("shipped unpaid", o.shipments > 0 and o.live_charges == 0, money),
             ("shipment and goods differ", (o.shipments > 0) != (o.shipped > 0), f"{o.shipped} pieces left"),
             ("refund differs", o.live_charges == 0 and o.refunded != o.charged, money),
@@ -113,27 +126,45 @@ def _at_any_moment(orders: Iterable[OrderBook]) -> Iterator[Violation]:
 
 
 def _when_completed(o: OrderBook) -> Iterator[Violation]:
-    return _broken(
-        o,
+    yield from _when_shipped(o)
+    yield from broken(o.order_id, ("not told", o.notifications == 0, "completed without a notification"))
+
+
+def _when_fulfilled(o: OrderBook) -> Iterator[Violation]:
+    yield from _when_shipped(o)
+    yield from broken(o.order_id, ("not committed", o.commitments == 0, "completed without a commitment"))
+
+
+def _when_shipped(o: OrderBook) -> Iterator[Violation]:
+    return broken(
+        o.order_id,
         ("not charged", o.live_charges == 0, "completed without a charge"),
         ("not shipped", o.shipments == 0, "completed without a shipment"),
-        ("not told", o.notifications == 0, "completed without a notification"),
         ("still held", o.held > 0, f"{o.held} pieces held after the end"),
     )
 
 
 def _when_compensated(o: OrderBook) -> Iterator[Violation]:
     kept = o.charged - o.refunded
-    return _broken(
-        o,
+    return broken(
+        o.order_id,
         ("not refunded", o.live_charges > 0, f"{kept} charged, neither shipped nor refunded"),
         ("still held", o.held > 0, f"{o.held} pieces held after the end"),
+        ("committed all the same", o.commitments > 0, f"{o.commitments} commitments"),
         ("shipped all the same", o.shipments > 0, f"{o.shipped} pieces left"),
         ("told all the same", o.notifications > 0, f"{o.notifications} notifications"),
     )
 
 
-def _broken(order: OrderBook, *rules: tuple[str, bool, str]) -> Iterator[Violation]:
-    for kind, broken, detail in rules:
-        if broken:
-            yield Violation(kind=kind, subject=order.order_id, detail=detail)
+def _when_quiet(o: OrderBook) -> Iterator[Violation]:
+    # Past its pivot it can only have completed: an order has shipped then, a fulfilment has committed.
+    if o.commitments:
+        return _when_fulfilled(o)
+    return _when_completed(o) if o.shipments else _when_compensated(o)
+
+
+def broken(subject: str, *rules: tuple[str, bool, str]) -> Iterator[Violation]:
+    """The violations among rules, each given as its kind, whether it is broken, and the figures."""
+    for kind, is_broken, detail in rules:
+        if is_broken:
+            yield Violation(kind=kind, subject=subject, detail=detail)

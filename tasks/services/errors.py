@@ -6,7 +6,10 @@
         ├── KeyReused           the key belongs to another request
         ├── DoorClosed          the action was undone before it arrived
         ├── OutOfStock          fewer pieces are left than were asked for
-        └── NotHeld             the reservation was released or has been shipped
+        ├── NotHeld             the reservation was released, committed or has been shipped
+        ├── SoldOut             fewer seats, rooms or cars are left than were asked for
+        ├── NotReserved         the booking was cancelled or confirmed
+        └── NotOpen             the authorisation was voided or captured
 
 Anything whose outcome is unknown is a `ConnectionError`, which a retry policy takes for what it is.
 """
@@ -35,4 +38,16 @@ class OutOfStock(Refused):
 
 
 class NotHeld(Refused):
-    """The reservation is not held (any more), so it can be neither shipped nor released."""
+    """The reservation is not held (any more), so it can be neither shipped nor released nor committed."""
+
+
+class SoldOut(Refused):
+    """Fewer seats, rooms or cars are left than were asked for."""
+
+
+class NotReserved(Refused):
+    """The booking is not reserved (any more), so it can be neither confirmed nor cancelled."""
+
+
+class NotOpen(Refused):
+    """The authorisation is not open (any more), so it can be neither captured nor voided, nor be relied on."""

@@ -22,10 +22,15 @@ from tasks.services.database import transaction
 from tasks.services.errors import Refused
 
 OPERATIONS: Final = {
-    "inventory": ("reserve", "release"),
+    "inventory": ("reserve", "release", "commit"),
     "payment": ("charge", "refund"),
     "shipping": ("create",),
     "notification": ("send",),
+    "flight": ("reserve", "cancel"),
+    "hotel": ("reserve", "cancel"),
+    "car": ("reserve", "cancel"),
+    "booking": ("confirm",),
+    "authorisation": ("authorise", "void", "capture"),
 }
 
 
@@ -62,13 +67,13 @@ def inject(
     """Let calls of one operation go wrong from now on, in every process; returns the fault's id for `hits`.
 
     Args:
-        service: `inventory`, `payment`, `shipping` or `notification`.
+        service: one of `OPERATIONS`.
         operation: the name of the service's function, as in `OPERATIONS`.
         kind: what happens; several faults may strike one call, in the order of their injection.
         moment: before or after the effect.
         seconds: how long a latency lasts.
         times: how many calls it strikes; None strikes until it is cleared.
-        order_id: only calls for this order; an undo belongs to its action's order, if the action came.
+        order_id: only calls for this order, or this trip; an undo belongs to its action's order, if the action came.
 
     Raises:
         ValueError: there is no such operation, kind or moment.

@@ -1,4 +1,7 @@
-"""Inventory: every piece is available, held by a reservation or shipped, and none gets lost between these."""
+"""Inventory: every piece is available, held by a reservation or shipped, and none gets lost between these.
+
+A reservation may be committed: its pieces stay held until they are shipped, and can't be released any more.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +24,12 @@ class Released(TypedDict):
     """The answer to `release`; None if there was nothing to release."""
 
     released_id: str | None
+
+
+class Committed(TypedDict):
+    """The answer to `commit`."""
+
+    commitment_id: str
 
 
 def stock_up(sku: str, quantity: int) -> None:
@@ -88,7 +97,7 @@ def release(*, key: str) -> Released:
     """Put back what was reserved under this key, if it was, and make sure that it never will be.
 
     Raises:
-        NotHeld: it has been shipped; what left the house can't be put back on the shelf.
+        NotHeld: it has been shipped, and can't be put back on the shelf; or committed, and belongs to its buyer.
     """
     with faults.around("inventory", "release", key=key) as refuse, transaction() as connection:
         barrier.close(connection, "inventory", key)
@@ -102,8 +111,41 @@ def release(*, key: str) -> Released:
             return Released(released_id=None)
         if reservation.status == "shipped":
             raise NotHeld(f"{reservation.id} has been shipped and can't be released")
+        if _is_committed(connection, reservation.id):
+            raise NotHeld(f"{reservation.id} has been committed and can't be released")
         _move(connection, reservation.id, "released")
         return Released(released_id=reservation.id)
+
+
+def commit(order_id: str, reservation_id: str, *, key: str) -> Committed:
+    """Make what an order holds its own: from now on it can only be shipped.
+
+    Raises:
+        NotHeld: the reservation was released, shipped, committed before, or belongs to another order.
+        DoorClosed, KeyReused: see `barrier.enter`.
+    """
+    with (
+        faults.around("inventory", "commit", key=key, order_id=order_id) as refuse,
+        transaction() as connection,
+    ):
+        request = {"commit": reservation_id}
+        answer = barrier.enter(connection, "inventory", key, order_id=order_id, request=request)
+        if answer is not None:
+            return cast(Committed, answer)
+        refuse()
+        _require_held(connection, order_id, reservation_id, "commit")
+        if _is_committed(connection, reservation_id):
+            raise NotHeld(f"order {order_id} can't commit {reservation_id}: it has been committed")
+        commitment_id: str = connection.execute(
+            text("""
+                INSERT INTO shop.commitment (key, order_id, reservation_id)
+                VALUES (:key, :order_id, :reservation_id) RETURNING id
+            """),
+            {"key": key, "order_id": order_id, "reservation_id": reservation_id},
+        ).scalar_one()
+        committed = Committed(commitment_id=commitment_id)
+        barrier.leave(connection, "inventory", key, dict(committed))
+        return committed
 
 
 def hand_over(connection: Connection, order_id: str, reservation_id: str) -> None:
@@ -112,13 +154,26 @@ def hand_over(connection: Connection, order_id: str, reservation_id: str) -> Non
     Raises:
         NotHeld: the order does not hold this reservation.
     """
+    _require_held(connection, order_id, reservation_id, "ship")
+    _move(connection, reservation_id, "shipped")
+
+
+def _require_held(connection: Connection, order_id: str, reservation_id: str, verb: str) -> None:
     status = connection.execute(
         text("SELECT status FROM shop.reservation WHERE id = :id AND order_id = :order_id FOR NO KEY UPDATE"),
         {"id": reservation_id, "order_id": order_id},
     ).scalar()
     if status != "held":
-        raise NotHeld(f"order {order_id} can't ship {reservation_id}: it is {status or 'not one of its own'}")
-    _move(connection, reservation_id, "shipped")
+        raise NotHeld(f"order {order_id} can't {verb} {reservation_id}: it is {status or 'not one of its own'}")
+
+
+def _is_committed(connection: Connection, reservation_id: str) -> bool:
+    # Asked only with the reservation locked, and in a statement of its own: what another transaction did while
+    # this one waited for the lock is seen by the next statement, not by the one that waited.
+    committed: bool = connection.execute(
+        text("SELECT EXISTS (SELECT FROM shop.commitment WHERE reservation_id = :id)"), {"id": reservation_id}
+    ).scalar_one()
+    return committed
 
 
 def _move(connection: Connection, reservation_id: str, status: str) -> None:

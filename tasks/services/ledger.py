@@ -1,6 +1,7 @@
 """What the shop's tables say: every order and every article, read in one snapshot."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -18,6 +19,12 @@ WITH reservations AS (
            max(r.moved_at) AS reservation_moved
       FROM shop.reservation r LEFT JOIN shop.reservation_line l ON l.reservation_id = r.id
      GROUP BY r.order_id
+), commitments AS (
+    SELECT c.order_id, count(*) AS commitments,
+           count(*) FILTER (WHERE r.status = 'released') AS broken_commitments,
+           max(c.moved_at) AS commitment_moved
+      FROM shop.commitment c JOIN shop.reservation r ON r.id = c.reservation_id
+     GROUP BY c.order_id
 ), charges AS (
     SELECT c.order_id, sum(c.amount) AS charged, coalesce(sum(f.amount), 0) AS refunded,
            count(*) FILTER (WHERE f.id IS NULL) AS live_charges,
@@ -30,18 +37,21 @@ WITH reservations AS (
 ), notifications AS (
     SELECT order_id, count(*) AS notifications, max(moved_at) AS notification_moved,
            count(*) > count(DISTINCT subject) AS told_twice
-      FROM shop.notification GROUP BY order_id
+      FROM shop.notification n
+     WHERE NOT EXISTS (SELECT FROM shop.booking b WHERE b.trip_id = n.order_id)
+     GROUP BY order_id
 )
 SELECT order_id,
        coalesce(held, 0) AS held, coalesce(released, 0) AS released, coalesce(shipped, 0) AS shipped,
        coalesce(charged, 0) AS charged, coalesce(refunded, 0) AS refunded,
        coalesce(live_reservations, 0) AS live_reservations, coalesce(live_charges, 0) AS live_charges,
+       coalesce(commitments, 0) AS commitments, coalesce(broken_commitments, 0) AS broken_commitments,
        coalesce(shipments, 0) AS shipments, coalesce(notifications, 0) AS notifications,
        coalesce(told_twice, false) AS told_twice,
        clock_timestamp()
-           - greatest(reservation_moved, charge_moved, shipment_moved, notification_moved) AS quiet
-  FROM reservations FULL JOIN charges USING (order_id) FULL JOIN shipments USING (order_id)
-       FULL JOIN notifications USING (order_id)
+           - greatest(reservation_moved, commitment_moved, charge_moved, shipment_moved, notification_moved) AS quiet
+  FROM reservations FULL JOIN commitments USING (order_id) FULL JOIN charges USING (order_id)
+       FULL JOIN shipments USING (order_id) FULL JOIN notifications USING (order_id)
  ORDER BY order_id
 """
 
@@ -70,8 +80,9 @@ SELECT e.order_id, e.effect
 class OrderBook:
     """What one order did in all services; a *live* effect is one that was not undone.
 
-    Pieces are `held`, `released` or `shipped`; money is `charged` (ever) and `refunded`; `told_twice` means
-    two notifications of one subject; `quiet` is the time since anything moved.
+    Pieces are `held`, `released` or `shipped`; a commitment is `broken` if its pieces were released; money is
+    `charged` (ever) and `refunded`; `told_twice` means two notifications of one subject; `quiet` is the time
+    since anything moved. What was said about a trip is in the trips' books.
     """
 
     order_id: str
@@ -82,6 +93,8 @@ class OrderBook:
     refunded: Decimal = Decimal(0)
     live_reservations: int = 0
     live_charges: int = 0
+    commitments: int = 0
+    broken_commitments: int = 0
     shipments: int = 0
     notifications: int = 0
     told_twice: bool = False
@@ -112,18 +125,25 @@ class Ledger:
 
 def read(engine: Engine) -> Ledger:
     """Read the shop's tables, and nothing else, in one snapshot."""
+    with snapshot(engine) as connection:
+        return Ledger(
+            orders={row["order_id"]: OrderBook(**row) for row in rows(connection, _ORDERS)},
+            stock={row["sku"]: StockBook(**row) for row in rows(connection, _STOCK)},
+            behind_closed_doors=tuple(
+                (row["order_id"], row["effect"]) for row in rows(connection, _BEHIND_CLOSED_DOORS)
+            ),
+        )
+
+
+@contextmanager
+def snapshot(engine: Engine) -> Iterator[Connection]:
+    """A connection on which everything is of one moment, so that sums over different tables can be compared."""
     with engine.connect() as plain:
-        # One snapshot, so that orders and articles are of one moment and their sums can be compared.
         connection = plain.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         with connection.begin():
-            return Ledger(
-                orders={row["order_id"]: OrderBook(**row) for row in _rows(connection, _ORDERS)},
-                stock={row["sku"]: StockBook(**row) for row in _rows(connection, _STOCK)},
-                behind_closed_doors=tuple(
-                    (row["order_id"], row["effect"]) for row in _rows(connection, _BEHIND_CLOSED_DOORS)
-                ),
-            )
+            yield connection
 
 
-def _rows(connection: Connection, query: str) -> Sequence[RowMapping]:
+def rows(connection: Connection, query: str) -> Sequence[RowMapping]:
+    """All rows of a query."""
     return connection.execute(text(query)).mappings().all()

@@ -1,16 +1,13 @@
 """Payment: a charge is taken once for each key and given back at most once, all of it."""
 
-from decimal import Decimal, InvalidOperation
-from typing import Final, TypedDict, cast
+from decimal import Decimal
+from typing import TypedDict, cast
 
 from sqlalchemy import text
 
 from tasks.services import barrier, faults
 from tasks.services.database import transaction
-from tasks.services.errors import InvalidRequest
-
-_CENT: Final = Decimal("0.01")
-_LIMIT: Final = Decimal("9999999999.99")
+from tasks.services.money import in_cents
 
 
 class Charged(TypedDict):
@@ -37,7 +34,7 @@ def charge(order_id: str, amount: Decimal | str, *, key: str) -> Charged:
         InvalidRequest: the amount is not money.
         DoorClosed, KeyReused: see `barrier.enter`.
     """
-    money = _money(amount)
+    money = in_cents(amount)
     with (
         faults.around("payment", "charge", key=key, order_id=order_id) as refuse,
         transaction() as connection,
@@ -80,14 +77,3 @@ def refund(*, key: str) -> Refunded:
             {"charge_id": charge.id, "amount": charge.amount},
         ).scalar_one()
         return Refunded(refund_id=refund_id)
-
-
-def _money(amount: object) -> Decimal:
-    # A string is let in since an order may come as JSON, where "9.90" is the only honest way to write it.
-    try:
-        money = Decimal(amount) if isinstance(amount, Decimal | str) else Decimal("NaN")
-    except InvalidOperation:
-        money = Decimal("NaN")
-    if not (money.is_finite() and _CENT <= money <= _LIMIT and money == money.quantize(_CENT)):
-        raise InvalidRequest(f"an amount is a Decimal of at least a cent, in whole cents, not {amount!r}")
-    return money.quantize(_CENT)

@@ -1,7 +1,8 @@
 """The services' tables: whatever a wrong saga could do to the books, a constraint here refuses.
 
 One schema holds all services, for the example's sake. None reads another's tables, save that a shipment
-takes the goods of a reservation; services with a database each would each have a `barrier` of their own.
+takes the goods of a reservation, and that a trip is confirmed only against an open authorisation; services
+with a database each would each have a `barrier` of their own.
 
     python -m tasks.services.tables     creates what is missing
 """
@@ -16,6 +17,7 @@ _DDL: Final = """
 CREATE SCHEMA IF NOT EXISTS shop;
 
 -- What was asked for by key, and what was answered; closed_at: it was undone, or must never happen.
+-- (A trip is an order too: its id is the order's.)
 CREATE TABLE IF NOT EXISTS shop.barrier (
     service     text NOT NULL,
     key         text NOT NULL,
@@ -53,6 +55,16 @@ CREATE TABLE IF NOT EXISTS shop.reservation_line (
     PRIMARY KEY (reservation_id, sku)
 );
 
+-- What was committed belongs to its buyer: it can still be shipped, but not be released.
+CREATE TABLE IF NOT EXISTS shop.commitment (
+    id              text PRIMARY KEY DEFAULT 'com-' || gen_random_uuid(),
+    key             text NOT NULL UNIQUE,
+    order_id        text NOT NULL,
+    reservation_id  text NOT NULL CONSTRAINT one_commitment_per_reservation UNIQUE REFERENCES shop.reservation,
+    moved_at        timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX IF NOT EXISTS commitment_order ON shop.commitment (order_id);
+
 CREATE TABLE IF NOT EXISTS shop.charge (
     id          text PRIMARY KEY DEFAULT 'ch-' || gen_random_uuid(),
     key         text NOT NULL UNIQUE,
@@ -89,6 +101,72 @@ CREATE TABLE IF NOT EXISTS shop.notification (
     moved_at    timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX IF NOT EXISTS notification_order ON shop.notification (order_id);
+
+CREATE TABLE IF NOT EXISTS shop.authorisation (
+    id          text PRIMARY KEY DEFAULT 'auth-' || gen_random_uuid(),
+    key         text NOT NULL UNIQUE,
+    trip_id     text NOT NULL,
+    amount      numeric(12, 2) NOT NULL CHECK (amount > 0),
+    moved_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    UNIQUE (id, trip_id),
+    UNIQUE (id, amount)
+);
+CREATE INDEX IF NOT EXISTS authorisation_trip ON shop.authorisation (trip_id);
+
+-- The end of an authorisation: captured or voided, never both, never twice, never for more than was authorised.
+CREATE TABLE IF NOT EXISTS shop.settlement (
+    id                  text NOT NULL UNIQUE DEFAULT 'set-' || gen_random_uuid(),
+    authorisation_id    text NOT NULL CONSTRAINT one_settlement_per_authorisation PRIMARY KEY,
+    kind                text NOT NULL CHECK (kind IN ('capture', 'void')),
+    authorised          numeric(12, 2) NOT NULL,
+    captured            numeric(12, 2) NOT NULL,
+    moved_at            timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT void_captures_nothing CHECK ((kind = 'void') = (captured = 0)),
+    CONSTRAINT captured_within_authorised CHECK (captured BETWEEN 0 AND authorised),
+    CONSTRAINT authorised_is_the_authorisation FOREIGN KEY (authorisation_id, authorised)
+        REFERENCES shop.authorisation (id, amount)
+);
+
+-- What can be booked: the seats of a flight, the rooms of a hotel, the cars of a class.
+CREATE TABLE IF NOT EXISTS shop.offer (
+    kind        text NOT NULL CHECK (kind IN ('flight', 'hotel', 'car')),
+    code        text NOT NULL,
+    initial     integer NOT NULL CHECK (initial >= 0),
+    available   integer NOT NULL CHECK (available >= 0),
+    reserved    integer NOT NULL DEFAULT 0 CHECK (reserved >= 0),
+    confirmed   integer NOT NULL DEFAULT 0 CHECK (confirmed >= 0),
+    PRIMARY KEY (kind, code),
+    CONSTRAINT places_conserved CHECK (available + reserved + confirmed = initial)
+);
+
+-- A trip's bookings are confirmed together, against money that is set aside for this very trip.
+CREATE TABLE IF NOT EXISTS shop.confirmation (
+    id                  text PRIMARY KEY DEFAULT 'conf-' || gen_random_uuid(),
+    key                 text NOT NULL UNIQUE,
+    trip_id             text NOT NULL,
+    authorisation_id    text NOT NULL CONSTRAINT one_confirmation_per_authorisation UNIQUE,
+    moved_at            timestamptz NOT NULL DEFAULT clock_timestamp(),
+    UNIQUE (id, trip_id),
+    CONSTRAINT confirmed_on_own_authorisation FOREIGN KEY (authorisation_id, trip_id)
+        REFERENCES shop.authorisation (id, trip_id)
+);
+
+CREATE TABLE IF NOT EXISTS shop.booking (
+    id              text PRIMARY KEY DEFAULT 'bk-' || gen_random_uuid(),
+    key             text NOT NULL UNIQUE,
+    trip_id         text NOT NULL,
+    kind            text NOT NULL,
+    code            text NOT NULL,
+    places          integer NOT NULL CHECK (places > 0),
+    status          text NOT NULL DEFAULT 'reserved' CHECK (status IN ('reserved', 'cancelled', 'confirmed')),
+    confirmation_id text,
+    moved_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    FOREIGN KEY (kind, code) REFERENCES shop.offer,
+    CONSTRAINT confirmed_has_confirmation CHECK ((status = 'confirmed') = (confirmation_id IS NOT NULL)),
+    CONSTRAINT confirmed_by_own_confirmation FOREIGN KEY (confirmation_id, trip_id)
+        REFERENCES shop.confirmation (id, trip_id)
+);
+CREATE INDEX IF NOT EXISTS booking_trip ON shop.booking (trip_id);
 
 -- What shall go wrong. remaining: how often still, null for always; hits: how often it did.
 CREATE TABLE IF NOT EXISTS shop.fault (

@@ -1,0 +1,174 @@
+"""What the demo tells.
+
+Two orders: one completes, one is refused at shipping and is undone in reverse. A fulfilment completes although
+nobody can be told. Of two trips one does without a car, and one can't have the car that it wants, so flight and
+hotel are cancelled. Then an order loses its worker to a SIGKILL right after the card was charged, and another
+worker takes it over. Last the books, which prove that nothing was lost and nothing was done twice.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+from config.celery_app import sagas
+from config.processes import PATIENCE, until
+from sagas import Saga, SagaHandle
+from tasks.fulfilment import fulfilment
+from tasks.orders import order
+from tasks.services import booking, books, database, faults, inventory, tables, travel_books
+from tasks.travel import travel
+
+#: New names each time: the servers may be somebody's own, and know of an earlier telling.
+TELLING = uuid4().hex[:8]
+PEN = f"pen-{TELLING}"
+FLIGHT, HOTEL, SOLD_OUT_CAR = (f"{name}-{TELLING}" for name in ("LX14", "seeblick", "convertible"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Story:
+    """A saga, and how it should end."""
+
+    run: SagaHandle
+    key: str
+    end: str
+
+
+def prepare() -> None:
+    """Make the tables, and fill the shelves."""
+    sagas.migrate()
+    tables.create_tables(database.engine())
+    faults.clear()
+    inventory.stock_up(PEN, 10)
+    booking.put_on_sale("flight", FLIGHT, 10)
+    booking.put_on_sale("hotel", HOTEL, 10)
+    booking.put_on_sale("car", SOLD_OUT_CAR, 0)
+
+
+def clear() -> None:
+    """Let everything go well again."""
+    faults.clear()
+
+
+def tell(workers: Mapping[str, "subprocess.Popen[bytes]"]) -> bool:
+    """Tell everything to its end; False if that is not how it should have ended."""
+    told = [completing_order(), refused_order(), silent_fulfilment(), trip_without_a_car(), trip_without_its_car()]
+    told.append(killed_order(workers))
+    return read_the_books(told)
+
+
+def completing_order() -> Story:
+    key = _begin("an order: everything succeeds")
+    return _told(order.start(_order(key), key=key), key, "completed")
+
+
+def refused_order() -> Story:
+    key = _begin("an order: shipping refuses, so the money goes back and then the goods")
+    faults.inject("shipping", "create", "refuse", order_id=key)
+    return _told(order.start(_order(key), key=key), key, "compensated")
+
+
+def silent_fulfilment() -> Story:
+    key = _begin("a fulfilment: nobody can be told, and it completes all the same")
+    faults.inject("notification", "send", "refuse", order_id=key)
+    return _told(fulfilment.start(_order(key), key=key), key, "completed")
+
+
+def trip_without_a_car() -> Story:
+    key = _begin("a trip: flight and hotel side by side, and no car is wanted")
+    return _told(travel.start(_trip(key, car=None), key=key), key, "completed")
+
+
+def trip_without_its_car() -> Story:
+    key = _begin("a trip: the car is sold out while flight and hotel are being reserved, so both are cancelled")
+    for kind in ("flight", "hotel"):
+        faults.inject(kind, "reserve", "latency", seconds=0.5, order_id=key)
+    return _told(travel.start(_trip(key, car=SOLD_OUT_CAR), key=key), key, "compensated")
+
+
+def killed_order(workers: Mapping[str, "subprocess.Popen[bytes]"]) -> Story:
+    key = _begin("an order: its worker is killed (SIGKILL) right after the card was charged")
+    hang = faults.inject("payment", "charge", "latency", moment="after", seconds=120, times=1, order_id=key)
+    run = order.start(_order(key), key=key)
+    until(lambda: faults.hits(hang), "the card to be charged")
+    holder = str(run.steps[1].worker).partition("@")[0]
+    os.killpg(workers[holder].pid, signal.SIGKILL)
+    killed_at = time.monotonic()
+    print(f"  killed worker {holder!r} with all its processes; waiting for the sweep to notice", flush=True)
+    run.wait(PATIENCE)
+    print(f"  the saga ended {time.monotonic() - killed_at:.1f} s after the kill")
+    return _told(run, key, "completed")
+
+
+def read_the_books(told: list[Story]) -> bool:
+    """Print what the services say that happened, and whether it adds up."""
+    print("\n== the books", flush=True)
+
+    def ended(saga: Saga, end: str) -> list[str]:
+        return [story.key for story in told if (story.run.saga, story.end) == (saga.name, end)]
+
+    shop = books.audit(
+        database.engine(),
+        completed=ended(order, "completed"),
+        fulfilled=ended(fulfilment, "completed"),
+        compensated=ended(order, "compensated"),
+    )
+    trips = travel_books.audit(
+        database.engine(), completed=ended(travel, "completed"), compensated=ended(travel, "compensated")
+    )
+    for story in told:
+        if story.key in shop.orders:
+            o = shop.orders[story.key]
+            print(
+                f"  {story.run.saga} {o.order_id}: {o.live_charges} live charge, {o.charged} charged, {o.refunded} "
+                f"refunded, {o.shipped} pieces shipped, {o.held} held, {o.notifications} notification"
+            )
+        else:
+            t = trips.trips[story.key]
+            print(
+                f"  {story.run.saga} {t.trip_id}: {t.confirmed} bookings confirmed, {t.cancelled} cancelled, "
+                f"{t.reserved} reserved, {t.captured} captured, {t.notifications} notification"
+            )
+    pen, seats = shop.stock[PEN], trips.offers["flight", FLIGHT]
+    print(f"  {PEN}: {pen.initial} came in = {pen.available} available + {pen.held} held + {pen.shipped} shipped")
+    print(
+        f"  {FLIGHT}: {seats.initial} seats = {seats.available} available + {seats.reserved} reserved "
+        f"+ {seats.confirmed} confirmed"
+    )
+    for violation in (*shop.violations, *trips.violations):
+        print(f"  VIOLATION {violation}")
+    ends = [story.run.status.value for story in told]
+    right = ends == [story.end for story in told] and not shop.violations and not trips.violations
+    print(f"  {', '.join(ends)}: " + ("nothing lost, nothing done twice" if right else "THIS IS WRONG"))
+    return right
+
+
+def _begin(text: str) -> str:
+    print(f"\n== {text}", flush=True)
+    return uuid4().hex[:8]
+
+
+def _order(order_id: str) -> dict[str, Any]:
+    return {"order_id": order_id, "items": [{"sku": PEN, "quantity": 2}], "total": Decimal("9.90")}
+
+
+def _trip(trip_id: str, *, car: str | None) -> dict[str, Any]:
+    return {
+        "trip_id": trip_id,
+        "travellers": 2,
+        "flight": FLIGHT,
+        "hotel": HOTEL,
+        "car": car,
+        "price": Decimal("640.00"),
+    }
+
+
+def _told(run: SagaHandle, key: str, end: str) -> Story:
+    run.wait(PATIENCE)
+    print(run.timeline())
+    return Story(run=run, key=key, end=end)

@@ -1,0 +1,187 @@
+"""A trip: flight, hotel and perhaps a car, all of them or none, and no money taken before all of them are there.
+
+    ┌► reserve_flight ─┐
+    ├► reserve_hotel  ─┼─► authorise_payment ──► confirm_bookings ──► capture_payment ──► send_itinerary
+    └► reserve_car    ─┘           ▲               (the pivot)         (only forward)      (best effort)
+         ▲   ▲   ▲                 │
+         cancel_…  ◄────── void_authorisation
+
+The three reservations know nothing of each other, so they are made side by side, and undone side by side. Who
+wants no car gives none: that step is skipped, and there is nothing to undo. If one says no, those that still
+run are awaited, since nobody knows yet what they did, and then everything that was reserved is cancelled.
+
+The money is set aside before the pivot and taken after it. So the card can be declined while everything can
+still be undone, and undoing it costs nobody a refund. The capture can only be late: what is set aside is there.
+
+    run = travel.start(
+        {"trip_id": "7", "travellers": 2, "flight": "LX14", "hotel": "Seeblick", "car": None, "price": Decimal("640")},
+        key="7",
+    )
+"""
+
+import logging
+from datetime import timedelta
+from decimal import Decimal
+from typing import TypedDict
+
+from celery import shared_task
+
+from sagas import BestEffort, Pivot, Retriable, Retry, Saga, Step, current_step, parallel
+from tasks.services import authorisation, booking, notification, travel_books
+from tasks.services.authorisation import Authorised, Captured
+from tasks.services.booking import Confirmed
+from tasks.services.database import engine
+from tasks.services.notification import Sent
+
+logger = logging.getLogger(__name__)
+
+
+class Trip(TypedDict):
+    """What `travel.start` is given: who travels, and the codes of what to book; no car if it is None."""
+
+    trip_id: str
+    travellers: int
+    flight: str
+    hotel: str
+    car: str | None
+    price: Decimal
+
+
+# Branches run at the same time, so each must return names of its own: one `booking_id` would be three answers.
+class FlightReserved(TypedDict):
+    """The answer of `reserve_flight`."""
+
+    flight_id: str
+
+
+class HotelReserved(TypedDict):
+    """The answer of `reserve_hotel`."""
+
+    hotel_id: str
+
+
+class CarReserved(TypedDict):
+    """The answer of `reserve_car`."""
+
+    car_id: str
+
+
+@shared_task
+def reserve_flight(trip_id: str, flight: str, travellers: int) -> FlightReserved:
+    """Hold a seat for each traveller."""
+    reserved = booking.reserve("flight", flight, trip_id, places=travellers, key=current_step.idempotency_key)
+    return {"flight_id": reserved["booking_id"]}
+
+
+@shared_task
+def cancel_flight() -> None:
+    """Give up the seats that `reserve_flight` held, if it did."""
+    booking.cancel("flight", key=current_step.action_key)
+
+
+@shared_task
+def reserve_hotel(trip_id: str, hotel: str) -> HotelReserved:
+    """Hold a room."""
+    return {"hotel_id": booking.reserve("hotel", hotel, trip_id, key=current_step.idempotency_key)["booking_id"]}
+
+
+@shared_task
+def cancel_hotel() -> None:
+    """Give up the room that `reserve_hotel` held, if it did."""
+    booking.cancel("hotel", key=current_step.action_key)
+
+
+@shared_task
+def reserve_car(trip_id: str, car: str) -> CarReserved:
+    """Hold a car."""
+    return {"car_id": booking.reserve("car", car, trip_id, key=current_step.idempotency_key)["booking_id"]}
+
+
+@shared_task
+def cancel_car() -> None:
+    """Give up the car that `reserve_car` held, if it did."""
+    booking.cancel("car", key=current_step.action_key)
+
+
+@shared_task
+def authorise_payment(trip_id: str, price: Decimal) -> Authorised:
+    """Set the price aside on the traveller's card."""
+    return authorisation.authorise(trip_id, price, key=current_step.idempotency_key)
+
+
+@shared_task
+def void_authorisation() -> None:
+    """Let go of what `authorise_payment` set aside, if it did."""
+    authorisation.void(key=current_step.action_key)
+
+
+@shared_task
+def confirm_bookings(
+    trip_id: str, authorisation_id: str, flight_id: str, hotel_id: str, car_id: str | None = None
+) -> Confirmed:
+    """Buy what was reserved, all in one: the last step that may say no. Without a car nothing gives `car_id`."""
+    booking_ids = [flight_id, hotel_id, *([car_id] if car_id else [])]
+    return booking.confirm(trip_id, booking_ids, authorisation_id, key=current_step.idempotency_key)
+
+
+@shared_task
+def capture_payment(trip_id: str, authorisation_id: str, price: Decimal) -> Captured:
+    """Take what was set aside."""
+    return authorisation.capture(trip_id, authorisation_id, price, key=current_step.idempotency_key)
+
+
+@shared_task
+def send_itinerary(trip_id: str) -> Sent:
+    """Tell the traveller."""
+    return notification.send(trip_id, "itinerary", key=current_step.idempotency_key)
+
+
+# A lost connection says nothing about the outcome; the key makes asking again harmless. Being sold out is a clean
+# no (a `PermanentError`), and no policy would try that again.
+_ASK_AGAIN = Retry(max_attempts=5, on=(ConnectionError,), backoff=0.5)
+
+travel = Saga(
+    "travel",
+    version=1,
+    input=Trip,
+    steps=[
+        parallel(
+            Step(reserve_flight, compensation=cancel_flight, retry=_ASK_AGAIN, timeout=30),
+            Step(reserve_hotel, compensation=cancel_hotel, retry=_ASK_AGAIN, timeout=30),
+            Step(reserve_car, compensation=cancel_car, when="car", retry=_ASK_AGAIN, timeout=30),
+            undo="parallel",
+        ),
+        Step(
+            authorise_payment,
+            compensation=void_authorisation,
+            retry=Retry(max_attempts=3, on=(ConnectionError,), backoff=1.0, factor=3.0, max_backoff=10.0),
+            timeout=60,
+        ),
+        # In doubt about the pivot a saga can go neither back nor on: so this one asks longer than the others.
+        Pivot(
+            confirm_bookings,
+            retry=Retry(max_attempts=10, on=(ConnectionError,), backoff=0.5, max_backoff=30.0),
+            timeout=60,
+        ),
+        # An authorisation lasts for days, and so does the patience of this step: then a person should look.
+        Retriable(
+            capture_payment,
+            retry=Retry(max_attempts=1000, on=(Exception,), backoff=1.0, max_backoff=300.0),
+            timeout=60,
+        ),
+        BestEffort(
+            send_itinerary,
+            retry=Retry(max_attempts=3, on=(ConnectionError,), backoff=0.5),
+            timeout=30,
+        ),
+    ],
+)
+
+
+@shared_task
+def audit_trips() -> int:
+    """Log what does not add up in the trips' books; returns how much. An ordinary periodic task, no step."""
+    books = travel_books.audit(engine(), quiet=timedelta(minutes=15))
+    for violation in books.violations:
+        logger.error("books.violation", extra={"kind": violation.kind, "subject": violation.subject})
+    return len(books.violations)
