@@ -123,6 +123,28 @@ class AsyncSagaHandle:
         """
         await asyncio.to_thread(self.sync.cancel, reason, by=by)
 
+    async def signal(
+        self,
+        name: str,
+        payload: Mapping[str, Any] | None = None,
+        *,
+        key: str | None = None,
+        session: "AsyncSession | None" = None,
+        by: str = "application",
+    ) -> bool:
+        """Tell it what a `WaitFor` step waits for, or will wait for (see `SagaHandle.signal`).
+
+        Args:
+            session: send it in this session's transaction; it is heard after the commit.
+
+        Raises:
+            TransitionRefused: it has ended, or is being undone.
+        """
+        send = partial(self.sync.signal, name, payload, key=key, by=by)
+        if session is None:
+            return await asyncio.to_thread(send)
+        return await session.run_sync(lambda joined: send(session=joined))
+
 
 async def start(
     saga: Saga,
@@ -131,6 +153,7 @@ async def start(
     session: "AsyncSession | async_scoped_session[Any] | None" = None,
     key: str | None = None,
     deadline: datetime | timedelta | float | None = None,
+    if_exists: str = "return",
     sagas: Sagas | None = None,
 ) -> AsyncSagaHandle:
     """Start an instance. What returned without a session, or whose session committed, is never lost.
@@ -140,7 +163,7 @@ async def start(
 
     Args:
         saga: what to start.
-        data, key, deadline: see `Saga.start`.
+        data, key, deadline, if_exists: see `Saga.start`.
         session: insert in this session's transaction; the chain is sent after its commit. Without one the instance
             is committed at once.
         sagas: which one, where a process has several.
@@ -151,7 +174,7 @@ async def start(
     """
     # Here, since a thread has a current app of its own.
     engine = sagas.engine if sagas is not None else engine_for(saga.tasks(), f"saga {saga.name!r}")
-    begin = partial(saga.start_on, engine, data, key=key, deadline=deadline)
+    begin = partial(saga.start_on, engine, data, key=key, deadline=deadline, if_exists=if_exists)
     if session is None:
         return AsyncSagaHandle(await asyncio.to_thread(begin))
     own = session() if isinstance(session, async_scoped_session) else session

@@ -1,5 +1,6 @@
 """`current_step`: what a task may know about the saga that runs it."""
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,6 +11,10 @@ from sqlalchemy import Connection
 
 from sagas.engine.transaction import StepTransaction
 from sagas.errors import NoCurrentStep
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +28,7 @@ class StepContext:
     attempt: int
     deadline: datetime | None
     transaction: StepTransaction = field(repr=False)
+    is_cancelled: Callable[[], bool] = field(default=_never, repr=False)
 
     @property
     def action_key(self) -> str:
@@ -94,6 +100,15 @@ class CurrentStep:
     def deadline(self) -> datetime | None:
         """When this execution will be out of time, or the saga that it could still turn back; aware, in UTC."""
         return self._context().deadline
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether a branch beside this one has failed and `parallel(if_one_fails="cancel")` wants it to stop.
+
+        For pools without processes, where nobody can interrupt a body: ask now and then in a long one, and raise. In a
+        prefork worker Celery's ``SoftTimeLimitExceeded`` is raised in the body instead.
+        """
+        return self._context().is_cancelled()
 
     @property
     def connection(self) -> Connection:

@@ -1,6 +1,6 @@
 """The engine: what one ``Sagas(app)`` is made of, and how an instance is started."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
@@ -14,9 +14,9 @@ from sagas.engine.brief import BriefSender
 from sagas.engine.joining import JoinedConnection
 from sagas.engine.liveness import Held, WorkerIdentity
 from sagas.engine.loop import Loop
-from sagas.engine.messages import Messages, window_from
+from sagas.engine.messages import ADDRESS_HEADER, Messages, window_from
 from sagas.errors import KeyInUse, ResourceLocked
-from sagas.model import Address, IfLocked, Mail, Plan
+from sagas.model import Address, ErrorInfo, IfLocked, Mail, Misdelivered, Plan
 from sagas.signals import saga_started
 from sagas.store import CallersTransaction, DatabaseUrl, NewInstance, Store, Timing, Wanted, uuid7
 from sagas.store.aside import aside
@@ -125,6 +125,19 @@ class Engine:
         # Who looks too early finds nothing, and the sweep finds what nobody has seen.
         transaction.after_commit(partial(self.loop.poke, instance_id, brief=True), lambda: True)
         return is_new
+
+    def unknown_task(self, headers: Mapping[str, Any], task: str) -> None:
+        """A worker has no task of that name, and Celery has dropped the message."""
+        try:
+            instance_id, address = UUID(str(headers.get("root_id"))), Address.parse(str(headers[ADDRESS_HEADER]))
+        except ValueError:
+            return  # forged or mangled: it belongs to nobody
+        error = ErrorInfo(
+            type="celery.exceptions.NotRegistered",
+            message=f"a worker of its queue has no task {task!r}: deploy one that has, or keep the old name until "
+            "instances with this plan have ended",
+        )
+        self.loop.handle(instance_id, Misdelivered(address=address, error=error), brief=True)
 
     def _refuse_elsewhere(self, transaction: CallersTransaction) -> None:
         """Asks the databases once a process. A framework's own adapter knows where it leads."""

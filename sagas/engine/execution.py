@@ -9,6 +9,7 @@ import random
 import threading
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -126,6 +127,7 @@ class Execution:
             attempt=claim.attempts,
             deadline=deadline_of(claim, step, self.address),
             transaction=transaction,
+            is_cancelled=partial(self.engine.held.is_stopped, self.request.id),
         )
         try:
             with running(context):

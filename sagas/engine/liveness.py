@@ -2,7 +2,7 @@
 
 import mmap
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from uuid import UUID, uuid4
 
@@ -36,6 +36,7 @@ class Held:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: dict[str, int] = {}
+        self._stopped: set[str] = set()
 
     @contextmanager
     def holding(self, delivery: str | None) -> Iterator[None]:
@@ -52,6 +53,16 @@ class Held:
                 self._counts[delivery] -= 1
                 if not self._counts[delivery]:
                     del self._counts[delivery]
+                    self._stopped.discard(delivery)
+
+    def stop(self, deliveries: Iterable[str]) -> None:
+        """Whoever of these runs here and asks is told to stop."""
+        with self._lock:
+            self._stopped.update(self._counts.keys() & set(deliveries))
+
+    def is_stopped(self, delivery: str | None) -> bool:
+        with self._lock:
+            return delivery in self._stopped
 
     def listed(self) -> list[str]:
         with self._lock:

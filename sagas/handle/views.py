@@ -200,7 +200,7 @@ def _step_history(row: Row[Any]) -> Iterator[HistoryEntry]:
     detail = {"attempts": row.attempts, "worker": row.hostname}
     if row.round > 1:
         detail["round"] = row.round
-    if row.first_claimed_at is not None:
+    if row.first_claimed_at is not None and (row.attempts or row.status != StepStatus.SKIPPED):
         yield HistoryEntry(at=row.first_claimed_at, event=f"{what}_started", step=row.name, detail=detail)
     if row.finished_at is not None:
         yield HistoryEntry(at=row.finished_at, event=f"{what}_{row.status}", step=row.name, detail=detail)

@@ -51,4 +51,5 @@ class Decision:
     children: tuple[StartChild, ...] = ()
     posts: tuple[Post, ...] = ()
     consumed: frozenset[int] = frozenset()  # entries of the inbox that have had their effect
+    stops: tuple[Address, ...] = ()  # running actions whose workers are to be told to stop
     accepted: bool = True  # False: the reporting execution no longer held its claim

@@ -8,12 +8,13 @@ an event that does not apply comes back as ``accepted=False``.
 from datetime import datetime, timedelta
 
 from sagas.model.commands import Decision
-from sagas.model.draft import LONGEST_COUNTDOWN, Draft, is_queued
+from sagas.model.draft import LONGEST_COUNTDOWN, PARKED_FOR, Draft, is_queued
 from sagas.model.events import (
     Claimed,
     Completed,
     Event,
     Failed,
+    Misdelivered,
     Parked,
     RetryRequested,
     SkipRequested,
@@ -40,6 +41,8 @@ from sagas.model.waiting import look
 
 #: What an undo has for its result that a person did by hand, as JSON.
 BY_HAND = '{"outcome": "manual"}'
+#: How soon a message is sent again that reached a worker without its task; twice as long after each try.
+SECOND_TRY = timedelta(seconds=1)
 DEFAULT_LEASE = timedelta(seconds=5)
 
 
@@ -73,6 +76,8 @@ def decide(
             fail(draft, event)
         case Parked():
             park(draft, event)
+        case Misdelivered():
+            misdelivered(draft, event)
         case StopRequested():
             request_stop(draft, event)
         case RetryRequested():
@@ -210,6 +215,18 @@ def park(draft: Draft, event: Parked) -> None:
     draft.parked(step, event.error)
     if not draft.status.is_forward:
         settle(draft)
+
+
+def misdelivered(draft: Draft, event: Misdelivered) -> None:
+    """It waits, visibly and a little longer each time: another worker, or a deploy, has to take it."""
+    step = draft.steps.get(event.address)
+    if step is None or step.status is not StepStatus.PENDING or step.dispatched_at is None:
+        draft.accepted = False
+        return
+    if step.error != event.error:
+        draft.note("parked", step, **event.error.to_json())
+    wait = min(PARKED_FOR, SECOND_TRY * 2 ** min(step.dispatches, 8))
+    draft.put(step, error=event.error, dispatched_at=None, not_before=draft.now + wait)
 
 
 def request_stop(draft: Draft, event: StopRequested) -> None:

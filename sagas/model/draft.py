@@ -54,6 +54,7 @@ class Draft:
         self.children: list[StartChild] = []
         self.posts: list[Post] = []
         self.consumed: set[int] = set()
+        self.stops: list[Address] = []
         self.accepted = True
 
     # -- reading
@@ -292,6 +293,7 @@ class Draft:
             children=tuple(self.children),
             posts=tuple(self.posts),
             consumed=frozenset(self.consumed),
+            stops=tuple(self.stops),
             accepted=self.accepted,
         )
 

@@ -70,6 +70,14 @@ class Parked:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Misdelivered:
+    """A worker got the message of an execution whose task it does not know, and could only drop it."""
+
+    address: Address
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StopRequested:
     """A cancel."""
 
@@ -100,4 +108,4 @@ class SkipRequested:
     by: str = "operator"
 
 
-Event = Tick | Claimed | Completed | Failed | Parked | StopRequested | RetryRequested | SkipRequested
+Event = Tick | Claimed | Completed | Failed | Parked | Misdelivered | StopRequested | RetryRequested | SkipRequested

@@ -48,7 +48,10 @@ def take_completion(draft: Draft, step: StepState, event: Completed) -> None:
         return
     if event.outcome is Outcome.PARTIAL:
         draft.note("undone_in_part", step)
-    draft.completed(step, event.result, event.keys, StepStatus.SKIPPED if event.skipped else StepStatus.COMPLETED)
+    if event.skipped:
+        draft.completed(draft.put(step, attempts=step.attempts - 1), None, status=StepStatus.SKIPPED)
+    else:
+        draft.completed(step, event.result, event.keys)
 
 
 def late_failure(draft: Draft, step: StepState, event: Failed) -> None:

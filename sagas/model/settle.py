@@ -135,6 +135,8 @@ def turn_back(draft: Draft, error: ErrorInfo) -> None:
     for step in draft.actions():
         if step.status is StepStatus.PENDING:
             draft.void(step)
+        elif step.status is StepStatus.RUNNING and draft.plan_step(step).cancels_siblings:
+            draft.stops.append(step.address)
 
 
 def settle_backward(draft: Draft) -> None:

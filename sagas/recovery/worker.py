@@ -6,14 +6,16 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
+from billiard.pool import SIG_SOFT_TIMEOUT
 from celery import signals
 from celery.bootsteps import TERMINATE, StartStopStep
 from celery.worker import state as worker_state
 
-from sagas.engine import CALLBACK_TASK, CONTROL_QUEUE, SWEEP_TASK, Engine
+from sagas.engine import ADDRESS_HEADER, CALLBACK_TASK, CONTROL_QUEUE, SWEEP_TASK, Engine
 from sagas.recovery.sweep import sweep
 from sagas.store import Beat
 
@@ -51,6 +53,7 @@ class WorkerLife:
         # A bootstep: workers that tests start in their own process have it too, unlike most signals.
         engine.app.steps["worker"].add(type("SagasStep", (_WorkerStep,), {"life": self}))
         signals.worker_shutdown.connect(self._on_shutdown)
+        signals.task_unknown.connect(self._on_unknown_task)
 
     # -- the worker's life, in its order
 
@@ -125,8 +128,31 @@ class WorkerLife:
             listed_at=listed_at,
             idle=not self._waits() and all(name in (SWEEP_TASK, CALLBACK_TASK) for name in taken_in.values()),
         )
-        if not engine.store.sweeping.heartbeat(beat):
+        to_stop = engine.store.sweeping.heartbeat(beat)
+        if to_stop is None:
             self._rise_again()
+        elif to_stop:
+            self._stop(to_stop)
+
+    def _stop(self, deliveries: Sequence[str]) -> None:
+        """Siblings of a branch that failed. The body may clean up: it is Celery's soft time limit that strikes.
+
+        Pools without processes cannot interrupt a body; it can ask ``current_step.cancelled``.
+        """
+        self._engine.held.stop(deliveries)
+        for request in _snapshot(worker_state.active_requests) if self._forks() else ():
+            if request.id in deliveries and request.worker_pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(request.worker_pid, SIG_SOFT_TIMEOUT)
+
+    def _on_unknown_task(self, sender: Any, message: Any, name: str, **_: object) -> None:
+        """Celery drops such a message. The step says so, waits, and is sent again: a deploy has to cure it."""
+        headers = message.headers or {}
+        if sender.app is not self._engine.app or ADDRESS_HEADER not in headers:
+            return
+        # Not here: the worker's main thread must not wait for a database.
+        work = partial(self._safely, partial(self._engine.unknown_task, headers, name))
+        threading.Thread(target=work, name="sagas-unknown-task", daemon=True).start()
 
     def _rise_again(self) -> None:
         """Declared dead, and that is final: others may run our steps already. Stop them and register anew."""

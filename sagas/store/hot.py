@@ -127,6 +127,7 @@ class HotPath:
         following = Following.of(plan, step)
         parameters = self._place(instance_id, address, token) | {
             "status": (StepStatus.SKIPPED if skipped else StepStatus.COMPLETED).value,
+            "not_run": int(skipped),
             "result": result,
             "keys": list(keys),
             "own_lane": [other.branch for other in plan.lane(step)],

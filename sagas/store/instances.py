@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Delete, Row, Select, delete, func, insert, select, text, update
 
 from sagas.model import TRANSITIONS, Decision, InstanceState, Note, Plan, StartChild, StepState, payload
-from sagas.store import statements
+from sagas.store import statements, sweep_statements
 from sagas.store.births import QueueOf
 from sagas.store.database import Database
 from sagas.store.inbox import Inbox
@@ -48,6 +48,7 @@ class Instances:
         self._load_steps = text(statements.LOAD_STEPS.replace("{s}", quoted_schema))
         self._load_neighbours = text(statements.LOAD_NEIGHBOURS.replace("{s}", quoted_schema))
         self._data = text(statements.DATA_AND_RESULTS.replace("{s}", quoted_schema))
+        self._stop = text(sweep_statements.STOP_RUNNING.replace("{s}", quoted_schema))
         self.inbox = Inbox(database, quoted_schema)
 
     # -- plans: an instance's own plan rules, and there are few of them
@@ -120,6 +121,9 @@ class Instances:
             self._start_child(connection, loaded, child)
         for post in decision.posts:
             self.inbox.put(connection.scalar, post.to, post.mail)
+        for address in decision.stops:
+            place = {"position": address.position, "branch": address.branch}
+            connection.execute(self._stop, place | {"id": before.id})
         if before.inbox:
             self.inbox.mark_read(connection, [mail.id for mail in before.inbox], decision.consumed)
         moved = bool(changed_steps or decision.notes) or before.status is not after.status

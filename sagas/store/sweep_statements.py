@@ -110,16 +110,26 @@ WHERE step.instance_id = instance.id AND step.status = 'pending'
 #: Two statements a beat: the moment before the deliveries are listed, then the list.
 CLOCK = "SELECT clock_timestamp()"
 
-#: A heartbeat clears suspicion; a worker that was declared dead gets no row back and registers anew.
+#: A heartbeat clears suspicion; a worker that was declared dead gets no row back and registers anew. It takes along
+#: what the worker should stop.
 HEARTBEAT = """
+WITH former AS (SELECT to_stop FROM {s}.saga_worker WHERE id = :id FOR UPDATE)
 INSERT INTO {s}.saga_worker AS worker (id, hostname, pid, queues, deliveries, listed_at, idle_at)
-VALUES (:id, :hostname, :pid, :queues, :deliveries, :listed_at, 
+VALUES (:id, :hostname, :pid, :queues, :deliveries, :listed_at,
         CASE WHEN :idle THEN CAST(:listed_at AS timestamptz) END)
 ON CONFLICT (id) DO UPDATE SET heartbeat_at = clock_timestamp(), deliveries = excluded.deliveries,
     queues = excluded.queues, listed_at = excluded.listed_at, idle_at = coalesce(excluded.idle_at, worker.idle_at),
-    suspected_at = NULL
+    suspected_at = NULL, to_stop = '{}'
 WHERE worker.dead_at IS NULL
-RETURNING id
+RETURNING coalesce((SELECT to_stop FROM former), '{}')
+"""
+
+#: Only a hint: a worker that never hears of it lets the step finish.
+STOP_RUNNING = """
+UPDATE {s}.saga_worker AS worker SET to_stop = array_append(worker.to_stop, step.delivery)
+FROM {s}.saga_step AS step
+WHERE step.instance_id = :id AND step.position = :position AND step.branch = :branch AND step.round = 0
+  AND step.status = 'running' AND step.delivery IS NOT NULL AND worker.id = step.worker_id
 """
 
 SAY_GOODBYE = "UPDATE {s}.saga_worker SET stopped_at = clock_timestamp(), deliveries = '{}' WHERE id = :id"

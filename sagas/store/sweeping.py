@@ -97,12 +97,13 @@ class Sweeping:
         assert isinstance(now, datetime)
         return now
 
-    def heartbeat(self, beat: Beat) -> bool:
-        """Report. False: this worker was declared dead and must register anew."""
+    def heartbeat(self, beat: Beat) -> Sequence[str] | None:
+        """Report. Returns the deliveries to stop; None: this worker was declared dead and must register anew."""
         values = {name: getattr(beat, name) for name in beat.__dataclass_fields__}
         values |= {"queues": list(beat.queues), "deliveries": list(beat.deliveries)}
         with self._database.autocommit() as connection:
-            return connection.execute(self._sql(sweep_statements.HEARTBEAT), values).one_or_none() is not None
+            row = connection.execute(self._sql(sweep_statements.HEARTBEAT), values).one_or_none()
+        return None if row is None else list(row[0])
 
     def say_goodbye(self, worker_id: UUID) -> None:
         """A clean stop: whatever this worker claimed and did not finish is over."""

@@ -134,6 +134,7 @@ class Tables:
             Column("pid", Integer, nullable=False),
             Column("queues", ARRAY(Text), nullable=False),
             Column("deliveries", ARRAY(Text), nullable=False),
+            Column("to_stop", ARRAY(Text), nullable=False),
             _time("started_at", nullable=False),
             _time("heartbeat_at", nullable=False),
             _time("listed_at", nullable=False),

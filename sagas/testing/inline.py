@@ -16,7 +16,8 @@ from sagas.engine import CALLBACK_TASK, SAGA_ID
 from sagas.engine.after_commit import until_sent
 from sagas.engine.messages import ADDRESS_HEADER
 from sagas.extension import Sagas
-from sagas.model import Address, Plan, Tick
+from sagas.handle import SagaHandle
+from sagas.model import Address, Plan, StepRole, StepStatus, Tick
 
 Around = Callable[[], AbstractContextManager[Any]]
 
@@ -57,18 +58,38 @@ class Inline:
         """
         until_sent()
         ran = self._drain()
-        for instance_id in self.instances:
-            handle = self._sagas.get(instance_id)
-            waits = 0
-            while not handle.status.is_final:
-                if waits == LONGEST_WAITS:
-                    raise AssertionError(f"it did not end after {waits} waits:\n{handle.timeline()}")
-                waits += 1
-                # Nobody waits for a backoff in a test.
-                self._sagas.engine.store.sweeping.hasten(instance_id)
-                self._sagas.engine.loop.handle(instance_id, Tick())
-                ran += self._drain()
+        # Again for those that another one's end has moved on.
+        while restless := [run for run in map(self._sagas.get, self.instances) if not self._rests(run)]:
+            for run in restless:
+                ran += self._bring_to_rest(run)
         return ran
+
+    def _bring_to_rest(self, handle: SagaHandle) -> list[str]:
+        ran: list[str] = []
+        waits = 0
+        while not self._rests(handle):
+            if waits == LONGEST_WAITS:
+                raise AssertionError(f"it did not end after {waits} waits:\n{handle.timeline()}")
+            waits += 1
+            # Nobody waits for a backoff in a test, and nobody sleeps.
+            sleeping = [step.name for step in handle.snapshot().plan.steps if step.role is StepRole.SLEEP]
+            self._sagas.engine.store.sweeping.hasten(handle.id, sleeping)
+            self._sagas.engine.loop.handle(handle.id, Tick())
+            ran += self._drain()
+        return ran
+
+    def _rests(self, handle: SagaHandle) -> bool:
+        """It has ended; or it waits for a signal that the test has not sent, or for another saga that rests."""
+        seen = handle.snapshot()
+        if seen.status.is_final:
+            return True
+        live = [
+            step
+            for step, view in zip(seen.plan.steps, seen.steps, strict=True)
+            if view.status in (StepStatus.RUNNING, StepStatus.COMPENSATING)
+            or (view.status is StepStatus.PENDING and view.started_at is not None)
+        ]
+        return bool(live) and all(step.role in (StepRole.WAIT, StepRole.CHILD) for step in live)
 
     def _drain(self) -> list[str]:
         ran = []
@@ -87,7 +108,8 @@ class Inline:
 
 @contextmanager
 def inline(sagas: Sagas, *, around: Around = nullcontext) -> Iterator[Inline]:
-    """Inside the block the messages of sagas are kept back; at its end every saga of them runs to its end::
+    """Inside the block the messages of sagas are kept back; at its end every saga of them runs to its end, or to where
+    it waits for a signal that was not sent::
 
         with inline(sagas):
             run = order.start({"order_id": "42", …})

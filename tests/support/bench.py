@@ -173,17 +173,16 @@ class Bench:
             return loaded.state
 
     def beat(self, worker: UUID, *deliveries: str, queues: tuple[str, ...] = (QUEUE,), idle: bool = False) -> bool:
-        return self.store.sweeping.heartbeat(
-            Beat(
-                id=worker,
-                hostname="bench",
-                pid=1,
-                queues=queues,
-                deliveries=deliveries,
-                listed_at=self.store.sweeping.clock(),
-                idle=idle,
-            )
+        beat = Beat(
+            id=worker,
+            hostname="bench",
+            pid=1,
+            queues=queues,
+            deliveries=deliveries,
+            listed_at=self.store.sweeping.clock(),
+            idle=idle,
         )
+        return self.store.sweeping.heartbeat(beat) is not None
 
     # -- looking and changing from outside
 

@@ -12,6 +12,9 @@ UPDATE {schema}.saga_step AS step
 SET task = instance.plan -> 'steps' -> step.position ->> CASE WHEN step.round = 0 THEN 'task' ELSE 'compensation' END
 FROM {schema}.saga_instance AS instance WHERE instance.id = step.instance_id;
 
+-- Deliveries that the worker should stop; its next heartbeat takes them along.
+ALTER TABLE {schema}.saga_worker ADD COLUMN to_stop text[] NOT NULL DEFAULT '{}';
+
 -- What others have to say to an instance. No foreign key: it would lock the instance's row for as long as the
 -- writer's transaction is open.
 CREATE TABLE {schema}.saga_inbox (
