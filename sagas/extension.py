@@ -20,6 +20,7 @@ from sagas.engine import (
     look_at,
 )
 from sagas.errors import ConfigurationError, InstanceNotFound
+from sagas.graph import mermaid, svg
 from sagas.handle import SagaHandle
 from sagas.model import Tick
 from sagas.recovery import WorkerLife, sweep
@@ -49,6 +50,8 @@ TRANSPORT_DEFAULTS: dict[str, dict[str, Any]] = {
     "amqp": {"confirm_publish": True},
     "pyamqp": {"confirm_publish": True},
 }
+#: What `Sagas.graph` draws.
+GRAPHS = {"mermaid": mermaid, "svg": svg}
 
 
 class Sagas:
@@ -125,6 +128,30 @@ class Sagas:
         """The current instance of a business key; None when there is none."""
         found = self.engine.store.instances.find(saga, key)
         return SagaHandle(self.engine, found) if found else None
+
+    def graph(self, what: Saga | SagaHandle, *, format: str = "mermaid") -> str:
+        """A saga, or an instance with the way it went, as a picture; no network is needed to make or to see it.
+
+        Args:
+            what: a saga, drawn as it is declared now; or a handle, drawn by the plan that its instance started with.
+            format: ``"mermaid"``, text for Markdown; or ``"svg"``, a document that stands alone.
+
+        Raises:
+            ConfigurationError: there is no such format, or this is neither a saga nor a handle.
+            InstanceNotFound: there is no such instance any more.
+
+        Example:
+            ``Path("order.svg").write_text(sagas.graph(order, format="svg"), encoding="utf-8")``
+        """
+        if format not in GRAPHS:
+            raise ConfigurationError(f"graph(format={format!r}): the formats are {' and '.join(map(repr, GRAPHS))}")
+        draw = GRAPHS[format]
+        if isinstance(what, SagaHandle):
+            seen = what.snapshot()
+            return draw(seen.plan, seen)
+        if isinstance(what, Saga):
+            return draw(what.plan(self.engine))
+        raise ConfigurationError(f"graph({what!r}): pass a Saga, or the handle of an instance")
 
     def sweep(self) -> int:
         """One pass of the sweep, now. Returns how many instances it moved on."""

@@ -4,13 +4,16 @@ import getpass
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
+from uuid import UUID
 
 import click
 from sqlalchemy.exc import OperationalError
 
 from sagas.cli.checks import findings
-from sagas.errors import SagaError
+from sagas.definition import Saga
+from sagas.engine import declared
+from sagas.errors import InstanceNotFound, SagaError
 from sagas.extension import Sagas
 from sagas.handle import SagaHandle
 from sagas.model import SagaStatus
@@ -61,7 +64,7 @@ def _mapping(context: click.Context, parameter: click.Parameter, value: str | No
 
 @click.group()
 def sagas() -> None:
-    """Sagas: migrate the tables, look at instances, act on them."""
+    """Sagas: migrate the tables, look at instances, act on them, draw them."""
 
 
 @sagas.command()
@@ -111,6 +114,19 @@ def show(context: click.Context, instance: str, as_json: bool) -> None:
 
 
 @sagas.command()
+@click.argument("instance", metavar="NAME_OR_ID")
+@click.option("--svg", is_flag=True, help="As SVG, not as Mermaid text.")
+@click.option("--output", type=click.File("w", encoding="utf-8", lazy=True), help="Write it to this file.")
+@click.pass_context
+def graph(context: click.Context, instance: str, svg: bool, output: TextIO | None) -> None:
+    """Draw a saga by its name, or an instance with the way it went by its ID."""
+    with told():
+        found = bound(context)
+        drawn = found.graph(meant(found, instance), format="svg" if svg else "mermaid")
+    click.echo(drawn, file=output, nl=False)
+
+
+@sagas.command()
 @click.argument("instance", metavar="ID")
 @click.option("--reason", required=True, callback=_given, help="Why; kept in the history.")
 @click.pass_context
@@ -140,6 +156,59 @@ def skip(context: click.Context, instance: str, reason: str, step: str | None, r
 
 
 @sagas.command()
+@click.argument("instance", metavar="ID")
+@click.option("--reason", required=True, callback=_given, help="Why; kept in the history.")
+@click.option("--step", help="Whose compensation, where several failed.")
+@click.pass_context
+def resolve(context: click.Context, instance: str, reason: str, step: str | None) -> None:
+    """Let a failed instance go on past a compensation that you have done by hand."""
+    _act(context, instance, lambda handle: handle.resolve(reason, step=step, by=_who()))
+
+
+@sagas.command()
+@click.argument("instance", metavar="ID")
+@click.argument("name")
+@click.option("--payload", callback=_mapping, help="JSON object that is merged into the saga's data.")
+@click.option("--key", help="What tells it apart: a second one with the same key does nothing.")
+@click.pass_context
+def signal(context: click.Context, instance: str, name: str, payload: dict[str, Any] | None, key: str | None) -> None:
+    """Send an instance the signal that it waits for, or will wait for."""
+    _act(context, instance, lambda handle: handle.signal(name, payload, key=key, by=_who()))
+
+
+@sagas.command()
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.pass_context
+def manual(context: click.Context, limit: int, as_json: bool) -> None:
+    """List what waits for a person: which instance, at which step or compensation, and why."""
+    with told():
+        found = bound(context)
+        rows = found.engine.store.instances.newest(saga=None, status=SagaStatus.FAILED.value, limit=limit)
+        for row in rows:
+            for entry in _waiting_for_a_person(found.get(row.id)):
+                if as_json:
+                    click.echo(_json(entry))
+                else:
+                    click.echo("  ".join(str(value) for value in entry.values()))
+
+
+def _waiting_for_a_person(handle: SagaHandle) -> Iterator[dict[str, Any]]:
+    seen = handle.snapshot()
+    for step in seen.needs_a_person:
+        undo = step.compensation
+        error = undo.error if undo else step.error
+        yield {
+            "id": seen.id,
+            "saga": seen.saga,
+            "key": seen.key or "-",
+            "since": seen.finished_at and f"{seen.finished_at:%Y-%m-%d %H:%M:%S}",
+            "what": f"compensation of {step.name}" if undo else f"step {step.name}",
+            "error": f"{error.type}: {error.message}" if error else "-",
+        }
+
+
+@sagas.command()
 @click.pass_context
 def sweep(context: click.Context) -> None:
     """Run one pass of the sweep, now."""
@@ -158,6 +227,35 @@ def check(context: click.Context) -> None:
     if found:
         raise SystemExit(1)
     click.echo("nothing to say")
+
+
+def meant(sagas: Sagas, name_or_id: str) -> Saga | SagaHandle:
+    """The saga of the app that is called so, in its highest version; else the instance with this id.
+
+    Raises:
+        InstanceNotFound: there is neither; names the sagas that there are.
+    """
+    known = [saga for saga in declared() if isinstance(saga, Saga)]
+    named = [saga for saga in known if saga.name == name_or_id]
+    if named:
+        return max(named, key=lambda saga: (_belongs(saga, sagas), saga.version))
+    try:
+        UUID(name_or_id)
+    except ValueError:
+        names = ", ".join(sorted({saga.name for saga in known if _belongs(saga, sagas)})) or "none"
+        raise InstanceNotFound(
+            f"{name_or_id!r} is neither the id of an instance nor a saga of this app; its sagas: {names}"
+        ) from None
+    return sagas.get(name_or_id)
+
+
+def _belongs(saga: Saga, sagas: Sagas) -> bool:
+    """A process may have several apps, each with sagas of its own."""
+    try:
+        saga.plan(sagas.engine)
+    except SagaError:
+        return False
+    return True
 
 
 def _act(context: click.Context, instance: str, do: Any) -> None:

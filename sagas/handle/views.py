@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
-from sagas.model import FINAL, ErrorInfo, Outcome, Plan, PlanStep, SagaStatus, StepStatus, payload
+from sagas.model import FINAL, ErrorInfo, Outcome, Plan, PlanStep, SagaStatus, StepKind, StepStatus, payload
 from sagas.store import error_from
 
 
@@ -108,6 +108,18 @@ class Snapshot:
         """Every step of its plan, in order, also those that never ran."""
         ended = SagaStatus(self._row.status) in FINAL or self._row.status == SagaStatus.COMPENSATING
         return [_step_view(step, self._step_rows, ended=ended) for step in self._plan.steps]
+
+    @property
+    def needs_a_person(self) -> list[StepView]:
+        """What a `failed` instance waits for: steps that it cannot pass, or whose compensation would not succeed."""
+        if self._row.status != SagaStatus.FAILED:
+            return []
+        undos = [view for view in self.steps if view.compensation_status is StepStatus.FAILED]
+        return undos or [
+            view
+            for step, view in zip(self._plan.steps, self.steps, strict=True)
+            if view.status is StepStatus.FAILED and step.kind is not StepKind.COMPENSATABLE and not step.best_effort
+        ]
 
     @cached_property
     def history(self) -> list[HistoryEntry]:

@@ -1,0 +1,142 @@
+"""What is drawn, before anybody draws it: boxes in rows and lanes, and how each of them went."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+
+from sagas.graph.words import (
+    clean,
+    condition,
+    how_it_is_undone,
+    how_it_was_undone,
+    how_it_went,
+    tail,
+    traits,
+    what_it_does,
+)
+from sagas.handle import CompensationView, Snapshot, StepView
+from sagas.model import ErrorInfo, Plan, PlanStep, SagaStatus, StepKind, StepRole, StepStatus
+
+_TURNED = frozenset({SagaStatus.COMPENSATING, SagaStatus.COMPENSATED})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Undo:
+    """The box of a compensation. ``status`` is None where nobody looked, or nothing was dispatched."""
+
+    id: str
+    name: str
+    traits: tuple[str, ...] = ()
+    status: StepStatus | None = None
+    facts: tuple[str, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Node:
+    """The box of an action. Its ids are made of numbers, whatever it is called; ``row`` counts all the steps."""
+
+    id: str
+    row: int
+    position: int
+    lane: int
+    name: str
+    kind: StepKind
+    role: StepRole
+    does: str | None = None
+    condition: str | None = None
+    traits: tuple[str, ...] = ()
+    status: StepStatus | None = None
+    facts: tuple[str, ...] = ()
+    error: str | None = None
+    started: bool = False
+    best_effort: bool = False
+    undo: Undo | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """A saga, or an instance of it: then ``status`` is known."""
+
+    title: str
+    subtitle: str | None = None
+    status: SagaStatus | None = None
+    because: str | None = None
+    nodes: tuple[Node, ...]
+
+    def positions(self) -> Iterator[tuple[int, tuple[Node, ...]]]:
+        """Each position with its boxes, lane by lane."""
+        for position, beside in groupby(self.nodes, key=attrgetter("position")):
+            yield position, tuple(beside)
+
+
+def lanes(beside: tuple[Node, ...]) -> list[tuple[Node, ...]]:
+    return [tuple(lane) for _, lane in groupby(beside, key=attrgetter("lane"))]
+
+
+def shape_of(plan: Plan, snapshot: Snapshot | None = None) -> Shape:
+    """What a plan looks like; with a snapshot of an instance of it, how each step went."""
+    title = f"{clean(plan.saga)} v{plan.version}"
+    if snapshot is None:
+        return Shape(title=title, nodes=tuple(_node(row, step) for row, step in enumerate(plan.steps)))
+    seen = zip(plan.steps, snapshot.steps, strict=True)
+    return Shape(
+        title=title,
+        subtitle=clean(f"{snapshot.id}, key {snapshot.key}" if snapshot.key else snapshot.id),
+        status=snapshot.status,
+        because=_why(snapshot.error, snapshot.error.step if snapshot.error else None),
+        nodes=tuple(_node(row, step, view, _turn(step, snapshot)) for row, (step, view) in enumerate(seen)),
+    )
+
+
+def _node(row: int, step: PlanStep, view: StepView | None = None, turn: tuple[str, ...] = ()) -> Node:
+    place = f"{step.position}_{step.branch}"
+    return Node(
+        id=f"s{place}",
+        row=row,
+        position=step.position,
+        lane=step.lane,
+        name=clean(step.name),
+        kind=step.kind,
+        role=step.role,
+        does=what_it_does(step),
+        condition=condition(step),
+        traits=traits(step),
+        best_effort=step.best_effort,
+        status=view.status if view else None,
+        facts=how_it_went(view) + turn if view else (),
+        error=_why(view.error) if view else None,
+        started=bool(view and (view.attempts or view.started_at)),
+        undo=_undo(f"c{place}", step, view.compensation if view else None),
+    )
+
+
+def _undo(id_: str, step: PlanStep, view: CompensationView | None) -> Undo | None:
+    if not step.is_undoable:
+        return None
+    return Undo(
+        id=id_,
+        name=f"undo of {clean(step.name)}" if step.compensation is None else tail(step.compensation),
+        traits=how_it_is_undone(step),
+        status=view.status if view else None,
+        facts=how_it_was_undone(view) if view else (),
+        error=_why(view.error) if view else None,
+    )
+
+
+def _turn(step: PlanStep, snapshot: Snapshot) -> tuple[str, ...]:
+    """The step whose error decided it says so."""
+    if snapshot.error is None or snapshot.error.step != step.name:
+        return ()
+    turned = snapshot.status in _TURNED or any(view.compensation for view in snapshot.steps)
+    return ("here it turned back",) if turned else ("here it stopped",)
+
+
+def _why(error: ErrorInfo | None, step: str | None = None) -> str | None:
+    """The error without its module's name and its traceback."""
+    if error is None:
+        return None
+    kind = error.type.rpartition(".")[2] or error.type
+    place = f" in {step}" if step else ""
+    return clean(f"{kind}{place}: {error.message}" if error.message else f"{kind}{place}")

@@ -1,0 +1,105 @@
+"""What is written beside a step: what it does, when, and how it went. Words only; nothing is escaped here."""
+
+from collections.abc import Iterator
+
+from sagas.handle import CompensationView, StepView
+from sagas.model import OnTimeout, Outcome, PlanStep, StepKind, StepRole
+
+LONGEST = 300
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
+
+
+def clean(text: object, longest: int = LONGEST) -> str:
+    """One line of what can be seen: an error's text may hold anything, also what turns the direction of reading."""
+    line = " ".join(str(text)[: 4 * longest].split())
+    line = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line)
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
+def duration(seconds: float) -> str:
+    for length, unit in _UNITS:
+        if seconds >= length:
+            return f"{seconds / length:.4g} {unit}"
+    return f"{seconds:.4g} s"
+
+
+def tail(task: str) -> str:
+    """The last part of a task's name."""
+    return clean(task.rpartition(".")[2] or task)
+
+
+def what_it_does(step: PlanStep) -> str | None:
+    """What a reader would not guess from the step's name; None for a task of the same name."""
+    match step.role:
+        case StepRole.SLEEP:
+            return "sleeps" if step.seconds is None else f"sleeps {duration(step.seconds)}"
+        case StepRole.WAIT:
+            waits = f"waits for signal {clean(step.signal)}"
+            if step.seconds is None:
+                return waits
+            then = "goes on" if step.on_timeout is OnTimeout.CONTINUE else "turns back"
+            return f"{waits}, {duration(step.seconds)}, then {then}"
+        case StepRole.CHILD:
+            return _what_the_child_is(step)
+    return None if step.task is None or tail(step.task) == clean(step.name) else clean(step.task)
+
+
+def _what_the_child_is(step: PlanStep) -> str:
+    if step.child is None:
+        return "another saga"
+    given = "" if step.child_input is None else f", given {', '.join(map(clean, step.child_input)) or 'nothing'}"
+    return f"saga {clean(step.child.saga)} v{step.child.version}{given}"
+
+
+def condition(step: PlanStep) -> str | None:
+    """What must hold, or the step is skipped."""
+    return " and ".join(f"if {clean(name)}" for name in (step.when, step.predicate) if name) or None
+
+
+def traits(step: PlanStep) -> tuple[str, ...]:
+    """Its policies, where they are not the usual ones."""
+    return tuple(_traits(step))
+
+
+def _traits(step: PlanStep) -> Iterator[str]:
+    if step.kind is not StepKind.COMPENSATABLE:
+        yield step.kind.value
+    elif step.is_task and not step.is_undoable:
+        yield "nothing to undo"
+    if step.best_effort:
+        yield "best effort"
+    if not step.idempotent:
+        yield "runs once"
+    if step.cancels_siblings:
+        yield "stops the others"
+    if step.queue is not None:
+        yield f"queue {clean(step.queue)}"
+
+
+def how_it_is_undone(step: PlanStep) -> tuple[str, ...]:
+    """The policies of its compensation, where they are not the usual ones."""
+    if step.compensation_deadline is None:
+        return ()
+    return (f"given up after {duration(step.compensation_deadline)}",)
+
+
+def how_it_went(view: StepView) -> tuple[str, ...]:
+    facts = [_counted(view.attempts)] if view.attempts else []
+    if view.losses:
+        facts.append(f"{view.losses} lost with its process")
+    if view.in_doubt:
+        facts.append("in doubt")
+    return tuple(facts)
+
+
+def how_it_was_undone(view: CompensationView) -> tuple[str, ...]:
+    facts = [_counted(view.attempts)] if view.attempts else []
+    if view.round > 1:
+        facts.append(f"round {view.round}")
+    if view.outcome not in (None, Outcome.FULL):
+        facts.append(view.outcome.value)
+    return tuple(facts)
+
+
+def _counted(attempts: int) -> str:
+    return f"{attempts} attempt{'' if attempts == 1 else 's'}"
