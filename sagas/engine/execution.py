@@ -218,7 +218,7 @@ class Execution:
                 # Its claim was taken away: nothing of it happened, so it is no late success either. Or another branch
                 # has returned the same key.
                 transaction.rollback()
-                self.log("not recorded, the step's transaction was rolled back")
+                self.log("claim lost, or its key taken: the step's transaction was rolled back")
                 self.report(encoded, keys, rolled_back=True)
                 return
             self.commit(plan, transaction)

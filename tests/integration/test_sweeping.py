@@ -97,7 +97,10 @@ def test_a_saga_whose_task_no_worker_knows_waits_and_says_so_while_the_others_go
     )
     worker = shop.worker()
     with briefly(worker):
-        eventually(lambda: entries(odd, "dispatched_again", "known_to_nobody"), "the odd one to be sent again")
+        (parked,) = eventually(lambda: entries(odd, "parked", "known_to_nobody"), "the odd one to say that it waits")
+        assert "has no task" in parked.detail["message"]
+        received = "Received unregistered task"
+        eventually(lambda: worker.text().count(received) > 1, "the odd one to be sent again")
         others = [shop.start(scripted.three) for _ in range(10)]
         assert_all_ended(shop, others)
 

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from sagas import BestEffort, Child, Pivot, Retriable, Retry, Saga, Sleep, WaitFor, condition, parallel
+from celery import shared_task
+
+from sagas import BestEffort, Child, Pivot, Retriable, Retry, Saga, Sleep, WaitFor, condition, current_step, parallel
+from tests.support import journal
 from tests.support.scripted import QUICK, act, give, step
 
 #: Past a pivot: a few quick tries, then a person.
@@ -59,3 +62,22 @@ queued_elsewhere = Saga("queued-elsewhere", steps=[step("a"), step("b", queue="s
 urgent = Saga("urgent", steps=[step("a")], priority=0)
 leisurely = Saga("leisurely", steps=[step("a")], priority=9)
 late_undo = Saga("late-undo", steps=[step("a", compensation_deadline=0.3), step("b")])
+
+
+@shared_task
+def see(data: Mapping[str, Any]) -> dict[str, str]:
+    """Writes down the names of all results that it is given."""
+    seen = ", ".join(name for name in sorted(data) if name != "script") or "nothing"
+    journal.write(f"{current_step.name} sees {seen}")
+    return {f"{current_step.name}_saw": seen}
+
+
+seeing = Saga(
+    "seeing-branches",
+    steps=[
+        step("a"),
+        parallel([step("b"), step("b2", task=see, compensation=see)], [step("c"), step("c2", task=see)], step("d")),
+        step("e", task=see),
+        step("f"),
+    ],
+)

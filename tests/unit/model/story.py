@@ -4,20 +4,15 @@ Every event goes through `decide`, and every state that comes back is held again
 and the table of legal transitions, so that no test can pass on a state that could not be saved.
 """
 
-import json
-import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Self
 from uuid import UUID, uuid4
 
-import sagas.store
 from sagas.model import (
-    FINAL,
-    TRANSITIONS,
     Address,
+    ChildState,
     Claimed,
     Completed,
     Decision,
@@ -26,15 +21,21 @@ from sagas.model import (
     Failed,
     Holder,
     InstanceState,
+    Mail,
+    MailKind,
+    OnTimeout,
+    Outcome,
     Parked,
     Plan,
     PlanStep,
+    Post,
     RetryPolicy,
     RetryRequested,
     SagaStatus,
     Send,
     SkipRequested,
     StepKind,
+    StepRole,
     StepState,
     StepStatus,
     Stop,
@@ -42,113 +43,87 @@ from sagas.model import (
     StopRequested,
     Tick,
     Verdict,
+    child_id,
     decide,
     first,
 )
-from sagas.model.state import RESOLVED
+from tests.unit.model.legal import assert_legal
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LEASE = timedelta(seconds=5)
 
-_ENDED = (StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED)
-_MIGRATION = Path(sagas.store.__file__).parent / "migrations" / "0001_initial.sql"
-
-#: The CHECK constraints of the migration, by name, as the model must keep them.
-INSTANCE_CHECKS: dict[str, Callable[[InstanceState], bool]] = {
-    "saga_instance_status": lambda it: it.status in SagaStatus,
-    "saga_instance_finished_exactly_when_final": lambda it: (it.finished_at is not None) == (it.status in FINAL),
-    "saga_instance_final_is_never_due": lambda it: not (it.status in FINAL and it.due_at is not None),
-    "saga_instance_pending_not_negative": lambda it: it.pending >= 0,
-}
-STEP_CHECKS: dict[str, Callable[[StepState], bool]] = {
-    "saga_step_status": lambda it: it.status not in (StepStatus.COMPENSATING, StepStatus.COMPENSATED),
-    "saga_step_running_has_token": lambda it: (
-        it.status is not StepStatus.RUNNING or (it.token is not None and it.claimed_at is not None)
-    ),
-    "saga_step_finished_exactly_when_ended": lambda it: (it.finished_at is not None) == (it.status in _ENDED),
-    "saga_step_completed_is_not_in_doubt": lambda it: not (it.status is StepStatus.COMPLETED and it.doubt),
-    "saga_step_counts": lambda it: min(it.attempts, it.losses, it.dispatches) >= 0,
-}
+Described = dict[str, Any]
+Lane = Described | Sequence[Described]
 
 
-def constraints_of_the_migration() -> set[str]:
-    return set(re.findall(r"CONSTRAINT (\w+) CHECK", migration()))
-
-
-def migration() -> str:
-    return _MIGRATION.read_text()
-
-
-def assert_legal(before: InstanceState, decision: Decision, now: datetime, *, looked: bool) -> None:
-    """What holds after every decision, whatever happened. ``looked``: it was a tick that looked at everything."""
-    after = decision.state
-    broken = [name for name, holds in INSTANCE_CHECKS.items() if not holds(after)]
-    broken += [f"{name} at {it.address}" for it in after.steps for name, holds in STEP_CHECKS.items() if not holds(it)]
-    assert not broken, f"the database would refuse {broken}: {after}"
-    if before.status is not after.status:
-        assert after.status in TRANSITIONS[before.status], f"{before.status} must not become {after.status}"
-    assert after.pending == sum(it.is_live for it in after.steps), "pending is the number of live rows"
-    if after.status not in FINAL:
-        assert after.due_at is not None, f"{after.status}, and no sweep will ever look at it"
-        assert not looked or after.due_at > now, "a tick that leaves it due at once starves the others"
-    assert [it.address for it in after.steps] == sorted(it.address for it in after.steps)
-    for send in decision.sends:
-        row = after.at(send.address)
-        assert row is not None, f"{send} has no row"
-        assert row.status is StepStatus.PENDING, f"{send} can not be claimed"
-        assert row.dispatched_at is not None, f"{send} is not recorded as dispatched"
-    json.dumps([note.detail for note in decision.notes])
-    if after.status is SagaStatus.COMPLETED:
-        assert all(it.status in RESOLVED and it.address.is_action for it in after.steps)
-
-
-def act(position: int) -> Address:
+def act(position: int, branch: int = 0) -> Address:
     """The action of a step."""
-    return Address(position)
+    return Address(position, branch)
 
 
-def undo(position: int, round_: int = 1) -> Address:
+def undo(position: int, round_: int = 1, branch: int = 0) -> Address:
     """A round of the compensation of a step."""
-    return Address(position, 0, round_)
+    return Address(position, branch, round_)
 
 
-def step(**options: Any) -> dict[str, Any]:
+def step(**options: Any) -> Described:
     """A compensatable step that is tried once, unless ``retry`` says more."""
     return options
 
 
-def pivot(**options: Any) -> dict[str, Any]:
+def pivot(**options: Any) -> Described:
     return {"kind": StepKind.PIVOT, "compensation": None, **options}
 
 
-def retriable(**options: Any) -> dict[str, Any]:
+def retriable(**options: Any) -> Described:
     return {"kind": StepKind.RETRIABLE, "compensation": None, **options}
+
+
+def sleep(seconds: float, **options: Any) -> Described:
+    return {"role": StepRole.SLEEP, "task": None, "compensation": None, "seconds": seconds, **options}
+
+
+def wait(signal: str = "approved", seconds: float = 3600.0, *, then: str = "compensate", **options: Any) -> Described:
+    """Wait for a signal; ``then`` says what follows when it does not come."""
+    waits = {"role": StepRole.WAIT, "signal": signal, "on_timeout": OnTimeout(then)}
+    return sleep(seconds) | waits | options
+
+
+def child(*steps: Described, **options: Any) -> Described:
+    """A step that starts another saga, of one step unless they are given."""
+    other = plan_of(*(steps or [step()]), saga="child")
+    return {"role": StepRole.CHILD, "task": None, "compensation": None, "child": other, **options}
+
+
+def beside(*lanes: Lane, **for_all: Any) -> list[list[Described]]:
+    """Lanes of one or several steps side by side."""
+    return [[for_all | one for one in ([lane] if isinstance(lane, dict) else lane)] for lane in lanes]
 
 
 def tries(attempts: int, **options: Any) -> RetryPolicy:
     return RetryPolicy(max_attempts=attempts, **{"backoff": 1.0, "jitter": 0.0, **options})
 
 
-def plan_of(*steps: dict[str, Any]) -> Plan:
-    """A plan from steps as `step`, `pivot` and `retriable` describe them."""
-    return Plan(
-        saga="order",
-        version=1,
-        steps=tuple(
-            PlanStep(
-                **{
-                    "position": position,
-                    "name": f"step{position}",
-                    "task": f"do{position}",
-                    "compensation": f"undo{position}",
-                    "retry": tries(1),
-                    "compensation_retry": tries(1, on=("builtins.Exception",)),
-                    **options,
-                }
-            )
-            for position, options in enumerate(steps)
-        ),
-    )
+def plan_of(*steps: Described | list[list[Described]], **options: Any) -> Plan:
+    """A plan of what `step`, `pivot`, `retriable`, `beside` and the others describe."""
+    made: list[PlanStep] = []
+    for position, described in enumerate(steps):
+        lanes = [[described]] if isinstance(described, dict) else described
+        placed = [(lane, number, one) for lane, those in enumerate(lanes) for number, one in enumerate(those)]
+        for branch, (lane, number, one) in enumerate(placed):
+            where = f"{position}{'abcdefgh'[lane]}{number or ''}" if len(lanes) > 1 else str(position)
+            usual = {
+                "position": position,
+                "branch": branch,
+                "lane": lane,
+                "name": f"step{where}",
+                "task": f"do{where}",
+                "compensation": f"undo{where}",
+                "retry": tries(1),
+                "compensation_retry": tries(1, on=("builtins.Exception",)),
+            }
+            made.append(PlanStep(**usual | one))
+    return Plan(**{"saga": "order", "version": 1, **options}, steps=tuple(made))
 
 
 def error(text: str = "no") -> ErrorInfo:
@@ -158,22 +133,35 @@ def error(text: str = "no") -> ErrorInfo:
 class Story:
     """One instance and what happens to it. The last decision is ``said``; all notes are in ``notes``."""
 
-    def __init__(self, *steps: dict[str, Any], plan: Plan | None = None, deadline: timedelta | None = None) -> None:
-        self.plan = plan or plan_of(*steps)
+    def __init__(
+        self,
+        *steps: Described | list[list[Described]],
+        plan: Plan | None = None,
+        deadline: timedelta | None = None,
+        parent: UUID | None = None,
+        awaits_lock: bool = False,
+        **options: Any,
+    ) -> None:
+        self.plan = plan or plan_of(*steps, **options)
         self.now = START
-        empty = InstanceState(id=uuid4(), deadline=START + deadline if deadline else None)
-        self.said = first(self.plan, self.now, empty, lease=LEASE)
+        self.mails = 0
+        self.posts: list[Post] = []
+        empty = InstanceState(id=uuid4(), deadline=START + deadline if deadline else None, parent=parent)
+        self.said = first(self.plan, self.now, replace(empty, awaits_lock=awaits_lock), lease=LEASE)
         self.state = self.said.state
         self.notes = list(self.said.notes)
+        if not self.plan.begins_at_once:
+            self.tick()  # as whoever started it does after the commit
 
     # -- what happens
 
     def happens(self, event: Event) -> Decision:
         before = self.state
         self.said = decide(self.plan, before, event, self.now, lease=LEASE)
-        assert_legal(before, self.said, self.now, looked=isinstance(event, Tick))
+        assert_legal(self.plan, before, self.said, self.now, looked=isinstance(event, Tick))
         self.state = self.reloaded(self.said.state)
         self.notes += self.said.notes
+        self.posts += self.said.posts
         return self.said
 
     def reloaded(self, state: InstanceState) -> InstanceState:
@@ -187,7 +175,8 @@ class Story:
             )
             for it in state.steps
         )
-        return replace(state, steps=tuple(fresh))
+        unread = tuple(mail for mail in state.inbox if mail.id not in self.said.consumed)
+        return replace(state, steps=tuple(fresh), inbox=unread)
 
     def later(self, seconds: float = 1.0) -> Self:
         self.now += timedelta(seconds=seconds)
@@ -213,8 +202,8 @@ class Story:
         """Would a claim be accepted? Asks only."""
         return decide(self.plan, self.state, Claimed(address=address, token=uuid4()), self.now).accepted
 
-    def complete(self, address: Address, token: UUID, result: Any = None) -> Decision:
-        return self.happens(Completed(address=address, token=token, result=result))
+    def complete(self, address: Address, token: UUID, result: Any = None, **more: Any) -> Decision:
+        return self.happens(Completed(address=address, token=token, result=result, **more))
 
     def fail(self, address: Address, token: UUID, verdict: Verdict = Verdict.CLEAN_NO, **more: Any) -> Decision:
         return self.happens(Failed(address=address, token=token, verdict=verdict, **{"error": error(), **more}))
@@ -234,17 +223,54 @@ class Story:
     def cancel(self, reason: str = "changed mind") -> Decision:
         return self.happens(StopRequested(stop=Stop(kind=StopKind.CANCELLED, reason=reason)))
 
+    def arrives(self, kind: MailKind, name: str = "", payload: str | None = None) -> Self:
+        """Something is in the inbox; nobody has looked yet."""
+        self.mails += 1
+        mail = Mail(kind=kind, id=self.mails, name=name, payload=payload, by="maria")
+        self.state = replace(self.state, inbox=(*self.state.inbox, mail))
+        return self
+
+    def signal(self, name: str = "approved", payload: str | None = None) -> Decision:
+        return self.arrives(MailKind.SIGNAL, name, payload).tick()
+
+    def child_is(self, address: Address, status: SagaStatus, **more: Any) -> Decision:
+        """The child saga of a step stands so, and whoever moved it there has it looked at."""
+        known = ChildState(id=self.child_of(address), status=status, **more)
+        others = (it for it in self.state.children if it.id != known.id)
+        self.state = replace(self.state, children=(*others, known))
+        return self.arrives(MailKind.CHILD).tick()
+
+    def child_of(self, address: Address) -> UUID:
+        return child_id(self.state.id, self.row(address.action))
+
+    def is_granted(self) -> Decision:
+        """What it names is free, and the loop has taken it."""
+        self.state = replace(self.state, awaits_lock=False)
+        return self.arrives(MailKind.WAKE).tick()
+
     def retry(self) -> Decision:
         return self.happens(RetryRequested(reason="repaired"))
 
-    def skip(self, step: str | None = None, result: Any = None) -> Decision:
-        return self.happens(SkipRequested(reason="done by hand", step=step, result=result, by="maria"))
+    def skip(self, step: str | None = None, result: Any = None, *, undone: bool = False) -> Decision:
+        event = SkipRequested(reason="done by hand", step=step, result=result, undone=undone, by="maria")
+        return self.happens(event)
 
     # -- several at once
 
     def done(self, *addresses: Address) -> Self:
         for address in addresses:
             self.complete(address, self.claim(address))
+        return self
+
+    def skipped(self, *addresses: Address) -> Self:
+        """Their conditions are false."""
+        for address in addresses:
+            self.complete(address, self.claim(address), skipped=True)
+        return self
+
+    def undone_as(self, outcome: Outcome, address: Address) -> Self:
+        """A compensation says how far it got."""
+        self.complete(address, self.claim(address), outcome=outcome)
         return self
 
     def refused(self, address: Address) -> Self:

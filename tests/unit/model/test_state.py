@@ -5,12 +5,7 @@ import re
 import pytest
 
 from sagas.model import FINAL, TRANSITIONS, Address, SagaStatus, StepState
-from tests.unit.model.story import (
-    INSTANCE_CHECKS,
-    STEP_CHECKS,
-    constraints_of_the_migration,
-    migration,
-)
+from tests.unit.model.legal import INSTANCE_CHECKS, STEP_CHECKS, constraints_of_the_migration, migration
 
 
 def test_every_status_says_what_may_follow() -> None:
