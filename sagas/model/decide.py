@@ -26,6 +26,7 @@ from sagas.model.plan import Plan
 from sagas.model.retry import Verdict
 from sagas.model.settle import can_turn_back, is_given_up, past_pivot, settle, undo_order
 from sagas.model.state import (
+    RESOLVED,
     Address,
     ErrorInfo,
     Holder,
@@ -63,8 +64,10 @@ def decide(
     """
     draft = Draft(plan, state, now, lease)
     read_inbox(draft)
+    draft.accepted = True  # it speaks of the event alone
     match event:
         case Tick():
+            draft.pardons_deadlines = event.after_outage
             for step in list(draft.steps.values()):
                 examine(draft, draft.steps[step.address])
             settle(draft)
@@ -84,6 +87,8 @@ def decide(
             request_retry(draft, event)
         case SkipRequested():
             request_skip(draft, event)
+    if not isinstance(event, Tick) and state.inbox:
+        look_at_waiting(draft)
     return draft.decision()
 
 
@@ -109,6 +114,14 @@ def read_inbox(draft: Draft) -> None:
             request_stop(draft, StopRequested(stop=Stop(kind=StopKind.CANCELLED, reason=mail.name), by=mail.by))
         elif mail.kind is MailKind.UNDO:
             undo_as_one(draft)
+
+
+def look_at_waiting(draft: Draft) -> None:
+    """Whoever reads the inbox draws all its consequences: it counts as seen."""
+    waiting = [step for step in draft.steps.values() if step.is_live and draft.waits(step)]
+    ended = [look(draft, step) for step in waiting]
+    if any(ended):
+        settle(draft)
 
 
 def undo_as_one(draft: Draft) -> None:
@@ -182,7 +195,7 @@ def complete(draft: Draft, event: Completed) -> None:
         # "Mine and completed already" is success: a commit's answer can be lost.
         if event.rolled_back:
             draft.accepted = False
-        elif not (step.token == event.token and step.status is StepStatus.COMPLETED):
+        elif not (step.token == event.token and step.status in RESOLVED):
             draft.accepted = late_success(draft, step, event)
     else:
         take_completion(draft, step, event)
@@ -265,10 +278,10 @@ def request_skip(draft: Draft, event: SkipRequested) -> None:
     step = named[0]
     if event.undone:
         draft.note("resolved_by_hand", step, reason=event.reason, by=event.by)
-        draft.close(step, StepStatus.COMPLETED, doubt=False, error=None, result=BY_HAND)
+        draft.close(step, StepStatus.COMPLETED, doubt=False, error=None, result=BY_HAND, token=None)
     else:
         draft.note("skip_requested", step, reason=event.reason, by=event.by)
-        draft.close(step, StepStatus.SKIPPED, doubt=False, result=event.result)
+        draft.close(step, StepStatus.SKIPPED, doubt=False, result=event.result, token=None)
     go_on(draft, stuck)
 
 

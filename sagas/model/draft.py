@@ -56,6 +56,7 @@ class Draft:
         self.consumed: set[int] = set()
         self.stops: list[Address] = []
         self.accepted = True
+        self.pardons_deadlines = False
 
     # -- reading
 
@@ -71,6 +72,11 @@ class Draft:
 
     def compensations(self) -> list[StepState]:
         return [step for step in self.steps.values() if not step.address.is_action]
+
+    @property
+    def position(self) -> int:
+        """How far it has come; -1 before the first step."""
+        return max((step.address.position for step in self.actions()), default=-1)
 
     def last_round(self, action: StepState) -> StepState | None:
         place = (action.address.position, action.address.branch)
@@ -144,17 +150,25 @@ class Draft:
     def close(self, step: StepState, status: StepStatus, **changes: Any) -> StepState:
         return self.put(step, status=status, finished_at=self.now, holder=Holder.NONE, **changes)
 
-    def completed(
-        self, step: StepState, result: Any, keys: tuple[str, ...] = (), status: StepStatus = StepStatus.COMPLETED
-    ) -> None:
-        self.close(step, status, result=result, error=None, doubt=False)
+    def completed(self, step: StepState, result: Any, keys: tuple[str, ...] = ()) -> None:
+        self.close(step, StepStatus.COMPLETED, result=result, error=None, doubt=False)
+        self.has_moved(step)
+        if keys and step.address.is_action and step.address.position == self.position:
+            self.written = {**(self.written or {}), **dict.fromkeys(keys, step.address.branch)}
+
+    def skipped(self, step: StepState) -> None:
+        """Its condition is false, so it did nothing. One before it may have: only a completion clears doubt."""
+        self.close(step, StepStatus.SKIPPED, error=None, attempts=max(step.attempts - 1, 0))
+        self.has_moved(step)
+
+    def has_moved(self, step: StepState) -> None:
         if step.address.is_action and self.status.is_forward:
             self.status = SagaStatus.RUNNING
-        if keys and step.address.is_action:
-            self.written = {**(self.written or {}), **dict.fromkeys(keys, step.address.branch)}
 
     def clash(self, step: StepState, keys: tuple[str, ...]) -> ErrorInfo | None:
         """Two branches that return the same key would race for it in the data."""
+        if step.address.position != self.position:
+            return None  # the branches of its position are long done
         own = {other.branch for other in self.plan.lane(self.plan_step(step))}
         for key in keys:
             branch = (self.written or {}).get(key)
@@ -250,7 +264,7 @@ class Draft:
             self.tell_child(action, MailKind.CANCEL, "its parent turned back")
             return
         self.children = [child for child in self.children if child not in starting]
-        if action.doubt or action.epoch_changed:
+        if not self.waits(action) and (action.doubt or action.epoch_changed):
             self.close(action, StepStatus.FAILED, doubt=True, token=None)
         else:
             self.close(action, StepStatus.SKIPPED, token=None)

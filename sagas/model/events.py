@@ -19,7 +19,12 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tick:
-    """Somebody asks what is to be done now: the sweep, an error callback, a message that found no work."""
+    """Somebody asks what is to be done now: the sweep, an error callback, a message that found no work.
+
+    ``after_outage``: nobody could do anything for a while, so a deadline that passed meanwhile gets one more chance.
+    """
+
+    after_outage: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,18 +4,12 @@ from sagas.model.draft import Draft
 from sagas.model.events import Completed, Failed, Outcome
 from sagas.model.plan import StepKind
 from sagas.model.retry import Verdict
-from sagas.model.settle import settle
+from sagas.model.settle import can_turn_back, is_given_up, settle
 from sagas.model.state import RESOLVED, ErrorInfo, SagaStatus, StepState, StepStatus
 
 
 def late_success(draft: Draft, step: StepState, event: Completed) -> bool:
     """Decide by the state, not by the report. Returns True when the report became the completion."""
-    if step.status is StepStatus.COMPLETED:
-        if step.address.is_action and turns_back(draft, step):
-            # Completed elsewhere with the same key, and being undone: the effect may have landed after the undo.
-            return stray(draft, step)
-        draft.note("late_success", step, outcome="absorbed by the idempotency key")
-        return False
     if is_still_wanted(draft, step):
         draft.note("late_success", step, outcome="accepted as the completion")
         # As if it had held the claim all along: reported again it is known, and what follows began after it.
@@ -23,6 +17,14 @@ def late_success(draft: Draft, step: StepState, event: Completed) -> bool:
         take_completion(draft, held, event)
         settle(draft)
         return True
+    if event.skipped:
+        return False  # it did nothing
+    if step.status is StepStatus.COMPLETED:
+        if step.address.is_action and turns_back(draft, step):
+            # Completed elsewhere with the same key, and being undone: the effect may have landed after the undo.
+            return stray(draft, step)
+        draft.note("late_success", step, outcome="absorbed by the idempotency key")
+        return False
     if step.status is StepStatus.RUNNING:
         # Somebody else runs it with the same key. Should that end in a clean no, the effect still exists.
         draft.put(step, doubt=step.address.is_action)
@@ -31,6 +33,11 @@ def late_success(draft: Draft, step: StepState, event: Completed) -> bool:
     if not step.address.is_action or draft.plan_step(step).kind is not StepKind.COMPENSATABLE:
         draft.put(step, doubt=step.address.is_action)
         draft.note("late_success", step, outcome="recorded for the person who looks at it")
+        return False
+    if not goes_back(draft):
+        # The saga went on without it, since it was skipped or its failure hurt nobody.
+        draft.put(step, doubt=True)
+        draft.note("late_success", step, outcome="undone only if the saga turns back")
         return False
     return stray(draft, step)
 
@@ -49,7 +56,7 @@ def take_completion(draft: Draft, step: StepState, event: Completed) -> None:
     if event.outcome is Outcome.PARTIAL:
         draft.note("undone_in_part", step)
     if event.skipped:
-        draft.completed(draft.put(step, attempts=step.attempts - 1), None, status=StepStatus.SKIPPED)
+        draft.skipped(step)
     else:
         draft.completed(step, event.result, event.keys)
 
@@ -58,14 +65,22 @@ def late_failure(draft: Draft, step: StepState, event: Failed) -> None:
     """It ended without a clean no, so its effect may exist. Never a completion, but a reason to undo (again)."""
     if event.verdict is Verdict.CLEAN_NO or not step.address.is_action:
         return
+    if step.token == event.token and step.status in RESOLVED:
+        return  # it had ended well before the limit struck that it reports
     if step.status is StepStatus.COMPLETED:
-        # By this very token: it had ended well before the limit struck that it reports.
-        is_news = step.token != event.token and turns_back(draft, step)
+        is_news = turns_back(draft, step)
     else:
-        is_news = not (step.is_live or draft.status.is_forward)
+        is_news = not step.is_live and goes_back(draft)
         draft.put(step, doubt=True)
     if is_news and draft.plan_step(step).kind is StepKind.COMPENSATABLE:
         stray(draft, draft.steps[step.address], "late_failure")
+
+
+def goes_back(draft: Draft) -> bool:
+    """A failed one goes the way that it was going: forward, if it is stuck past its pivot."""
+    if draft.status is SagaStatus.FAILED:
+        return not any(is_given_up(draft, step) and not can_turn_back(draft, step) for step in draft.actions())
+    return draft.status in (SagaStatus.COMPENSATING, SagaStatus.COMPENSATED)
 
 
 def turns_back(draft: Draft, action: StepState) -> bool:

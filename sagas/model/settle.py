@@ -33,7 +33,8 @@ def settle_forward(draft: Draft) -> None:
     while draft.status.is_forward:
         if may_stop(draft):
             deadline = draft.deadline()
-            if draft.stop is None and deadline is not None and draft.now >= deadline:
+            is_over = deadline is not None and draft.now >= deadline and not draft.pardons_deadlines
+            if draft.stop is None and deadline is not None and is_over:
                 draft.stop = Stop(kind=StopKind.TIMED_OUT, reason="timed out")
                 draft.note("deadline_passed", deadline=deadline.isoformat())
             if draft.stop is not None:
@@ -69,7 +70,7 @@ def is_given_up(draft: Draft, step: StepState) -> bool:
 
 def next_in_lanes(draft: Draft) -> list[PlanStep]:
     """What follows in the lanes whose last step is done."""
-    position = last_position(draft)
+    position = draft.position
     done = {
         step.address.branch
         for step in draft.actions()
@@ -81,7 +82,7 @@ def next_in_lanes(draft: Draft) -> list[PlanStep]:
 
 def next_position(draft: Draft) -> tuple[PlanStep, ...]:
     """The heads of the position that follows; after the last one the saga is completed."""
-    position = last_position(draft)
+    position = draft.position
     heads = draft.plan.heads(position + 1)
     draft.written = None
     if not heads:
@@ -89,10 +90,6 @@ def next_position(draft: Draft) -> tuple[PlanStep, ...]:
     elif position >= 0:
         draft.status = SagaStatus.RUNNING
     return heads
-
-
-def last_position(draft: Draft) -> int:
-    return max((step.address.position for step in draft.actions()), default=-1)
 
 
 def may_stop(draft: Draft) -> bool:
@@ -159,6 +156,9 @@ def settle_backward(draft: Draft) -> None:
             draft.begin(undo)
     if to_undo:
         return
+    for step in draft.compensations():
+        if is_queued(step) and step.is_live:  # to be tried again, but for one that failed before its turn
+            draft.close(step, StepStatus.FAILED)
     draft.status = SagaStatus.FAILED if failed else SagaStatus.COMPENSATED
     for step in failed if draft.before.status is not SagaStatus.FAILED else ():
         draft.note("needs_a_person", step, reason="its compensation failed for good")
@@ -195,7 +195,8 @@ def undo_order(draft: Draft) -> list[StepState]:
 
 
 def must_be_undone(draft: Draft, step: StepState) -> bool:
-    happened = step.status is StepStatus.COMPLETED or (step.status is StepStatus.FAILED and step.doubt) or step.stray
+    in_doubt = step.status in (StepStatus.FAILED, StepStatus.SKIPPED) and step.doubt
+    happened = step.status is StepStatus.COMPLETED or in_doubt or step.stray
     return happened and draft.plan_step(step).is_undoable
 
 

@@ -25,7 +25,8 @@ def sweep(engine: Engine, *, forced: bool = False) -> int:
         How many instances it moved (merely looking at one does not count).
     """
     sweeping = engine.store.sweeping
-    if not sweeping.begin(forced=forced):
+    begun = sweeping.begin(forced=forced)
+    if begun is None:
         return 0
     engine.brief_sender.try_again()
     for worker in sweeping.declare_dead():
@@ -35,18 +36,19 @@ def sweep(engine: Engine, *, forced: bool = False) -> int:
         )
     for ended in engine.store.locks.held_by_the_ended(BATCH):
         engine.loop.poke(*engine.store.locks.release(ended, ended=not _is_failed(engine, ended)), brief=True)
-    moved = sum(_look_at(engine, instance_id) for instance_id in engine.store.instances.inbox.unseen(BATCH))
+    tick = Tick(after_outage=begun.after_outage)
+    moved = sum(_look_at(engine, instance_id, tick) for instance_id in engine.store.instances.inbox.unseen(BATCH))
     for _ in range(ROUNDS):
         due = sweeping.due(BATCH)
-        moved += sum(_look_at(engine, instance_id) for instance_id in due)
+        moved += sum(_look_at(engine, instance_id, tick) for instance_id in due)
         if len(due) < BATCH:
             break
     return moved
 
 
-def _look_at(engine: Engine, instance_id: UUID) -> bool:
+def _look_at(engine: Engine, instance_id: UUID, tick: Tick) -> bool:
     try:
-        outcome = engine.loop.handle(instance_id, Tick(), skip_locked=True, patience=0, brief=True)
+        outcome = engine.loop.handle(instance_id, tick, skip_locked=True, patience=0, brief=True)
     except Exception as error:  # a bad row must not stop the pass; it waits, alone, with an event
         if isinstance(error, DBAPIError) and is_outage(error):
             raise

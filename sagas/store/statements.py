@@ -60,8 +60,8 @@ WITH instance AS (
 ),
 done AS (
     UPDATE {s}.saga_step AS step
-    SET status = %(status)s, result = %(result)s::jsonb, finished_at = clock_timestamp(), doubt = false, error = NULL,
-        attempts = attempts - %(not_run)s
+    SET status = %(status)s, result = %(result)s::jsonb, finished_at = clock_timestamp(), error = NULL,
+        doubt = doubt AND %(not_run)s = 1, attempts = attempts - %(not_run)s
     FROM instance
     WHERE step.instance_id = instance.id AND step.position = %(position)s AND step.branch = %(branch)s
       AND step.round = 0 AND step.token = %(token)s AND step.status = 'running'

@@ -28,6 +28,13 @@ class Beat:
     idle: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One pass of the sweep. After an outage nobody has been able to do anything since the one before."""
+
+    after_outage: bool
+
+
 class Sweeping:
     """Statements of liveness and recovery."""
 
@@ -38,11 +45,11 @@ class Sweeping:
         # A little less than the interval, so that one timer's own ticks never fall just short of it.
         self._times["interval"] = timedelta(seconds=timing.sweep_every * 0.8)
 
-    def begin(self, *, forced: bool) -> bool:
-        """Open a pass: note who is silent, who is dead, and push what is healthy.
+    def begin(self, *, forced: bool) -> Pass | None:
+        """Open a pass: note who is silent.
 
         Returns:
-            False when another sweep ran a moment ago and this one is not ``forced``.
+            None when another sweep ran a moment ago and this one is not ``forced``.
         """
         # One transaction: whoever sweeps next waits for the suspicions, and an outage is never noted without them.
         with self._database.transaction() as connection:
@@ -50,13 +57,13 @@ class Sweeping:
                 self._sql(sweep_statements.BEGIN_SWEEP), self._times | {"forced": forced}
             ).one_or_none()
             if row is None:
-                return False
+                return None
             connection.execute(self._sql(sweep_statements.KEEP_EPOCH))
             # After an outage everybody is silent: suspicion begins anew, nobody is declared dead by this pass.
             connection.execute(
                 self._sql(sweep_statements.SUSPECT_SILENT_WORKERS), self._times | {"again": row.after_outage}
             )
-            return True
+            return Pass(after_outage=row.after_outage)
 
     def declare_dead(self) -> Sequence[Row[Any]]:
         """Workers that were suspected a lease ago and are still silent: id, hostname, pid."""
