@@ -188,6 +188,8 @@ def may_be_claimed(draft: Draft, step: StepState) -> bool:
 
 
 def complete(draft: Draft, event: Completed) -> None:
+    # What has succeeded counts, as in the complete statement; whoever looks next turns back what is too late.
+    draft.pardons_deadlines = True
     step = draft.steps.get(event.address)
     if step is None:
         draft.accepted = False
