@@ -1,0 +1,45 @@
+"""The README's examples are Python, and the one of every shape is a saga."""
+
+import ast
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from celery import Celery
+
+import sagas
+from sagas import Saga
+from tests.support.workers import ROOT
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.strip().splitlines()[0][:50])
+def test_an_example_is_python(block: str) -> None:
+    if re.search(r"^async |await ", block, re.MULTILINE):
+        block = "async def example():\n" + "\n".join(f"    {line}" for line in block.splitlines())
+    # An ellipsis says that something is left out.
+    ast.parse(block.replace(", ...}", "}").replace(", ...)", ")"))
+
+
+def test_the_example_of_every_shape_is_a_saga_as_it_stands() -> None:
+    (block,) = [block for block in BLOCKS if "parallel(" in block]
+    app = Celery("readme", set_as_current=False)
+
+    def task(name: str) -> Any:
+        def run(data: Any) -> None:
+            """Never called."""
+
+        run.__name__ = name
+        return app.task(name=f"readme.{name}")(run)
+
+    names: dict[str, Any] = {name: getattr(sagas, name) for name in sagas.__all__} | {"timedelta": timedelta}
+    wanted = {node.id for node in ast.walk(ast.parse(block)) if isinstance(node, ast.Name)} - set(names) - {"trip"}
+    names |= {name: task(name) for name in wanted - {"payment"}}
+    names["payment"] = Saga("payment-of-the-readme", steps=[sagas.Step(task("pay"), compensation=None, name="pay")])
+    exec(block, names)
+
+    assert isinstance(names["trip"], Saga)
+    assert len(names["trip"].steps) == 6
