@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from billiard.pool import SIG_SOFT_TIMEOUT
 from celery import signals
-from celery.bootsteps import TERMINATE, StartStopStep
+from celery.bootsteps import RUN, TERMINATE, StartStopStep
 from celery.worker import state as worker_state
 
 from sagas.engine import ADDRESS_HEADER, CALLBACK_TASK, CONTROL_QUEUE, SWEEP_TASK, Engine
@@ -48,6 +48,7 @@ class WorkerLife:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._worker: Any = None
+        self._idle = False
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         # A bootstep: workers that tests start in their own process have it too, unlike most signals.
@@ -67,6 +68,7 @@ class WorkerLife:
     def start(self) -> None:
         """After the pool's children were forked, and before the first message is consumed."""
         self._stopping.clear()
+        self._idle = False
         self._safely(self._beat)
         timing = self._engine.store.timing
         for name, every, work in (
@@ -119,6 +121,7 @@ class WorkerLife:
         # Read before the list is made: a claim older than this is either listed or over.
         listed_at = engine.store.sweeping.clock()
         taken_in = self._taken_in()
+        was_idle, self._idle = self._idle, self._is_idle(taken_in)
         beat = Beat(
             id=worker_id,
             hostname=str(self._worker.hostname) if self._worker else socket.gethostname(),
@@ -126,7 +129,8 @@ class WorkerLife:
             queues=list(engine.app.amqp.queues.consume_from),
             deliveries=list(taken_in) if self._forks() else engine.held.listed(),
             listed_at=listed_at,
-            idle=not self._waits() and all(name in (SWEEP_TASK, CALLBACK_TASK) for name in taken_in.values()),
+            # For a whole heartbeat: it has asked the broker meanwhile, and there was nothing.
+            idle=was_idle and self._idle,
         )
         to_stop = engine.store.sweeping.heartbeat(beat)
         if to_stop is None:
@@ -165,6 +169,14 @@ class WorkerLife:
                         os.kill(request.worker_pid, signal.SIGKILL)
         self._engine.identity.renew()
         logger.warning("worker registered anew", extra={"former": str(former), "worker": str(self._engine.identity.id)})
+
+    def _is_idle(self, taken_in: dict[str, str]) -> bool:
+        """It hears the broker and has nothing to do. One that is starting, or cut off, has only not asked yet."""
+        consumer = getattr(self._worker, "consumer", None)
+        connection = getattr(consumer, "connection", None)
+        if consumer is None or consumer.blueprint.state != RUN or not getattr(connection, "connected", False):
+            return False
+        return not self._waits() and all(name in (SWEEP_TASK, CALLBACK_TASK) for name in taken_in.values())
 
     def _forks(self) -> bool:
         """A prefork parent cannot see what its children execute, but it has taken in all of it."""
