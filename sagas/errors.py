@@ -4,7 +4,8 @@
     ├── DefinitionError          a saga was declared in a way that cannot work
     ├── ConfigurationError       the app or the database is not set up for sagas
     │   ├── SchemaMissing        the tables are not there, or too old
-    │   └── NotBound             no ``Sagas(app, …)`` is known for this saga
+    │   ├── NotBound             no ``Sagas(app, …)`` is known for this saga
+    │   └── SecretUnreadable     no key here opens what is stored encrypted
     ├── PayloadError             data that cannot be stored and come back as it was (also a ValueError)
     ├── StartRefused
     │   ├── MissingInput         a step needs a parameter that nothing provides
@@ -12,7 +13,9 @@
     │   ├── StartInProgress      the key is being started in another open transaction
     │   ├── KeyInUse             the key has an instance, and ``if_exists="reject"`` was asked for
     │   └── ResourceLocked       another instance holds what this one locks
+    ├── SignalInProgress         the same signal is being sent in another open transaction
     ├── InstanceNotFound         no such instance (also a LookupError)
+    ├── RowDamaged               the rows of an instance cannot be read, or do not fit together (also a RuntimeError)
     ├── TransitionRefused        the instance's status does not allow what was asked
     ├── WaitTimeout              ``wait`` gave up; the saga goes on (also a TimeoutError)
     ├── NoCurrentStep            ``current_step`` was used outside a step
@@ -44,6 +47,10 @@ class NotBound(ConfigurationError):
     """No ``Sagas(app, database=…)`` is known for what was called, or more than one could be meant."""
 
 
+class SecretUnreadable(ConfigurationError):
+    """No key here opens what is stored encrypted. The step waits; a process with the key cures it."""
+
+
 class PayloadError(SagaError, ValueError):
     """Data that JSON and PostgreSQL cannot keep and give back unchanged; the message names the key."""
 
@@ -72,8 +79,16 @@ class ResourceLocked(StartRefused):
     """Another instance holds a resource that this saga locks, and the saga does not wait for it."""
 
 
+class SignalInProgress(SagaError):
+    """The same signal is being sent in a transaction that is still open. Try again after it ends."""
+
+
 class InstanceNotFound(SagaError, LookupError):
     """There is no saga instance with this id."""
+
+
+class RowDamaged(SagaError, RuntimeError):
+    """The rows of an instance cannot be read or do not fit together: edited by hand, or of a newer release."""
 
 
 class TransitionRefused(SagaError):

@@ -1,6 +1,7 @@
 """`Sagas(app, database=…)`: makes a Celery app's plain tasks fenced steps, and keeps its sagas moving."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -22,9 +23,12 @@ from sagas.engine import (
 from sagas.errors import ConfigurationError, InstanceNotFound
 from sagas.graph import mermaid, svg
 from sagas.handle import SagaHandle
-from sagas.model import Tick
+from sagas.model import Codec, Secrecy, Tick
+from sagas.model.payload import shown
 from sagas.recovery import WorkerLife, sweep
 from sagas.store import DatabaseUrl, Timing
+
+logger = logging.getLogger("sagas")
 
 #: What Celery should do for sagas, where the application has not decided otherwise. Correctness hangs on none of it.
 DEFAULTS: dict[str, Any] = {
@@ -67,6 +71,12 @@ class Sagas:
         schema: where the library's tables live; ``sagas migrate`` makes it.
         heartbeat: seconds between two heartbeats of a worker. A dead worker's steps run again four or five later.
         sweep_every: seconds between two sweeps.
+        secrets: names of fields of the data (of the input, of what steps return, of a signal's payload) that nobody
+            may see: wherever they would be shown or logged they read ``•••``, also inside the texts of errors. Your
+            tasks, conditions and `SagaHandle.data` get them. Business keys are shown: make none of a secret.
+        codec: encrypts these fields wherever they are stored: what has ``encrypt(bytes)`` and ``decrypt(bytes)``, as
+            ``MultiFernet([Fernet(new), Fernet(old)])`` of `cryptography` has, which encrypts with its first key and
+            decrypts with any.
 
     Raises:
         ConfigurationError: the app is finalised already, or an argument cannot work.
@@ -80,11 +90,14 @@ class Sagas:
         schema: str = "sagas",
         heartbeat: float = 2.0,
         sweep_every: float = 2.0,
+        secrets: Iterable[str] = (),
+        codec: Codec | None = None,
     ) -> None:
         if not isinstance(app, Celery):
             raise ConfigurationError(f"Sagas({app!r}): pass the Celery app")
         self.app = app
-        self.engine = Engine(app, database, schema, Timing(heartbeat=heartbeat, sweep_every=sweep_every))
+        timing = Timing(heartbeat=heartbeat, sweep_every=sweep_every)
+        self.engine = Engine(app, database, schema, timing, Secrecy(secrets, codec))
         self._fence(app)
         self._set_defaults(app)
         self._add_tasks(app)
@@ -118,7 +131,7 @@ class Sagas:
             instance_id = id if isinstance(id, UUID) else UUID(id)
         except (ValueError, AttributeError, TypeError):
             raise InstanceNotFound(
-                f"{id!r} is no saga id; it looks like 01890a5d-ac96-774b-bcce-b302099a8057"
+                f"{shown(id)} is no saga id; it looks like 01890a5d-ac96-774b-bcce-b302099a8057"
             ) from None
         handle = SagaHandle(self.engine, instance_id)
         _ = handle.saga
@@ -182,7 +195,12 @@ class Sagas:
         @app.task(name=CALLBACK_TASK, bind=True, shared=False, acks_late=True, ignore_result=True)
         def on_error(self: Task, saga_id: str) -> None:
             """The error callback: a hint. The rows tell whether there is something to undo, to send, or nothing."""
-            engine.loop.handle(UUID(saga_id), Tick())
+            try:
+                instance_id = UUID(str(saga_id))
+            except ValueError:
+                logger.error("malformed saga message dropped", extra={"task_id": self.request.id})
+                return
+            engine.loop.handle(instance_id, Tick())
 
         @app.task(name=SWEEP_TASK, bind=True, shared=False, ignore_result=True)
         def run_sweep(self: Task) -> int:

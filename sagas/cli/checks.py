@@ -22,13 +22,15 @@ def findings(sagas: Sagas) -> list[str]:
             f"worker_prefetch_multiplier={conf.worker_prefetch_multiplier}: steps wait behind long ones in a worker's "
             "memory. Set 1"
         )
-    if "pickle" in (conf.accept_content or ()):
+    if {"pickle", "application/x-python-serialize"} & set(conf.accept_content or ()):
         found.append("accept_content has pickle: whoever reaches the broker runs code in your workers. Set ['json']")
     if conf.task_publish_retry_policy and (conf.task_publish_retry_policy.get("max_retries") or 0) < 5:
         found.append(
             "task_publish_retry_policy gives up within a second: completed steps then look failed to Celery. Raise "
             "max_retries"
         )
+    if sagas.engine.secrecy.encrypts_nothing:
+        found.append("codec without secrets: nothing new is encrypted. Name the fields with secrets=('card_number', …)")
     for saga in declared():
         if isinstance(saga, Saga):
             try:

@@ -55,7 +55,7 @@ def _mapping(context: click.Context, parameter: click.Parameter, value: str | No
         return None
     try:
         found = json.loads(value)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise click.BadParameter(f"it is no JSON: {error}") from error
     if not isinstance(found, dict):
         raise click.BadParameter('it must be a JSON object, as in {"shipment_id": "4711"}')
@@ -273,7 +273,7 @@ def _as_dict(handle: SagaHandle) -> dict[str, Any]:
         "version": seen.version,
         "key": seen.key,
         "status": seen.status,
-        "data": seen.data,
+        "data": seen.shown_data,
         "error": seen.error.to_json() if seen.error else None,
         "steps": [
             {
@@ -299,6 +299,7 @@ def _json(value: Any) -> str:
 
 def _who() -> str:
     try:
-        return getpass.getuser()
+        # The environment may name somebody in another encoding.
+        return getpass.getuser().encode(errors="replace").decode() or "operator"
     except (KeyError, OSError):
         return "operator"

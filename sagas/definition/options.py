@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sagas.errors import DefinitionError, MissingInput, StartRefused
+from sagas.model.payload import is_storable
 from sagas.store import LIMIT_PREFIX
 
 LONGEST_RESOURCE = 512
@@ -44,12 +45,25 @@ def names_in(template: str, saga: str) -> list[str]:
     try:
         if not template or template.startswith(LIMIT_PREFIX):
             raise ValueError(f"it must be text that does not begin with {LIMIT_PREFIX!r}")
-        fields = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
-        if not all(name.isidentifier() for name in fields):
+        found = [field for field in string.Formatter().parse(template) if field[1] is not None]
+        fields = [str(name) for _, name, _, _ in found]
+        if not all(
+            name.isidentifier() and not form and not how for (_, _, form, how), name in zip(found, fields, strict=True)
+        ):
             raise ValueError("only plain names can stand in braces")
     except (AttributeError, TypeError, ValueError) as error:
         raise DefinitionError(f"saga {saga!r}: {template!r} cannot name a resource: {error}") from None
     return fields
+
+
+def refuse_secrets(templates: Sequence[str], secrets: frozenset[str], saga: str) -> None:
+    """Names of resources are stored, shown and compared as they are."""
+    for template in templates:
+        for name in sorted(secrets.intersection(names_in(template, saga))):
+            raise StartRefused(
+                f"saga {saga!r}: the lock {template!r} would tell the secret {name!r}: name it after something else, "
+                "a hash of it perhaps"
+            )
 
 
 def resource_name(template: str, data: Mapping[str, Any], saga: str) -> str:
@@ -58,7 +72,7 @@ def resource_name(template: str, data: Mapping[str, Any], saga: str) -> str:
         if data.get(name) is None:
             raise MissingInput(f"saga {saga!r}: the lock {template!r} needs {name!r}, and the data has no such value")
     resource = template.format_map({name: str(data[name]) for name in names_in(template, saga)})
-    if len(resource) > LONGEST_RESOURCE or "\x00" in resource:
+    if len(resource) > LONGEST_RESOURCE or not is_storable(resource):
         raise StartRefused(
             f"saga {saga!r}: {resource[:80]!r}… is no name of a resource: 1 to {LONGEST_RESOURCE} characters"
         )

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session, scoped_session
 from sagas.definition.checks import check_parameters, check_steps
 from sagas.definition.compiling import AppCompiler
 from sagas.definition.keys import declared_keys
-from sagas.definition.options import checked_locks, choice, resource_name, whole
+from sagas.definition.options import checked_locks, choice, refuse_secrets, resource_name, whole
 from sagas.definition.parallel import Parallel
 from sagas.definition.part import NAME, Part, Place
 from sagas.engine import Engine, IfExists, current_app, declare, engine_for, joined
@@ -165,20 +165,23 @@ class Saga:
     ) -> SagaHandle:
         """`start` on a particular engine, where a process has several."""
         if not isinstance(data, Mapping):
-            raise StartRefused(f"saga {self.name!r}: data must be a mapping of names to values, not {data!r}")
+            raise StartRefused(
+                f"saga {self.name!r}: data must be a mapping of names to values, not a {type(data).__qualname__}"
+            )
         if session is not None and connection is not None:
             raise StartRefused(f"saga {self.name!r}: pass session= or connection=, not both")
-        if key is not None and (not isinstance(key, str) or not key or len(key) > LONGEST_KEY or "\x00" in key):
+        if key is not None and not (isinstance(key, str) and 1 <= len(key) <= LONGEST_KEY and payload.is_storable(key)):
             raise StartRefused(
-                f"saga {self.name!r}: key={key!r} must be text of 1 to {LONGEST_KEY} characters, without NUL"
+                f"saga {self.name!r}: key={payload.shown(key)} must be text of 1 to {LONGEST_KEY} characters, without "
+                "NUL"
             )
         try:
             policy = IfExists(if_exists)
         except ValueError:
             raise StartRefused(
-                f"saga {self.name!r}: if_exists={if_exists!r} must be 'return', 'reject' or 'restart'"
+                f"saga {self.name!r}: if_exists={payload.shown(if_exists)} must be 'return', 'reject' or 'restart'"
             ) from None
-        encoded = payload.dumps(data, "data")
+        encoded = engine.secrecy.dumps(data, "data")
         check_parameters(self.name, self.steps, frozenset(data), MissingInput)
         moment, seconds = _deadline(deadline, self.name)
         instance_id = engine.start(
@@ -188,7 +191,7 @@ class Saga:
             deadline=moment,
             deadline_seconds=seconds,
             transaction=joined(session, connection),
-            wanted=self.wanted(data),
+            wanted=self.wanted(data, engine.secrecy.names),
             if_exists=policy,
         )
         return SagaHandle(engine, instance_id)
@@ -233,12 +236,14 @@ class Saga:
                 )
                 past_pivot = past_pivot or part.kind is StepKind.PIVOT
 
-    def wanted(self, data: Mapping[str, Any]) -> list[Wanted]:
+    def wanted(self, data: Mapping[str, Any], secrets: frozenset[str] = frozenset()) -> list[Wanted]:
         """The resources that an instance with this input has to hold before it begins.
 
         Raises:
             MissingInput: a lock is named after something that is not in the data.
+            StartRefused: a lock is named after a secret.
         """
+        refuse_secrets(self.locks, secrets, self.name)
         resources = sorted({resource_name(template, data, self.name) for template in self.locks})
         wanted = [Wanted(resource=resource) for resource in resources]
         if self.max_concurrent is not None:

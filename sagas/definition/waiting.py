@@ -118,10 +118,19 @@ class Child(Part):
     Args:
         saga: the other saga.
         input: the names of the data that it is given; all of it by default.
+        output: the names of what it returned that are merged into the data; all of it by default. Two children of one
+            saga that run side by side return the same names, so ``output=()`` for one of them at least.
         name: how the step is called; the other saga's name by default.
     """
 
-    def __init__(self, saga: "Saga", *, input: Sequence[str] | None = None, name: str | None = None) -> None:
+    def __init__(
+        self,
+        saga: "Saga",
+        *,
+        input: Sequence[str] | None = None,
+        output: Sequence[str] | None = None,
+        name: str | None = None,
+    ) -> None:
         if not callable(getattr(saga, "start_on", None)):
             raise DefinitionError(f"Child({saga!r}): pass the Saga that the step is to start")
         super().__init__(name or saga.name)
@@ -131,10 +140,11 @@ class Child(Part):
                 "children would wait for ever: give them to the saga that starts it"
             )
         self.saga = saga
-        names = None if input is None else declared_keys(list(input))
-        self._input = None if names is None else tuple(sorted(names))
+        self._input, self._output = _names(input), _names(output)
 
     def gives(self) -> frozenset[str] | None:
+        if self._output is not None:
+            return frozenset(self._output)
         given = [part.gives() for part in self.saga.parts]
         known = [names for names in given if names is not None]
         return frozenset().union(*known) if len(known) == len(given) else None
@@ -156,7 +166,13 @@ class Child(Part):
             role=StepRole.CHILD,
             child=compiler.plan(self.saga),
             child_input=self._input,
+            child_output=self._output,
         )
+
+
+def _names(given: Sequence[str] | None) -> tuple[str, ...] | None:
+    names = None if given is None else declared_keys(list(given))
+    return None if names is None else tuple(sorted(names))
 
 
 def _who(name: str) -> str:

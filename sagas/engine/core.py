@@ -15,11 +15,14 @@ from sagas.engine.joining import JoinedConnection
 from sagas.engine.liveness import Held, WorkerIdentity
 from sagas.engine.loop import Loop
 from sagas.engine.messages import ADDRESS_HEADER, Messages, window_from
-from sagas.errors import KeyInUse, ResourceLocked
-from sagas.model import Address, ErrorInfo, IfLocked, Mail, Misdelivered, Plan
+from sagas.errors import KeyInUse, ResourceLocked, SignalInProgress
+from sagas.model import Address, ErrorInfo, IfLocked, Mail, Misdelivered, Plan, Secrecy
+from sagas.model.secrecy import Redact
 from sagas.signals import saga_started
 from sagas.store import CallersTransaction, DatabaseUrl, NewInstance, Store, Timing, Wanted, uuid7
 from sagas.store.aside import aside
+from sagas.store.database import sqlstate
+from sagas.store.starting import WAITED_IN_VAIN
 
 
 class IfExists(StrEnum):
@@ -33,16 +36,20 @@ class IfExists(StrEnum):
 class Engine:
     """Composes the parts; one per ``Sagas``."""
 
-    def __init__(self, app: Celery, database: DatabaseUrl, schema: str, timing: Timing) -> None:
+    def __init__(
+        self, app: Celery, database: DatabaseUrl, schema: str, timing: Timing, secrecy: Secrecy | None = None
+    ) -> None:
         self.app = app
+        self.secrecy = secrecy or Secrecy()
         #: The transaction that surrounds a `start` which was given none; a framework's integration sets it.
         self.ambient: Callable[[], CallersTransaction | None] = lambda: None
         #: Is this one meant where a process has several? A framework that knows its current app sets it.
         self.is_current: Callable[[], bool] = lambda: False
         self.store = Store(database, schema, timing)
+        self.store.database.hides_parameters = self.secrecy.is_wanted
         self.messages = Messages(app)
         self.brief_sender = BriefSender(self.messages)
-        self.loop = Loop(self.store, self.messages, self.brief_sender)
+        self.loop = Loop(self.store, self.messages, self.brief_sender, self.secrecy)
         self._same_database: set[tuple[URL, URL]] = set()
         self.identity = WorkerIdentity()
         self.held = Held()
@@ -72,7 +79,7 @@ class Engine:
         """
         self.store.starting.register(plan)
         if plan.if_locked is IfLocked.REFUSE and wanted:
-            self._refuse_locked(plan, [one.resource for one in wanted])
+            self._refuse_locked(plan, key, [one.resource for one in wanted if one.lasting])
         new = NewInstance(
             id=uuid7(),
             plan=plan,
@@ -121,7 +128,16 @@ class Engine:
             self.loop.poke(instance_id, brief=True)
             return is_new
         self._refuse_elsewhere(transaction)
-        is_new = inbox.put(transaction.scalar, instance_id, mail, key)
+        put = partial(inbox.put, transaction.scalar, instance_id, mail, key)
+        try:
+            is_new = self.store.starting.unharmed(transaction, put, may_wait=key is not None)
+        except Exception as error:
+            if key is None or sqlstate(error) not in WAITED_IN_VAIN:
+                raise
+            raise SignalInProgress(
+                f"the signal {mail.name!r} with key {key!r} is being sent in another open transaction; send it last in "
+                "yours, take several keys in one order, and try again when the other has ended"
+            ) from error
         # Who looks too early finds nothing, and the sweep finds what nobody has seen.
         transaction.after_commit(partial(self.loop.poke, instance_id, brief=True), lambda: True)
         return is_new
@@ -137,7 +153,21 @@ class Engine:
             message=f"a worker of its queue has no task {task!r}: deploy one that has, or keep the old name until "
             "instances with this plan have ended",
         )
-        self.loop.handle(instance_id, Misdelivered(address=address, error=error), brief=True)
+        self.loop.handle(instance_id, Misdelivered(address=address, error=error, task=task), brief=True)
+
+    def redactor(self, instance_id: UUID, *seen: Any) -> Redact:
+        """Takes an instance's secret values out of a text.
+
+        Args:
+            seen: data of it that the database may not have, or not be there to tell.
+        """
+        if not self.secrecy.is_wanted:
+            return str
+        try:
+            stored = self.store.instances.contents(instance_id)
+        except Exception:  # what was seen has to do
+            stored = ()
+        return self.secrecy.redactor(*stored, *seen)
 
     def _refuse_elsewhere(self, transaction: CallersTransaction) -> None:
         """Asks the databases once a process. A framework's own adapter knows where it leads."""
@@ -147,8 +177,9 @@ class Engine:
                 self.store.starting.refuse_elsewhere(transaction, transaction.url)
                 self._same_database.add(pair)
 
-    def _refuse_locked(self, plan: Plan, resources: Sequence[str]) -> None:
-        taken = aside(partial(self.store.locks.first_taken, resources))
+    def _refuse_locked(self, plan: Plan, key: str | None, resources: Sequence[str]) -> None:
+        own = None if key is None else aside(partial(self.store.instances.find, plan.saga, key))
+        taken = aside(partial(self.store.locks.first_taken, resources, own))
         if taken is not None:
             raise ResourceLocked(
                 f"saga {plan.saga!r}: another one holds {taken!r}; try again when that has ended, or let this one wait "

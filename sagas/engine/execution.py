@@ -9,7 +9,7 @@ import random
 import threading
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -22,8 +22,9 @@ from sagas.engine.conditions import condition_named
 from sagas.engine.context import StepContext, running
 from sagas.engine.judging import Judgement, describe, judge
 from sagas.engine.messages import cut_tail, first_of_tail, window_from
+from sagas.engine.redaction import shown_error, shown_result
 from sagas.engine.transaction import StepTransaction
-from sagas.errors import BindingError, SagaError
+from sagas.errors import BindingError, RowDamaged, SagaError, SecretUnreadable
 from sagas.model import (
     Address,
     Completed,
@@ -40,7 +41,8 @@ from sagas.model import (
     Verdict,
     payload,
 )
-from sagas.store import Claim, Progress, merged
+from sagas.model.secrecy import Redact
+from sagas.store import Claim, Progress, legible, merged
 from sagas.store.database import is_conflict, is_outage
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ class Execution:
         self.instance_id = instance_id
         self.address = address
         self.token = uuid4()
+        self.seen: list[Any] = []  # data that this execution has read or made
 
     def run(self) -> Any:
         """What the task class returns to Celery."""
@@ -103,22 +106,23 @@ class Execution:
     # -- a claim
 
     def claimed(self, claim: Claim) -> Any:
-        plan = self.engine.store.instances.plan(claim.plan_hash, claim.plan)
+        with legible(self.instance_id):
+            plan = self.engine.store.instances.plan(claim.plan_hash, claim.plan)
         step = plan.step(self.address.position, self.address.branch)
         policy = step.retry_for(self.address.round)
         if claim.epoch_changed and self.address.is_action and not step.idempotent:
             error = SagaError("a crash of the database may have lost a claim of this step, which is not idempotent")
             return self.failed(error, Judgement(describe(error, step.name), Verdict.UNUSABLE))
         transaction = StepTransaction(self.engine.store.database)
-        data = merged(claim.data, claim.earlier_results)
         try:
+            data, own_result = self.read(claim)
             if self.address.is_action and not is_wanted(step, data):
                 return self.skipped(plan, transaction)
-            arguments = self.bind(claim, data)
-        except BindingError as error:
-            return self.parked(describe(error, step.name))
+            arguments = bind(self.task.run, data, own_result, f"task {self.task.name}")
+        except (BindingError, RowDamaged, SecretUnreadable) as error:
+            return self.parked(error, step.name)
         except Exception as error:  # of the application's condition: nothing was done
-            return self.failed(error, judge(error, policy, step.name))
+            return self.failed(error, judge(error, policy, step.name, self.redact))
         context = StepContext(
             saga_id=self.instance_id,
             saga=claim.saga,
@@ -134,7 +138,7 @@ class Execution:
                 value = self.task.call_body(**arguments)
         except BaseException as error:
             transaction.rollback()
-            return self.failed(error, judge(error, policy, step.name))
+            return self.failed(error, judge(error, policy, step.name, self.redact))
         try:
             try:
                 return self.succeeded(value, plan, transaction)
@@ -144,10 +148,17 @@ class Execution:
         finally:
             transaction.rollback()
 
-    def bind(self, claim: Claim, data: dict[str, Any]) -> dict[str, Any]:
-        """A compensation sees the data as of its action's claim, and its action's own result before it."""
-        own = payload.loads(claim.own_result) if claim.own_result else None
-        return bind(self.task.run, data, own, f"task {self.task.name}")
+    def read(self, claim: Claim) -> tuple[dict[str, Any], Any]:
+        """The data that the task sees, and for a compensation its action's own result, which goes before it.
+
+        Raises:
+            RowDamaged, SecretUnreadable: a deploy, or a person, has to cure it.
+        """
+        with legible(self.instance_id):
+            data = merged(claim.data, claim.earlier_results)
+            own = payload.loads(claim.own_result) if claim.own_result else None
+        self.seen += [data, own]
+        return self.engine.secrecy.open(data), self.engine.secrecy.open(own)
 
     # -- its end
 
@@ -159,13 +170,14 @@ class Execution:
         step = plan.step(self.address.position, self.address.branch)
         what = f"result of {step.name}" if self.address.is_action else f"result of the compensation of {step.name}"
         try:
-            encoded = None if value is None else payload.dumps(value, what)
+            self.seen.append(value)
+            encoded = None if value is None else self.engine.secrecy.dumps(value, what)
         except Exception as error:  # whatever cannot be stored: the body is done and is never run again for it
             if self.address.is_action:
                 transaction.rollback()
-                return self.failed(error, Judgement(describe(error, step.name), Verdict.UNUSABLE))
+                return self.failed(error, Judgement(self.describe(error, step.name), Verdict.UNUSABLE))
             # The undo is done; only what it returned is lost, and says so.
-            self.log("result of a compensation not stored", str(error))
+            self.log("result of a compensation not stored", self.describe(error).message)
             encoded = None
         try:
             if self.address.is_action:
@@ -176,7 +188,7 @@ class Execution:
                 self.complete_compensation(encoded, outcome_of(value), transaction)
         except SQLAlchemyError as error:
             return self.not_recorded(error, plan, transaction)
-        return value
+        return shown_result(value, self.engine.secrecy, self.engine.secrecy.redactor(*self.seen))
 
     def not_recorded(self, error: SQLAlchemyError, plan: Plan, transaction: StepTransaction) -> None:
         step = plan.step(self.address.position, self.address.branch)
@@ -186,10 +198,10 @@ class Execution:
             # What the body wrote there is rolled back, but it may have acted elsewhere too: never a clean no.
             transaction.rollback()
             verdict = Verdict.RETRYABLE if transient else Verdict.UNUSABLE
-            return self.failed(error, Judgement(describe(error, step.name), verdict))
+            return self.failed(error, Judgement(self.describe(error, step.name), verdict))
         if not transient:
             # The body is done and its record is refused: never run again for this, and never forgotten.
-            return self.failed(error, Judgement(describe(error, step.name), Verdict.UNUSABLE))
+            return self.failed(error, Judgement(self.describe(error, step.name), Verdict.UNUSABLE))
         # The database is away for longer than our patience: the sweep will find the claim dead and run it again.
         raise error
 
@@ -268,7 +280,9 @@ class Execution:
         )
 
     def tell(self, event: Completed) -> None:
-        outcome = self.engine.loop.handle(self.instance_id, event, carries=first_of_tail(self.request))
+        # Who raises ends its chain: what follows is sent.
+        carries = None if event.outcome is Outcome.MANUAL else first_of_tail(self.request)
+        outcome = self.engine.loop.handle(self.instance_id, event, carries=carries)
         if outcome is None or not outcome.carried:
             cut_tail(self.request)
         own = outcome.decision.state.at(self.address) if outcome else None
@@ -294,7 +308,7 @@ class Execution:
     def ended(self, plan: Plan, progress: Progress) -> None:
         self.engine.loop.announce_status(self.instance_id, plan.saga, progress.status)
         if plan.is_limited:
-            self.engine.loop.release(self.instance_id, progress.status)
+            self.engine.loop.release(self.instance_id)
         if progress.parent is not None:
             self.engine.loop.poke(progress.parent)
 
@@ -311,22 +325,36 @@ class Execution:
         outcome = self.engine.loop.handle(self.instance_id, event)
         # Only a process ends by an interruption. A thread would die unseen, its message never acknowledged.
         if judgement.verdict is Verdict.INTERRUPTED and threading.current_thread() is threading.main_thread():
-            raise error
+            raise shown_error(error, self.redact)
+        told = shown_error(error, self.redact)
         step = outcome.decision.state.at(self.address) if outcome else None
         if outcome is None or step is None or not outcome.decision.accepted:
             self.log("failure of an execution that lost its claim", str(judgement.error))
             cut_tail(self.request)
         elif step.status is StepStatus.PENDING:
             # Celery ends this chain, fires no error callback, and Flower shows the attempt as a retry.
-            raise Retry(f"attempt {step.attempts} failed", exc=shown(error), when=step.not_before)
+            retry = Retry(f"attempt {step.attempts} failed", exc=shown(told), when=step.not_before)
+            retry.__suppress_context__ = told is not error
+            raise retry
         else:
-            raise shown(error)
+            raise shown(told)
 
-    def parked(self, error: ErrorInfo) -> None:
-        """The task's parameters do not fit: a deploy has to cure it; meanwhile the step waits, visibly."""
-        logger.error("saga step cannot be called: %s", error.message, extra={"saga_id": str(self.instance_id)})
-        self.engine.loop.handle(self.instance_id, Parked(address=self.address, token=self.token, error=error))
+    def parked(self, error: SagaError, step: str) -> None:
+        """It cannot be called: a deploy has to cure it; meanwhile the step waits, visibly."""
+        told = self.describe(error, step)
+        logger.error("saga step cannot be called: %s", told.message, extra={"saga_id": str(self.instance_id)})
+        self.engine.loop.handle(self.instance_id, Parked(address=self.address, token=self.token, error=told))
         cut_tail(self.request)
+
+    # -- what may be told of it
+
+    def describe(self, error: BaseException, step: str | None = None) -> ErrorInfo:
+        return describe(error, step, self.redact)
+
+    @cached_property
+    def redact(self) -> Redact:
+        """Takes the instance's secret values out of a text. Asks the database, and so is for failures alone."""
+        return self.engine.redactor(self.instance_id, *self.seen)
 
     def log(self, message: str, reason: str = "") -> None:
         extra = {"saga_id": str(self.instance_id), "step": str(self.address), "task_id": self.request.id}

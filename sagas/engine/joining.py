@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from sqlalchemy import URL, Connection, TextClause
+from sqlalchemy.exc import StatementError
 from sqlalchemy.orm import Session, scoped_session
 
 from sagas.engine.after_commit import after_commit_of_connection, after_commit_of_session
@@ -30,7 +31,11 @@ class JoinedConnection:
         return self._connection.begin_nested()
 
     def scalar(self, statement: TextClause, parameters: Mapping[str, Any]) -> Any:
-        return self._connection.scalar(statement, parameters)
+        try:
+            return self._connection.scalar(statement, parameters)
+        except StatementError as error:
+            error.hide_parameters = True  # ours, which may hold what is secret, whatever the caller's engine tells
+            raise
 
     def after_commit(self, do: Callable[[], None], committed: Callable[[], bool]) -> None:
         after_commit_of_connection(self._connection, do, committed)

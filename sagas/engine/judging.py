@@ -8,6 +8,7 @@ from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from celery.exceptions import Ignore, Reject, Retry
 
 from sagas.model import ErrorInfo, RetryPolicy, Verdict
+from sagas.model.secrecy import Redact
 
 LONGEST_TRACEBACK = 20_000
 LONGEST_MESSAGE = 4_000
@@ -22,14 +23,16 @@ class Judgement:
     retry_after: float = 0.0
 
 
-def judge(error: BaseException, policy: RetryPolicy, step: str) -> Judgement:
-    """Classify what a body raised, by the policy; the text and the traceback are kept."""
+def judge(error: BaseException, policy: RetryPolicy, step: str, redact: Redact = str) -> Judgement:
+    """Classify what a body raised, by the policy; the text and the traceback are kept, without the secrets in them."""
     if isinstance(error, Retry):
         # The body called self.retry(): its wish is honoured, by our counters.
         cause = error.exc if isinstance(error.exc, BaseException) else error
         when = error.when if isinstance(error.when, int | float) else 0.0
-        return Judgement(describe(cause, step), Verdict.RETRYABLE, max(0.0, min(float(when), LONGEST_RETRY_AFTER)))
-    info = describe(error, step)
+        return Judgement(
+            describe(cause, step, redact), Verdict.RETRYABLE, max(0.0, min(float(when), LONGEST_RETRY_AFTER))
+        )
+    info = describe(error, step, redact)
     if isinstance(error, SoftTimeLimitExceeded | TimeLimitExceeded):
         return Judgement(info, Verdict.TIMEOUT)
     if not isinstance(error, Exception):
@@ -43,7 +46,7 @@ def judge(error: BaseException, policy: RetryPolicy, step: str) -> Judgement:
     return Judgement(info, policy.classify(lineage(error), http_status(error)), retry_after(error))
 
 
-def describe(error: BaseException, step: str | None = None) -> ErrorInfo:
+def describe(error: BaseException, step: str | None = None, redact: Redact = str) -> ErrorInfo:
     """Type, text and traceback, in a form that PostgreSQL can store whatever they contain."""
     text = "".join(traceback.format_exception(error))
     try:
@@ -52,8 +55,9 @@ def describe(error: BaseException, step: str | None = None) -> ErrorInfo:
         message = f"(its text cannot be shown: {broken!r})"
     return ErrorInfo(
         type=qualified(type(error)),
-        message=storable(message)[:LONGEST_MESSAGE],
-        traceback=storable(text)[-LONGEST_TRACEBACK:],
+        # Cut last: half a secret would not be found.
+        message=storable(redact(message))[:LONGEST_MESSAGE],
+        traceback=storable(redact(text))[-LONGEST_TRACEBACK:],
         step=step,
     )
 

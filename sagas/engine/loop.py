@@ -5,18 +5,24 @@ healthy one cannot.
 """
 
 import logging
+import threading
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
 from sagas.engine.brief import BriefSender
 from sagas.engine.messages import Messages, window_from
-from sagas.model import Address, Decision, Event, Plan, SagaStatus, Tick, decide
+from sagas.engine.redaction import redacted, writes_text
+from sagas.model import Address, Decision, Event, Plan, Secrecy, Tick, decide
 from sagas.signals import saga_event, saga_status_changed
-from sagas.store import Loaded, Store
+from sagas.store import Loaded, Store, legible
 from sagas.store.database import OUTAGE_PATIENCE
 
 logger = logging.getLogger("sagas")
+
+#: How many others one event may make look, one by way of the other; the sweep finds the rest.
+MOST_POKES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +38,12 @@ class Outcome:
 class Loop:
     """Applies events to instances."""
 
-    def __init__(self, store: Store, messages: Messages, brief_sender: BriefSender) -> None:
+    def __init__(self, store: Store, messages: Messages, brief_sender: BriefSender, secrecy: Secrecy) -> None:
         self._store = store
+        self._secrecy = secrecy
         self._messages = messages
         self._brief_sender = brief_sender
+        self._poking = threading.local()
 
     def handle(
         self,
@@ -71,23 +79,37 @@ class Loop:
         self.poke(*neighbours, brief=brief)
         status = decision.state.status
         if loaded.plan.is_limited and status.is_final and status is not loaded.state.status:
-            self.release(instance_id, status, brief=brief)
+            self.release(instance_id, brief=brief)
         return Outcome(decision, loaded.plan, moved, carried)
 
     def poke(self, *instance_ids: UUID, brief: bool = False) -> None:
         """There is something for them to look at. Who cannot be asked now is found by the sweep. Never raises."""
-        for instance_id in instance_ids:
-            try:
-                self.handle(instance_id, Tick(), patience=0, brief=brief)
-            except Exception as error:  # what was committed stays committed, whatever another instance's row says
-                logger.warning("saga %s not looked at, the sweep will: %r", instance_id, error)
+        # One after the other: those who wake one another would make a deep stack, and keep one process busy for all.
+        waiting: deque[UUID] | None = getattr(self._poking, "waiting", None)
+        if waiting is not None:
+            waiting.extend(instance_ids)
+            return
+        self._poking.waiting = waiting = deque(instance_ids)
+        try:
+            for _ in range(MOST_POKES):
+                if not waiting:
+                    return
+                self._look(waiting.popleft(), brief=brief)
+        finally:
+            self._poking.waiting = None
 
-    def release(self, instance_id: UUID, status: SagaStatus, *, brief: bool = False) -> None:
+    def _look(self, instance_id: UUID, *, brief: bool) -> None:
+        try:
+            self.handle(instance_id, Tick(), patience=0, brief=brief)
+        except Exception as error:  # what was committed stays committed, whatever another instance's row says
+            logger.warning("saga %s not looked at, the sweep will: %s", instance_id, self._shown(error))
+
+    def release(self, instance_id: UUID, *, brief: bool = False) -> None:
         """Let others have what an ended instance held, in a transaction after its own; never raises."""
         try:
-            freed = self._store.locks.release(instance_id, ended=status is not SagaStatus.FAILED)
+            freed = self._store.locks.release(instance_id)
         except Exception as error:  # the sweep releases what the ended still hold
-            logger.warning("locks of saga %s not released, the sweep will: %r", instance_id, error)
+            logger.warning("locks of saga %s not released, the sweep will: %s", instance_id, self._shown(error))
         else:
             self.poke(*freed, brief=brief)
 
@@ -101,11 +123,13 @@ class Loop:
             if loaded is None:
                 return None
             if loaded.state.awaits_lock and loaded.state.status.is_forward:
-                next_in_line = self._store.locks.grant(connection, instance_id)
-                if next_in_line is not None:
-                    to_wake = next_in_line
-                    loaded = replace(loaded, state=replace(loaded.state, awaits_lock=False))
-            decision = decide(loaded.plan, loaded.state, event, loaded.now, lease=self._store.timing.lease)
+                has_all, to_wake = self._store.locks.grant(connection, instance_id)
+                loaded = replace(loaded, state=replace(loaded.state, awaits_lock=not has_all))
+            with legible(instance_id):
+                decision = decide(loaded.plan, loaded.state, event, loaded.now, lease=self._store.timing.lease)
+                if self._secrecy.is_wanted and writes_text(loaded.state, decision):
+                    seen = instances.contents(instance_id, connection)
+                    decision = redacted(decision, self._secrecy.redactor(*seen))
             moved = instances.save(connection, loaded, decision, self._messages.queue_of)
         return loaded, decision, moved, to_wake
 
@@ -131,6 +155,10 @@ class Loop:
             logger.warning("message of saga %s not sent, the sweep will send it: %r", instance_id, error, extra=extra)
             return False
         return True
+
+    def _shown(self, error: Exception) -> str:
+        """PostgreSQL quotes the rows that it complains of."""
+        return type(error).__qualname__ if self._secrecy.is_wanted else repr(error)
 
     def _announce(self, instance_id: UUID, loaded: Loaded, decision: Decision) -> None:
         for note in decision.notes:

@@ -126,9 +126,10 @@ def first_of_tail(request: Any) -> Address | None:
     """Whose message Celery will publish when the running task returns; None when nothing follows."""
     if not request.chain:
         return None
-    options = request.chain[-1].get("options") or {}
-    text = (options.get("headers") or {}).get(ADDRESS_HEADER)
-    return Address.parse(text) if text else None
+    try:
+        return Address.parse(request.chain[-1]["options"]["headers"][ADDRESS_HEADER])
+    except (LookupError, TypeError, ValueError):
+        return None  # somebody else's task, or forged
 
 
 def cut_tail(request: Any) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row
 from sqlalchemy.orm import Session, scoped_session
 
 from sagas.engine import Engine, joined
-from sagas.errors import InstanceNotFound, TransitionRefused, WaitTimeout
+from sagas.errors import InstanceNotFound, PayloadError, TransitionRefused, WaitTimeout
 from sagas.handle.views import HistoryEntry, Snapshot, StepView
 from sagas.model import (
     FINAL,
@@ -24,8 +24,12 @@ from sagas.model import (
     StopKind,
     StopRequested,
 )
-from sagas.model.payload import dumps
-from sagas.store import CallersTransaction
+from sagas.model.payload import is_storable, shown
+from sagas.store import CallersTransaction, legible
+
+#: Of a signal, its key, and of whoever asks: an index holds them.
+LONGEST_NAME = 512
+LONGEST_REASON = 4000
 
 
 class SagaHandle:
@@ -76,7 +80,13 @@ class SagaHandle:
 
     @property
     def data(self) -> dict[str, Any]:
-        """The input, plus what the completed steps returned so far."""
+        """The input, plus what the completed steps returned so far.
+
+        The only place that has the secrets (see `Sagas`): everywhere else they read ``•••``.
+
+        Raises:
+            SecretUnreadable: no key here opens one of them.
+        """
         return self.snapshot().data
 
     @property
@@ -105,13 +115,17 @@ class SagaHandle:
 
         Raises:
             InstanceNotFound: rolled back, purged, or not committed yet.
+            RowDamaged: its rows cannot be read; so for what is read off it.
         """
         instances = self._engine.store.instances
         found = instances.look(self.id, events=history)
         if found is None:
             raise self._not_found()
         row, steps, events = found
-        return Snapshot(row, instances.plan(row.plan_hash, row.plan), steps, events)
+        with legible(self.id):
+            plan = instances.plan(row.plan_hash, row.plan)
+            locks = self._engine.store.locks.of(self.id) if plan.is_limited else ()
+            return Snapshot(row, plan, steps, events, self._engine.secrecy, locks)
 
     def progress(self) -> dict[str, Any]:
         """How far it is, ready for JSON, for the page of whoever waits: no data, no results, no errors.
@@ -188,16 +202,25 @@ class SagaHandle:
             False when this very signal had been sent before.
 
         Raises:
-            TransitionRefused: it has ended, or is being undone.
+            TransitionRefused: it has ended, or is being undone, or no step of it waits for this signal.
+            SignalInProgress: another open transaction is sending the same one.
             PayloadError: the payload cannot be stored; names the key.
         """
-        if not isinstance(name, str) or not name or "\x00" in name + (key or ""):
-            raise ValueError(f"signal({name!r}, key={key!r}): both must be text without NUL")
-        encoded = None if payload is None else dumps(payload, f"payload of the signal {name}")
-        status = self.status
-        if not status.is_forward:
-            raise TransitionRefused(f"saga {self.id} is {status.value} and takes no signals: only a running one does")
-        mail = Mail(kind=MailKind.SIGNAL, name=name, payload=encoded, by=by)
+        name = _text(name, "signal(): the name", LONGEST_NAME)
+        key = None if key is None else _text(key, "signal(): the key", LONGEST_NAME)
+        what = f"payload of the signal {name}"
+        encoded = None if payload is None else self._engine.secrecy.dumps(payload, what)
+        seen = self.snapshot()
+        if not seen.status.is_forward:
+            raise TransitionRefused(
+                f"saga {self.id} is {seen.status.value} and takes no signals: only a running one does"
+            )
+        known = sorted({step.signal for step in seen.plan.steps if step.signal is not None})
+        if name not in known:
+            raise TransitionRefused(
+                f"saga {self.id} waits for no signal {name!r}: its plan has only {', '.join(known) or 'none'}"
+            )
+        mail = Mail(kind=MailKind.SIGNAL, name=name, payload=encoded, by=_by(by))
         return self._engine.post(self.id, mail, key, joined(session, connection))
 
     def cancel(
@@ -222,12 +245,12 @@ class SagaHandle:
         transaction = joined(session, connection)
         if transaction is not None:
             self._engine.post(
-                self.id, Mail(kind=MailKind.CANCEL, name=_reason(reason, "cancel"), by=by), None, transaction
+                self.id, Mail(kind=MailKind.CANCEL, name=_reason(reason, "cancel"), by=_by(by)), None, transaction
             )
             return
         stop = Stop(kind=StopKind.CANCELLED, reason=_reason(reason, "cancel"))
         self._apply(
-            StopRequested(stop=stop, by=by),
+            StopRequested(stop=stop, by=_by(by)),
             "cannot be cancelled: only a saga that is pending or running and not past its pivot can",
         )
 
@@ -238,7 +261,7 @@ class SagaHandle:
             TransitionRefused: it is not `failed`.
         """
         self._apply(
-            RetryRequested(reason=_reason(reason, "retry"), by=by),
+            RetryRequested(reason=_reason(reason, "retry"), by=_by(by)),
             "cannot be retried: only a failed saga can",
         )
 
@@ -257,9 +280,9 @@ class SagaHandle:
             TransitionRefused: it is not `failed`, or it is not stuck at this step, or at several.
             PayloadError: the result cannot be stored; names the key.
         """
-        encoded = None if result is None else dumps(result, "result")
+        encoded = None if result is None else self._engine.secrecy.dumps(result, "result")
         self._apply(
-            SkipRequested(reason=_reason(reason, "skip"), step=step, result=encoded, by=by),
+            SkipRequested(reason=_reason(reason, "skip"), step=step, result=encoded, by=_by(by)),
             f"cannot skip {step or 'its step'}: only a failed saga can, and only the step or compensation that failed "
             "for good; name it where there are several, and give a result only for a step",
         )
@@ -274,7 +297,7 @@ class SagaHandle:
             TransitionRefused: it is not `failed`, or not for a compensation of this step, or for several.
         """
         self._apply(
-            SkipRequested(reason=_reason(reason, "resolve"), step=step, undone=True, by=by),
+            SkipRequested(reason=_reason(reason, "resolve"), step=step, undone=True, by=_by(by)),
             f"the compensation of {step or 'its step'} cannot be resolved: only a failed one of a failed saga can; "
             "name the step where there are several",
         )
@@ -301,5 +324,15 @@ class SagaHandle:
 
 def _reason(reason: str, verb: str) -> str:
     if not isinstance(reason, str) or not reason.strip():
-        raise ValueError(f"{verb}() needs a reason: it is kept in the history for whoever asks why")
-    return reason.strip()
+        raise PayloadError(f"{verb}() needs a reason: it is kept in the history for whoever asks why")
+    return _text(reason.strip(), f"{verb}(): the reason", LONGEST_REASON)
+
+
+def _by(by: str) -> str:
+    return _text(by, "by=", LONGEST_NAME)
+
+
+def _text(text: str, what: str, longest: int) -> str:
+    if not isinstance(text, str) or not 1 <= len(text) <= longest or not is_storable(text):
+        raise PayloadError(f"{what} must be text without NUL of 1 to {longest} characters, not {shown(text)}")
+    return text

@@ -1,16 +1,20 @@
 """How an instance and its steps read from outside: values, made from one consistent look at the rows."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
-from typing import Any
+from functools import cached_property, wraps
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Row
 
-from sagas.model import FINAL, ErrorInfo, Outcome, Plan, PlanStep, SagaStatus, StepKind, StepStatus, payload
-from sagas.store import error_from
+from sagas.engine import redacted_error, redacted_value
+from sagas.model import FINAL, ErrorInfo, Outcome, Plan, PlanStep, SagaStatus, Secrecy, StepKind, StepStatus, payload
+from sagas.model.secrecy import Redact
+from sagas.store import error_from, legible
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +32,7 @@ class CompensationView:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepView:
     """How a step stands. ``status`` tells its undoing too: `compensating`, `compensated`, or `failed` for good;
-    ``worker`` is the one that claimed it last.
+    ``worker`` is the one that claimed it last. Secrets read ``•••`` in ``result``; `SagaHandle.data` has them.
     """
 
     name: str
@@ -61,24 +65,48 @@ class HistoryEntry:
     detail: Mapping[str, Any]
 
 
+def _legible(read: Callable[["Snapshot"], T]) -> Callable[["Snapshot"], T]:
+    """What cannot be read says so (see `legible`)."""
+
+    @wraps(read)
+    def told(seen: "Snapshot") -> T:
+        with legible(seen.id):
+            return read(seen)
+
+    return told
+
+
 class Snapshot:
     """An instance as one look found it. Everything that is read off it fits together.
 
     Attributes:
         id, saga, version, key: what it is.
         started_at, finished_at: when it was inserted, and when it ended, by the database's clock.
-        error: why it turned back or failed: the first error that decided it; None while it goes forward.
     """
 
-    def __init__(self, row: Row[Any], plan: Plan, step_rows: Sequence[Row[Any]], event_rows: Sequence[Row[Any]]):
+    def __init__(
+        self,
+        row: Row[Any],
+        plan: Plan,
+        step_rows: Sequence[Row[Any]],
+        event_rows: Sequence[Row[Any]],
+        secrecy: Secrecy | None = None,
+        lock_rows: Sequence[Row[Any]] = (),
+    ) -> None:
         self._row, self._plan, self._step_rows, self._event_rows = row, plan, step_rows, event_rows
+        self._secrecy = secrecy or Secrecy()
+        #: The resources that it holds; a place under ``max_concurrent`` is one too.
+        self.holds: list[str] = [row.resource for row in lock_rows if row.granted_at is not None]
+        #: The resources that it waits for, and the instances that hold them.
+        self.waits_for: dict[str, list[UUID]] = {
+            row.resource: list(row.holders or ()) for row in lock_rows if row.granted_at is None
+        }
         self.id: UUID = row.id
         self.saga: str = row.saga
         self.version: int = row.version
         self.key: str | None = row.key
         self.started_at: datetime = row.created_at
         self.finished_at: datetime | None = row.finished_at
-        self.error: ErrorInfo | None = error_from(row.error)
 
     @property
     def plan(self) -> Plan:
@@ -94,9 +122,39 @@ class Snapshot:
         return status
 
     @cached_property
+    @_legible
+    def error(self) -> ErrorInfo | None:
+        """Why it turned back or failed: the first error that decided it; None while it goes forward."""
+        return self._show.error(self._row.error)
+
+    @cached_property
     def data(self) -> dict[str, Any]:
-        """The input, plus what the completed steps returned so far."""
-        data: dict[str, Any] = payload.restore(self._row.data)
+        """The input, plus what the completed steps returned so far: for the application, with the secrets in it.
+
+        Raises:
+            SecretUnreadable: no key here opens one of them.
+        """
+        opened: dict[str, Any] = self._secrecy.open(self._stored_data)
+        return opened
+
+    @cached_property
+    def shown_data(self) -> dict[str, Any]:
+        """The same for people to see: secrets read ``•••``."""
+        hidden: dict[str, Any] = self._show.value(self._stored_data)
+        return hidden
+
+    @cached_property
+    def _show(self) -> "_Show":
+        # What is stored was redacted by what was known to be secret then.
+        is_wanted = self._secrecy.is_wanted
+        return _Show(self._secrecy, self._secrecy.redactor(self._stored_data) if is_wanted else str)
+
+    @cached_property
+    @_legible
+    def _stored_data(self) -> dict[str, Any]:
+        data = payload.restore(self._row.data)
+        if not isinstance(data, dict):
+            raise TypeError(f"the data of a saga is a mapping, not a {type(data).__qualname__}")
         for row in self._step_rows:
             result = payload.restore(row.result) if row.round == 0 else None
             if isinstance(result, Mapping):
@@ -104,10 +162,11 @@ class Snapshot:
         return data
 
     @cached_property
+    @_legible
     def steps(self) -> list[StepView]:
         """Every step of its plan, in order, also those that never ran."""
         ended = SagaStatus(self._row.status) in FINAL or self._row.status == SagaStatus.COMPENSATING
-        return [_step_view(step, self._step_rows, ended=ended) for step in self._plan.steps]
+        return [_step_view(step, self._step_rows, self._show, ended=ended) for step in self._plan.steps]
 
     @property
     def needs_a_person(self) -> list[StepView]:
@@ -122,11 +181,13 @@ class Snapshot:
         ]
 
     @cached_property
+    @_legible
     def history(self) -> list[HistoryEntry]:
         """Everything that happened, the oldest first: from the rows, and from the append-only events."""
         entries = [HistoryEntry(at=self.started_at, event="started", step=None, detail={"key": self.key})]
         for event in self._event_rows:
-            entries.append(HistoryEntry(at=event.at, event=event.event, step=event.step, detail=event.detail))
+            detail = self._show.value(event.detail)
+            entries.append(HistoryEntry(at=event.at, event=event.event, step=event.step, detail=detail))
         for step in self._step_rows:
             entries += _step_history(step)
         if self.finished_at is not None:
@@ -138,6 +199,8 @@ class Snapshot:
         lines = [f"{self.saga} v{self.version}  {self.id}  key={self.key or '-'}  {self.status.value.upper()}"]
         if self.error is not None:
             lines.append(f"  because of {self.error}" + (f" (in {self.error.step})" if self.error.step else ""))
+        lines += [f"  holds {resource}" for resource in self.holds]
+        lines += [f"  waits for {name}, held by {_joined(holders)}" for name, holders in self.waits_for.items()]
         lines += [f"  {_step_line(step)}" for step in self.steps]
         lines += [f"  {_history_line(entry, self.started_at)}" for entry in self.history]
         return "\n".join(lines)
@@ -156,7 +219,21 @@ class Snapshot:
         }
 
 
-def _step_view(step: PlanStep, rows: Sequence[Row[Any]], *, ended: bool) -> StepView:
+@dataclass(frozen=True, slots=True)
+class _Show:
+    """How people see what is stored."""
+
+    secrecy: Secrecy
+    redact: Redact
+
+    def value(self, stored: Any) -> Any:
+        return redacted_value(self.secrecy.hide(stored), self.redact) if self.secrecy.is_wanted else stored
+
+    def error(self, stored: dict[str, Any] | None) -> ErrorInfo | None:
+        return redacted_error(error_from(stored), self.redact)
+
+
+def _step_view(step: PlanStep, rows: Sequence[Row[Any]], show: _Show, *, ended: bool) -> StepView:
     own = [row for row in rows if (row.position, row.branch) == (step.position, step.branch)]
     action = next((row for row in own if row.round == 0), None)
     undo = max((row for row in own if row.round > 0), key=lambda row: row.round, default=None)
@@ -170,7 +247,7 @@ def _step_view(step: PlanStep, rows: Sequence[Row[Any]], *, ended: bool) -> Step
             status=StepStatus(undo.status),
             attempts=undo.attempts,
             round=undo.round,
-            error=error_from(undo.error),
+            error=show.error(undo.error),
             outcome=_outcome(undo),
         )
     return StepView(
@@ -181,8 +258,8 @@ def _step_view(step: PlanStep, rows: Sequence[Row[Any]], *, ended: bool) -> Step
         attempts=action.attempts,
         losses=action.losses,
         in_doubt=action.doubt,
-        result=payload.restore(action.result),
-        error=error_from(action.error),
+        result=show.value(payload.restore(action.result)),
+        error=show.error(action.error),
         compensation=compensation,
         worker=action.hostname,
         started_at=action.first_claimed_at,
@@ -216,6 +293,10 @@ def _step_history(row: Row[Any]) -> Iterator[HistoryEntry]:
         yield HistoryEntry(at=row.first_claimed_at, event=f"{what}_started", step=row.name, detail=detail)
     if row.finished_at is not None:
         yield HistoryEntry(at=row.finished_at, event=f"{what}_{row.status}", step=row.name, detail=detail)
+
+
+def _joined(ids: Sequence[UUID]) -> str:
+    return ", ".join(map(str, ids)) or "nobody: it comes after others in the line"
 
 
 def _step_line(step: StepView) -> str:

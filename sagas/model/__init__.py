@@ -17,6 +17,7 @@ from sagas.model.events import (
 )
 from sagas.model.plan import IfLocked, OnTimeout, Plan, PlanStep, StepKind, StepRole
 from sagas.model.retry import RetryPolicy, Verdict
+from sagas.model.secrecy import Codec, Secrecy
 from sagas.model.state import (
     FINAL,
     FORWARD,
@@ -44,6 +45,7 @@ __all__ = [
     "Address",
     "ChildState",
     "Claimed",
+    "Codec",
     "Completed",
     "Decision",
     "ErrorInfo",
@@ -65,6 +67,7 @@ __all__ = [
     "RetryPolicy",
     "RetryRequested",
     "SagaStatus",
+    "Secrecy",
     "Send",
     "SkipRequested",
     "StartChild",

@@ -89,6 +89,8 @@ def decide(
             request_skip(draft, event)
     if not isinstance(event, Tick) and state.inbox:
         look_at_waiting(draft)
+    if draft.status.is_forward and plan.is_parallel(draft.position):
+        settle(draft)  # a lane may have been handed over to whoever decides next; `pending` is counted anew here
     return draft.decision()
 
 
@@ -238,6 +240,9 @@ def misdelivered(draft: Draft, event: Misdelivered) -> None:
     if step is None or step.status is not StepStatus.PENDING or step.dispatched_at is None:
         draft.accepted = False
         return
+    if event.task not in (None, draft.plan_step(step).task_for(step.address.round)):
+        draft.accepted = False  # forged: nobody has sent it
+        return
     if step.error != event.error:
         draft.note("parked", step, **event.error.to_json())
     wait = min(PARKED_FOR, SECOND_TRY * 2 ** min(step.dispatches, 8))
@@ -267,6 +272,8 @@ def request_retry(draft: Draft, event: RetryRequested) -> None:
         again = draft.put_back(step, attempts=step.attempts if draft.waits(step) else 0, losses=0)
         if again.address.is_action:
             draft.begin(again)
+        else:
+            draft.put(again, first_claimed_at=draft.now)  # all of its time again; and it has been claimed before
     go_on(draft, stuck)
 
 

@@ -332,7 +332,8 @@ class Draft:
 
     def next_look(self, live: list[StepState]) -> datetime:
         """The moment by which something should have happened."""
-        idle = FIRST_PATIENCE if self.before.awaits_lock else self.lease
+        # Who waits in line is woken.
+        idle = LONGEST_SILENCE if self.before.awaits_lock else self.lease
         looks = [self.now + idle] if not live else [self.look_at(step) for step in live]
         deadline = self.deadline()
         if deadline and self.status.is_forward and deadline > self.now:

@@ -76,10 +76,14 @@ class Parked:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Misdelivered:
-    """A worker got the message of an execution whose task it does not know, and could only drop it."""
+    """A worker got the message of an execution whose task it does not know, and could only drop it.
+
+    ``task`` is what the message called it; None: nobody has looked.
+    """
 
     address: Address
     error: ErrorInfo
+    task: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

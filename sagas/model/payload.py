@@ -3,11 +3,13 @@
 Tagged: Decimal, UUID, datetime, date, time, timedelta, and floats that PostgreSQL's jsonb would turn into
 integers. Tuples come back as lists. Everything else is refused with the path of the culprit, as are NUL
 characters and lone surrogates (PostgreSQL cannot store them), NaN and infinities, and text over the limit.
+A value that is stored encrypted comes back `Sealed`, and goes out again as it is (see `secrecy`).
 """
 
 import json
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -20,6 +22,19 @@ MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 100
 #: About the 4300 digits that Python converts from and to text.
 MAX_INTEGER_BITS = 14_000
+#: Stands where nobody is to see what is there.
+HIDDEN = "•••"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Sealed:
+    """A value that is stored encrypted; it shows nothing of itself."""
+
+    token: str
+
+    def __repr__(self) -> str:
+        return HIDDEN
+
 
 _ENCODERS: dict[type, Callable[[Any], dict[str, Any]]] = {
     Decimal: lambda value: {"$decimal": str(value)},
@@ -28,6 +43,7 @@ _ENCODERS: dict[type, Callable[[Any], dict[str, Any]]] = {
     date: lambda value: {"$date": value.isoformat()},
     time: lambda value: {"$time": value.isoformat()},
     timedelta: lambda value: {"$timedelta": [value.days, value.seconds, value.microseconds]},
+    Sealed: lambda value: {"$secret": value.token},
 }
 _DECODERS: dict[str, Callable[[Any], Any]] = {
     "$decimal": Decimal,
@@ -37,6 +53,7 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
     "$time": time.fromisoformat,
     "$timedelta": lambda parts: timedelta(days=parts[0], seconds=parts[1], microseconds=parts[2]),
     "$float": float,
+    "$secret": Sealed,
     "$escaped": lambda pairs: {key: restore(value) for key, value in pairs},
 }
 
@@ -116,6 +133,18 @@ def _tag_mapping(value: Mapping[Any, Any], path: str, depth: int) -> dict[str, A
     if len(tagged) == 1 and next(iter(tagged)).startswith("$"):
         return {"$escaped": [[key, item] for key, item in tagged.items()]}
     return tagged
+
+
+def shown(given: Any, longest: int = 80) -> str:
+    """What was given, for an error: the beginning of a text; of everything else only what it is."""
+    if not isinstance(given, str):
+        return f"a {type(given).__qualname__}"
+    return repr(given) if len(given) <= longest else f"{given[:longest]!r}…"
+
+
+def is_storable(text: str) -> bool:
+    """Whether PostgreSQL can store it: no NUL, no lone surrogate (which are in what a terminal types in Latin-1)."""
+    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _checked_text(text: str, path: str) -> str:

@@ -71,6 +71,7 @@ class PlanStep:
     on_timeout: OnTimeout = OnTimeout.COMPENSATE
     child: "Plan | None" = None
     child_input: tuple[str, ...] | None = None  # names of the data that the child is given; None: all of it
+    child_output: tuple[str, ...] | None = None  # names of what it returned that are merged; None: all of it
 
     @property
     def is_task(self) -> bool:
@@ -114,6 +115,7 @@ class PlanStep:
             "on_timeout": OnTimeout,
             "child": Plan.from_json,
             "child_input": tuple,
+            "child_output": tuple,
         }
         return cls(**{name: read[name](value) if name in read else value for name, value in known.items()})
 
@@ -233,6 +235,10 @@ class Plan:
     def is_plain(self, position: int) -> bool:
         """Whether it is reached by sending messages alone; else somebody has to decide. True past the end."""
         return all(step.is_task for step in self.heads(position))
+
+    @cached_property
+    def has_children(self) -> bool:
+        return any(step.role is StepRole.CHILD for step in self.steps)
 
     @property
     def is_limited(self) -> bool:

@@ -187,11 +187,21 @@ def are_undone_together(plan: Plan, one: Address, other: Address) -> bool:
 def undo_order(draft: Draft) -> list[StepState]:
     """What has to be undone, the last begun first: completed, or given up in doubt."""
     to_undo = [step for step in draft.actions() if must_be_undone(draft, step)]
-    return sorted(
-        to_undo,
-        key=lambda step: (step.first_claimed_at or UNKNOWN_START, step.address.position),
-        reverse=True,
-    )
+    return sorted(to_undo, key=lambda step: begun(draft, step), reverse=True)
+
+
+def begun(draft: Draft, step: StepState) -> tuple[int, datetime, int]:
+    """When, as far as anybody knows: a crash may have lost it. Positions, and the steps of a lane, follow one another
+    whatever the clock says.
+    """
+    in_lane = {other.branch for other in draft.plan.lane(draft.plan_step(step)) if other.branch >= step.address.branch}
+    moments = [
+        other.first_claimed_at
+        for other in draft.actions()
+        if other.address.position == step.address.position and other.address.branch in in_lane
+    ]
+    earliest = min((moment for moment in moments if moment is not None), default=UNKNOWN_START)
+    return step.address.position, earliest, step.address.branch
 
 
 def must_be_undone(draft: Draft, step: StepState) -> bool:

@@ -1,5 +1,6 @@
 """The state of an instance and of its steps, and the one table of legal transitions."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -100,6 +101,10 @@ class ErrorInfo:
         return f"{self.type}: {self.message}"
 
 
+#: As PostgreSQL's integers can hold them.
+_ADDRESS = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}")
+
+
 @dataclass(frozen=True, order=True, slots=True)
 class Address:
     """Which execution of an instance: round 0 is the action, 1 its compensation, 2 and up later rounds of it."""
@@ -122,6 +127,9 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> "Address":
+        """The address that `str` has written. Raises ValueError for whatever else stands in a message."""
+        if not isinstance(text, str) or not _ADDRESS.fullmatch(text):
+            raise ValueError(f"{text!r:.80} is no address of an execution")
         position, branch, round_ = (int(part) for part in text.split("."))
         return cls(position, branch, round_)
 

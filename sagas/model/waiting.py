@@ -1,9 +1,11 @@
 """Steps that no worker runs: they wait for time, for a signal, or for another saga."""
 
+import json
 from datetime import timedelta
 
 from sagas.model.draft import Draft
 from sagas.model.plan import OnTimeout, StepRole
+from sagas.model.retry import Verdict
 from sagas.model.state import ErrorInfo, MailKind, SagaStatus, StepState, StepStatus, child_id
 
 
@@ -29,9 +31,28 @@ def take_signal(draft: Draft, step: StepState) -> bool:
         if mail.kind is MailKind.SIGNAL and mail.name == name and mail.id not in draft.consumed:
             draft.consumed.add(mail.id)
             draft.note("signal_received", step, signal=mail.name, by=mail.by)
-            draft.completed(step, mail.payload)
+            end(draft, step, mail.payload)
             return True
     return False
+
+
+def picked(result: str | None, names: tuple[str, ...] | None) -> str | None:
+    """Of what the child returned, the names that the parent wants."""
+    if result is None or names is None:
+        return result
+    return json.dumps({name: value for name, value in json.loads(result).items() if name in names})
+
+
+def end(draft: Draft, step: StepState, result: str | None) -> None:
+    """What came is its result; unless a branch beside it has returned one of its names."""
+    names = json.loads(result) if result is not None and draft.plan.is_parallel(step.address.position) else None
+    keys = tuple(names) if isinstance(names, dict) else ()
+    clash = draft.clash(step, keys)
+    if clash is None:
+        draft.completed(step, result, keys)
+    else:
+        draft.note("attempt_failed", step, **clash.to_json(), attempt=step.attempts, verdict=Verdict.UNUSABLE.value)
+        draft.close(step, StepStatus.FAILED, error=clash, doubt=draft.plan_step(step).is_undoable)
 
 
 def time_out(draft: Draft, step: StepState) -> None:
@@ -57,7 +78,7 @@ def look_at_child(draft: Draft, step: StepState) -> None:
         if child.status is SagaStatus.COMPENSATED:
             draft.completed(step, None)
     elif child.status is SagaStatus.COMPLETED:
-        draft.completed(step, child.result)
+        end(draft, step, picked(child.result, draft.plan_step(step).child_output))
     elif child.status is SagaStatus.COMPENSATED:
         why = child.error or ErrorInfo(type="sagas.ChildCompensated", message="it was undone", step=step.name)
         draft.note("child_compensated", step, child=str(child.id), **why.to_json())

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy.exc import DBAPIError
 
 from sagas.engine import Engine, describe
-from sagas.model import SagaStatus, Tick
+from sagas.model import Tick
 from sagas.store.database import is_outage
 
 logger = logging.getLogger("sagas")
@@ -35,7 +35,7 @@ def sweep(engine: Engine, *, forced: bool = False) -> int:
             extra={"worker": str(worker.id), "worker_host": worker.hostname, "worker_pid": worker.pid},
         )
     for ended in engine.store.locks.held_by_the_ended(BATCH):
-        engine.loop.poke(*engine.store.locks.release(ended, ended=not _is_failed(engine, ended)), brief=True)
+        engine.loop.release(ended, brief=True)
     tick = Tick(after_outage=begun.after_outage)
     moved = sum(_look_at(engine, instance_id, tick) for instance_id in engine.store.instances.inbox.unseen(BATCH))
     for _ in range(ROUNDS):
@@ -52,14 +52,10 @@ def _look_at(engine: Engine, instance_id: UUID, tick: Tick) -> bool:
     except Exception as error:  # a bad row must not stop the pass; it waits, alone, with an event
         if isinstance(error, DBAPIError) and is_outage(error):
             raise
-        logger.exception("sweep failed on one saga", extra={"saga_id": str(instance_id)})
-        engine.store.sweeping.back_off(instance_id, describe(error).to_json())
+        told = describe(error, redact=engine.redactor(instance_id))
+        logger.error("sweep failed on one saga\n%s", told.traceback, extra={"saga_id": str(instance_id)})
+        engine.store.sweeping.back_off(instance_id, told.to_json())
         return False
     if outcome is None and engine.store.instances.read(instance_id) is None:
         engine.store.instances.inbox.forget(instance_id)
     return outcome is not None and outcome.moved
-
-
-def _is_failed(engine: Engine, instance_id: UUID) -> bool:
-    row = engine.store.instances.read(instance_id)
-    return row is not None and row.status == SagaStatus.FAILED

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from celery.bootsteps import RUN, TERMINATE, StartStopStep
 from celery.worker import state as worker_state
 
 from sagas.engine import ADDRESS_HEADER, CALLBACK_TASK, CONTROL_QUEUE, SWEEP_TASK, Engine
+from sagas.recovery.intake import Intake
 from sagas.recovery.sweep import sweep
 from sagas.store import Beat
 
@@ -49,10 +50,12 @@ class WorkerLife:
         self._engine = engine
         self._worker: Any = None
         self._idle = False
+        self._told: set[str] = set()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         # A bootstep: workers that tests start in their own process have it too, unlike most signals.
         engine.app.steps["worker"].add(type("SagasStep", (_WorkerStep,), {"life": self}))
+        engine.app.steps["consumer"].add(Intake)
         signals.worker_shutdown.connect(self._on_shutdown)
         signals.task_unknown.connect(self._on_unknown_task)
 
@@ -135,7 +138,7 @@ class WorkerLife:
         to_stop = engine.store.sweeping.heartbeat(beat)
         if to_stop is None:
             self._rise_again()
-        elif to_stop:
+        else:
             self._stop(to_stop)
 
     def _stop(self, deliveries: Sequence[str]) -> None:
@@ -144,15 +147,16 @@ class WorkerLife:
         Pools without processes cannot interrupt a body; it can ask ``current_step.cancelled``.
         """
         self._engine.held.stop(deliveries)
+        told, self._told = self._told, set(deliveries)  # once each: the body may be cleaning up
         for request in _snapshot(worker_state.active_requests) if self._forks() else ():
-            if request.id in deliveries and request.worker_pid:
+            if request.id in self._told - told and request.worker_pid:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(request.worker_pid, SIG_SOFT_TIMEOUT)
 
     def _on_unknown_task(self, sender: Any, message: Any, name: str, **_: object) -> None:
         """Celery drops such a message. The step says so, waits, and is sent again: a deploy has to cure it."""
-        headers = message.headers or {}
-        if sender.app is not self._engine.app or ADDRESS_HEADER not in headers:
+        headers = message.headers
+        if sender.app is not self._engine.app or not isinstance(headers, Mapping) or ADDRESS_HEADER not in headers:
             return
         # Not here: the worker's main thread must not wait for a database.
         work = partial(self._safely, partial(self._engine.unknown_task, headers, name))

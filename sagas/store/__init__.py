@@ -7,7 +7,7 @@ from sagas.store.inbox import Inbox
 from sagas.store.instances import Instances, Loaded
 from sagas.store.locks import LIMIT_PREFIX, Locks, Wanted
 from sagas.store.migrations.runner import Execute, migrate, migrations, on_connection, quote
-from sagas.store.rows import error_from, merged
+from sagas.store.rows import error_from, legible, merged
 from sagas.store.starting import CallersTransaction, NewInstance, Starting, has_written
 from sagas.store.sweeping import Beat, Sweeping
 from sagas.store.tables import Tables
@@ -32,8 +32,13 @@ class Store:
 
     def migrate(self) -> list[str]:
         """Apply the missing migrations; returns their file names."""
-        with self.database.transaction() as connection:
-            return migrate(on_connection(connection), self.schema)
+
+        def work() -> list[str]:
+            with self.database.transaction() as connection:
+                return migrate(on_connection(connection), self.schema)
+
+        # What runs meanwhile locks the same tables in another order.
+        return self.database.retrying(work)
 
 
 __all__ = [
@@ -60,6 +65,7 @@ __all__ = [
     "Wanted",
     "error_from",
     "has_written",
+    "legible",
     "merged",
     "migrate",
     "migrations",

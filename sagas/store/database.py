@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from sagas.errors import SchemaMissing
+from sagas.errors import ConfigurationError, SagaError, SchemaMissing
 from sagas.store.url import DatabaseUrl, normalise_url
 
 T = TypeVar("T")
 
 #: Conflicts that a second run of the same transaction cures.
 SERIALIZATION_FAILURE, DEADLOCK_DETECTED = "40001", "40P01"
+INSUFFICIENT_PRIVILEGE = "42501"
 UNDEFINED_TABLE, UNDEFINED_COLUMN, INVALID_SCHEMA = "42P01", "42703", "3F000"
 CONFLICT_TRIES = 10
 #: A network that swallows packets must be noticed in seconds, not in the kernel's quarter of an hour: a worker whose
@@ -43,6 +44,8 @@ class Database:
         else:
             given = url
             self._url = lambda: normalise_url(given())
+        #: Do errors keep silent about the parameters of their statements? They may hold what is secret.
+        self.hides_parameters = False
         #: Are connections kept for the next one who needs one? Tests drop their database while we live.
         self.keeps_connections: Callable[[], bool] = lambda: True
         self._engine: Engine | None = None
@@ -71,7 +74,13 @@ class Database:
                 pool: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 20, "max_overflow": -1}
                 if not self.keeps_connections():
                     pool = {"poolclass": NullPool}
-                engine = create_engine(url, isolation_level="AUTOCOMMIT", connect_args=CONNECT, **pool)
+                engine = create_engine(
+                    url,
+                    isolation_level="AUTOCOMMIT",
+                    connect_args=CONNECT,
+                    hide_parameters=self.hides_parameters,
+                    **pool,
+                )
                 self._engine, self._pid = engine, os.getpid()
             return engine
 
@@ -151,10 +160,18 @@ def is_outage(error: DBAPIError) -> bool:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """A missing table says how to make it."""
+    """A missing table says how to make it, a missing privilege how to grant it."""
     try:
         yield
+    except SagaError:
+        raise
     except Exception as error:
+        if sqlstate(error) == INSUFFICIENT_PRIVILEGE:
+            said = str(getattr(error, "orig", error)).strip().splitlines()[0]
+            raise ConfigurationError(
+                f"the database role may not do what sagas do ({said}): run `GRANT USAGE ON SCHEMA …` and `GRANT "
+                "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA …` as the role that made the tables"
+            ) from error
         if sqlstate(error) in (UNDEFINED_TABLE, UNDEFINED_COLUMN, INVALID_SCHEMA) and "saga_" in str(error):
             said = str(getattr(error, "orig", error)).strip().splitlines()[0]
             raise SchemaMissing(

@@ -137,6 +137,7 @@ class HotPath:
             "hands_over": following.needs_a_decision,
             # What is handed over is still pending, or a sibling would take itself for the last one.
             "follow": 1 if following.needs_a_decision else len(following.heads),
+            "is_limited": plan.is_limited,
             "next_position": following.position,
             **columns_of(following.heads, queue_of),
             "lease": self._timing.lease,

@@ -8,19 +8,32 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Delete, Row, Select, delete, func, insert, select, text, update
+from sqlalchemy import Connection, Delete, Row, Select, Update, delete, func, insert, select, text, update
 
+from sagas.errors import RowDamaged
 from sagas.model import TRANSITIONS, Decision, InstanceState, Note, Plan, StartChild, StepState, payload
-from sagas.store import statements, sweep_statements
+from sagas.store import neighbour_statements, statements, sweep_statements
 from sagas.store.births import QueueOf
 from sagas.store.database import Database
 from sagas.store.inbox import Inbox
-from sagas.store.rows import STEP_COLUMNS, column_of, json_text, merged, state_of, step_of
+from sagas.store.rows import (
+    STEP_COLUMNS,
+    UNREADABLE,
+    column_of,
+    encoded_whole,
+    json_text,
+    legible,
+    merged,
+    state_of,
+    step_of,
+)
 from sagas.store.tables import Tables
 from sagas.store.timing import Timing
 
 #: How long a look at an instance holds on while the database is away, in seconds.
 READ_PATIENCE = 5.0
+#: No place in particular.
+EVERYWHERE = {"position": None, "lane": None, "branch": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +62,7 @@ class Instances:
         self._load_neighbours = text(statements.LOAD_NEIGHBOURS.replace("{s}", quoted_schema))
         self._data = text(statements.DATA_AND_RESULTS.replace("{s}", quoted_schema))
         self._stop = text(sweep_statements.STOP_RUNNING.replace("{s}", quoted_schema))
+        self._mark_ended = text(neighbour_statements.MARK_ENDED.replace("{s}", quoted_schema))
         self.inbox = Inbox(database, quoted_schema)
 
     # -- plans: an instance's own plan rules, and there are few of them
@@ -79,21 +93,30 @@ class Instances:
         """Lock an instance and load it with its steps and their evidence.
 
         None: there is no such instance, or (with ``skip_locked``) somebody else has it.
+
+        Raises:
+            RowDamaged: its rows cannot be read.
         """
+        with legible(instance_id):
+            return self._lock(connection, instance_id, skip_locked=skip_locked)
+
+    def _lock(self, connection: Connection, instance_id: UUID, *, skip_locked: bool) -> Loaded | None:
         statement = self._load_if_free if skip_locked else self._load
         row = connection.execute(statement, {"id": instance_id}).one_or_none()
         if row is None:
             return None
         steps = connection.execute(self._load_steps, {"id": instance_id, "lease": self._timing.lease}).all()
-        beside = connection.execute(self._load_neighbours, {"id": instance_id}).one()
         if row.plan_hash not in self._plans:
             instance = self._tables.instance
             self.plan(row.plan_hash, connection.scalar(select(instance.c.plan).where(instance.c.id == instance_id)))
+        plan = self._plans[row.plan_hash]
+        asked = {"id": instance_id, "has_children": plan.has_children, "is_limited": plan.is_limited}
+        beside = connection.execute(self._load_neighbours, asked).one()
         return Loaded(
             state=state_of(row, tuple(step_of(step) for step in steps), beside),
             saga=row.saga,
             key=row.key,
-            plan=self._plans[row.plan_hash],
+            plan=plan,
             # A statement that waits for its lock has read the clock before: the second one's is of now.
             now=max([row.now, *(step.now for step in steps)]),
         )
@@ -127,13 +150,18 @@ class Instances:
         if before.inbox:
             self.inbox.mark_read(connection, [mail.id for mail in before.inbox], decision.consumed)
         moved = bool(changed_steps or decision.notes) or before.status is not after.status
+        if loaded.plan.is_limited and after.status is not before.status:
+            connection.execute(self._mark_ended, {"id": before.id, "status": after.status.value})
         if moved or before.due_at != after.due_at:
             self._save_instance(connection, before, after)
         return moved
 
     def _save_instance(self, connection: Connection, before: InstanceState, after: InstanceState) -> None:
         if after.status not in TRANSITIONS[before.status] | {before.status}:
-            raise RuntimeError(f"saga {before.id} may not go from {before.status.value} to {after.status.value}")
+            raise RowDamaged(
+                f"saga {before.id} may not go from {before.status.value} to {after.status.value}: was a row edited by "
+                "hand?"
+            )
         instance = self._tables.instance
         result = connection.execute(
             update(instance)
@@ -152,7 +180,7 @@ class Instances:
             )
         )
         if result.rowcount != 1:
-            raise RuntimeError(f"saga {before.id} changed its status under our lock; was a row edited by hand?")
+            raise RowDamaged(f"saga {before.id} changed its status under our lock; was a row edited by hand?")
 
     def _save_step(
         self,
@@ -170,6 +198,8 @@ class Instances:
             if before is None or getattr(before, column) != getattr(after, column)
             for value in [column_of(after, column)]
         }
+        if "finished_at" in values:
+            values["result"] = after.result  # which is never loaded: what an earlier end has left is over
         if "dispatched_at" in values and after.dispatched_at is not None:
             # Dispatch stamps the epoch: unclaimed under another one, a claim may have been lost.
             values["epoch"] = select(self._tables.epoch.c.epoch).scalar_subquery()
@@ -218,7 +248,9 @@ class Instances:
         """A new row, which nobody else can have locked yet; its first step is left to the first look at it."""
         step = loaded.plan.step(child.address.position, child.address.branch)
         assert step.child is not None
-        data = merged(*connection.execute(self._data, {"id": loaded.state.id}).one())
+        with legible(loaded.state.id):
+            place = {"position": step.position, "lane": step.lane, "branch": step.branch}
+            data = merged(*connection.execute(self._data, place | {"id": loaded.state.id}).one())
         wanted = data if step.child_input is None else {name: data[name] for name in step.child_input if name in data}
         connection.execute(
             insert(self._tables.instance).values(
@@ -227,7 +259,7 @@ class Instances:
                 version=step.child.version,
                 plan=step.child.text,
                 plan_hash=step.child.fingerprint,
-                data=payload.dumps(wanted, f"data of the child saga {step.child.saga}"),
+                data=encoded_whole(wanted),
                 pending=0,
                 due_at=func.clock_timestamp(),
                 parent_id=loaded.state.id,
@@ -236,18 +268,39 @@ class Instances:
 
     def delete(self, instance_ids: Sequence[UUID]) -> None:
         """Delete instances with all that belongs to them."""
-        instance = self._tables.instance
-        self._delete(delete(instance).where(instance.c.id.in_(instance_ids)))
+        tables = self._tables
+        self._delete(
+            delete(tables.inbox).where(tables.inbox.c.instance_id.in_(instance_ids)),
+            # The sweep gives back what they hold, and wakes who is next.
+            update(tables.lock)
+            .where(tables.lock.c.instance_id.in_(instance_ids))
+            .values(ended_at=func.clock_timestamp()),
+            delete(tables.instance).where(tables.instance.c.id.in_(instance_ids)),
+        )
 
     def delete_all(self) -> None:
         """Delete every instance: after a test."""
-        self._delete(delete(self._tables.instance))
+        self._delete(*(delete(table) for table in (self._tables.inbox, self._tables.lock, self._tables.instance)))
 
-    def _delete(self, statement: Delete) -> None:
-        with self._database.autocommit() as connection:
-            connection.execute(statement)
+    def _delete(self, *statements: Delete | Update) -> None:
+        with self._database.transaction() as connection:
+            for statement in statements:
+                connection.execute(statement)
 
     # -- reading
+
+    def contents(self, instance_id: UUID, connection: Connection | None = None) -> Sequence[Any]:
+        """All that is stored of an instance's data: the input, and what its steps returned; empty if it is gone.
+
+        Raises:
+            RowDamaged: it cannot be read.
+        """
+        if connection is None:
+            with self._database.autocommit() as own:
+                return self.contents(instance_id, own)
+        with legible(instance_id):
+            row = connection.execute(self._data, EVERYWHERE | {"id": instance_id}).one_or_none()
+            return () if row is None else (payload.loads(row[0]), *payload.loads(row[1] or "[]"))
 
     def read(self, instance_id: UUID) -> Row[Any] | None:
         """The instance's row as it is now; holds on while the database restarts."""
@@ -256,7 +309,8 @@ class Instances:
             with self._database.autocommit() as connection:
                 return connection.execute(self._one(instance_id)).one_or_none()
 
-        return self._database.retrying(work, READ_PATIENCE)
+        with legible(instance_id):
+            return self._database.retrying(work, READ_PATIENCE)
 
     def look(
         self, instance_id: UUID, *, events: bool
@@ -276,7 +330,8 @@ class Instances:
                 steps = connection.execute(self._steps(instance_id)).all()
                 return row, steps, connection.execute(self._events(instance_id)).all() if events else ()
 
-        return self._database.retrying(work, READ_PATIENCE)
+        with legible(instance_id):
+            return self._database.retrying(work, READ_PATIENCE)
 
     def _one(self, instance_id: UUID) -> Select[Any]:
         instance = self._tables.instance
@@ -297,7 +352,7 @@ class Instances:
 
     def find(self, saga: str, key: str) -> UUID | None:
         """The current instance of a business key."""
-        if "\x00" in saga + key:
+        if not payload.is_storable(saga + key):
             return None  # PostgreSQL has no such text, and whoever asks may be an address typed by a stranger
         with self._database.autocommit() as connection:
             found: UUID | None = connection.scalar(self._find, {"saga": saga, "key": key})
@@ -310,7 +365,11 @@ class Instances:
             return connection.scalars(select(definition.c.saga).distinct().order_by(definition.c.saga)).all()
 
     def newest(self, *, saga: str | None, status: str | None, limit: int) -> Sequence[Row[Any]]:
-        """The newest instances first, without their data."""
+        """The newest instances first, without their data.
+
+        Raises:
+            RowDamaged: one of them cannot be read; names it.
+        """
         instance = self._tables.instance
         columns = [column for column in instance.c if column.name not in ("plan", "data")]
         query = select(*columns).order_by(instance.c.id.desc()).limit(limit)
@@ -319,4 +378,12 @@ class Instances:
         if status:
             query = query.where(instance.c.status == status)
         with self._database.autocommit() as connection:
-            return connection.execute(query).all()
+            try:
+                return connection.execute(query).all()
+            except UNREADABLE:
+                ids = connection.scalars(query.with_only_columns(instance.c.id)).all()
+            rows: list[Row[Any]] = []
+            for each in ids:
+                with legible(each):
+                    rows += connection.execute(query.where(instance.c.id == each)).all()
+            return rows

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import Connection, Row, TextClause, text
 
 from sagas.store import neighbour_statements
 from sagas.store.database import Database
@@ -31,40 +31,43 @@ class Locks:
         self._schema = schema
         self._quoted_schema = quoted_schema
 
-    def grant(self, connection: Connection, instance_id: UUID) -> Sequence[UUID] | None:
-        """All that an instance has named, or nothing, inside the loop's transaction.
+    def grant(self, connection: Connection, instance_id: UUID) -> tuple[bool, Sequence[UUID]]:
+        """What an instance has named, as far as it is its turn, inside the loop's transaction.
 
         Returns:
-            Who is next in line, and should look whether there is room for it too; None: it has to wait.
+            Whether it has all of it now; and who is next in line, and should look whether there is room for it too.
         """
         self._serialise(connection, instance_id)
-        granted = connection.scalars(self._sql(neighbour_statements.GRANT), {"id": instance_id}).all()
-        return self._wake(connection, granted) if granted else None
+        granted: list[str] = []
+        for lasting in (True, False):
+            stage = {"id": instance_id, "lasting": lasting}
+            granted += connection.scalars(self._sql(neighbour_statements.GRANT), stage)
+        awaits = connection.scalar(self._sql(neighbour_statements.AWAITS_LOCK), {"id": instance_id})
+        return not awaits, self._wake(connection, granted) if granted else ()
 
-    def release(self, instance_id: UUID, *, ended: bool) -> Sequence[UUID]:
-        """What an instance holds or waits for, in a transaction of its own; returns who is next in line.
-
-        Args:
-            ended: nothing is left of it; a failed one keeps what is lasting.
-        """
+    def release(self, instance_id: UUID) -> Sequence[UUID]:
+        """What an ended instance held or waited for, in a transaction of its own; returns who is next in line."""
 
         def work() -> Sequence[UUID]:
             with self._database.transaction() as connection:
                 self._serialise(connection, instance_id)
-                released = connection.scalars(
-                    self._sql(neighbour_statements.RELEASE), {"id": instance_id, "ended": ended}
-                )
+                released = connection.scalars(self._sql(neighbour_statements.RELEASE), {"id": instance_id})
                 return self._wake(connection, released.all())
 
         return self._database.retrying(work)
 
-    def first_taken(self, resources: Sequence[str]) -> str | None:
-        """One of these that somebody holds or waits for; None when all are free."""
+    def first_taken(self, resources: Sequence[str], own: UUID | None) -> str | None:
+        """One of these that somebody else than ``own`` holds or waits for; None when all are free."""
         with self._database.autocommit() as connection:
             found: str | None = connection.scalar(
-                self._sql(neighbour_statements.FIND_LOCKED), {"resources": list(resources)}
+                self._sql(neighbour_statements.FIND_LOCKED), {"resources": list(resources), "own": own}
             )
             return found
+
+    def of(self, instance_id: UUID) -> Sequence[Row[Any]]:
+        """What an instance has named: resource, granted_at (None: it waits), holders (the others)."""
+        with self._database.autocommit() as connection:
+            return connection.execute(self._sql(neighbour_statements.LOCKS_OF), {"id": instance_id}).all()
 
     def held_by_the_ended(self, limit: int) -> Sequence[UUID]:
         """Instances that ended without a release: their process died in between."""

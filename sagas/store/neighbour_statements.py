@@ -9,10 +9,15 @@ ON CONFLICT (instance_id, kind, name, key) WHERE key IS NOT NULL DO NOTHING
 RETURNING id
 """
 
+#: What has had its effect is deleted; but a key has to be remembered.
 MARK_READ = """
+WITH gone AS (
+    DELETE FROM {s}.saga_inbox WHERE id = ANY (CAST(:consumed AS bigint[])) AND key IS NULL
+)
 UPDATE {s}.saga_inbox SET seen_at = coalesce(seen_at, clock_timestamp()),
     consumed_at = CASE WHEN id = ANY (CAST(:consumed AS bigint[])) THEN clock_timestamp() END
-WHERE id = ANY (CAST(:seen AS bigint[])) AND consumed_at IS NULL
+WHERE id = ANY (CAST(:seen AS bigint[])) AND (seen_at IS NULL OR id = ANY (CAST(:consumed AS bigint[])))
+  AND consumed_at IS NULL AND NOT (key IS NULL AND id = ANY (CAST(:consumed AS bigint[])))
 """
 
 PICK_UNSEEN = """
@@ -21,10 +26,7 @@ AS unseen
 """
 
 #: What nobody will ever read: its instance is gone.
-FORGET_INBOX = """
-UPDATE {s}.saga_inbox SET seen_at = clock_timestamp(), consumed_at = clock_timestamp()
-WHERE instance_id = :id AND consumed_at IS NULL
-"""
+FORGET_INBOX = "DELETE FROM {s}.saga_inbox WHERE instance_id = :id"
 
 # -- Semantic locks: whoever grants or releases a resource holds its advisory lock until the end of the transaction.
 
@@ -35,22 +37,37 @@ SELECT pg_advisory_xact_lock(wanted.number) FROM (
 ) AS wanted
 """
 
-#: All of them or none: only if each has room, and nobody waits for it who came before.
+#: First all of its locks or none: only if each is free, and nobody waits for it who came before. Then its place under
+#: the limit, in whose line stands only who has its locks: whoever waits for a lock keeps nobody else from running.
 GRANT = """
 UPDATE {s}.saga_lock SET granted_at = clock_timestamp()
-WHERE instance_id = :id AND granted_at IS NULL AND NOT EXISTS (
-    SELECT FROM {s}.saga_lock AS mine WHERE mine.instance_id = :id AND (
-        (SELECT count(*) FROM {s}.saga_lock AS held
-         WHERE held.resource = mine.resource AND held.granted_at IS NOT NULL) >= mine.capacity
-        OR EXISTS (SELECT FROM {s}.saga_lock AS earlier
-                   WHERE earlier.resource = mine.resource AND earlier.granted_at IS NULL
-                     AND (earlier.ticket, earlier.instance_id) < (mine.ticket, mine.instance_id))))
+WHERE instance_id = :id AND lasting = :lasting AND granted_at IS NULL AND ended_at IS NULL
+  AND NOT EXISTS (SELECT FROM {s}.saga_lock AS mine WHERE mine.instance_id = :id
+    AND mine.granted_at IS NULL AND (
+        (mine.lasting AND NOT :lasting)
+        OR (mine.lasting = :lasting AND (
+            (SELECT count(*) FROM {s}.saga_lock AS held
+             WHERE held.resource = mine.resource AND held.granted_at IS NOT NULL) >= mine.capacity
+            OR EXISTS (SELECT FROM {s}.saga_lock AS earlier
+                       WHERE earlier.resource = mine.resource AND earlier.granted_at IS NULL
+                         AND (earlier.ticket, earlier.instance_id) < (mine.ticket, mine.instance_id)
+                         AND (earlier.lasting OR NOT EXISTS (
+                             SELECT FROM {s}.saga_lock AS blocked WHERE blocked.instance_id = earlier.instance_id
+                               AND blocked.lasting AND blocked.granted_at IS NULL)))))))
 RETURNING resource
 """
 
-RELEASE = """
-DELETE FROM {s}.saga_lock WHERE instance_id = :id AND (CAST(:ended AS boolean) OR NOT lasting) RETURNING resource
+AWAITS_LOCK = "SELECT EXISTS (SELECT FROM {s}.saga_lock WHERE instance_id = :id AND granted_at IS NULL)"
+
+#: With the end itself: what a failed instance keeps until a person has resolved it is not marked, and what it gets
+#: back by a retry no more.
+MARK_ENDED = """
+UPDATE {s}.saga_lock SET ended_at = CASE WHEN :status IN ('completed', 'compensated')
+    OR (:status = 'failed' AND NOT lasting) THEN clock_timestamp() END
+WHERE instance_id = :id
 """
+
+RELEASE = "DELETE FROM {s}.saga_lock WHERE instance_id = :id AND ended_at IS NOT NULL RETURNING resource"
 
 #: Whose turn it may be now.
 WAKE_NEXT = """
@@ -59,18 +76,28 @@ SELECT DISTINCT next.instance_id, 'wake' FROM unnest(CAST(:resources AS text[]))
 CROSS JOIN LATERAL (
     SELECT instance_id FROM {s}.saga_lock AS waiting
     WHERE waiting.resource = freed.resource AND waiting.granted_at IS NULL
+      AND (waiting.lasting OR NOT EXISTS (
+          SELECT FROM {s}.saga_lock AS blocked WHERE blocked.instance_id = waiting.instance_id
+            AND blocked.lasting AND blocked.granted_at IS NULL))
     ORDER BY waiting.ticket, waiting.instance_id LIMIT 1
 ) AS next
 RETURNING instance_id
 """
 
-FIND_LOCKED = "SELECT resource FROM {s}.saga_lock WHERE resource = ANY (CAST(:resources AS text[])) LIMIT 1"
+#: Not what the instance of the same key has.
+FIND_LOCKED = """
+SELECT resource FROM {s}.saga_lock WHERE resource = ANY (CAST(:resources AS text[]))
+  AND instance_id IS DISTINCT FROM CAST(:own AS uuid) AND ended_at IS NULL LIMIT 1
+"""
+
+#: Who holds what an instance has named, and since when it has it itself.
+LOCKS_OF = """
+SELECT mine.resource, mine.granted_at, (
+    SELECT array_agg(held.instance_id ORDER BY held.ticket, held.instance_id) FROM {s}.saga_lock AS held
+    WHERE held.resource = mine.resource AND held.granted_at IS NOT NULL AND held.instance_id <> mine.instance_id
+) AS holders
+FROM {s}.saga_lock AS mine WHERE mine.instance_id = :id ORDER BY mine.resource
+"""
 
 #: Whoever ended and died before it released what it held.
-PICK_ENDED_HOLDERS = """
-SELECT DISTINCT held.instance_id FROM {s}.saga_lock AS held
-LEFT JOIN {s}.saga_instance AS instance ON instance.id = held.instance_id
-WHERE instance.id IS NULL OR instance.status IN ('completed', 'compensated')
-   OR (instance.status = 'failed' AND NOT held.lasting)
-LIMIT :limit
-"""
+PICK_ENDED_HOLDERS = "SELECT DISTINCT instance_id FROM {s}.saga_lock WHERE ended_at IS NOT NULL LIMIT :limit"

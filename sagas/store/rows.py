@@ -1,12 +1,16 @@
 """Between rows and values: how the tables' columns become a state, and back."""
 
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row
+from sqlalchemy.exc import DataError, IntegrityError
 
+from sagas.errors import RowDamaged, SagaError
 from sagas.model import (
     Address,
     ChildState,
@@ -39,6 +43,25 @@ STEP_COLUMNS = (
     "result",
     "error",
 )
+
+
+#: What reading a value raises that is not as it was written. Not all exceptions: a time limit may strike anywhere.
+UNREADABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
+@contextmanager
+def legible(instance_id: UUID) -> Iterator[None]:
+    """What cannot be read off an instance's rows says so."""
+    try:
+        yield
+    except SagaError:
+        raise
+    except (*UNREADABLE, IntegrityError, DataError) as error:
+        # Not its text, which may be of the data.
+        raise RowDamaged(
+            f"the rows of saga {instance_id} cannot be read, or do not fit together ({type(error).__qualname__}): they "
+            "were edited by hand, or written by a newer release. Mend them, or deploy that release"
+        ) from error
 
 
 def state_of(row: Row[Any], steps: tuple[StepState, ...], beside: Row[Any]) -> InstanceState:
@@ -111,12 +134,19 @@ def _stop_from(stored: dict[str, Any] | None) -> Stop | None:
 
 
 def merged(data: str, results: str | None) -> dict[str, Any]:
-    """The input and what the steps returned, as the steps see it."""
-    whole: dict[str, Any] = payload.loads(data)
+    """The input and what the steps returned, as the steps see it; what is stored encrypted is `Sealed`."""
+    whole = payload.loads(data)
+    if not isinstance(whole, dict):
+        raise TypeError(f"the data of a saga is a mapping, not a {type(whole).__qualname__}")
     for result in payload.loads(results or "[]"):
         if isinstance(result, Mapping):
             whole.update(result)
     return whole
+
+
+def encoded_whole(data: Mapping[str, Any]) -> str:
+    """What is put together from parts, each of which was small enough at the door."""
+    return payload.dumps(data, "data", limit=sys.maxsize)
 
 
 def _mail(entry: dict[str, Any]) -> Mail:
@@ -135,5 +165,5 @@ def _child(entry: dict[str, Any]) -> ChildState:
         id=UUID(entry["id"]),
         status=SagaStatus(entry["status"]),
         error=error_from(entry["error"]),
-        result=payload.dumps(merged("{}", json.dumps(results)), "the result of a child saga") if results else None,
+        result=encoded_whole(merged("{}", json.dumps(results))) if results else None,
     )

@@ -5,13 +5,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from sqlalchemy import URL, TextClause, text
 
 from sagas.errors import ConfigurationError, PlanChanged, StartInProgress
-from sagas.model import Plan
+from sagas.model import Plan, SagaStatus
 from sagas.store import statements
 from sagas.store.aside import aside
 from sagas.store.births import QueueOf, columns_of
@@ -19,6 +19,8 @@ from sagas.store.database import DEADLOCK_DETECTED, SERIALIZATION_FAILURE, Datab
 from sagas.store.instances import Instances
 from sagas.store.locks import Wanted
 from sagas.store.timing import Timing
+
+T = TypeVar("T")
 
 LOCK_NOT_AVAILABLE = "55P03"
 #: Another transaction has the key; the deadlock is two of them with two keys crosswise.
@@ -126,25 +128,42 @@ class Starting:
         """
         found = None
         try:
-            # The savepoint keeps a failure from aborting the caller's transaction.
-            with translated(), transaction.savepoint():
-                if new.key is None:
-                    return self._insert_by(transaction.scalar, new, queue_of) or new.id
-                waited = transaction.scalar(self._limit_wait, {"wait": KEY_WAIT})
-                found = self._insert_by(transaction.scalar, new, queue_of)
-                transaction.scalar(self._restore_wait, {"wait": waited})
+            found = self.unharmed(
+                transaction, lambda: self._insert_by(transaction.scalar, new, queue_of), may_wait=new.key is not None
+            )
+            if new.key is None:
+                return new.id
         except Exception as error:
             if new.key is None or sqlstate(error) not in WAITED_IN_VAIN:
                 raise
         if found is None and new.key is not None:
             # Committed after this transaction's snapshot (REPEATABLE READ): visible to another connection.
             found = aside(partial(self._instances.find, new.plan.saga, new.key))
-        if found is None:
+        if found is None or (new.anew and found != new.id and self._may_be_retired(found)):
             raise StartInProgress(
                 f"saga {new.plan.saga!r} with key {new.key!r} is being started in another open transaction; start "
                 "last in your transaction, take several keys in one order, and try again when the other has ended"
             )
         return found
+
+    def unharmed(self, transaction: CallersTransaction, work: Callable[[], T], *, may_wait: bool) -> T:
+        """Do something in the caller's transaction that aborts it neither by failing nor by waiting for long.
+
+        Args:
+            may_wait: for a key that another open transaction holds; then it is waited for a moment.
+        """
+        with translated(), transaction.savepoint():
+            if not may_wait:
+                return work()
+            waited = transaction.scalar(self._limit_wait, {"wait": KEY_WAIT})
+            done = work()
+            transaction.scalar(self._restore_wait, {"wait": waited})
+            return done
+
+    def _may_be_retired(self, instance_id: UUID) -> bool:
+        """It should have been: somebody else is about to, and may yet roll back."""
+        row = aside(partial(self._instances.read, instance_id))
+        return row is not None and row.status in (SagaStatus.COMPENSATED, SagaStatus.FAILED)
 
     def refuse_elsewhere(self, transaction: CallersTransaction, url: URL) -> None:
         """Make sure that the caller's transaction is in this very database, where workers look. Asks both.

@@ -81,7 +81,9 @@ moved AS (
         due_at = CASE WHEN done.advances AND %(ends)s THEN NULL
                       WHEN done.advances AND %(hands_over)s THEN clock_timestamp()
                       WHEN moving.due_at BETWEEN clock_timestamp() + %(half_lease)s AND clock_timestamp() + %(lease)s
-                      THEN moving.due_at ELSE clock_timestamp() + %(lease)s END,
+                      THEN moving.due_at
+                      WHEN done.advances AND NOT %(in_lane)s THEN clock_timestamp() + %(lease)s
+                      ELSE least(moving.due_at, clock_timestamp() + %(lease)s) END,  -- beside others, who may sleep
         finished_at = CASE WHEN done.advances AND %(ends)s THEN clock_timestamp() END,
         updated_at = clock_timestamp()
     FROM done
@@ -95,6 +97,10 @@ born AS (
     FROM moved, unnest(%(branches)s::int[], %(lanes)s::int[], %(names)s::text[], %(tasks)s::text[],
                        %(queues)s::text[], %(timeouts)s::float8[]) AS head (branch, lane, name, task, queue, timeout)
     WHERE moved.advances
+),
+freed AS (
+    UPDATE {s}.saga_lock SET ended_at = clock_timestamp() FROM moved
+    WHERE %(is_limited)s AND moved.status = 'completed' AND saga_lock.instance_id = %(instance_id)s
 ),
 told AS (
     INSERT INTO {s}.saga_inbox (instance_id, kind)
@@ -231,18 +237,22 @@ SELECT (SELECT jsonb_agg(jsonb_build_object('id', mail.id, 'kind', mail.kind, 'n
                                             'payload', mail.payload, 'by', mail.sent_by) ORDER BY mail.id)
         FROM {s}.saga_inbox AS mail WHERE mail.instance_id = :id AND mail.consumed_at IS NULL) AS inbox,
        (SELECT jsonb_agg(jsonb_build_object('id', child.id, 'status', child.status, 'error', child.error,
-            'results', CASE WHEN child.status = 'completed' THEN (
+            'results', CASE WHEN child.status = 'completed' AND EXISTS (
+                SELECT FROM {s}.saga_step AS own WHERE own.instance_id = :id AND own.round = 0
+                  AND own.status = 'pending' AND own.task IS NULL) THEN (
                 SELECT jsonb_agg(done.result ORDER BY done.position, done.branch) FROM {s}.saga_step AS done
                 WHERE done.instance_id = child.id AND done.round = 0 AND done.result IS NOT NULL) END))
-        FROM {s}.saga_instance AS child WHERE child.parent_id = :id) AS children,
-       EXISTS (SELECT FROM {s}.saga_lock WHERE instance_id = :id AND granted_at IS NULL) AS awaits_lock
+        FROM {s}.saga_instance AS child WHERE :has_children AND child.parent_id = :id) AS children,
+       :is_limited AND EXISTS (SELECT FROM {s}.saga_lock WHERE instance_id = :id AND granted_at IS NULL) AS awaits_lock
 """
 
-#: What a child saga is given: the data of its parent, and what its steps returned.
+#: The data of an instance and what its steps returned: all of them, or those before a place, as a step there sees it.
 DATA_AND_RESULTS = """
 SELECT instance.data::text,
        (SELECT jsonb_agg(step.result ORDER BY step.position, step.branch)::text FROM {s}.saga_step AS step
-        WHERE step.instance_id = instance.id AND step.round = 0 AND step.result IS NOT NULL)
+        WHERE step.instance_id = instance.id AND step.round = 0 AND step.result IS NOT NULL
+          AND (CAST(:position AS int) IS NULL OR step.position < :position
+               OR (step.position = :position AND step.lane = :lane AND step.branch < :branch)))
 FROM {s}.saga_instance AS instance WHERE instance.id = :id
 """
 

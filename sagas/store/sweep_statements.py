@@ -46,7 +46,8 @@ WITH healthy AS (
                         WHEN step.status = 'running' THEN clock_timestamp() + CAST(:lease AS interval)
                         ELSE clock_timestamp() + least(greatest(clock_timestamp() - step.dispatched_at,
                              CAST(:lease AS interval)), interval '60 seconds') END) AS at,
-               bool_and(CASE WHEN step.task IS NULL THEN coalesce(step.not_before, 'infinity') > clock_timestamp()
+               count(*) = instance.pending  -- else somebody has to decide what follows
+               AND bool_and(CASE WHEN step.task IS NULL THEN coalesce(step.not_before, '-infinity') > clock_timestamp()
                              WHEN step.status = 'running'
                              THEN """
     + HOLDER
@@ -87,6 +88,8 @@ WITH noted AS (
     INSERT INTO {s}.saga_event (instance_id, event, detail)
     SELECT id, 'sweep_failed', CAST(:detail AS jsonb) FROM {s}.saga_instance WHERE id = :id
     RETURNING instance_id
+), seen AS (
+    UPDATE {s}.saga_inbox SET seen_at = clock_timestamp() WHERE instance_id = :id AND seen_at IS NULL
 )
 UPDATE {s}.saga_instance AS instance
 SET due_at = clock_timestamp() + least(interval '10 minutes', CAST(:lease AS interval) * power(2, least(10,
@@ -111,17 +114,17 @@ WHERE step.instance_id = instance.id AND step.status = 'pending'
 CLOCK = "SELECT clock_timestamp()"
 
 #: A heartbeat clears suspicion; a worker that was declared dead gets no row back and registers anew. It takes along
-#: what the worker should stop.
+#: what the worker should stop, again and again for as long as that runs.
 HEARTBEAT = """
-WITH former AS (SELECT to_stop FROM {s}.saga_worker WHERE id = :id FOR UPDATE)
 INSERT INTO {s}.saga_worker AS worker (id, hostname, pid, queues, deliveries, listed_at, idle_at)
 VALUES (:id, :hostname, :pid, :queues, :deliveries, :listed_at,
         CASE WHEN :idle THEN CAST(:listed_at AS timestamptz) END)
 ON CONFLICT (id) DO UPDATE SET heartbeat_at = clock_timestamp(), deliveries = excluded.deliveries,
     queues = excluded.queues, listed_at = excluded.listed_at, idle_at = coalesce(excluded.idle_at, worker.idle_at),
-    suspected_at = NULL, to_stop = '{}'
+    suspected_at = NULL,
+    to_stop = ARRAY(SELECT unnest(worker.to_stop) INTERSECT SELECT unnest(excluded.deliveries))
 WHERE worker.dead_at IS NULL
-RETURNING coalesce((SELECT to_stop FROM former), '{}')
+RETURNING to_stop
 """
 
 #: Only a hint: a worker that never hears of it lets the step finish.

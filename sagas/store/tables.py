@@ -125,6 +125,7 @@ class Tables:
             Column("capacity", Integer, nullable=False),
             Column("lasting", Boolean, nullable=False),
             _time("granted_at"),
+            _time("ended_at"),
         )
         self.worker = Table(
             "saga_worker",

@@ -35,7 +35,9 @@ DATABASES = {
     "other": _postgresql(NAME=f"{_url.database}_other"),
     "lite": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
 }
-SAGAS = {"HEARTBEAT": 0.5, "SWEEP_EVERY": 0.5} | json.loads(os.environ.get("TEST_SAGAS", "{}"))
+SAGAS = {"HEARTBEAT": 0.5, "SWEEP_EVERY": 0.5, "SECRETS": ["card_number"]} | json.loads(
+    os.environ.get("TEST_SAGAS", "{}")
+)
 
 INSTALLED_APPS = [
     "django.contrib.admin",

@@ -324,4 +324,7 @@ def test_every_command_explains_itself() -> None:
         assert result.exit_code == 0
         assert shown.help, name
         for parameter in shown.params:
-            assert getattr(parameter, "help", "") or parameter.name in ("instance", "limit", "name"), (name, parameter.name)
+            assert getattr(parameter, "help", "") or parameter.name in ("instance", "limit", "name"), (
+                name,
+                parameter.name,
+            )

@@ -1,5 +1,6 @@
 """Scripted sagas of every shape; their steps are those of `scripted`, so their data tells them what to do."""
 
+import os
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -28,6 +29,17 @@ clashing = Saga("clashing", steps=[parallel(step("a", task=give), step("b", task
 @condition
 def is_wanted(data: Mapping[str, Any]) -> bool:
     return bool(data["script"].get("wanted"))
+
+
+@condition
+def somebody_agrees(data: Mapping[str, Any]) -> bool:
+    """Asks somebody outside, who may not answer, and may answer differently a second time."""
+    answers = journal.query(
+        os.environ["SAGAS_DATABASE_URL"], "SELECT open FROM public.gate WHERE name = %s", data["question"]
+    )
+    if not answers:
+        raise ConnectionError("no answer")
+    return bool(answers[0][0])
 
 
 optional = Saga(

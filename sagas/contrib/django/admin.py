@@ -95,7 +95,7 @@ class InstanceAdmin(admin.ModelAdmin):
             "opts": self.opts,
             "media": self.media,
             "seen": seen,
-            "data": as_json(seen.data),
+            "data": as_json(seen.shown_data),
             "steps": [(step, as_json(step.result)) for step in seen.steps],
             "history": [(entry, shown_detail(entry)) for entry in seen.history],
             "verbs": [verb for verb in VERBS if seen.status in verb.possible and self._may(request, verb)],

@@ -12,6 +12,7 @@ from sqlalchemy import URL
 
 from sagas.contrib.django.conf import Configuration, configuration
 from sagas.contrib.django.transaction import surrounding_transaction
+from sagas.contrib.keys import codec_of
 from sagas.errors import ConfigurationError
 from sagas.extension import Sagas
 
@@ -53,6 +54,8 @@ def bound() -> Sagas:
         schema=configured.schema,
         heartbeat=configured.heartbeat,
         sweep_every=configured.sweep_every,
+        secrets=configured.secrets,
+        codec=codec_of("settings.SAGAS", configured.codec, configured.keys),
     )
     made.engine.ambient = lambda: surrounding_transaction(configured.database)
     # Whatever other apps there are: Celery's own current app is known to one thread only.

@@ -1,6 +1,7 @@
 """``settings.SAGAS``: read and checked when it is needed."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from django.conf import settings
@@ -20,6 +21,9 @@ class Configuration:
         schema: the PostgreSQL schema of the library's tables.
         heartbeat: seconds between two heartbeats of a worker.
         sweep_every: seconds between two sweeps.
+        secrets: names of fields of the data that nobody may see (see `Sagas`).
+        codec: what encrypts them where they are stored, or where it is, as in ``"shop.vault:codec"``.
+        keys: instead of a codec: Fernet keys, the newest first, of which each decrypts what it has encrypted.
     """
 
     app: str | None = None
@@ -27,6 +31,9 @@ class Configuration:
     schema: str = "sagas"
     heartbeat: float = 2.0
     sweep_every: float = 2.0
+    secrets: Sequence[str] = ()
+    codec: Any = field(default=None, repr=False)
+    keys: Sequence[str | bytes] | None = field(default=None, repr=False)
 
 
 def configuration() -> Configuration:
@@ -37,8 +44,8 @@ def configuration() -> Configuration:
     """
     given: Any = getattr(settings, "SAGAS", {})
     if not isinstance(given, dict):
-        raise ConfigurationError(f"settings.SAGAS must be a dict, not {given!r}")
-    known = {field.name.upper(): field.name for field in fields(Configuration)}
+        raise ConfigurationError(f"settings.SAGAS must be a dict, not a {type(given).__qualname__}")
+    known = {each.name.upper(): each.name for each in fields(Configuration)}
     for name in given:
         if name not in known:
             raise ConfigurationError(f"settings.SAGAS has no {name!r}; there are {', '.join(sorted(known))}")

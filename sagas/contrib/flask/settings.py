@@ -8,6 +8,7 @@ from celery.app.task import Task
 from celery.utils.imports import symbol_by_name
 from flask import Flask
 
+from sagas.contrib.keys import codec_of
 from sagas.errors import ConfigurationError
 
 #: What ``app.config["SAGAS"]`` may hold, and the argument of `Sagas` that it becomes.
@@ -16,6 +17,9 @@ KNOWN: Final = {
     "SCHEMA": "schema",
     "HEARTBEAT": "heartbeat",
     "SWEEP_EVERY": "sweep_every",
+    "SECRETS": "secrets",
+    "CODEC": "codec",
+    "KEYS": "keys",
 }
 
 
@@ -27,7 +31,9 @@ def sagas_settings(app: Flask) -> dict[str, Any]:
     """
     given = app.config.get("SAGAS") or {}
     if not isinstance(given, Mapping):
-        raise ConfigurationError(f"app.config['SAGAS'] must be a dict, as in {{'SCHEMA': 'sagas'}}, not {given!r}")
+        raise ConfigurationError(
+            f"app.config['SAGAS'] must be a dict, as in {{'SCHEMA': 'sagas'}}, not a {type(given).__qualname__}"
+        )
     unknown = [repr(name) for name in given if name not in KNOWN]
     if unknown:
         raise ConfigurationError(
@@ -39,7 +45,9 @@ def sagas_settings(app: Flask) -> dict[str, Any]:
             "sagas have no database: set app.config['SQLALCHEMY_DATABASE_URI'], or app.config['SAGAS'] = "
             "{'DATABASE': 'postgresql://…'}, before FlaskSagas.init_app(app)"
         )
-    return {KNOWN[name]: value for name, value in given.items()} | {"database": database}
+    arguments = {KNOWN[name]: value for name, value in given.items()} | {"database": database}
+    arguments["codec"] = codec_of("app.config['SAGAS']", arguments.pop("codec", None), arguments.pop("keys", None))
+    return arguments
 
 
 def make_celery(app: Flask) -> Celery:

@@ -10,7 +10,22 @@ ALTER TABLE {schema}.saga_step
     ADD COLUMN lane integer NOT NULL DEFAULT 0;  -- steps of one position and lane follow one another
 UPDATE {schema}.saga_step AS step
 SET task = instance.plan -> 'steps' -> step.position ->> CASE WHEN step.round = 0 THEN 'task' ELSE 'compensation' END
-FROM {schema}.saga_instance AS instance WHERE instance.id = step.instance_id;
+FROM {schema}.saga_instance AS instance
+WHERE instance.id = step.instance_id AND step.status IN ('pending', 'running', 'failed');
+
+-- A process of an older release, still running while this one is deployed, knows no `task`.
+CREATE FUNCTION {schema}.saga_step_task() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.task := (
+        SELECT step ->> CASE WHEN NEW.round = 0 THEN 'task' ELSE 'compensation' END
+        FROM {schema}.saga_instance AS instance, jsonb_array_elements(instance.plan -> 'steps') AS step
+        WHERE instance.id = NEW.instance_id AND (step ->> 'position')::int = NEW.position
+          AND coalesce((step ->> 'branch')::int, 0) = NEW.branch
+    );
+    RETURN NEW;
+END $$;
+CREATE TRIGGER saga_step_task BEFORE INSERT ON {schema}.saga_step
+    FOR EACH ROW WHEN (NEW.task IS NULL) EXECUTE FUNCTION {schema}.saga_step_task();
 
 -- Deliveries that the worker should stop; its next heartbeat takes them along.
 ALTER TABLE {schema}.saga_worker ADD COLUMN to_stop text[] NOT NULL DEFAULT '{}';
@@ -45,8 +60,11 @@ CREATE TABLE {schema}.saga_lock (
     capacity    integer     NOT NULL DEFAULT 1,
     lasting     boolean     NOT NULL DEFAULT true,  -- a failed instance keeps it until a person has resolved it
     granted_at  timestamptz,
+    ended_at    timestamptz,                     -- its instance has ended: whoever ended it gives it back, or the sweep
     PRIMARY KEY (resource, instance_id),
     CONSTRAINT saga_lock_capacity CHECK (capacity >= 1)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
 CREATE INDEX saga_lock_line ON {schema}.saga_lock (resource, ticket) WHERE granted_at IS NULL;
+CREATE INDEX saga_lock_granted ON {schema}.saga_lock (resource) WHERE granted_at IS NOT NULL;
+CREATE INDEX saga_lock_ended ON {schema}.saga_lock (instance_id) WHERE ended_at IS NOT NULL;
 CREATE INDEX saga_lock_instance ON {schema}.saga_lock (instance_id);

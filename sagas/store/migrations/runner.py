@@ -57,10 +57,12 @@ def migrate(execute: Execute, schema: str, *, only: int | None = None) -> list[s
         execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"sagas:{schema}"])
         if not execute("SELECT to_regnamespace(%s) IS NOT NULL", [quoted])[0][0]:
             execute(f"CREATE SCHEMA {quoted}")
-        execute(
-            f"CREATE TABLE IF NOT EXISTS {quoted}.saga_migration ("
-            "number integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"
-        )
+        # Asked first: IF NOT EXISTS wants the right to create it all the same.
+        if not execute("SELECT to_regclass(%s) IS NOT NULL", [f"{quoted}.saga_migration"])[0][0]:
+            execute(
+                f"CREATE TABLE {quoted}.saga_migration (number integer PRIMARY KEY, name text NOT NULL, "
+                "applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"
+            )
         applied = {row[0] for row in execute(f"SELECT number FROM {quoted}.saga_migration")}
         done = []
         for number, name, sql in migrations():
@@ -71,8 +73,8 @@ def migrate(execute: Execute, schema: str, *, only: int | None = None) -> list[s
     except Exception as error:
         if sqlstate(error) == "42501":
             raise ConfigurationError(
-                f"the database role may not create the schema {schema!r}: run the migration as a role that has CREATE "
-                f"on the database, or create the schema first and grant it to this role ({error})"
+                f"the database role may not create the schema {schema!r} or its tables: run the migration as the role "
+                f"that owns the schema, or let an administrator CREATE SCHEMA … AUTHORIZATION this role ({error})"
             ) from error
         raise
     return done

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 from celery import Celery, Task
+from cryptography.fernet import Fernet
 from flask import Flask, current_app
 
 from sagas import ConfigurationError, InstanceNotFound, NotBound, Sagas, SagaStatus
 from sagas.contrib.flask import FlaskSagas
+from sagas.model.payload import loads
 from sagas.testing import inline
 from tests.integration.flask.conftest import Office
 from tests.integration.flask.office import Order, bare_app, db, greet, greeting
@@ -31,6 +33,15 @@ def test_settings_reach_the_sagas(make_office: MakeOffice, other_url: str) -> No
     assert store.database.url.database == other_url.rpartition("/")[2].partition("?")[0]
 
 
+def test_secrets_and_the_keys_that_encrypt_them_reach_the_sagas(make_office: MakeOffice) -> None:
+    secrecy = make_office(SAGAS={"SECRETS": ["card"], "KEYS": [Fernet.generate_key().decode()]}).sagas.engine.secrecy
+
+    stored = secrecy.dumps({"card": "4111", "total": 1}, "data")
+    assert secrecy.names == {"card"}
+    assert "4111" not in stored
+    assert secrecy.open(loads(stored)) == {"card": "4111", "total": 1}
+
+
 def test_the_database_is_flask_sqlalchemys_where_none_is_set(make_office: MakeOffice) -> None:
     office = make_office(SAGAS=None)
 
@@ -47,6 +58,11 @@ def test_the_database_is_flask_sqlalchemys_where_none_is_set(make_office: MakeOf
         ({"SQLALCHEMY_DATABASE_URI": None}, r"no database: set app.config\['SQLALCHEMY_DATABASE_URI'\]"),
         ({"SQLALCHEMY_DATABASE_URI": "sqlite://"}, "sagas need PostgreSQL, not 'sqlite'"),
         ({"SAGAS": {"HEARTBEAT": 0}}, "heartbeat=0 must be a number of seconds"),
+        ({"SAGAS": {"SECRETS": "card"}}, "secrets= must be names of data fields"),
+        (
+            {"SAGAS": {"KEYS": ["no key"]}},
+            r"app.config\['SAGAS'\]\['KEYS'\] holds what is no Fernet key: make one with",
+        ),
         ({"CELERY": None}, r"no Celery app: set app.config\['CELERY'\].*call your celery_init_app\(app\) before"),
     ],
     ids=str,

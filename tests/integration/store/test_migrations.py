@@ -187,7 +187,7 @@ def limited_url(bench: Bench) -> Iterator[str]:
 def test_a_role_without_create_is_told_what_it_lacks(limited_url: str) -> None:
     store = store_on(limited_url, "another")
 
-    with pytest.raises(ConfigurationError, match="CREATE on the database, or create the schema first and grant it"):
+    with pytest.raises(ConfigurationError, match="let an administrator CREATE SCHEMA … AUTHORIZATION this role"):
         store.migrate()
     store.database.dispose()
 

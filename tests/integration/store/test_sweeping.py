@@ -76,7 +76,7 @@ def test_h4_one_bad_instance_backs_off_alone_twice_as_long_each_time_with_an_eve
     assert seconds_until_due(rows, bad) > first * 1.5
     ((why,),) = rows.sql("SELECT detail FROM {s}.saga_event WHERE instance_id = %s ORDER BY id LIMIT 1", bad)
     assert {"type", "message", "traceback"} <= set(why)
-    assert why["type"] == "builtins.TypeError"  # the plan says too little
+    assert why["type"] == "sagas.errors.RowDamaged"  # the plan says too little
 
 
 def test_h4_more_bad_instances_than_one_batch_do_not_starve_the_good_one(

@@ -233,12 +233,16 @@ class Story:
     def signal(self, name: str = "approved", payload: str | None = None) -> Decision:
         return self.arrives(MailKind.SIGNAL, name, payload).tick()
 
-    def child_is(self, address: Address, status: SagaStatus, **more: Any) -> Decision:
-        """The child saga of a step stands so, and whoever moved it there has it looked at."""
+    def knows_child(self, address: Address, status: SagaStatus, **more: Any) -> Self:
+        """How the child saga of a step stands: what the next event will find."""
         known = ChildState(id=self.child_of(address), status=status, **more)
         others = (it for it in self.state.children if it.id != known.id)
         self.state = replace(self.state, children=(*others, known))
-        return self.arrives(MailKind.CHILD).tick()
+        return self
+
+    def child_is(self, address: Address, status: SagaStatus, **more: Any) -> Decision:
+        """The child saga of a step has got so far, and tells."""
+        return self.knows_child(address, status, **more).arrives(MailKind.CHILD).tick()
 
     def child_of(self, address: Address) -> UUID:
         return child_id(self.state.id, self.row(address.action))

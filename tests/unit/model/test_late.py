@@ -327,3 +327,19 @@ def test_a_late_success_of_a_compensation_that_was_given_up_resolves_it() -> Non
     story.done(undo(0))
 
     assert story.status is SagaStatus.COMPENSATED
+
+
+def test_c8_an_effect_that_lands_before_an_undo_is_tried_again_by_an_operator_is_undone_in_another_round() -> None:
+    """The undo was claimed once and may have found nothing; its key would repeat that answer."""
+    story = Story(step(), step())
+    late = story.claim(act(0))
+    story.lose(act(0))
+    story.done(act(0)).refused(act(1))
+    story.fail(undo(0), story.claim(undo(0)))
+    story.retry()
+
+    story.complete(act(0), late)
+    story.done(undo(0))
+
+    assert story.sent == [undo(0, 2)]
+    assert story.done(undo(0, 2)).status is SagaStatus.COMPENSATED

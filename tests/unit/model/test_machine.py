@@ -2,7 +2,8 @@
 
 import copy
 import math
-from uuid import UUID
+from dataclasses import replace
+from uuid import UUID, uuid4
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -13,6 +14,9 @@ from sagas.model import (
     Address,
     Failed,
     Holder,
+    MailKind,
+    Misdelivered,
+    Outcome,
     Parked,
     Plan,
     RetryRequested,
@@ -22,46 +26,19 @@ from sagas.model import (
     Stop,
     StopKind,
     StopRequested,
+    Tick,
     Verdict,
 )
-from tests.unit.model.story import error, pivot, plan_of, retriable, step, tries
-from tests.unit.model.world import Run, World
+from tests.unit.model.generated import SIGNALS, plans
+from tests.unit.model.story import error
+from tests.unit.model.truth import Kid, Run
+from tests.unit.model.world import World
 
 outcomes = st.sampled_from([None, None, None, None, *Verdict])
 waits = st.sampled_from([0.0, 0.0, 100.0, 1e20, math.inf])
-options = st.fixed_dictionaries(
-    {
-        "retry": st.builds(
-            tries, st.integers(1, 3), backoff=st.sampled_from([0.0, 1.0, 30.0]), jitter=st.sampled_from([0.0, 1.0])
-        ),
-        "timeout": st.sampled_from([1.0, 30.0, 3600.0]),
-        "idempotent": st.sampled_from([True, True, False]),
-        "max_losses": st.integers(0, 2),
-    }
-)
-ways_back = st.fixed_dictionaries(
-    {
-        "compensation": st.sampled_from(["undo", "undo", "undo", None]),
-        "compensation_timeout": st.sampled_from([1.0, 3600.0]),
-        "compensation_retry": st.builds(
-            tries, st.integers(1, 3), on=st.just(("builtins.Exception",)), backoff=st.sampled_from([1.0, 30.0])
-        ),
-    }
-)
-
-
-@st.composite
-def plans(draw: st.DrawFn) -> Plan:
-    """1 to 6 steps; those from a pivot on, if there is one, go only forward."""
-    length = draw(st.integers(1, 6))
-    place = draw(st.integers(0, 2 * length))
-    steps = []
-    for position in range(length):
-        if position < place:
-            steps.append(step(**draw(options), **draw(ways_back)))
-        else:
-            steps.append((pivot if position == place else retriable)(**draw(options)))
-    return plan_of(*steps)
+keys = st.sampled_from([(), (), (), ("price",), ("price", "seat")])
+payloads = st.sampled_from([None, None, "7", '{"price": 1}', '{"seat": 2}'])
+how_far = st.sampled_from([Outcome.FULL, Outcome.FULL, Outcome.FULL, Outcome.PARTIAL, Outcome.MANUAL])
 
 
 class Machine(RuleBasedStateMachine):
@@ -69,11 +46,19 @@ class Machine(RuleBasedStateMachine):
 
     world: World
 
-    @initialize(plan=plans(), deadline=st.sampled_from([None, None, 60.0, 4000.0]), done=st.integers(0, 5))
-    def starts(self, plan: Plan, deadline: float | None, done: int) -> None:
-        self.world = World(plan, deadline)
-        for position in range(min(done, len(plan.steps))):
-            if (run := self.world.takes(Address(position))) is not None:
+    @initialize(
+        plan=plans(),
+        deadline=st.sampled_from([None, None, 60.0, 4000.0]),
+        done=st.integers(0, 8),
+        is_child=st.sampled_from([False, False, True]),
+        is_locked=st.sampled_from([False, False, False, True]),
+    )
+    def starts(self, plan: Plan, deadline: float | None, done: int, is_child: bool, is_locked: bool) -> None:
+        if is_locked:
+            plan = replace(plan, locks=("account",))
+        self.world = World(plan, deadline, parent=uuid4() if is_child else None, awaits_lock=is_locked)
+        for step in plan.steps[:done]:
+            if (run := self.world.takes(Address(step.position, step.branch))) is not None:
                 self.world.succeeds(run)
 
     # -- what workers do
@@ -83,22 +68,39 @@ class Machine(RuleBasedStateMachine):
         """What is unclaimed is claimed, what runs ends, mostly well."""
         for _ in range(moves):
             self.world.later()
-            live = [row.address for row in self.world.state.steps if row.is_live]
+            rows = [row for row in self.world.state.steps if row.is_live]
+            live = [row.address for row in rows if self.world.plan_step(row.address).is_task]
             if not live:
                 return
             row = self.world.row(data.draw(st.sampled_from(live)))
             if row.status is StepStatus.PENDING:
                 self.world.takes(row.address)
             else:
-                self.ends(next(run for run in self.world.runs if run.token == row.token), data)
+                self.ends(self.world.run_of(row), data)
+
+    @rule(moves=st.integers(1, 30), pick=st.integers(0, 5), outcome=how_far, no=st.sampled_from([None, *Verdict]))
+    def all_goes_well(self, moves: int, pick: int, outcome: Outcome, no: Verdict | None) -> None:
+        """Until one body does not."""
+        for _ in range(moves):
+            self.world.goes_on(pick, outcome)
+        running = [row for row in self.world.state.steps if row.status is StepStatus.RUNNING]
+        if running and no is not None:
+            self.world.fails(self.world.run_of(running[pick % len(running)]), no)
+            self.world.tick()
 
     def ends(self, run: Run, data: st.DataObject) -> None:
         verdict = data.draw(outcomes)
-        if verdict is None:
-            self.world.succeeds(run)
+        if run.skipped or (not run.succeeded and self.may_be_skipped(run) and data.draw(st.booleans())):
+            self.world.skips_itself(run)
+        elif verdict is None:
+            self.world.succeeds(run, data.draw(keys), data.draw(how_far))
         else:
             dice, wait = data.draw(st.sampled_from([0.0, 0.999])), data.draw(waits)
             self.world.fails(run, verdict, dice, wait)
+
+    def may_be_skipped(self, run: Run) -> bool:
+        """Conditions are the application's: they may change their mind from one attempt to the next."""
+        return run.address.is_action and self.world.plan_step(run.address).when is not None and run.verdict is None
 
     @precondition(lambda self: self.world.runs)
     @rule(data=st.data())
@@ -114,7 +116,7 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data())
     def a_body_does_not_fit(self, data: st.DataObject) -> None:
         run = data.draw(st.sampled_from(self.world.runs))
-        if not run.succeeded and run.verdict is None:
+        if not run.is_over:
             self.world.parks(run)
 
     @rule(data=st.data())
@@ -122,21 +124,26 @@ class Machine(RuleBasedStateMachine):
         self.world.takes(self.an_address(data))
 
     def an_address(self, data: st.DataObject) -> Address:
-        positions = st.integers(0, len(self.world.plan.steps) - 1)
-        there = st.sampled_from([row.address for row in self.world.state.steps])
-        return data.draw(there | st.builds(Address, positions, st.just(0), st.integers(0, 3)))
+        anywhere = [Address(step.position, step.branch) for step in self.world.plan.steps]
+        there = [row.address for row in self.world.state.steps] or anywhere
+        later_rounds = st.builds(replace, st.sampled_from(anywhere), round=st.integers(0, 3))
+        return data.draw(st.sampled_from(there) | later_rounds)
 
     @precondition(lambda self: self.world.runs)
     @rule(data=st.data(), verdict=outcomes)
     def a_stranger_reports(self, data: st.DataObject, verdict: Verdict | None) -> None:
         """Only where the rows do not prove that there can be none: a pivot that is known to have said no."""
-        row = self.world.row(data.draw(st.sampled_from([row.address for row in self.world.state.steps])))
+        rows = [row for row in self.world.state.steps if self.world.plan_step(row.address).is_task]
+        if not rows:
+            return
+        row = data.draw(st.sampled_from(rows))
         is_known = row.status in (StepStatus.FAILED, StepStatus.SKIPPED) and not row.doubt
         is_known = is_known and row.address not in self.world.vouched
-        is_pivot = self.world.plan.step(row.address.position).kind is StepKind.PIVOT
+        is_pivot = self.world.plan_step(row.address).kind is StepKind.PIVOT
         if row.address.is_action and not (is_pivot and is_known):
             self.world.is_of_a_stranger(row.address, verdict)
 
+    @precondition(lambda self: self.world.moment % 3 == 2)
     @rule(data=st.data(), token=st.uuids(), what=st.sampled_from(["no", "parked"]))
     def a_stranger_says_that_nothing_happened(self, data: st.DataObject, token: UUID, what: str) -> None:
         address, before = self.an_address(data), self.world.state
@@ -145,7 +152,51 @@ class Machine(RuleBasedStateMachine):
         else:
             self.world.happens(Parked(address=address, token=token, error=error()))
         assert not self.world.said.accepted
-        assert self.world.state.steps == before.steps, "it was listened to"
+        if not before.inbox and not any(note.event == "deadline_passed" for note in self.world.said.notes):
+            assert self.world.state.steps == before.steps, "it was listened to"
+
+    @precondition(lambda self: self.world.moment % 3 == 2)
+    @rule(data=st.data())
+    def a_worker_without_the_task_drops_its_message(self, data: st.DataObject) -> None:
+        address = self.an_address(data)
+        if self.world.plan_step(address).is_task:
+            self.world.happens(Misdelivered(address=address, error=error("no such task")))
+
+    # -- what others have to say
+
+    @rule(name=st.sampled_from(SIGNALS), payload=payloads, times=st.sampled_from([1, 1, 2]), looked_at=st.booleans())
+    def signals_arrive(self, name: str, payload: str | None, times: int, looked_at: bool) -> None:
+        for _ in range(times):
+            self.world.arrives(MailKind.SIGNAL, name, payload)
+        if looked_at:
+            self.world.tick()
+
+    @precondition(lambda self: any(kid.may_become() for kid in self.world.kids.values()))
+    @rule(data=st.data(), result=payloads, looked_at=st.booleans())
+    def a_child_gets_on(self, data: st.DataObject, result: str | None, looked_at: bool) -> None:
+        kid: Kid = data.draw(st.sampled_from([kid for kid in self.world.kids.values() if kid.may_become()]))
+        self.world.child_becomes(kid, data.draw(st.sampled_from(kid.may_become())), result)
+        if looked_at:
+            self.world.tick()
+
+    @precondition(lambda self: self.world.state.awaits_lock)
+    @rule()
+    def what_it_waits_for_is_free(self) -> None:
+        self.world.is_granted()
+
+    @precondition(lambda self: self.world.moment % 3 == 1)
+    @rule(looked_at=st.booleans())
+    def somebody_posts_a_cancel(self, looked_at: bool) -> None:
+        self.world.arrives(MailKind.CANCEL, "changed mind")
+        if looked_at:
+            self.world.tick()
+
+    @precondition(lambda self: self.world.state.status is SagaStatus.COMPLETED and self.world.plan.pivot is None)
+    @rule()
+    def its_parent_has_it_undone(self) -> None:
+        """Without a parent nobody can."""
+        self.world.arrives(MailKind.UNDO).tick()
+        assert (self.world.state.status is SagaStatus.COMPLETED) is (self.world.state.parent is None)
 
     # -- what the sweep finds
 
@@ -168,20 +219,24 @@ class Machine(RuleBasedStateMachine):
                 self.world.evidence(row.address, overtaken=lost, epoch_changed=row.epoch_changed or crashed)
         self.world.tick()
 
-    @rule()
-    def the_error_callback_asks(self) -> None:
-        self.world.tick()
+    @precondition(lambda self: self.world.moment % 3 == 0)
+    @rule(after_outage=st.sampled_from([False, False, True]))
+    def somebody_asks(self, after_outage: bool) -> None:
+        """The error callback, a message that found no work; or the first sweep after an outage."""
+        self.world.happens(Tick(after_outage=after_outage))
 
     @rule(claimed=st.booleans())
     def the_database_crashes(self, claimed: bool) -> None:
         """Mostly right after a claim, which it forgets; the body runs on, and may report."""
         for row in self.world.state.steps if claimed else ():
-            self.world.takes(row.address)
+            if self.world.plan_step(row.address).is_task:
+                self.world.takes(row.address)
         self.world.crashes()
 
     @rule(data=st.data())
     def a_message_is_not_published(self, data: st.DataObject) -> None:
-        pending = [row.address for row in self.world.state.steps if row.status is StepStatus.PENDING]
+        rows = [row for row in self.world.state.steps if row.status is StepStatus.PENDING]
+        pending = [row.address for row in rows if self.world.plan_step(row.address).is_task]
         if pending:
             self.world.evidence(data.draw(st.sampled_from(pending)), dispatched_at=None)
 
@@ -196,10 +251,11 @@ class Machine(RuleBasedStateMachine):
         self.world.happens(RetryRequested(reason="repaired"))
 
     @precondition(lambda self: self.world.state.status is SagaStatus.FAILED or self.world.moment % 7 == 1)
-    @rule(data=st.data(), result=st.sampled_from([None, None, None, "{}"]))
-    def an_operator_skips(self, data: st.DataObject, result: str | None) -> None:
+    @rule(data=st.data(), result=st.sampled_from([None, None, None, "{}"]), undone=st.booleans())
+    def an_operator_skips(self, data: st.DataObject, result: str | None, undone: bool) -> None:
         """By name, or without one where there is only one; now and then the wrong one."""
-        self.world.skips(data.draw(st.sampled_from([None, *(step.name for step in self.world.plan.steps)])), result)
+        names = st.sampled_from([None, *(step.name for step in self.world.plan.steps)])
+        self.world.skips(data.draw(names), result, undone=undone)
 
     @rule(seconds=st.sampled_from([1.0, 6.0, 61.0, 700.0, 3700.0]))
     def time_passes(self, seconds: float) -> None:

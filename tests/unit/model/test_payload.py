@@ -139,7 +139,7 @@ class Order:
 @pytest.mark.parametrize(
     ("culprit", "reason"),
     [
-        (object(), "builtins.object"),
+        pytest.param(object(), "builtins.object", id="object()"),
         (b"bytes", "builtins.bytes"),
         ({1, 2}, "builtins.set"),
         (1j, "builtins.complex"),

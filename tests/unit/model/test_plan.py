@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 
 from sagas.model import Plan, RetryPolicy, StepKind
+from tests.unit.model.generated import plans
 from tests.unit.model.story import pivot, plan_of, retriable, step
-from tests.unit.model.test_machine import plans
 
 
 @given(plans())

@@ -1,282 +1,280 @@
-"""What really happened, kept apart from what the rules believe: which bodies ran, when, and what is left of them.
+"""What must hold whatever happens: the rules' own record against what really happened, after every event."""
 
-An effect is what a body may have done: one that was claimed, ran, and did not end in a clean no. It lands at
-the latest when its end is reported; one that never reports landed right after its claim (whatever lands after its
-undo and is never reported is beyond any orchestrator, see guarantee 4).
-"""
-
-from dataclasses import dataclass, replace
+import json
+from collections import Counter
+from dataclasses import replace
 from typing import Any
-from uuid import UUID, uuid4
 
 from sagas.model import (
     FINAL,
     Address,
-    Claimed,
-    Completed,
     Decision,
     Event,
-    Failed,
     Holder,
     InstanceState,
-    Parked,
+    MailKind,
     Plan,
-    RetryRequested,
     SagaStatus,
     SkipRequested,
     StepKind,
+    StepRole,
     StepState,
     StepStatus,
+    Tick,
     Verdict,
+    child_id,
 )
-from tests.unit.model.story import Story, error
+from tests.unit.model.truth import BACKWARD, Run, Truth
 
-BACKWARD = (SagaStatus.COMPENSATING, SagaStatus.COMPENSATED)
-
-
-@dataclass(kw_only=True)
-class Run:
-    """One body that was called, or is about to be."""
-
-    address: Address
-    token: UUID
-    began: int
-    landed: int  # the moment after which its effect can not land any more, as far as anybody will know
-    clean: bool = False  # it had no effect
-    verdict: Verdict | None = None
-    succeeded: bool = False
-    is_stranger: bool = False
+Place = tuple[int, int]
 
 
-class World(Story):
+class World(Truth):
     """A story whose truth is recorded and compared after every event."""
 
-    def __init__(self, plan: Plan, deadline: float | None = None) -> None:
-        self.moment = 0
-        self.runs: list[Run] = []
-        self.first_claim: dict[Address, int] = {}  # of every execution, also when the database lost it
-        self.unsynced: dict[Address, StepState] = {}  # rows as they were before claims that a crash would lose
-        self.stale: set[Address] = set()  # rows last dispatched before a crash
-        self.turned_back = False
-        self.retried_at = 0
-        self.vouched: dict[Address, int] = {}  # what a person skipped, and when
-        super().__init__(plan=plan)
-        if deadline is not None:
-            self.state = replace(self.state, deadline=self.later(deadline).now)
-            self.later(-deadline)
+    def __init__(self, plan: Plan, deadline: float | None = None, **options: Any) -> None:
+        self.vouched: dict[Address, tuple[int, StepStatus]] = {}  # what a person resolved, when and how
+        self.uncertain: set[Address] = set()  # nobody remembers when they began
+        self.doubted: set[Address] = set()  # actions that at some time may have happened
+        self.taken: set[int] = set()  # mails that have had their effect
+        super().__init__(plan, deadline, **options)
 
-    # -- events, and what they mean in truth
+    # -- events
 
     def happens(self, event: Event) -> Decision:
-        self.moment += 1
-        before = self.state
+        before, turned_back = self.state, self.turned_back
         said = super().happens(event)
-        if isinstance(event, RetryRequested) and said.accepted:
-            self.retried_at = self.moment
+        self.doubted |= {row.address for row in self.state.actions() if row.doubt}
         if isinstance(event, SkipRequested):
             self.check_skip(event, before, said)
-        if not isinstance(event, Claimed):
-            self.unsynced.clear()  # a durable commit takes everything before it along
-        self.check(before, said)
-        self.turned_back |= said.state.status in BACKWARD
+        self.check(before, said, turned_back=turned_back)
+        self.check_waits(event, before, said)
         return said
 
-    def reloaded(self, state: InstanceState) -> InstanceState:
-        for row in state.steps:
-            known = self.state.at(row.address)
-            if known is None or known.dispatched_at != row.dispatched_at is not None:
-                self.stale.discard(row.address)
-        steps = tuple(
-            replace(row, epoch_changed=row.status is StepStatus.PENDING and row.address in self.stale)
-            for row in super().reloaded(state).steps
-        )
-        return replace(state, steps=steps)
-
     def takes(self, address: Address) -> Run | None:
-        """A worker got a message of this execution; it runs if the claim is accepted."""
-        before = self.state.at(address)
-        token = uuid4()
-        if not self.happens(Claimed(address=address, token=token)).accepted or before is None:
-            return None
-        self.check_claim(address)
-        self.unsynced.setdefault(address, before)
-        self.first_claim.setdefault(address, self.moment)
-        step = self.plan.step(address.position)
-        if before.epoch_changed and address.is_action and not step.idempotent:
-            # The worker sees that a claim may have been lost, and does not call the body.
-            self.happens(Failed(address=address, token=token, error=error("lost"), verdict=Verdict.UNUSABLE))
-            return None
-        run = Run(address=address, token=token, began=self.moment, landed=self.moment)
-        self.runs.append(run)
-        self.check_run_once(run)
+        turned_back = self.turned_back
+        run = super().takes(address)
+        if run is not None:
+            self.check_claim(run, turned_back=turned_back)
         return run
 
-    def succeeds(self, run: Run) -> None:
-        if not run.succeeded:
-            run.landed, run.succeeded = self.moment + 1, True
-        self.happens(Completed(address=run.address, token=run.token, result={"a": 1}))
-
-    def fails(self, run: Run, verdict: Verdict, dice: float = 0.0, retry_after: float = 0.0) -> None:
-        if not run.succeeded and run.verdict is None:
-            run.verdict = verdict
-            run.clean = verdict is Verdict.CLEAN_NO
-            run.landed = self.moment + 1
-        self.happens(
-            Failed(
-                address=run.address,
-                token=run.token,
-                error=error(),
-                verdict=verdict,
-                dice=dice,
-                retry_after=retry_after,
-            )
-        )
-
-    def parks(self, run: Run) -> None:
-        run.clean, run.verdict = True, Verdict.CLEAN_NO
-        self.happens(Parked(address=run.address, token=run.token, error=error("does not fit")))
-
-    def is_of_a_stranger(self, address: Address, verdict: Verdict | None) -> None:
-        """The end of a body under a token that the rows never saw: its claim was lost, with all that is known of it."""
-        run = Run(address=address, token=uuid4(), began=self.moment, landed=self.moment, is_stranger=True)
-        self.runs.append(run)
-        if verdict is None:
-            self.succeeds(run)
-        else:
-            self.fails(run, verdict)
-
-    def skips(self, step: str | None = None, result: Any = None) -> bool:
-        """An operator vouches for what it is stuck at: of an action that it is done, of an undo that none is needed."""
-        return self.happens(SkipRequested(reason="done by hand", step=step, result=result)).accepted
-
-    def strangers_report(self, verdict: Verdict | None) -> None:
-        """Long after it is over, of every action that can be undone, somebody says how it ended."""
-        for row in self.state.actions():
-            if self.plan.step(row.address.position).kind is StepKind.COMPENSATABLE:
-                self.later()
-                self.is_of_a_stranger(row.address, verdict)
-
     def crashes(self) -> None:
-        rows = (self.unsynced.get(row.address, row) for row in self.state.steps)
-        self.state = replace(self.state, steps=tuple(rows))
-        self.unsynced.clear()
-        self.stale |= {row.address for row in self.state.steps if row.is_live}
-        self.state = self.reloaded(self.state)
+        self.uncertain |= set(self.unsynced)
+        super().crashes()
+
+    def skips(self, step: str | None = None, result: Any = None, *, undone: bool = False) -> bool:
+        """An operator vouches for what it is stuck at: of an action that it is done, of an undo that none is needed."""
+        return self.skip(step, result, undone=undone).accepted
 
     # -- what must hold
-
-    def effects(self, position: int) -> list[Run]:
-        """Bodies of an action whose effect may exist."""
-        runs = [run for run in self.runs if run.address == Address(position)]
-        return [run for run in runs if not run.clean]
 
     def is_undone(self, effect: Run) -> bool:
         """A round of its compensation that began after the effect landed is done: an earlier one may have missed it.
 
         Or a person vouched for it after it had landed.
         """
-        if self.plan.step(effect.address.position).compensation is None:
+        if self.plan_step(effect.address).compensation is None:
             return True
         return any(
             (row.status is StepStatus.COMPLETED and self.first_claim.get(row.address, 0) > effect.landed)
-            or self.vouched.get(row.address, -1) >= effect.landed
-            for row in self.rounds(effect.address.position)
+            or self.vouched.get(row.address, (-1, None))[0] >= effect.landed
+            for row in self.rounds(effect.address)
         )
 
-    def rounds(self, position: int) -> list[StepState]:
-        return [row for row in self.state.compensations() if row.address.position == position]
+    def needs_undo(self, action: Address) -> bool:
+        if self.plan_step(action).role is StepRole.CHILD:
+            return any(kid.status is not SagaStatus.COMPENSATED for kid in self.kids.values() if kid.address == action)
+        return not all(self.is_undone(effect) for effect in self.effects(action))
 
-    def needs_undo(self, position: int) -> bool:
-        return not all(self.is_undone(effect) for effect in self.effects(position))
-
-    def check(self, before: InstanceState, said: Decision) -> None:
-        status = said.state.status
-        pivot = self.plan.pivot
-        if pivot is not None and (self.effects(pivot.position) or Address(pivot.position) in self.vouched):
-            assert status not in BACKWARD, "backwards although the pivot may have happened"
-        if status is SagaStatus.COMPENSATED:
-            left = [str(row.address) for row in said.state.actions() if self.needs_undo(row.address.position)]
+    def check(self, before: InstanceState, said: Decision, *, turned_back: bool) -> None:
+        after = said.state
+        if self.is_past_pivot():
+            assert after.status not in BACKWARD, "backwards although the pivot may have happened"
+        if after.status is SagaStatus.COMPENSATED:
+            left = [str(row.address) for row in after.actions() if self.needs_undo(row.address)]
             assert not left, f"compensated, and the effects of {left} may exist"
-        if status is SagaStatus.COMPLETED:
-            assert len(said.state.actions()) == len(self.plan.steps)
-            for row in said.state.actions():
-                done = row.status is StepStatus.COMPLETED and any(
-                    run.succeeded for run in self.effects(row.address.position)
-                )
-                assert done or row.address in self.vouched, f"completed, and {row.address} is not done"
-        for address in self.vouched:
-            vouched_for = said.state.at(address)
+        if after.status is SagaStatus.COMPLETED:
+            for row in after.actions():
+                assert self.is_really_done(row), f"completed, and {row.address} is not done"
+        if after.status in FINAL:
+            assert not any(row.is_live for row in after.steps), f"{after.status}, and something is on its way"
+        if self.turned_back:
+            waiting = [row for row in after.actions() if row.status is StepStatus.PENDING]
+            assert all(self.plan_step(row.address).role is StepRole.CHILD for row in waiting), "it may still begin"
+        for address, (_, status) in self.vouched.items():
+            vouched_for = after.at(address)
             assert vouched_for is not None, f"{address} is gone"
-            assert vouched_for.status is StepStatus.SKIPPED, f"{address} was vouched for, and is {vouched_for.status}"
-        for send in said.sends:
-            if send.address.is_action:
-                assert not self.turned_back, f"{send} after compensation had begun"
-                assert status not in BACKWARD, f"{send} as compensation begins"
-            else:
-                self.check_order(before, said, send.address)
+            assert vouched_for.status is status, f"{address} was vouched for, and is {vouched_for.status}"
+        self.check_commands(before, said, turned_back=turned_back)
+        self.check_keys(after)
+        self.check_posts(before, said)
 
-    def check_order(self, before: InstanceState, said: Decision, address: Address) -> None:
-        """A compensation is commanded: alone, and nothing that began later is still to be undone."""
-        assert not any(row.is_live for row in said.state.actions()), f"{address} commanded before the drain was over"
-        others = [row for row in said.state.compensations() if row.is_live and row.address != address]
-        assert not any(row.dispatched_at or row.not_before for row in others), f"{address} commanded beside {others}"
-        known = before.at(address)
-        if known is not None and (
-            known.status is StepStatus.RUNNING or (known.is_live and (known.dispatched_at or known.not_before))
-        ):
-            return  # sent again: commanded long ago
-        for position in range(address.position + 1, len(self.plan.steps)):
-            last = max(self.rounds(position), default=None, key=lambda row: row.address.round)
-            given_up = last is not None and last.status is StepStatus.FAILED
-            assert given_up or not self.needs_undo(position), f"{address} commanded before the undo of {position}"
+    def is_really_done(self, row: StepState) -> bool:
+        step, address = self.plan_step(row.address), row.address
+        if address in self.vouched:
+            return True
+        if row.status is StepStatus.FAILED:
+            return step.best_effort
+        if row.status is StepStatus.SKIPPED:
+            return any(run.skipped for run in self.runs if run.address == address)
+        if step.role is StepRole.CHILD:
+            return self.kids[child_id(self.state.id, row)].status is SagaStatus.COMPLETED
+        return not step.is_task or any(run.succeeded for run in self.effects(address))
+
+    def check_keys(self, after: InstanceState) -> None:
+        """No two lanes of a position have returned the same name, of those whose results are kept."""
+        whose: dict[tuple[int, str], int] = {}
+        by_token = {run.token: run for run in self.runs}
+        for row in after.actions():
+            lane, run = self.plan_step(row.address).lane, by_token.get(row.token) if row.token else None
+            came = json.loads(row.result or "null") if self.plan.is_parallel(row.address.position) else None
+            names = run.keys if run else came if isinstance(came, dict) else ()
+            for key in names if row.status is StepStatus.COMPLETED else ():
+                assert whose.setdefault((row.address.position, key), lane) == lane, f"{key!r} was returned twice"
+
+    def check_posts(self, before: InstanceState, said: Decision) -> None:
+        """Children are undone only when they are completed; a parent hears of every end but that for a person."""
+        for post in said.posts:
+            if post.mail.kind is MailKind.UNDO:
+                assert self.kids[post.to].completed, "undone, and never completed"
+        ended = said.state.status in (SagaStatus.COMPLETED, SagaStatus.COMPENSATED)
+        is_news = ended and said.state.status is not before.status and before.parent is not None
+        told = [post for post in said.posts if post.mail.kind is MailKind.CHILD]
+        assert [post.to for post in told] == ([before.parent] if is_news else [])
+
+    def check_waits(self, event: Event, before: InstanceState, said: Decision) -> None:
+        """Time ends a sleep, one signal ends one wait, and a signal that is there is not waited for."""
+        assert not said.consumed & self.taken, "taken twice"
+        self.taken |= said.consumed
+        taken = [mail.name for mail in before.inbox if mail.id in said.consumed and mail.kind is MailKind.SIGNAL]
+        received = {note.address for note in said.notes if note.event == "signal_received"}
+        timed_out = {note.address for note in said.notes if note.event == "signal_timed_out"}
+        known = {row.address: row for row in before.steps if not row.is_live}
+        ended = [row for row in said.state.actions() if not row.is_live and row.address not in known]
+        assert Counter(taken) == Counter(self.plan_step(it).signal for it in received if it), "one signal ends one wait"
+        for row in ended:
+            step = self.plan_step(row.address)
+            waited = row.status is not StepStatus.SKIPPED and (step.role is StepRole.SLEEP or row.address in timed_out)
+            if waited:
+                assert row.first_claimed_at is not None
+                assert (self.now - row.first_claimed_at).total_seconds() >= (step.seconds or 0), "too early"
+            elif step.role is StepRole.WAIT and row.status is not StepStatus.SKIPPED:
+                assert row.address in received, "nothing had come"
+        if isinstance(event, Tick):
+            there = {mail.name for mail in self.state.inbox if mail.kind is MailKind.SIGNAL}
+            waits = [self.plan_step(row.address).signal for row in self.state.actions() if row.is_live]
+            assert not there & set(waits), "what it waits for is there"
+
+    # -- commands: what is sent to a worker, started, or asked of a child
+
+    def check_commands(self, before: InstanceState, said: Decision, *, turned_back: bool) -> None:
+        known = {row.address: row for row in before.steps}
+        begun = [child.address for child in said.children] + [it.address for it in said.sends if it.address.is_action]
+        for address in begun:
+            assert not turned_back, f"{address} begins after compensation had begun"
+            assert said.state.status not in BACKWARD, f"{address} begins as compensation does"
+        for row in said.state.compensations():
+            if is_commanded(row) and not is_commanded(known.get(row.address)):
+                self.check_order(said, row)
+        for row in said.state.compensations():
+            if row.address.round == 1 and row.address not in known:
+                self.check_reason(row.address.action)
+
+    def check_reason(self, action: Address) -> None:
+        """Nothing is undone of which nobody can think that it happened: least of all what was skipped."""
+        was_there = bool(self.effects(action)) or action in self.crashed | self.doubted
+        assert was_there or self.plan_step(action).role is StepRole.CHILD, f"{action} is undone, and never was"
+
+    def check_order(self, said: Decision, row: StepState) -> None:
+        """A compensation is commanded: beside none but those of other lanes, when nothing goes before it."""
+        after, own = said.state, row.address.action
+        assert not any(it.is_live for it in after.actions()), f"{own} undone before the drain was over"
+        others = [it for it in after.compensations() if is_commanded(it) and it.address != row.address]
+        for other in others:
+            assert self.are_beside(own, other.address.action), f"{own} is undone beside {other.address}"
+        failed = [it for it in after.actions() if self.is_given_up(it.address)]
+        assert not (failed and self.plan.stop_at_failed_undo), f"{own} is undone, and that of {failed} has failed"
+        for it in after.actions():
+            if self.goes_before(it.address, own):
+                left = self.needs_undo(it.address) and not self.is_given_up(it.address)
+                assert not left, f"{own} is undone before {it.address}"
+
+    def is_given_up(self, action: Address) -> bool:
+        last = self.last_round(action)
+        return last is not None and last.status is StepStatus.FAILED
+
+    def are_beside(self, one: Address, other: Address) -> bool:
+        """May they be undone at the same time?"""
+        if self.place(one) == self.place(other):
+            return False
+        return self.plan.undo_at_once or (one.position == other.position and self.plan_step(one).undo_at_once)
+
+    def goes_before(self, later: Address, earlier: Address) -> bool:
+        """Must the one be undone before the other? In a lane always; else the last begun first, if not side by side."""
+        if self.place(later) == self.place(earlier):
+            return later.branch > earlier.branch
+        if self.are_beside(later, earlier):
+            return False
+        if later.position != earlier.position:
+            return later.position > earlier.position
+        if {later, earlier} & self.uncertain or not {later, earlier} <= set(self.first_claim):
+            return False
+        return self.first_claim[later] > self.first_claim[earlier]
+
+    def place(self, address: Address) -> Place:
+        return address.position, self.plan_step(address).lane
+
+    def check_claim(self, run: Run, *, turned_back: bool) -> None:
+        address, step = run.address, self.plan_step(run.address)
+        assert step.is_task, f"{address} was claimed, and is no work"
+        if address.is_action:
+            assert not turned_back, f"{address} claimed after compensation had begun"
+            # `idempotent=False`: never twice, unless an operator says so, or the first time was not a call at all.
+            others = (it for it in self.effects(address) if it is not run and not it.is_stranger)
+            earlier = [it for it in others if it.began > self.retried_at]
+            assert step.idempotent or not earlier, f"{step.name} is not idempotent and runs again"
+        else:
+            running = [row for row in self.state.compensations() if row.status is StepStatus.RUNNING]
+            for other in running:
+                assert other.address == address or self.are_beside(other.address.action, address.action)
+
+    # -- a person
 
     def check_skip(self, event: SkipRequested, before: InstanceState, said: Decision) -> None:
         """Accepted exactly where it is clear what is meant; refused, it changes nothing."""
         meant = [row for row in self.stuck(before) if event.step in (None, row.name)]
-        may_be = len(meant) == 1 and (event.result is None or meant[0].address.is_action)
+        fits = [row for row in meant if (not event.undone if row.address.is_action else event.result is None)]
+        may_be = len(meant) == len(fits) == 1
         assert said.accepted is may_be, f"{event} of {before}"
         if not may_be:
-            assert (said.state.status, said.state.steps, said.notes) == (before.status, before.steps, ())
+            if not before.inbox:  # which is read whatever the event
+                assert (said.state.status, said.state.steps, said.notes) == (before.status, before.steps, ())
             return
         address = meant[0].address
         skipped = said.state.at(address)
         assert skipped is not None
-        assert (skipped.status, skipped.result, skipped.doubt) == (StepStatus.SKIPPED, event.result, False)
-        assert [note.address for note in said.notes if note.event == "skip_requested"] == [address]
-        assert not any(row.is_live for row in before.steps), "failed, and something is on its way"
+        assert not skipped.doubt
+        if event.undone:
+            assert skipped.status is StepStatus.COMPLETED
+        else:
+            assert (skipped.status, skipped.result) == (StepStatus.SKIPPED, event.result)
         for row in before.steps:
             # An effect that was reported before the skip is undone in another round, and no stray any more.
             assert row.address == address or said.state.at(row.address) in (row, replace(row, stray=False)), row
-        self.vouched[address] = self.moment
+        self.vouched[address] = self.moment, skipped.status
 
     def stuck(self, state: InstanceState) -> list[StepState]:
         """What a person is waited for with, by the rows alone."""
         if state.status is not SagaStatus.FAILED:
             return []
-        failed = [row for row in state.steps if row.status is StepStatus.FAILED]
-        kinds = {row.address: self.plan.step(row.address.position).kind for row in failed if row.address.is_action}
-        forward = [
-            row
-            for row in failed
-            if kinds.get(row.address) is StepKind.RETRIABLE or (kinds.get(row.address) is StepKind.PIVOT and row.doubt)
-        ]
-        last = {row.address.position: row for row in state.compensations()}  # of each step's rounds
+        forward = []
+        for row in state.actions():
+            step = self.plan_step(row.address)
+            no_way_back = step.kind is StepKind.RETRIABLE or (step.kind is StepKind.PIVOT and row.doubt)
+            if row.status is StepStatus.FAILED and no_way_back and not step.best_effort:
+                forward.append(row)
+        last = {row.address.action: row for row in state.compensations()}  # of each step's rounds
         return forward or [row for row in last.values() if row.status is StepStatus.FAILED]
-
-    def check_claim(self, address: Address) -> None:
-        if address.is_action:
-            assert not self.turned_back, f"{address} claimed after compensation had begun"
-        else:
-            running = [row for row in self.state.compensations() if row.status is StepStatus.RUNNING]
-            assert len(running) == 1, f"{len(running)} compensations at once"
-
-    def check_run_once(self, run: Run) -> None:
-        """`idempotent=False`: never twice, unless an operator says so, or the first time was not a call at all."""
-        step = self.plan.step(run.address.position)
-        if run.address.is_action and not step.idempotent:
-            others = (it for it in self.effects(run.address.position) if it is not run and not it.is_stranger)
-            earlier = [it for it in others if it.began > self.retried_at]
-            assert not earlier, f"{step.name} is not idempotent and runs again"
 
     # -- liveness
 
@@ -294,9 +292,10 @@ class World(Story):
         moves = 0
         while self.state.status not in FINAL:
             moves += 1
-            assert moves <= 40 + 8 * len(self.state.steps), f"{self.state.status} for ever: {self.state}"
+            assert moves <= 60 + 8 * len(self.state.steps), f"{self.state.status} for ever: {self.state}"
             assert self.state.due_at is not None
             self.now = max(self.now, self.state.due_at)
+            self.state = replace(self.state, awaits_lock=False)
             for row in self.state.steps:
                 if row.status is StepStatus.RUNNING:
                     self.evidence(row.address, holder=Holder.SILENT if silently else Holder.DEAD)
@@ -305,7 +304,20 @@ class World(Story):
             self.tick()
             for send in self.sends:
                 if (run := self.takes(send.address)) is not None:
-                    if says_no and self.plan.step(send.address.position).kind is not StepKind.RETRIABLE:
+                    if says_no and self.plan_step(send.address).kind is not StepKind.RETRIABLE:
                         self.fails(run, Verdict.CLEAN_NO)
                     else:
                         self.succeeds(run)
+            for kid in self.kids.values():
+                ways = kid.may_become()
+                ends = [way for way in (SagaStatus.COMPLETED, SagaStatus.COMPENSATED) if way in ways]
+                if ends:
+                    self.child_becomes(kid, ends[-1] if says_no else ends[0])
+
+
+def is_commanded(undo: StepState | None) -> bool:
+    """Sent, or to be sent again: it does not merely wait for its turn."""
+    if undo is None:
+        return False
+    waits = undo.status is StepStatus.PENDING and (undo.dispatched_at is not None or undo.not_before is not None)
+    return undo.status is StepStatus.RUNNING or waits

@@ -132,6 +132,13 @@ class PageTests(AdminTestCase):
         self.assertEqual(len(looks), 4)  # one transaction: its mode, the instance, its steps, its events
         self.assertEqual(sum("saga_instance" in statement for statement in looks), 1)
 
+    def test_secrets_are_dots(self) -> None:
+        one = run(self, "k-1", sku="gold", card_number="4111-1111", note="by 4111-1111")
+
+        self.assertEqual(one.data["card_number"], "4111-1111")
+        self.assertNotIn("4111-1111", self.page(one))
+        self.assertIn("&quot;card_number&quot;: &quot;•••&quot;", self.page(one))
+
     def test_what_users_wrote_is_text_and_no_markup(self) -> None:
         script = "<script>alert('x')</script>"
         one = run(self, f"k-{script}", sku="gold", breaking="release", note=f"</pre>{script}")

@@ -4,6 +4,7 @@ import threading
 from typing import Any
 
 from celery import Celery, current_app, shared_task
+from cryptography.fernet import Fernet
 from django.db import connections
 from django.test import SimpleTestCase, override_settings
 
@@ -15,6 +16,7 @@ from sagas.contrib.django.models import Instance
 from sagas.contrib.django.schema import apply, create_where_migrations_are_off, table
 from sagas.engine import current_app as using
 from sagas.engine import engine_for
+from sagas.model.payload import loads
 from tests.django_project.shop.tasks import order
 
 
@@ -26,6 +28,7 @@ finalised = made()
 finalised.finalize()
 mine = made()
 Sagas(mine, database="postgresql://localhost/x")
+KEY = Fernet.generate_key().decode()
 #: Nothing that a user would name here.
 number = 3
 
@@ -40,7 +43,7 @@ class SettingsTests(SimpleTestCase):
             self.assertEqual(configuration(), Configuration())
 
     def test_an_unknown_key(self) -> None:
-        self.refused("SAGAS has no 'SCEMA'; there are APP, DATABASE, HEARTBEAT, SCHEMA, SWEEP_EVERY", SCEMA="x")
+        self.refused("SAGAS has no 'SCEMA'; there are APP, CODEC, DATABASE, HEARTBEAT, KEYS, SCHEMA,", SCEMA="x")
 
     def test_no_dict(self) -> None:
         with override_settings(SAGAS="postgresql://"), self.assertRaisesRegex(ConfigurationError, "must be a dict"):
@@ -77,6 +80,21 @@ class SettingsTests(SimpleTestCase):
 
     def test_numbers_that_make_no_sense(self) -> None:
         self.refused("heartbeat=0 must be a number of seconds", APP=made(), HEARTBEAT=0)
+
+    def test_secrets_and_keys_that_cannot_work(self) -> None:
+        self.refused("secrets= must be names of data fields", APP=made(), SECRETS="card")
+        self.refused("SAGAS\\['KEYS'\\] holds what is no Fernet key: make one with", APP=made(), KEYS=["no key"])
+        self.refused("SAGAS\\['CODEC'\\] is 'shop:nothing', which cannot be imported", APP=made(), CODEC="shop:nothing")
+        self.refused("has CODEC and KEYS: keep one", APP=made(), CODEC=Fernet(KEY), KEYS=[KEY])
+
+    def test_secrets_and_keys_reach_the_sagas_and_are_not_shown(self) -> None:
+        with override_settings(SAGAS={"APP": made(), "SECRETS": ["card"], "KEYS": [KEY]}):
+            secrecy = bound.__wrapped__().engine.secrecy
+            shown = repr(configuration())
+        stored = secrecy.dumps({"card": "4111"}, "data")
+        self.assertNotIn("4111", stored)
+        self.assertEqual(secrecy.open(loads(stored)), {"card": "4111"})
+        self.assertNotIn(KEY, shown)
 
     def test_a_schema_that_cannot_be_named(self) -> None:
         self.refused("schema='%' cannot name", APP=made(), SCHEMA="%")

@@ -1,0 +1,167 @@
+"""Which fields of the data nobody may see, and how they are stored.
+
+A secret is a field by its name, at the top level of the input, of a step's result and of a signal's payload. It is
+never shown; with a codec it is encrypted wherever it is stored, and opened only for whoever is to work with it.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+from sagas.errors import ConfigurationError, PayloadError, SecretUnreadable
+from sagas.model import payload
+from sagas.model.payload import HIDDEN, Sealed
+
+#: Takes secret values out of a text.
+Redact = Callable[[str], str]
+#: What is shorter is in every other text, so taking it out would tell more than it hides.
+SHORTEST = 4
+
+
+class Codec(Protocol):
+    """Encrypts and decrypts, as ``cryptography.fernet.MultiFernet`` does; what it encrypts to is ASCII."""
+
+    def encrypt(self, data: bytes, /) -> bytes: ...
+
+    def decrypt(self, token: bytes, /) -> bytes: ...
+
+
+class Secrecy:
+    """The names of the secret fields, and the codec that encrypts them, if there is one.
+
+    Raises:
+        ConfigurationError: these are no names, or this is no codec.
+    """
+
+    def __init__(self, names: Iterable[str] = (), codec: Codec | None = None) -> None:
+        listed = None if isinstance(names, str) or not isinstance(names, Iterable) else list(names)
+        if listed is None or not all(isinstance(name, str) and name for name in listed):
+            raise ConfigurationError("secrets= must be names of data fields, as in secrets=('card_number', 'iban')")
+        if codec is not None and not all(callable(getattr(codec, verb, None)) for verb in ("encrypt", "decrypt")):
+            raise ConfigurationError(
+                f"codec= must have encrypt(bytes) and decrypt(bytes), as MultiFernet of `cryptography` has; this is a "
+                f"{type(codec).__qualname__}"
+            )
+        self.names = frozenset(listed)
+        self._codec = codec
+
+    def __repr__(self) -> str:
+        return f"<Secrecy of {sorted(self.names)}>"
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether there is anything to hide."""
+        return bool(self.names) or self._codec is not None
+
+    @property
+    def encrypts_nothing(self) -> bool:
+        """Whether there is a codec and no name of a field: what is stored encrypted can be read, and no more."""
+        return self._codec is not None and not self.names
+
+    # -- storing
+
+    def dumps(self, value: Any, what: str) -> str:
+        """`payload.dumps`, with the secret fields encrypted.
+
+        Raises:
+            PayloadError: it cannot be stored; names the path of the culprit.
+        """
+        return payload.dumps(self._seal(value, what), what)
+
+    def _seal(self, value: Any, what: str) -> Any:
+        if self._codec is None or not isinstance(value, Mapping):
+            return value
+        return {
+            name: self._sealed(item, f"{what}[{name!r}]") if name in self.names else item
+            for name, item in value.items()
+        }
+
+    def _sealed(self, value: Any, path: str) -> Sealed:
+        if isinstance(value, Sealed):
+            return value
+        assert self._codec is not None
+        encoded = payload.dumps(value, path).encode()
+        try:
+            return Sealed(self._codec.encrypt(encoded).decode("ascii"))
+        except Exception as error:
+            # Not its text: it may hold what it could not encrypt.
+            raise PayloadError(
+                f"{path} cannot be encrypted: the codec says {type(error).__qualname__}; its encrypt() takes bytes and "
+                "returns ASCII"
+            ) from None
+
+    def open(self, value: Any) -> Any:
+        """The same with its secret fields decrypted: for whoever is to work with it.
+
+        Raises:
+            SecretUnreadable: no key here opens one of them; names it.
+        """
+        if not isinstance(value, Mapping):
+            return value
+        return {name: self._opened(item, name) if isinstance(item, Sealed) else item for name, item in value.items()}
+
+    def _opened(self, sealed: Sealed, name: str) -> Any:
+        if self._codec is None:
+            raise SecretUnreadable(
+                f"the field {name!r} is stored encrypted, and this process has no key: give Sagas the codec= that it "
+                "was stored with"
+            )
+        try:
+            return payload.loads(self._codec.decrypt(sealed.token.encode()).decode())
+        except Exception as error:
+            raise SecretUnreadable(
+                f"the field {name!r} is stored encrypted, and no key here opens it ({type(error).__qualname__}): keep "
+                "the key that it was stored with, after the new one, as in MultiFernet([new, old])"
+            ) from None
+
+    # -- showing
+
+    def hide(self, value: Any) -> Any:
+        """The same as people may see it."""
+        if not isinstance(value, Mapping):
+            return value
+        return {
+            name: HIDDEN if name in self.names or isinstance(item, Sealed) else item for name, item in value.items()
+        }
+
+    def redactor(self, *seen: Any) -> Redact:
+        """What takes the secret values of these mappings out of a text.
+
+        It finds a value as text, and as Python and JSON write that text.
+        """
+        if not self.is_wanted:
+            return _as_it_is
+        forms = {form for value in self._secrets(seen) for form in _forms(value) if len(form) >= SHORTEST}
+        if not forms:
+            return _as_it_is
+        # The longest first: one secret may begin like another.
+        pattern = re.compile("|".join(re.escape(form) for form in sorted(forms, key=lambda form: (-len(form), form))))
+        return lambda text: pattern.sub(HIDDEN, text)
+
+    def _secrets(self, seen: Iterable[Any]) -> Iterator[Any]:
+        for data in seen:
+            for name, item in data.items() if isinstance(data, Mapping) else ():
+                if isinstance(item, Sealed):
+                    try:
+                        yield self._opened(item, name)
+                    except SecretUnreadable:
+                        continue  # whom we cannot tell it to cannot have told it us
+                elif name in self.names:
+                    yield item
+
+
+def _as_it_is(text: str) -> str:
+    return text
+
+
+def _forms(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for item in value.values():
+            yield from _forms(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _forms(item)
+    elif value is not None and not isinstance(value, bool | Sealed):
+        text = str(value)
+        yield from (text, repr(text)[1:-1], json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
