@@ -43,7 +43,7 @@ from sagas.model import (
 )
 from sagas.model.secrecy import Redact
 from sagas.store import Claim, Progress, legible, merged
-from sagas.store.database import is_conflict, is_outage
+from sagas.store.database import is_conflict, is_impatient, is_outage
 
 if TYPE_CHECKING:
     from sagas.engine.core import Engine
@@ -193,7 +193,7 @@ class Execution:
     def not_recorded(self, error: SQLAlchemyError, plan: Plan, transaction: StepTransaction) -> None:
         step = plan.step(self.address.position, self.address.branch)
         # Anything but the driver's own word is about a connection that was lost on the way.
-        transient = not isinstance(error, DBAPIError) or is_outage(error) or is_conflict(error)
+        transient = not isinstance(error, DBAPIError) or is_outage(error) or is_conflict(error) or is_impatient(error)
         if transaction.was_used:
             # What the body wrote there is rolled back, but it may have acted elsewhere too: never a clean no.
             transaction.rollback()

@@ -18,6 +18,7 @@ T = TypeVar("T")
 #: Conflicts that a second run of the same transaction cures.
 SERIALIZATION_FAILURE, DEADLOCK_DETECTED = "40001", "40P01"
 INSUFFICIENT_PRIVILEGE = "42501"
+LOCK_NOT_AVAILABLE, QUERY_CANCELED = "55P03", "57014"
 UNDEFINED_TABLE, UNDEFINED_COLUMN, INVALID_SCHEMA = "42P01", "42703", "3F000"
 CONFLICT_TRIES = 10
 #: A network that swallows packets must be noticed in seconds, not in the kernel's quarter of an hour: a worker whose
@@ -137,6 +138,11 @@ class Database:
 def is_conflict(error: DBAPIError) -> bool:
     """A deadlock or a serialisation failure: nothing is wrong but the moment."""
     return sqlstate(error) in (SERIALIZATION_FAILURE, DEADLOCK_DETECTED)
+
+
+def is_impatient(error: DBAPIError) -> bool:
+    """A lock or statement timeout, which the role or the step's own transaction may have set: nothing was done."""
+    return sqlstate(error) in (LOCK_NOT_AVAILABLE, QUERY_CANCELED)
 
 
 def sqlstate(error: BaseException) -> str | None:

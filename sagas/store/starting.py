@@ -15,14 +15,20 @@ from sagas.model import Plan, SagaStatus
 from sagas.store import statements
 from sagas.store.aside import aside
 from sagas.store.births import QueueOf, columns_of
-from sagas.store.database import DEADLOCK_DETECTED, SERIALIZATION_FAILURE, Database, sqlstate, translated
+from sagas.store.database import (
+    DEADLOCK_DETECTED,
+    LOCK_NOT_AVAILABLE,
+    SERIALIZATION_FAILURE,
+    Database,
+    sqlstate,
+    translated,
+)
 from sagas.store.instances import Instances
 from sagas.store.locks import Wanted
 from sagas.store.timing import Timing
 
 T = TypeVar("T")
 
-LOCK_NOT_AVAILABLE = "55P03"
 #: Another transaction has the key; the deadlock is two of them with two keys crosswise.
 WAITED_IN_VAIN = (LOCK_NOT_AVAILABLE, SERIALIZATION_FAILURE, DEADLOCK_DETECTED)
 #: How long a start inside the caller's transaction waits for another open one with the same key.

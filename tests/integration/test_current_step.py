@@ -32,6 +32,29 @@ def test_h12_writes_of_an_attempt_that_does_not_complete_are_rolled_back(busy_sh
     assert "b" in busy_shop.effects(run)
 
 
+def test_h12_a_lock_timeout_that_the_body_has_set_costs_its_completion_another_attempt_and_no_more(
+    busy_shop: Shop,
+) -> None:
+    # Given: a body that does not like to wait, and somebody who holds the instance's row at its end
+    impatient = "sql:SET LOCAL lock_timeout = '300ms',write:charge,wait:payment"
+    run = busy_shop.start(scripted.three, {"b": [impatient, "write:charge"]})
+    gates.until_reached(busy_shop.database_url, run, "payment")
+    stranger = journal.connect(busy_shop.database_url)
+    stranger.autocommit = False
+    stranger.cursor().execute("SELECT 1 FROM sagas.saga_instance WHERE id = %s FOR UPDATE", (str(run.id),))
+    gates.open_gate(busy_shop.database_url, run, "payment")
+
+    # When: the completion has waited in vain, and its failure waits to be recorded
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE %s"
+    eventually(lambda: journal.query(busy_shop.database_url, waiting, "%SELECT id, saga, key%FOR UPDATE%"), "that")
+    stranger.close()
+
+    # Then
+    assert run.wait(30) is SagaStatus.COMPLETED
+    assert run.steps[1].attempts == 2
+    assert journal.ledger(busy_shop.database_url, run.id) == ["charge"]
+
+
 def test_h12_writes_of_a_killed_attempt_are_rolled_back_and_made_once_by_the_next(busy_shop: Shop) -> None:
     run = busy_shop.start(scripted.three, {"b": ["write:charge,after:die", "write:charge"]})
 
