@@ -31,7 +31,8 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "made-from"
-CHECKS = ["ruff check .", "ruff format --check .", "mypy", "lint-imports", "pytest"]
+# Most tests wait for something; so a few more of them than cores run at a time, those of a file in one process.
+CHECKS = ["ruff check .", "ruff format --check .", "mypy", "lint-imports", "pytest -n 3 --dist loadfile"]
 
 
 def main(arguments):

@@ -370,6 +370,8 @@ class Instances:
         Raises:
             RowDamaged: one of them cannot be read; names it.
         """
+        if not payload.is_storable(saga or ""):
+            return []  # see `find`
         instance = self._tables.instance
         columns = [column for column in instance.c if column.name not in ("plan", "data")]
         query = select(*columns).order_by(instance.c.id.desc()).limit(limit)
@@ -381,9 +383,11 @@ class Instances:
             try:
                 return connection.execute(query).all()
             except UNREADABLE:
-                ids = connection.scalars(query.with_only_columns(instance.c.id)).all()
+                statement = query.with_only_columns(instance.c.id)
+                ids = connection.scalars(statement).all()
             rows: list[Row[Any]] = []
             for each in ids:
                 with legible(each):
-                    rows += connection.execute(query.where(instance.c.id == each)).all()
+                    statement = query.where(instance.c.id == each)
+                    rows += connection.execute(statement).all()
             return rows

@@ -20,9 +20,13 @@ WHERE id = ANY (CAST(:seen AS bigint[])) AND (seen_at IS NULL OR id = ANY (CAST(
   AND consumed_at IS NULL AND NOT (key IS NULL AND id = ANY (CAST(:consumed AS bigint[])))
 """
 
+#: Whose rows cannot be read is asked again now and then: each try adds to its history.
 PICK_UNSEEN = """
-SELECT DISTINCT instance_id FROM (SELECT instance_id FROM {s}.saga_inbox WHERE seen_at IS NULL ORDER BY id LIMIT :limit)
-AS unseen
+SELECT DISTINCT instance_id FROM (
+    SELECT instance_id FROM {s}.saga_inbox AS mail WHERE seen_at IS NULL AND NOT EXISTS (
+        SELECT FROM {s}.saga_event AS failed WHERE failed.instance_id = mail.instance_id
+          AND failed.event = 'sweep_failed' AND failed.at > statement_timestamp() - interval '10 minutes')
+    ORDER BY id LIMIT :limit) AS unseen
 """
 
 #: What nobody will ever read: its instance is gone.

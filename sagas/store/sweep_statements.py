@@ -88,8 +88,6 @@ WITH noted AS (
     INSERT INTO {s}.saga_event (instance_id, event, detail)
     SELECT id, 'sweep_failed', CAST(:detail AS jsonb) FROM {s}.saga_instance WHERE id = :id
     RETURNING instance_id
-), seen AS (
-    UPDATE {s}.saga_inbox SET seen_at = clock_timestamp() WHERE instance_id = :id AND seen_at IS NULL
 )
 UPDATE {s}.saga_instance AS instance
 SET due_at = clock_timestamp() + least(interval '10 minutes', CAST(:lease AS interval) * power(2, least(10,

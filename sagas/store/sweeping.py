@@ -1,6 +1,7 @@
 """What the sweep and the heartbeat ask of the database."""
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,11 +9,14 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, TextClause, text
+from sqlalchemy.exc import DataError
 
 from sagas.model import Address
 from sagas.store import statements, sweep_statements
 from sagas.store.database import Database
 from sagas.store.timing import Timing
+
+logger = logging.getLogger("sagas")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +79,12 @@ class Sweeping:
     def due(self, limit: int) -> Sequence[UUID]:
         """Push what is healthy, then pick the ids of what needs a look, the longest due first."""
         with self._database.autocommit() as connection:
-            connection.execute(self._sql(sweep_statements.PUSH_HEALTHY), self._times)
+            try:
+                connection.execute(self._sql(sweep_statements.PUSH_HEALTHY), self._times)
+            except DataError as error:
+                # A moment or a timeout that somebody has edited by hand is out of range, and this is one statement for
+                # all. Each is looked at by itself then, and the bad one backs off alone.
+                logger.warning("nothing was pushed: %s", str(error.orig).strip())
             picked = connection.scalars(self._sql(sweep_statements.PICK_DUE), self._times | {"limit": limit})
             return picked.all()
 

@@ -14,14 +14,14 @@ from psycopg2 import DatabaseError
 from psycopg2.extensions import AsIs
 
 from config.servers import EmbeddedPostgres
-from sagas import SagaError, SagaHandle, Sagas, SagaStatus
+from sagas import RowDamaged, SagaError, SagaHandle, Sagas, SagaStatus
 from sagas.cli import sagas as commands
 from tests.conftest import GivenPostgres
 from tests.support import journal
 from tests.support.application import make
 from tests.support.inline import run_messages
 from tests.support.scripted import three
-from tests.support.shapes import beside, locking, parent
+from tests.support.shapes import beside, first_waits, locking, parent
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=8)
 words = text | st.sampled_from(["", "pending", "a", "nobodys.task", "celery", "sagas", "x" * 3000])
@@ -50,6 +50,7 @@ values = st.recursive(
     max_leaves=6,
 ).map(lambda value: json.dumps(value))
 ids = st.builds(lambda: str(uuid4()))
+TOKEN = str(uuid4())
 flags = st.booleans()
 
 INSTANCE: dict[str, st.SearchStrategy[Any]] = {
@@ -184,13 +185,17 @@ def looks(sagas: Sagas, run: SagaHandle) -> None:
         assert done.exit_code == 0 or done.output.startswith("Error: "), (command, repr(done.exception))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     stage=st.sampled_from(sorted(STAGES)),
     of_instance=change_of(INSTANCE) | st.just({}),
     of_steps=change_of(STEP) | st.just({}),
 )
 @example("started", {}, {"timeout": float("inf"), "dispatched_at": "-infinity"})
+@example(
+    "started", {}, {"status": "running", "token": str(uuid4()), "claimed_at": "2020-01-01", "timeout": float("inf")}
+)
+@example("started", {}, {"dispatched_at": "294276-12-31 23:59:59+00"})
 @example("started", {"plan": "[]", "plan_hash": "x"}, {})
 @example("in the middle", {"data": "7"}, {})
 @example("in the middle", {"data": '{"script": {"$decimal": "x"}}'}, {})
@@ -219,4 +224,69 @@ def test_the_sweep_survives_what_was_edited_by_hand_and_the_others_go_on(
     assert healthy.status is SagaStatus.COMPLETED
     sql(sagas, "DELETE FROM sagas.saga_lock")
     sql(sagas, "DELETE FROM sagas.saga_inbox")
+    sagas.engine.store.instances.delete_all()
+
+
+DAMAGE: dict[str, tuple[str, dict[str, Any]]] = {
+    "a time out of range": ("saga_step", {"dispatched_at": "294276-12-31 23:59:59+00"}),
+    "a plan that is none": ("saga_instance", {"plan": "[]", "plan_hash": "edited"}),
+    "an error that is none": ("saga_instance", {"error": "7"}),
+    "a position past the end": ("saga_step", {"position": 99}),
+}
+
+
+@pytest.mark.parametrize(("table", "change"), DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_instance_backs_off_alone_says_why_and_goes_on_once_it_is_mended(
+    sagas: Sagas, table: str, change: dict[str, Any]
+) -> None:
+    # Given: three whose messages are lost; one of them was edited by hand
+    runs = [sagas.start(three, {"script": {}}) for _ in range(3)]
+    damaged = runs[1]
+    with sagas.app.connection_for_write() as connection:
+        connection.SimpleQueue("celery").clear()
+    where = "id" if table == "saga_instance" else "instance_id"
+    ((*before,),) = sql(sagas, f"SELECT {', '.join(change)} FROM sagas.{table} WHERE {where} = %s", str(damaged.id))
+    sql(sagas, "UPDATE sagas.saga_step SET dispatched_at = NULL")
+    assert edit(sagas, damaged, table, change)
+
+    # When: the sweep comes to them
+    sql(sagas, "UPDATE sagas.saga_instance SET due_at = clock_timestamp() WHERE due_at IS NOT NULL")
+    sagas.sweep()
+    run_messages(sagas.app)
+
+    # Then: the others have ended; it says what is wrong, in its history and to whoever looks, and is left alone
+    assert [run.status for run in (runs[0], runs[2])] == [SagaStatus.COMPLETED, SagaStatus.COMPLETED]
+    events = sql(sagas, "SELECT event, detail FROM sagas.saga_event WHERE instance_id = %s", str(damaged.id))
+    assert [event for event, _ in events] == ["sweep_failed"]
+    assert events[0][1]["type"] == "sagas.errors.RowDamaged"
+    assert "edited by hand" in events[0][1]["message"]
+    with pytest.raises(RowDamaged, match="cannot be read, or do not fit together"):
+        damaged.cancel("nothing else helps")
+    assert sagas.sweep() == 0
+
+    mended = {name: AsIs("NULL") if value is None else value for name, value in zip(change, before, strict=True)}
+    mended = {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in mended.items()}
+    assert edit(sagas, damaged, table, mended)
+    sql(sagas, "UPDATE sagas.saga_step SET dispatched_at = NULL WHERE instance_id = %s", str(damaged.id))
+    sql(sagas, "UPDATE sagas.saga_instance SET due_at = clock_timestamp() WHERE id = %s", str(damaged.id))
+    sagas.sweep()
+    run_messages(sagas.app)
+    assert damaged.status is SagaStatus.COMPLETED
+    sagas.engine.store.instances.delete_all()
+
+
+def test_a_signal_to_a_damaged_instance_is_kept_and_does_not_flood_its_history(sagas: Sagas) -> None:
+    run = sagas.start(first_waits, {"script": {}})
+    sagas.sweep()
+    assert edit(sagas, run, "saga_step", {"position": 99})
+    run.signal("approval", {"by": "maria"})
+
+    for _ in range(5):
+        sagas.sweep()
+    assert [entry.event for entry in run.history()].count("sweep_failed") == 1
+
+    assert edit(sagas, run, "saga_step", {"position": 0})
+    sql(sagas, "UPDATE sagas.saga_event SET at = at - interval '11 minutes'")
+    sagas.sweep()
+    assert run.data["by"] == "maria"
     sagas.engine.store.instances.delete_all()

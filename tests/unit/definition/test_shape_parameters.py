@@ -199,6 +199,22 @@ def test_what_a_child_returns_is_there_after_it() -> None:
     trip(Child(flights), do(seat))
 
 
+def test_of_what_it_returns_only_that_which_its_parent_wants_is_there() -> None:
+    flights = trip(do(book_flight), name="flights")
+
+    trip(Child(flights, output=["flight"]), do(seat))
+    with pytest.raises(DefinitionError, match="the step 'seat' requires 'flight'"):
+        trip(Child(flights, output=[]), do(seat))
+
+
+def test_two_children_of_one_saga_stand_side_by_side_if_one_keeps_its_results_to_itself() -> None:
+    flights = trip(do(book_flight), name="flights")
+
+    with pytest.raises(DefinitionError, match="both return 'flight'"):
+        trip(parallel(Child(flights), Child(flights, name="again")))
+    trip(parallel(Child(flights), Child(flights, name="again", output=[])))
+
+
 def test_what_it_may_have_skipped_is_not_certain_in_its_parent_either() -> None:
     flights = trip(do(book_flight, when="trip"), name="flights")
 

@@ -187,6 +187,12 @@ def test_a_child_is_given_everything_unless_it_says_what() -> None:
     assert child.child_input is None
 
 
+def test_all_that_it_returned_is_merged_unless_the_parent_says_what() -> None:
+    some, all_ = plan_of(Child(payment, output=["paid", "book"], name="a"), Child(payment, name="b")).steps
+
+    assert (some.child_output, all_.child_output) == (("book", "paid"), None)
+
+
 def test_a_best_effort_is_one() -> None:
     assert named("n").best_effort
     assert not named("r").best_effort
@@ -294,6 +300,7 @@ def test_a_plan_without_shapes_has_the_fingerprint_that_it_had_before_there_were
         {"on_timeout": OnTimeout.CONTINUE},
         {"child_input": ("order_id",)},
         {"child_input": ()},
+        {"child_output": ()},
     ],
     ids=lambda change: list(change)[-1],
 )

@@ -173,6 +173,31 @@ def test_children_side_by_side_have_ids_of_their_own() -> None:
     assert story.sent == [act(1)]
 
 
+def test_a_child_that_returned_what_a_branch_has_is_undone() -> None:
+    story = Story(beside(child(), step()), step())
+    story.complete(act(0, 1), story.claim(act(0, 1)), "{}", keys=("price",))
+
+    story.child_is(act(0, 0), SagaStatus.COMPLETED, result='{"price": 1}')
+
+    assert story.state.error is not None
+    assert story.state.error.type == "sagas.KeyClash"
+    assert story.sent == [undo(0, branch=1)]
+    story.done(undo(0, branch=1))
+    assert [post.mail.kind for post in story.posts] == [MailKind.UNDO]
+    story.child_is(act(0, 0), SagaStatus.COMPENSATED)
+    assert story.status is SagaStatus.COMPENSATED
+
+
+def test_only_what_the_parent_wants_of_it_is_merged_and_can_clash() -> None:
+    story = Story(beside(child(child_output=("paid",)), step()), step())
+    story.complete(act(0, 1), story.claim(act(0, 1)), "{}", keys=("price",))
+
+    story.child_is(act(0, 0), SagaStatus.COMPLETED, result='{"price": 1, "paid": true}')
+
+    assert story.row(act(0, 0)).result == '{"paid": true}'
+    assert story.sent == [act(1)]
+
+
 def stuck_at_its_child() -> Story:
     story = Story(pivot(), child(kind=StepKind.RETRIABLE), retriable()).done(act(0))
     story.child_is(act(1), SagaStatus.COMPENSATED, error=DECLINED)

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from sagas.model import MailKind, SagaStatus, StepStatus, Verdict
+from sagas.model import MailKind, SagaStatus, StepKind, StepStatus, Verdict
 from tests.unit.model.story import Story, act, beside, pivot, retriable, sleep, step, tries, undo, wait
 
 # -- Sleep
@@ -191,7 +191,7 @@ def test_a_signal_that_does_not_come_turns_the_saga_back() -> None:
 
 
 def test_or_the_saga_goes_on_without_it() -> None:
-    story = Story(pivot(), wait("approved", 60.0, then="continue", kind=retriable()["kind"]), retriable()).done(act(0))
+    story = Story(pivot(), wait("approved", 60.0, then="continue", kind=StepKind.RETRIABLE), retriable()).done(act(0))
 
     story.later(60).tick()
 
@@ -233,6 +233,58 @@ def test_whatever_event_finds_a_signal_gives_it_to_the_step_that_waits(verdict: 
     story.fail(act(0, 1), token, verdict)
 
     assert story.row(act(0, 0)).status is StepStatus.COMPLETED or story.due_in() <= 60
+
+
+# -- what a signal brings beside what branches return
+
+
+def test_a_signal_that_brings_what_a_branch_has_returned_turns_the_saga_back() -> None:
+    story = Story(beside(wait("approved"), step()), step())
+    story.complete(act(0, 1), story.claim(act(0, 1)), "{}", keys=("price",))
+
+    story.signal("approved", '{"price": 1}')
+
+    assert story.state.error is not None
+    assert story.state.error.type == "sagas.KeyClash"
+    assert story.row(act(0, 0)).status is StepStatus.FAILED
+    assert story.sent == [undo(0, branch=1)]
+    assert story.state.inbox == ()
+
+
+def test_a_branch_that_returns_what_a_signal_has_brought_does_too() -> None:
+    story = Story(beside(wait("approved"), step()), step())
+    story.signal("approved", '{"price": 1}')
+
+    story.complete(act(0, 1), story.claim(act(0, 1)), "{}", keys=("price",))
+
+    assert story.state.error is not None
+    assert story.state.error.type == "sagas.KeyClash"
+    assert story.sent == [undo(0, branch=1)]
+
+
+@pytest.mark.parametrize("payload", [None, "7", '["price"]', '"price"'])
+def test_a_payload_that_is_no_mapping_clashes_with_nothing(payload: str | None) -> None:
+    story = Story(beside(wait("approved"), step()), step())
+    story.complete(act(0, 1), story.claim(act(0, 1)), "{}", keys=("price",))
+
+    story.signal("approved", payload)
+
+    assert story.row(act(0, 0)).result == payload
+    assert story.sent == [act(1)]
+
+
+def test_past_the_pivot_a_person_lets_it_wait_for_another_signal() -> None:
+    kind = {"kind": StepKind.RETRIABLE}
+    story = Story(pivot(), beside(wait("approved", then="continue", **kind), retriable()), retriable()).done(act(0))
+    story.complete(act(1, 1), story.claim(act(1, 1)), "{}", keys=("price",))
+    story.signal("approved", '{"price": 1}')
+    assert story.status is SagaStatus.FAILED
+
+    story.retry()
+    assert story.row(act(1, 0)).is_live
+    story.signal("approved", '{"by": "maria"}')
+
+    assert story.sent == [act(2)]
 
 
 # -- what others have to say

@@ -1,0 +1,225 @@
+"""What happens to the servers: dead, empty, frozen, crashed, full, slow, replaced."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import psutil  # type: ignore[import-untyped,unused-ignore]
+import psycopg2
+
+from tests.faults.campaign.faults import Course, NotNow, fault
+from tests.faults.campaign.servers import Standby, follow_synchronously
+from tests.faults.campaign.stage import Stage
+from tests.support import journal
+
+if TYPE_CHECKING:
+    from tests.faults.campaign.conductor import Strike
+    from tests.faults.campaign.recoveries import Recoveries
+
+OTHERS = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+
+# -- the broker
+
+
+@fault("broker killed and back", "broker", subject="broker", weight=1.5)
+def kill_broker(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
+    stage.broker.kill()
+    try:
+        yield stage.dice.choice([0.5, 3.0, 8.0])
+    finally:
+        stage.broker.start()
+
+
+@fault("broker killed and back empty", "broker", subject="broker", quick=True, broker="valkey")
+def empty_broker(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
+    stage.broker.kill()
+    try:
+        yield stage.dice.choice([0.2, 2.0])
+        stage.valkey.forget()
+    finally:
+        stage.broker.start()
+
+
+@fault("broker restarted in order", "broker", subject="broker")
+def restart_broker(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
+    stage.broker.restart()
+    yield from ()
+
+
+@fault("broker frozen", "broker", subject="broker")
+def freeze_broker(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
+    with suspended(stage.broker.pid):
+        yield stage.dice.choice([2.0, 7.0, 12.0])
+
+
+@fault("FLUSHALL", "broker", subject="broker", weight=1, quick=True, broker="valkey")
+def flush(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
+    with stage.redis() as client:
+        client.flushall()
+    yield from ()
+
+
+# -- the database
+
+
+@fault("PostgreSQL shut down at once, and recovered", "database", subject="database", quick=True)
+def crash_database(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
+    stage.postgres.stop_at_once()
+    try:
+        yield stage.dice.choice([0.1, 2.0])
+    finally:
+        stage.postgres.start()
+
+
+@fault("PostgreSQL killed and away for longer than a lease", "database", subject="database", weight=0.7)
+def kill_database(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
+    stage.postgres.kill()
+    try:
+        yield stage.settings.heartbeat * stage.dice.uniform(3, 6)
+    finally:
+        stage.postgres.start()
+
+
+@fault("PostgreSQL restarted in order", "database", subject="database")
+def restart_database(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
+    stage.postgres.restart()
+    yield from ()
+
+
+@fault("SIGKILL of a PostgreSQL backend (crash recovery)", "database", subject="database", weight=1.5, quick=True)
+def kill_backend(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
+    backends = stage.ask(f"SELECT pid {OTHERS}")
+    if not backends:
+        raise NotNow
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(int(stage.dice.choice(backends)[0]), signal.SIGKILL)
+    stage.hang_up()
+    yield 2.0
+
+
+@fault("all connections to PostgreSQL ended (pg_terminate_backend)", "database", subject="database", quick=True)
+def end_connections(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
+    if stage.ask(f"SELECT pg_terminate_backend(pid) {OTHERS}") is None:
+        raise NotNow
+    yield from ()
+
+
+@fault("some connections to PostgreSQL ended", "database", subject="database")
+def end_some_connections(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
+    if stage.ask(f"SELECT pg_terminate_backend(pid) {OTHERS} AND random() < 0.3") is None:
+        raise NotNow
+    yield from ()
+
+
+@fault("PostgreSQL frozen", "database", subject="database", weight=0.7)
+def freeze_database(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
+    stage.hang_up()
+    with suspended(stage.postgres.pid):
+        stage.database_is_silent = True
+        try:
+            yield stage.dice.choice([2.0, 10.0])
+        finally:
+            stage.database_is_silent = False
+
+
+@fault("no connection to PostgreSQL left (max_connections)", "database", subject="database")
+def use_up_connections(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
+    held: list[Any] = []
+    try:
+        # As soon as one is free it is taken.
+        for _ in range(12):
+            with contextlib.suppress(psycopg2.OperationalError):
+                while True:
+                    held.append(journal.connect(stage.postgres.url))
+            stage.ask(f"SELECT pg_terminate_backend(pid) {OTHERS} AND application_name = '' AND random() < 0.1")
+            yield 0.5
+        strike.detail = f"{len(held)} held"
+    finally:
+        for connection in held:
+            connection.close()
+
+
+@fault("commits hang (synchronous replication without a standby)", "database", subject="database")
+def slow_commits(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
+    if stage.ask("ALTER SYSTEM SET synchronous_standby_names = 'nobody'") is None:
+        raise NotNow
+    try:
+        for _ in range(4):
+            stage.ask("SELECT pg_reload_conf()")
+            yield stage.dice.choice([0.5, 2.0, 3.0])
+            stage.ask("ALTER SYSTEM SET synchronous_standby_names = ''")
+            stage.ask("SELECT pg_reload_conf()")
+            yield 0.5
+            stage.ask("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    finally:
+        stage.ask_patiently("ALTER SYSTEM SET synchronous_standby_names = ''")
+        stage.ask_patiently("SELECT pg_reload_conf()")
+
+
+@fault("tables locked by somebody's migration", "database", subject="database", weight=0.7)
+def lock_tables(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
+    try:
+        connection = journal.connect(stage.postgres.url)
+    except psycopg2.OperationalError as error:
+        raise NotNow from error
+    try:
+        connection.autocommit = False
+        cursor = connection.cursor()
+        cursor.execute("SET lock_timeout = '3s'")
+        table = stage.dice.choice(["saga_instance", "saga_step", "saga_worker"])
+        strike.detail = table
+        cursor.execute(f"LOCK TABLE sagas.{table} IN ACCESS EXCLUSIVE MODE")
+        # Whoever asks now waits until we let go.
+        stage.database_is_silent = True
+        yield stage.dice.choice([2.0, 6.0])
+    except psycopg2.Error as error:
+        raise NotNow from error
+    finally:
+        stage.database_is_silent = False
+        connection.close()
+
+
+@fault("standby promoted", "failover", subject="database", weight=0.3)
+def fail_over(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
+    former = stage.postgres
+    standby = Standby(former)
+    standby.start()
+    try:
+        follow_synchronously(former)
+        yield 5.0
+        former.kill()
+        stage.hang_up()
+        yield stage.dice.choice([0.2, 3.0])
+        standby.promote()
+    except BaseException:
+        # What has been promised by then is on the standby as well, but it is the former one that goes on.
+        former.start()
+        stage.ask_patiently("ALTER SYSTEM SET synchronous_standby_names = ''")
+        stage.ask_patiently("SELECT pg_reload_conf()")
+        standby.stop()
+        raise
+    stage.postgres = standby
+    stage.hang_up()
+    former.stop()
+
+
+@contextmanager
+def suspended(pid: int | None) -> Iterator[None]:
+    """No process of a server runs; connections stay open and do not answer."""
+    if pid is None:
+        raise NotNow
+    parent = psutil.Process(pid)
+    parent.suspend()
+    stopped = [parent, *parent.children(recursive=True)]
+    for process in stopped[1:]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.suspend()
+    try:
+        yield
+    finally:
+        for process in reversed(stopped):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()

@@ -1,0 +1,81 @@
+"""How long until the steps of a killed worker run again elsewhere, by the database's clock."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tests.faults.campaign.stage import Stage
+
+#: Of the steps that a worker's process (or one of its children) has claimed and not ended.
+HELD = """
+SELECT step.instance_id::text, step.position, step.branch, step.round, step.token::text, clock_timestamp()
+FROM sagas.saga_step AS step JOIN sagas.saga_worker AS worker ON worker.id = step.worker_id
+WHERE step.status = 'running' AND worker.pid = %s AND worker.dead_at IS NULL
+"""
+#: How they stand now, and when it was noticed that their holder was dead.
+LATER = """
+SELECT lost.number, step.status, step.token::text, step.claimed_at, step.finished_at,
+       (SELECT min(event.at) FROM sagas.saga_event AS event
+        WHERE event.instance_id = step.instance_id AND event.position = step.position
+          AND event.branch = step.branch AND event.round = step.round AND event.event = 'holder_lost'
+          AND event.at > lost.since)
+FROM unnest(%s::int[], %s::uuid[], %s::int[], %s::int[], %s::int[], %s::timestamptz[])
+         AS lost (number, instance_id, position, branch, round, since)
+JOIN sagas.saga_step AS step USING (instance_id, position, branch, round)
+"""
+
+
+@dataclass
+class Loss:
+    """One step that a kill interrupted."""
+
+    instance_id: str
+    position: int
+    branch: int
+    round: int
+    token: str
+    killed_at: datetime
+    noticed_after: float | None = None
+    ran_after: float | None = None
+    end: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        return not self.end
+
+
+class Recoveries:
+    """Follows the steps of killed workers until they run again."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self.losses: list[Loss] = []
+
+    def before_killing(self, pid: int) -> list[Loss]:
+        """What that worker holds at this moment; give it to `killed` when it is dead."""
+        return [Loss(*row) for row in self._stage.ask(HELD, pid) or []]
+
+    def killed(self, held: list[Loss]) -> None:
+        self.losses += held
+
+    def follow(self) -> None:
+        """Look how they stand."""
+        lost = {number: loss for number, loss in enumerate(self.losses) if loss.is_open}
+        if not lost:
+            return
+        columns = [(n, it.instance_id, it.position, it.branch, it.round, it.killed_at) for n, it in lost.items()]
+        for number, *found in self._stage.ask(LATER, *(list(column) for column in zip(*columns, strict=True))) or []:
+            judge(lost[number], *found)
+
+
+def judge(
+    loss: Loss, status: str, token: str | None, claimed_at: datetime | None, finished_at: Any, noticed_at: Any
+) -> None:
+    """Ran again, ended otherwise, or still open."""
+    if noticed_at is not None and loss.noticed_after is None:
+        loss.noticed_after = (noticed_at - loss.killed_at).total_seconds()
+    if token != loss.token and claimed_at is not None and claimed_at > loss.killed_at:
+        loss.ran_after = (claimed_at - loss.killed_at).total_seconds()
+        loss.end = "ran again"
+    elif finished_at is not None:
+        loss.end = "had ended" if status == "completed" else "given up"

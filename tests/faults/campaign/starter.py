@@ -1,0 +1,161 @@
+"""The starter: keeps so many sagas in flight, sends their signals, cancels some; may be killed at any moment.
+
+    python -m tests.faults.campaign.starter <seed> <sagas> <pace> <directory>
+
+How many it keeps in flight the file `in-flight` says, which may change at any time.
+Whatever it must not forget is a line of a file: the starts that returned, and those that it rolled back.
+"""
+
+import heapq
+import os
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from sagas import SagaError, TransitionRefused
+from tests.faults.campaign import bank
+from tests.faults.campaign.application import business, sagas
+from tests.faults.campaign.wishes import Wish, wish
+
+#: After a death, the signals and cancels of so many are given once more.
+REMEMBERED = 400
+#: At most so many at a time, so that errands are not late.
+AT_ONCE = 10
+
+
+class RolledBack(Exception):
+    """The starter changed its mind."""
+
+
+class Starter:
+    """Starts what is wished for, in its order."""
+
+    def __init__(self, seed: int, total: int, pace: float, directory: Path) -> None:
+        self.seed, self.total, self.pace, self.directory = seed, total, pace, directory
+        self.returned = directory / "returned"
+        self.errands: list[tuple[float, int, str, UUID]] = []
+        self.next = 0
+
+    def run(self) -> None:
+        """Until all are started and their errands done."""
+        self.remember()
+        while self.next < self.total or self.errands:
+            try:
+                room = self.may_be_in_flight() - self.count_in_flight() if self.next < self.total else 0
+                for _ in range(min(room, AT_ONCE, self.total - self.next)):
+                    self.start(wish(self.seed, self.next, self.pace))
+                    self.next += 1
+                self.run_errands()
+            except (SQLAlchemyError, ConnectionError) as error:
+                print(f"trying again: {error!r:.200}", flush=True)
+                time.sleep(0.5)
+            time.sleep(0.1)
+
+    def remember(self) -> None:
+        """Go on where the former process was killed."""
+        lines = self.returned.read_text().splitlines() if self.returned.exists() else []
+        # The last line may be half a line: its start is repeated, and finds what exists.
+        complete = [line.split() for line in lines if len(line.split()) == 3 and line.endswith(".")]
+        self.next = max((int(key.split("-")[1]) + 1 for key, *_ in complete), default=0)
+        for key, saga_id, _ in complete[-REMEMBERED:]:
+            self.plan_errands(wish(self.seed, int(key.split("-")[1]), self.pace), UUID(saga_id))
+
+    def may_be_in_flight(self) -> int:
+        return int((self.directory / "in-flight").read_text())
+
+    def count_in_flight(self) -> int:
+        with bank.transaction() as connection:
+            found = connection.scalar(text("SELECT count(*) FROM sagas.saga_instance WHERE due_at IS NOT NULL"))
+            return int(found or 0)
+
+    # -- one start
+
+    def start(self, wished: Wish) -> None:
+        if wished.rolled_back_first:
+            self.start_and_roll_back(wished)
+        if wished.joined:
+            with bank.transaction() as connection:
+                # The intent may be there from a process that was killed after its commit.
+                intent = text("INSERT INTO bank.intent (key) VALUES (:key) ON CONFLICT DO NOTHING")
+                connection.execute(intent, {"key": wished.key})
+                saga_id = self.insert(wished, connection=connection)
+        else:
+            saga_id = self.insert(wished)
+        append(self.returned, f"{wished.key} {saga_id} .")
+        self.plan_errands(wished, saga_id)
+
+    def start_and_roll_back(self, wished: Wish) -> None:
+        """A start in a transaction that does not commit never happened."""
+        key = f"{wished.key}-rolled-back"
+        append(self.directory / "rolled-back", f"{key} .")
+        try:
+            with bank.transaction() as connection:
+                connection.execute(text("INSERT INTO bank.intent (key) VALUES (:key)"), {"key": key})
+                self.insert(wished, key=key, connection=connection)
+                raise RolledBack
+        except RolledBack:
+            pass
+
+    def insert(self, wished: Wish, *, key: str | None = None, connection: Connection | None = None) -> UUID:
+        options: dict[str, Any] = {"key": key or wished.key, "deadline": wished.deadline}
+        if connection is not None:
+            options["connection"] = connection
+        return sagas.start(business.ALL[wished.kind], wished.data, **options).id
+
+    # -- what follows a start
+
+    def plan_errands(self, wished: Wish, saga_id: UUID) -> None:
+        now = time.monotonic()
+        number = int(wished.key.split("-")[1])
+        if wished.kind == "approval" and wished.signal_after is not None:
+            heapq.heappush(self.errands, (now + wished.signal_after, number, "signal", saga_id))
+        if wished.cancel_after is not None:
+            heapq.heappush(self.errands, (now + wished.cancel_after, number, "cancel", saga_id))
+
+    def run_errands(self) -> None:
+        while self.errands and self.errands[0][0] <= time.monotonic():
+            _, number, what, saga_id = self.errands[0]
+            try:
+                self.run_errand(what, saga_id, joined=number % 3 == 0)
+            except TransitionRefused:
+                pass  # it has ended, or turned back
+            except DBAPIError:
+                raise
+            except SagaError as error:
+                print(f"{what} of {saga_id}: {error!r}", flush=True)
+            heapq.heappop(self.errands)
+
+    def run_errand(self, what: str, saga_id: UUID, *, joined: bool) -> None:
+        run = sagas.get(saga_id)
+        if not joined:
+            self.say(what, run)
+            return
+        with bank.transaction() as connection:
+            self.say(what, run, connection=connection)
+
+    @staticmethod
+    def say(what: str, run: Any, **options: Any) -> None:
+        if what == "signal":
+            run.signal("approved", {"by": "the starter"}, key="the only one", **options)
+        else:
+            run.cancel("changed its mind", **options)
+
+
+def append(file: Path, line: str) -> None:
+    """One write, so that a kill leaves a whole line or none that counts."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(descriptor, f"{line}\n".encode())
+    finally:
+        os.close(descriptor)
+
+
+if __name__ == "__main__":
+    random.seed()
+    Starter(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), Path(sys.argv[4])).run()

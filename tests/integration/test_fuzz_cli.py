@@ -1,0 +1,126 @@
+"""Whatever is typed after `sagas …`: an answer, a refusal or how to use it, never a traceback."""
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from config.servers import EmbeddedPostgres
+from sagas import SagaHandle, Sagas, SagaStatus
+from sagas.cli import sagas as commands
+from tests.conftest import GivenPostgres
+from tests.support import journal, scripted
+from tests.support.application import make
+from tests.support.inline import run_messages
+from tests.support.shapes import first_waits
+
+#: No NUL, which no program can be given; lone surrogates are how Python reads bytes that are no UTF-8.
+text = st.text(st.characters(exclude_characters="\x00"), max_size=12).filter(lambda typed: not typed.startswith("--o"))
+typed = text | st.sampled_from(
+    [
+        *(
+            "",
+            "-",
+            "--",
+            "--json",
+            "--svg",
+            "--help",
+            "--status",
+            "failed",
+            "--limit",
+            "0",
+            "-1",
+            "9" * 5000,
+            "--saga",
+            "ID",
+        ),
+        *(
+            "--saga",
+            "--reason",
+            "--step",
+            "a",
+            "--result",
+            "{}",
+            "[1]",
+            '{"a": NaN}',
+            '{"a": "\\ud800"}',
+            "9" * 5000,
+            "[" * 50_000,
+        ),
+        *("--payload", '{"a": "\\u0000"}', "--key", "\udcff", "x" * 10_000, "approval", "three", str(uuid4())),
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def sagas(postgres: EmbeddedPostgres | GivenPostgres) -> Iterator[Sagas]:
+    url = postgres.create_database(f"test_{uuid4().hex}")
+    made = make("memory://", url)
+    made.migrate()
+    journal.create(url)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("SAGAS_DATABASE_URL", url)
+        yield made
+    made.engine.store.database.dispose()
+
+
+@pytest.fixture(scope="module")
+def runs(sagas: Sagas) -> list[SagaHandle]:
+    """One that has ended, and one that waits for a signal."""
+    ended, waiting = sagas.start(scripted.three, {"script": {}}), sagas.start(first_waits, {"script": {}})
+    run_messages(sagas.app)
+    sagas.sweep()
+    assert ended.status is SagaStatus.COMPLETED
+    return [ended, waiting]
+
+
+def invoke(sagas: Sagas, arguments: list[str]) -> Result:
+    done = CliRunner().invoke(commands, arguments, obj=sagas)
+    assert done.exception is None or isinstance(done.exception, SystemExit), (arguments, repr(done.exception))
+    assert done.exit_code in (0, 1, 2), (arguments, done.output)
+    assert "Traceback" not in done.output
+    assert done.exit_code == 0 or done.output.strip(), arguments
+    return done
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    command=st.sampled_from(sorted(commands.commands)) | text,
+    arguments=st.lists(typed, max_size=5),
+    number=st.integers(0, 1),
+)
+@example("signal", ["ID", ""], 1)
+@example("signal", ["ID", "approval", "--payload", "9" * 5000], 1)
+@example("signal", ["ID", "approval", "--payload", "[" * 50_000], 1)
+@example("signal", ["ID", "approval", "--key", "x" * 10_000], 1)
+@example("cancel", ["ID", "--reason", "\udcff"], 1)
+@example("skip", ["ID", "--reason", "why", "--result", '{"a": NaN}'], 0)
+@example("list", ["--saga", "\udcff"], 0)
+@example("graph", ["\udcff"], 0)
+def test_whatever_is_typed_there_is_an_answer(
+    sagas: Sagas, runs: list[SagaHandle], command: str, arguments: list[str], number: int
+) -> None:
+    invoke(sagas, [command, *(str(runs[number].id) if each == "ID" else each for each in arguments)])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    command=st.sampled_from(["show", "retry", "cancel", "skip", "resolve", "signal", "graph"]),
+    options=st.dictionaries(
+        st.sampled_from(["--reason", "--step", "--result", "--payload", "--key"]), typed, max_size=4
+    ),
+    name=typed,
+    number=st.integers(0, 1),
+)
+def test_whatever_is_given_to_a_verb_there_is_an_answer(
+    sagas: Sagas, runs: list[SagaHandle], command: str, options: dict[str, str], name: str, number: int
+) -> None:
+    given = [word for option, value in options.items() for word in (option, value)]
+
+    invoke(sagas, [command, str(runs[number].id), *([name] if command == "signal" else []), *given])
+
+    assert runs[0].status is SagaStatus.COMPLETED
+    assert runs[1].timeline()
