@@ -3,7 +3,7 @@
 import threading
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
@@ -12,7 +12,7 @@ from sagas.engine.context import StepContext, running
 from sagas.engine.transaction import StepTransaction
 from sagas.store import Database
 
-ID = uuid4()
+ID = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 PUBLIC = ["saga_id", "saga", "name", "attempt", "idempotency_key", "action_key", "deadline", "connection"]
 
 
