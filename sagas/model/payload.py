@@ -124,15 +124,23 @@ def _tag_float(value: float, path: str) -> Any:
 def _tag_mapping(value: Mapping[Any, Any], path: str, depth: int) -> dict[str, Any]:
     for key in value:
         if not isinstance(key, str):
-            raise PayloadError(f"{path} has the key {key!r}, a {type(key).__name__}; JSON keys are text: use str()")
+            kind = type(key).__name__
+            raise PayloadError(f"{path} has the key {_told(key)}, a {kind}; JSON keys are text: use str()")
     tagged = {
-        _checked_text(str.__str__(key), f"a key of {path}"): _tag(item, f"{path}[{key!r}]", depth + 1)
+        _checked_text(str.__str__(key), f"a key of {path}"): _tag(item, f"{path}[{shown(key)}]", depth + 1)
         for key, item in value.items()
     }
     # The user's own single "$…" key would read as a tag.
     if len(tagged) == 1 and next(iter(tagged)).startswith("$"):
         return {"$escaped": [[key, item] for key, item in tagged.items()]}
     return tagged
+
+
+def _told(key: Any) -> str:
+    try:
+        return repr(key)[:80]
+    except Exception:  # a number of thousands of digits, or somebody's own class
+        return "…"
 
 
 def shown(given: Any, longest: int = 80) -> str:

@@ -7,6 +7,7 @@ from typing import Any, TypedDict, assert_type
 from uuid import UUID
 
 from celery import Celery, shared_task
+from cryptography.fernet import Fernet, MultiFernet
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session, scoped_session
 
@@ -32,6 +33,12 @@ from sagas import (
 
 app = Celery("shop")
 sagas = Sagas(app, database="postgresql://localhost/shop", schema="sagas", heartbeat=2.0, sweep_every=5)
+discreet = Sagas(
+    app,
+    database="postgresql://localhost/shop",
+    secrets=("card_number", "iban"),
+    codec=MultiFernet([Fernet("the new key"), Fernet("the old one")]),
+)
 
 
 class CardDeclined(PermanentError):

@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.template.response import TemplateResponse
 
 from sagas.contrib.django.models import Instance, InstanceQuerySet
-from sagas.errors import InstanceNotFound, SagaError
+from sagas.errors import InstanceNotFound, RowDamaged, SagaError
 from sagas.handle import SagaHandle
 from sagas.model import SagaStatus, StepStatus
 
@@ -183,10 +183,11 @@ def stuck_at(handle: SagaHandle) -> list[str]:
     """The steps that a failed instance waits for, by name: undos that failed, or else the step that did."""
     try:
         seen = handle.snapshot()
-    except InstanceNotFound:
+        steps = seen.steps
+    except (InstanceNotFound, RowDamaged):
         return []
     if seen.status is not SagaStatus.FAILED:
         return []
-    failed = [step for step in seen.steps if step.status is StepStatus.FAILED]
+    failed = [step for step in steps if step.status is StepStatus.FAILED]
     undos = [step.name for step in failed if step.compensation_status is StepStatus.FAILED]
     return undos or [step.name for step in failed][-1:]

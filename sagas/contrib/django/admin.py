@@ -18,7 +18,7 @@ from django.utils import timezone
 from sagas.contrib.django.acting import CANCEL, RETRY, SKIP, VERBS, Verb, act
 from sagas.contrib.django.binding import bound
 from sagas.contrib.django.models import Instance, InstanceQuerySet
-from sagas.errors import InstanceNotFound
+from sagas.errors import InstanceNotFound, RowDamaged
 from sagas.handle import HistoryEntry, SagaHandle
 
 
@@ -86,6 +86,15 @@ class InstanceAdmin(admin.ModelAdmin):
             raise PermissionDenied
         try:
             seen = SagaHandle(bound().engine, UUID(unquote(object_id))).snapshot(history=True)
+            read = {
+                "seen": seen,
+                "data": as_json(seen.shown_data),
+                "steps": [(step, as_json(step.result)) for step in seen.steps],
+                "history": [(entry, shown_detail(entry)) for entry in seen.history],
+            }
+        except RowDamaged as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return HttpResponseRedirect(self.list_url())
         except (ValueError, InstanceNotFound):
             self.message_user(request, f"There is no saga instance {unquote(object_id)} (any more).", messages.WARNING)
             return HttpResponseRedirect(self.list_url())
@@ -94,10 +103,7 @@ class InstanceAdmin(admin.ModelAdmin):
             "title": f"{seen.saga} {seen.key or seen.id}",
             "opts": self.opts,
             "media": self.media,
-            "seen": seen,
-            "data": as_json(seen.shown_data),
-            "steps": [(step, as_json(step.result)) for step in seen.steps],
-            "history": [(entry, shown_detail(entry)) for entry in seen.history],
+            **read,
             "verbs": [verb for verb in VERBS if seen.status in verb.possible and self._may(request, verb)],
             "list_url": self.list_url(),
             **(extra_context or {}),

@@ -190,3 +190,18 @@ def test_c5_also_when_the_first_one_reports_its_success_late() -> None:
     story.refused(act(1))
 
     assert story.sent == [undo(0)]
+
+
+def test_c9_doubt_about_a_lost_claim_outlives_a_late_skip() -> None:
+    """Two claims, each lost with a crash of the database: the first body may have acted, the second was not called."""
+    story = Story(step(predicate="shop.is_wanted"), step())
+    before = story.state
+    story.claim(act(0))
+    story.crash(act(0), before)
+    second = story.claim(act(0))
+    story.crash(act(0), before)
+
+    story.complete(act(0), second, skipped=True)
+    story.refused(act(1))
+
+    assert story.sent == [undo(0)]

@@ -152,6 +152,7 @@ class Order:
         ("a\x00b", "NUL"),
         ("\ud800", "surrogate"),
         ({1: "one"}, "the key 1"),
+        pytest.param({10**5000: "one"}, "the key …", id="a long number"),
         ({None: "one"}, "the key None"),
         ({"a\x00": 1}, "a key of"),
         ({"\udfff": 1}, "a key of"),

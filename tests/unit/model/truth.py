@@ -151,11 +151,14 @@ class Truth(Story):
     def takes(self, address: Address) -> Run | None:
         """A worker got a message of this execution; it runs if the claim is accepted."""
         self.later(1e-6)
-        before = self.state.at(address)
+        before, status = self.state.at(address), self.state.status
         token = uuid4()
         if not self.happens(Claimed(address=address, token=token)).accepted or before is None:
             return None
-        self.unsynced.setdefault(address, before)
+        if self.state.status is status:
+            self.unsynced.setdefault(address, before)
+        else:
+            self.unsynced.clear()  # it was more than a claim, and durable
         self.first_claim.setdefault(address, self.moment)
         if before.epoch_changed and address.is_action and not self.plan_step(address).idempotent:
             # The worker sees that a claim may have been lost, and does not call the body.

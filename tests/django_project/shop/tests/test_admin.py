@@ -139,6 +139,16 @@ class PageTests(AdminTestCase):
         self.assertNotIn("4111-1111", self.page(one))
         self.assertIn("&quot;card_number&quot;: &quot;•••&quot;", self.page(one))
 
+    def test_an_instance_whose_rows_were_edited_by_hand_says_so_on_the_list(self) -> None:
+        one = run(self, "k-1")
+        with sagas.engine.store.database.autocommit() as library:
+            library.exec_driver_sql("UPDATE sagas.saga_instance SET data = '7', error = '7'")
+
+        response = self.client.get(f"{LIST}{one.id}/change/", follow=True)
+
+        self.assertEqual(response.redirect_chain, [(LIST, 302)])
+        self.assertIn("were edited by hand", response.content.decode())
+
     def test_what_users_wrote_is_text_and_no_markup(self) -> None:
         script = "<script>alert('x')</script>"
         one = run(self, f"k-{script}", sku="gold", breaking="release", note=f"</pre>{script}")
