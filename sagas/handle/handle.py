@@ -218,7 +218,7 @@ class SagaHandle:
         known = sorted({step.signal for step in seen.plan.steps if step.signal is not None})
         if name not in known:
             raise TransitionRefused(
-                f"saga {self.id} waits for no signal {name!r}: its plan has only {', '.join(known) or 'none'}"
+                f"saga {self.id} waits for no signal {name!r:.80}: its plan has only {', '.join(known) or 'none'}"
             )
         mail = Mail(kind=MailKind.SIGNAL, name=name, payload=encoded, by=_by(by))
         return self._engine.post(self.id, mail, key, joined(session, connection))

@@ -146,8 +146,12 @@ class Snapshot:
     @cached_property
     def _show(self) -> "_Show":
         # What is stored was redacted by what was known to be secret then.
-        is_wanted = self._secrecy.is_wanted
-        return _Show(self._secrecy, self._secrecy.redactor(self._stored_data) if is_wanted else str)
+        if not self._secrecy.is_wanted:
+            return _Show(self._secrecy, str, str)
+        redact = self._secrecy.redactor(self._stored_data)
+        # A secret that cannot be read here may stand in any text of the data.
+        can_tell = self._secrecy.knows(self._stored_data)
+        return _Show(self._secrecy, redact, redact if can_tell else lambda _: payload.HIDDEN)
 
     @cached_property
     @_legible
@@ -186,7 +190,7 @@ class Snapshot:
         """Everything that happened, the oldest first: from the rows, and from the append-only events."""
         entries = [HistoryEntry(at=self.started_at, event="started", step=None, detail={"key": self.key})]
         for event in self._event_rows:
-            detail = self._show.value(event.detail)
+            detail = self._show.detail(event.detail)
             entries.append(HistoryEntry(at=event.at, event=event.event, step=event.step, detail=detail))
         for step in self._step_rows:
             entries += _step_history(step)
@@ -225,8 +229,12 @@ class _Show:
 
     secrecy: Secrecy
     redact: Redact
+    redact_data: Redact
 
     def value(self, stored: Any) -> Any:
+        return redacted_value(self.secrecy.hide(stored), self.redact_data) if self.secrecy.is_wanted else stored
+
+    def detail(self, stored: Any) -> Any:
         return redacted_value(self.secrecy.hide(stored), self.redact) if self.secrecy.is_wanted else stored
 
     def error(self, stored: dict[str, Any] | None) -> ErrorInfo | None:

@@ -139,6 +139,15 @@ class Secrecy:
         pattern = re.compile("|".join(re.escape(form) for form in sorted(forms, key=lambda form: (-len(form), form))))
         return lambda text: pattern.sub(HIDDEN, text)
 
+    def knows(self, *seen: Any) -> bool:
+        """Whether every secret of these mappings can be read here, so that it can be found in other texts."""
+        try:
+            for data in seen:
+                self.open(data)
+        except SecretUnreadable:
+            return False
+        return True
+
     def _secrets(self, seen: Iterable[Any]) -> Iterator[Any]:
         for data in seen:
             for name, item in data.items() if isinstance(data, Mapping) else ():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from celery import Celery
+from cryptography.fernet import Fernet
 
 from sagas import Sagas
 from sagas.cli.checks import findings
@@ -169,6 +170,13 @@ def test_an_app_with_sagas_takes_json_only_and_check_says_so_when_it_takes_more(
     for dangerous in ("pickle", "application/x-python-serialize"):
         app.conf.accept_content = ["json", dangerous]
         assert "whoever reaches the broker runs code in your workers" in " ".join(findings(sagas))
+
+
+def test_check_says_that_a_codec_without_names_encrypts_nothing() -> None:
+    app = Celery("idle", set_as_current=False, broker="memory://")
+    nowhere = "postgresql://nobody@/nowhere?host=/nonexistent"
+
+    assert "nothing new is encrypted" in findings(Sagas(app, database=nowhere, codec=Fernet(Fernet.generate_key())))[0]
 
 
 def test_no_example_takes_more_than_json() -> None:

@@ -54,5 +54,11 @@ def test_an_address_survives_its_text(address: Address) -> None:
     assert Address.parse(str(address)) == address
 
 
+@pytest.mark.parametrize("text", ["", "0", "0.0", "0.0.0.0", "-1.0.0", "0.0.x", "٠.٠.٠", "0.0.0\n", "1" * 10 + ".0.0"])
+def test_whatever_else_stands_in_a_message_is_no_address(text: str) -> None:
+    with pytest.raises(ValueError, match="is no address"):
+        Address.parse(text)
+
+
 def test_losses_are_not_failures() -> None:
     assert StepState(address=Address(0), name="a", attempts=5, losses=2).failures == 3
