@@ -87,7 +87,8 @@ def with_results(known: Known, part: Part) -> Known:
     if known is None or own is None:
         return None
     certain, perhaps = known
-    return (certain | own, perhaps) if part.is_certain else (certain, perhaps | own)
+    uncertain = part.may_give()
+    return certain | (own - uncertain), perhaps | uncertain
 
 
 def joined(ends: Sequence[Known]) -> Known:
@@ -121,6 +122,12 @@ def check_part(saga: str, part: Part, known: Known, error: type[Exception]) -> N
             raise error(
                 f"saga {saga!r}: step {part.name!r} asks for {part.when!r} with when=, and there is only {there}"
             )
+    lacking = part.lacks(known[0] | known[1])
+    if lacking is not None and error is DefinitionError:
+        there = ", ".join(sorted(known[0] | known[1])) or "nothing"
+        raise error(
+            f"saga {saga!r}: the child saga {part.name!r} is to be given {lacking!r}, and there is only {there}"
+        )
     for who, face, own in part.needs():
         check_task(saga, who, face, known, own, error)
 

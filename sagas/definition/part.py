@@ -69,6 +69,14 @@ class Part:
         """The names that it adds to the data; None when it does not say."""
         return frozenset()
 
+    def may_give(self) -> frozenset[str]:
+        """Those of the names that later steps cannot count on."""
+        return frozenset() if self.is_certain else self.gives() or frozenset()
+
+    def lacks(self, known: frozenset[str]) -> str | None:
+        """A name that it is to pass on and that nothing provides; None where there is none."""
+        return None
+
     def needs(self) -> Iterable[tuple[str, TaskFace, frozenset[str] | None]]:
         """Whose parameters have to be filled: who that is, its task, and what only its action's result gives."""
         return ()

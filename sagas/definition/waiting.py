@@ -37,8 +37,8 @@ class Sleep(Part):
         name: str = "sleep",
     ) -> None:
         super().__init__(name)
-        given = duration if isinstance(duration, timedelta) else timedelta(seconds=number(duration, _who(name), 0, 1e9))
-        whole = given + timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        parts = ((duration, 1), (days, 86_400), (hours, 3_600), (minutes, 60), (seconds, 1))
+        whole = sum(number(part, _who(name), 0, 1e12) * unit for part, unit in parts)
         self.seconds = number(whole, _who(name), 0.001, LONGEST_WAIT)
 
     def compile(self, place: Place, compiler: Compiler) -> PlanStep:
@@ -143,11 +143,20 @@ class Child(Part):
         self._input, self._output = _names(input), _names(output)
 
     def gives(self) -> frozenset[str] | None:
-        if self._output is not None:
-            return frozenset(self._output)
         given = [part.gives() for part in self.saga.parts]
         known = [names for names in given if names is not None]
-        return frozenset().union(*known) if len(known) == len(given) else None
+        if len(known) < len(given):
+            return None if self._output is None else frozenset(self._output)
+        whole = frozenset[str]().union(*known)
+        return whole if self._output is None else whole & frozenset(self._output)
+
+    def may_give(self) -> frozenset[str]:
+        certain = [(part.gives() or frozenset()) - part.may_give() for part in self.saga.parts]
+        return (self.gives() or frozenset()) - frozenset[str]().union(*certain)
+
+    def lacks(self, known: frozenset[str]) -> str | None:
+        wanted = (self.saga.input or frozenset()) if self._input is None else frozenset(self._input)
+        return min(wanted - known, default=None)
 
     def check_place(self, place: Place, saga: str) -> None:
         has_pivot = any(part.kind is StepKind.PIVOT for part in self.saga.parts)
@@ -171,8 +180,11 @@ class Child(Part):
 
 
 def _names(given: Sequence[str] | None) -> tuple[str, ...] | None:
-    names = None if given is None else declared_keys(list(given))
-    return None if names is None else tuple(sorted(names))
+    if given is None:
+        return None
+    if isinstance(given, str):
+        raise DefinitionError(f"Child(…): {given!r} must be a list of names, as in [{given!r}]")
+    return tuple(sorted(declared_keys(list(given)) or ()))
 
 
 def _who(name: str) -> str:

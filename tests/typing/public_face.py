@@ -12,9 +12,12 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session, scoped_session
 
 from sagas import (
+    BestEffort,
+    Child,
     CompensationView,
     ErrorInfo,
     HistoryEntry,
+    Parallel,
     PermanentError,
     Pivot,
     Retriable,
@@ -24,11 +27,15 @@ from sagas import (
     SagaHandle,
     Sagas,
     SagaStatus,
+    Sleep,
     Snapshot,
     Step,
     StepStatus,
     StepView,
+    WaitFor,
+    condition,
     current_step,
+    parallel,
 )
 
 app = Celery("shop")
@@ -88,6 +95,35 @@ order = Saga(
 )
 
 
+@condition
+def is_large(data: Mapping[str, Any]) -> bool:
+    return bool(data["total"] > 1000)
+
+
+branches = parallel(
+    Step(reserve, compensation=release, when="items"),
+    [Step(reserve, compensation=None, name="look", when=is_large), Sleep(minutes=5)],
+    undo="parallel",
+    if_one_fails="cancel",
+)
+assert_type(branches, Parallel)
+every_shape = Saga(
+    "every-shape",
+    steps=[
+        branches,
+        WaitFor("approved", timeout=timedelta(days=2), on_timeout="continue", payload=("by",)),
+        Child(order, input=["order_id"], output=(), name="child"),
+        BestEffort(release, name="tell"),
+    ],
+    undo="parallel",
+    if_undo_fails="stop",
+    locks=["order:{order_id}"],
+    if_locked="refuse",
+    max_concurrent=10,
+    priority=3,
+)
+
+
 def start(session: Session, scoped: scoped_session[Session], connection: Connection) -> SagaHandle:
     data: Order = {"order_id": "42", "items": [], "total": Decimal("9.90")}
     order.start(data, key="order-42", session=session)
@@ -112,6 +148,9 @@ def look(run: SagaHandle) -> None:
     assert_type(run.wait(timeout=30), SagaStatus)
     assert_type(run.wait(), SagaStatus)
     run.cancel("changed mind")
+    assert_type(run.signal("approved", {"by": "me"}, key="1"), bool)
+    run.resolve("by hand", step="reserve")
+    assert_type(sagas.graph(order, format="svg"), str)
     run.retry("fixed", by="me")
     run.skip("done by hand", step="ship", result={"shipment_id": "4711"}, by="me")
     assert_type(run.snapshot(history=True), Snapshot)
