@@ -108,7 +108,7 @@ class Execution:
     def claimed(self, claim: Claim) -> Any:
         with legible(self.instance_id):
             plan = self.engine.store.instances.plan(claim.plan_hash, claim.plan)
-        step = plan.step(self.address.position, self.address.branch)
+            step = plan.step(self.address.position, self.address.branch)
         policy = step.retry_for(self.address.round)
         if claim.epoch_changed and self.address.is_action and not step.idempotent:
             error = SagaError("a crash of the database may have lost a claim of this step, which is not idempotent")

@@ -56,7 +56,10 @@ def shown_result(value: Any, secrecy: Secrecy, redact: Redact) -> Any:
     if not secrecy.is_wanted:
         return value
     hidden = secrecy.hide(value)
-    text = repr(hidden)
+    try:
+        text = repr(hidden)
+    except Exception:  # somebody's own class; an undo may return what cannot be kept
+        return None
     told = redact(text)
     return hidden if told == text else told
 

@@ -158,7 +158,8 @@ class Draft:
 
     def skipped(self, step: StepState) -> None:
         """Its condition is false, so it did nothing. One before it may have: only a completion clears doubt."""
-        self.close(step, StepStatus.SKIPPED, error=None, attempts=max(step.attempts - 1, 0))
+        doubt = step.doubt or step.epoch_changed  # of a claim that a crash may have lost
+        self.close(step, StepStatus.SKIPPED, error=None, attempts=max(step.attempts - 1, 0), doubt=doubt)
         self.has_moved(step)
 
     def has_moved(self, step: StepState) -> None:

@@ -8,10 +8,10 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from config.servers import EmbeddedPostgres
+from config.servers import EmbeddedBroker, EmbeddedPostgres
 from sagas import SagaHandle, Sagas, SagaStatus
 from sagas.cli import sagas as commands
-from tests.conftest import GivenPostgres
+from tests.conftest import GivenPostgres, empty_keyspace
 from tests.support import journal, scripted
 from tests.support.application import make
 from tests.support.inline import run_messages
@@ -56,9 +56,9 @@ typed = text | st.sampled_from(
 
 
 @pytest.fixture(scope="module")
-def sagas(postgres: EmbeddedPostgres | GivenPostgres) -> Iterator[Sagas]:
+def sagas(postgres: EmbeddedPostgres | GivenPostgres, broker: EmbeddedBroker) -> Iterator[Sagas]:
     url = postgres.create_database(f"test_{uuid4().hex}")
-    made = make("memory://", url)
+    made = make(empty_keyspace(broker), url)
     made.migrate()
     journal.create(url)
     with pytest.MonkeyPatch.context() as patched:

@@ -67,7 +67,7 @@ def urls(postgres: EmbeddedPostgres | GivenPostgres, celery_as_before: None) -> 
     app = code.create_app(url, "memory://")
     with app.app_context():
         code.sagas.migrate()
-        code.db.create_all()
+        code.db.create_all(bind_key=None)  # a test in this process may have named another bind
     close(app)
     yield url, postgres.create_database(names[1], template=names[0])
     for name in names:

@@ -80,6 +80,12 @@ def test_a_result_is_shown_without_its_secrets() -> None:
     assert shown_result({"note": f"by {CARD}"}, SECRECY, redact) == "{'note': 'by •••'}"
     assert shown_result({"card": CARD}, Secrecy(), str) == {"card": CARD}
     assert shown_result(None, SECRECY, redact) is None
+    assert shown_result(Unspeakable(), SECRECY, redact) is None
+
+
+class Unspeakable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no text for you")
 
 
 def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
