@@ -1,0 +1,147 @@
+"""Fixtures of the boundary tests, and their options.
+
+    pytest tests/faults/boundaries                        some hundred deaths, as in CI
+    pytest tests/faults/boundaries --every-boundary       every passage, twice in a row, and as a power cut
+    pytest tests/faults/boundaries --rabbitmq             over RabbitMQ as well
+
+All trials are begun when the first test asks for its own, and each test waits for its own alone; so their durations
+say little.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import cycle
+from typing import Any
+from unittest.mock import patch
+from uuid import uuid4
+
+import pytest
+
+from config.servers import drop_database
+from tests.conftest import Shop, empty_keyspace, make_shop
+from tests.faults.boundaries import rabbitmq
+from tests.faults.boundaries.detours import PARENTS
+from tests.faults.boundaries.lanes import HEARTBEAT, PACE, Lane, next_id
+from tests.faults.boundaries.points import WORKLOADS, Case, cases
+from tests.faults.boundaries.trials import Ended, play, play_later, rehearse
+from tests.faults.boundaries.workloads import Workload
+
+#: Lanes whose worker dies as a whole.
+NARROW = 2
+CHILDREN = 16
+AT_ONCE = 12
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("boundaries")
+    group.addoption("--every-boundary", action="store_true", help="die at every passage of every point")
+    group.addoption("--rabbitmq", action="store_true", help="over RabbitMQ too, installed by apt-get if need be")
+
+
+def option(config: pytest.Config, name: str) -> bool:
+    # Named without its dashes: as a part of a larger run this conftest comes too late to add an option.
+    return bool(config.getoption(name, default=False))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "theatre" in metafunc.fixturenames:
+        brokers = ["valkey", *(["rabbitmq"] if option(metafunc.config, "rabbitmq") else [])]
+        metafunc.parametrize("theatre", brokers, indirect=True, scope="package")
+    if "case" in metafunc.fixturenames:
+        chosen = list(cases(every=option(metafunc.config, "every_boundary")))
+        metafunc.parametrize("case", chosen, ids=str)
+    if "workload" in metafunc.fixturenames:
+        metafunc.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)
+
+
+@dataclass(frozen=True)
+class Theatre:
+    """Where the trials of one broker are played: each has begun, and its outcome can be waited for."""
+
+    shops: Sequence[Shop]
+    rehearsals: Mapping[str, "Future[Ended]"]
+    deaths: Mapping[str, Sequence["Future[Any]"]]
+
+    def rehearsed(self, workload: Workload) -> Ended:
+        return self.rehearsals[workload.name].result()
+
+    def died(self, case: Case) -> None:
+        for death in self.deaths[str(case)]:
+            death.result()
+
+    def ended(self) -> list[Ended]:
+        """Whatever has come to a good end so far."""
+        futures = [*self.rehearsals.values(), *(deaths[0] for deaths in self.deaths.values())]
+        return [it.result() for it in futures if it.done() and it.exception() is None]
+
+
+@pytest.fixture(scope="package")
+def theatre(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
+    """Every case and every workload that was selected has been begun."""
+    every = option(request.config, "every_boundary")
+    selected = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    selected = [parameters for parameters in selected if parameters.get("theatre") == request.param]
+    chosen = [parameters["case"] for parameters in selected if "case" in parameters]
+    named = {parameters["workload"].name for parameters in selected if "workload" in parameters}
+    named |= {case.workload.name for case in chosen if every}
+    rehearsed = [workload for workload in WORKLOADS if workload.name in named]
+    with ExitStack() as stack:
+        servers = stack.enter_context(serving(request))
+        stack.enter_context(patch("sagas.engine.core.uuid7", next_id))
+        open_one = partial(open_lane, stack, servers, tmp_path_factory)
+        wide = open_one(children=CHILDREN, trials=AT_ONCE, beats=True)
+        is_narrow = any(case.ends_worker for case in chosen) or not set(PARENTS).isdisjoint(rehearsed)
+        narrow = [open_one(children=2, trials=1, beats=False) for _ in range(NARROW if is_narrow else 0)]
+        turns = cycle(narrow)
+        rehearsals: dict[str, Future[Ended]] = {}
+        deaths: dict[str, list[Future[Any]]] = {}
+        for workload in rehearsed:
+            lane = next(turns) if workload in PARENTS else wide
+            rehearsals[workload.name] = lane.submit(rehearse, lane, workload)
+        for case in chosen:
+            lane = next(turns) if case.ends_worker else wide
+            deaths[str(case)] = [lane.submit(play, lane, case)]
+            if every and case.stands_for_later:
+                deaths[str(case)].append(lane.submit(play_later, lane, case, rehearsals[case.workload.name]))
+        yield Theatre([wide.shop, *(lane.shop for lane in narrow)], rehearsals, deaths)
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where lanes get an empty database and an empty broker from."""
+
+    postgres: Any
+    empty_broker: Callable[[], str]
+
+    @contextmanager
+    def empty_database(self) -> Iterator[str]:
+        name = f"test_{uuid4().hex}"
+        yield self.postgres.create_database(name)
+        drop_database(self.postgres.url, name)
+
+
+@contextmanager
+def serving(request: pytest.FixtureRequest) -> Iterator[Servers]:
+    postgres = request.getfixturevalue("postgres")
+    if request.param == "valkey":
+        yield Servers(postgres, partial(empty_keyspace, request.getfixturevalue("broker")))
+    else:
+        with rabbitmq.node() as node:
+            yield Servers(postgres, node.empty_vhost)
+
+
+def open_lane(
+    stack: ExitStack, servers: Servers, directories: pytest.TempPathFactory, *, children: int, trials: int, beats: bool
+) -> Lane:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SAGAS_HEARTBEAT", str(HEARTBEAT))
+        environment.setenv("SAGAS_SWEEP_EVERY", str(PACE))
+        database_url = stack.enter_context(servers.empty_database())
+        shop = make_shop(database_url, servers.empty_broker(), directories.mktemp("lane"))
+    lane = Lane(shop, children=children, trials=trials, beats=beats)
+    stack.callback(lane.close)
+    lane.open()
+    return lane

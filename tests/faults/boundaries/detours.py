@@ -1,0 +1,259 @@
+"""Workloads off a healthy saga's way: starts and operators that die, and what the sweep and the worker's parent do.
+
+Their maps have what is theirs alone.
+
+Each point of the sweep belongs to a saga that it has to find, or to nobody, when it only looks around.
+"""
+
+from sagas import SagaStatus
+from tests.faults.boundaries import stories
+from tests.faults.boundaries.fates import Fate, How
+from tests.faults.boundaries.workloads import COMPENSATED, LOOK, LOOP, SWEPT, Workload, at
+from tests.support import scripted, shapes
+
+STARTS = at("start", "REGISTER_PLAN", "START", "publish action by loop")
+SENDS = at("sweep", *SWEPT, "UPDATE saga_step", "publish action by loop")
+LOOKS_AROUND = (
+    "BEGIN_SWEEP",
+    "KEEP_EPOCH",
+    "SUSPECT_SILENT_WORKERS",
+    "commit of BEGIN_SWEEP",
+    "DECLARE_DEAD_WORKERS",
+    "FORGET_OLD_WORKERS",
+    "PICK_ENDED_HOLDERS",
+    "PICK_UNSEEN",
+    "PUSH_HEALTHY",
+    "PICK_DUE",
+)
+#: Its first message does not get out.
+REFUSED = Fate(point="start | publish action by loop:before", how=How.REFUSED)
+
+FROM_OUTSIDE: tuple[Workload, ...] = (
+    Workload(name="start", saga=scripted.three, story=stories.start_elsewhere, points=STARTS),
+    Workload(
+        name="start-in-a-transaction",
+        saga=scripted.three,
+        story=stories.start_in_a_transaction,
+        points=STARTS
+        | at("start", "INSERT ledger", "WHERE_AM_I", "SAVEPOINT", "RELEASE SAVEPOINT")
+        # It looks whether the commit that was announced has come.
+        | at("start", "commit of INSERT ledger", "SELECT saga_instance"),
+    ),
+    Workload(
+        name="start-with-a-key-in-a-transaction",
+        saga=scripted.three,
+        story=stories.start_in_a_transaction_with_a_key,
+        points=STARTS
+        | at("start", "INSERT ledger", "WHERE_AM_I", "SAVEPOINT", "RELEASE SAVEPOINT")
+        | at("start", "commit of INSERT ledger", "SELECT saga_instance", "LIMIT_LOCK_WAIT", "RESTORE_LOCK_WAIT"),
+        besides=STARTS
+        | at("start", "INSERT ledger", "WHERE_AM_I", "SAVEPOINT", "RELEASE SAVEPOINT")
+        | at("start", "commit of INSERT ledger", "SELECT saga_instance"),
+    ),
+    Workload(
+        name="start-anew",
+        saga=scripted.three,
+        story=stories.start_anew,
+        points=STARTS | at("start", "RETIRE_ENDED", "commit of RETIRE_ENDED"),
+    ),
+    Workload(name="start-twice", saga=scripted.three, story=stories.start_twice, points=at("start", "FIND_CURRENT")),
+    Workload(
+        name="start-with-a-lock",
+        saga=shapes.refusing,
+        data={"account": "{id}"},
+        story=stories.start_elsewhere,
+        points=at(
+            "start",
+            "REGISTER_PLAN",
+            "FIND_LOCKED",
+            "START",
+            *LOOP,
+            "SERIALISE_RESOURCES",
+            "GRANT",
+            "AWAITS_LOCK",
+            "WAKE_NEXT",
+        )
+        | at("start", "INSERT saga_step", "publish action by loop"),
+    ),
+    Workload(
+        name="start-unsent",
+        saga=scripted.three,
+        story=stories.start_elsewhere,
+        first=(REFUSED,),
+        points=at("start", "UNSENT"),
+    ),
+    Workload(
+        name="signal",
+        saga=shapes.approved,
+        story=stories.signalled,
+        points=at("operator", *LOOK, "PUT_INTO_INBOX", *LOOP, "UPDATE saga_step", "INSERT saga_event")
+        | at("operator", "INSERT saga_step", "MARK_READ", "publish action by loop"),
+    ),
+    Workload(
+        name="cancel",
+        saga=shapes.approved,
+        ends=COMPENSATED,
+        story=stories.cancelled,
+        points=at("operator", "SELECT saga_instance", *LOOP, "UPDATE saga_step", "INSERT saga_event")
+        | at("operator", "INSERT saga_step", "publish compensation by loop"),
+    ),
+    Workload(
+        name="operators-retry",
+        saga=scripted.three,
+        script={"c": "no", "undo b": "broken:mended"},
+        ends=COMPENSATED,
+        story=stories.retried_by_operator,
+        points=at("operator", "SELECT saga_instance", *LOOP, "UPDATE saga_step", "INSERT saga_event")
+        | at("operator", "publish compensation by loop"),
+        in_order=False,
+        tries=4,
+        needs_a_person=True,
+    ),
+)
+
+IN_LINE: tuple[Workload, ...] = (
+    Workload(
+        name="undone-with-a-lock",
+        saga=shapes.locking,
+        script={"b": "no"},
+        data={"account": "{id}"},
+        ends=COMPENSATED,
+        points=at("callback", "MARK_ENDED")
+        | at("compensation", "MARK_ENDED", "SERIALISE_RESOURCES", "RELEASE", "WAKE_NEXT")
+        | at("compensation", "commit of SERIALISE_RESOURCES"),
+    ),
+    Workload(
+        name="first-in-line",
+        saga=shapes.locking,
+        story=stories.first_in_line,
+        points=at("action", "SERIALISE_RESOURCES", "RELEASE", "WAKE_NEXT", "commit of SERIALISE_RESOURCES"),
+    ),
+    Workload(
+        name="next-in-line",
+        saga=shapes.locking,
+        story=stories.next_in_line,
+        points=at(
+            "action", *LOOP, "SERIALISE_RESOURCES", "GRANT", "AWAITS_LOCK", "WAKE_NEXT", "INSERT saga_step", "MARK_READ"
+        )
+        | at("action", "publish action by loop"),
+    ),
+    Workload(
+        name="ended-and-died",
+        saga=shapes.locking,
+        story=stories.first_in_line,
+        first=(Fate(point="action | SERIALISE_RESOURCES:before"),),
+        points=at("sweep", "SERIALISE_RESOURCES", "RELEASE", "WAKE_NEXT", "commit of SERIALISE_RESOURCES"),
+    ),
+)
+
+BESIDE_OTHERS: tuple[Workload, ...] = (
+    # The second look of a parent at itself is the one that its child asks for.
+    Workload(
+        name="a-child-reports",
+        saga=shapes.parent,
+        points=at("action", *LOOP, "INSERT saga_step"),
+        nths=(2,),
+        often=at("action", *LOOP, "INSERT saga_step"),
+    ),
+    Workload(
+        name="siblings-stopped",
+        saga=shapes.cancelling,
+        script={"a": "sleep:0.5,no", "b": "sleep:3"},
+        ends=COMPENSATED,
+        points=at("action", "STOP_RUNNING"),
+    ),
+)
+
+#: Deaths that do not end: the losses have a budget.
+POISON = "action | effect:after"
+POISON_OF_AN_UNDO = "compensation | effect:after"
+AGAIN_AND_AGAIN: tuple[Workload, ...] = (
+    Workload(
+        name="poison",
+        saga=scripted.three,
+        ends=COMPENSATED,
+        first=(Fate(point=POISON, nth=2), *(Fate(point=POISON, turn=turn) for turn in (1, 2, 3))),
+    ),
+    Workload(
+        name="poisoned-undo",
+        saga=scripted.three,
+        script={"c": "no"},
+        ends=SagaStatus.FAILED,
+        first=tuple(Fate(point=POISON_OF_AN_UNDO, turn=turn) for turn in range(4)),
+        needs_a_person=True,
+    ),
+    Workload(
+        name="undo-in-its-own-transaction",
+        saga=scripted.three,
+        script={"c": "no", "undo b": "write:y"},
+        ends=COMPENSATED,
+        points=at("compensation", "INSERT ledger", "commit of INSERT ledger"),
+    ),
+)
+
+SWEPT_UP: tuple[Workload, ...] = (
+    Workload(
+        name="unsent",
+        saga=scripted.three,
+        story=stories.unsent,
+        first=(REFUSED,),
+        points=SENDS,
+        nobodys=at("sweep", *LOOKS_AROUND, "task"),
+    ),
+    Workload(
+        name="lost-on-the-way",
+        saga=scripted.three,
+        first=(Fate(point="action | publish action by chain:before"),),
+        points=SENDS | at("sweep", "INSERT saga_event"),
+        besides=SENDS,
+    ),
+    Workload(
+        name="sweep-fails",
+        saga=scripted.three,
+        story=stories.unsent,
+        first=(REFUSED, Fate(point="sweep | LOAD_STEPS:before", how=How.REFUSED, turn=1)),
+        points=at("sweep", "BACK_OFF"),
+        sweep_fails=True,
+    ),
+    Workload(
+        name="mail-for-the-gone",
+        saga=scripted.three,
+        story=stories.forgotten,
+        points=at("sweep", "LOAD_INSTANCE_IF_FREE", "SELECT saga_instance", "FORGET_INBOX"),
+    ),
+)
+
+#: Of these the whole worker dies, at points of its parent.
+PARENTS: tuple[Workload, ...] = (
+    Workload(
+        name="heartbeat",
+        saga=scripted.three,
+        script={"b": ["sleep:1"]},
+        story=stories.meanwhile,
+        nobodys=at("heartbeat", "CLOCK", "HEARTBEAT"),
+    ),
+    Workload(
+        name="timer",
+        saga=scripted.three,
+        story=stories.unsent,
+        first=(REFUSED,),
+        points=at("timer", *SWEPT, "UPDATE saga_step", "publish action by loop"),
+        nobodys=at("timer", *LOOKS_AROUND),
+        few=at("timer", "commit of BEGIN_SWEEP", "commit of LOAD_INSTANCE_IF_FREE"),
+    ),
+    Workload(
+        name="lost-child",
+        saga=scripted.three,
+        first=(Fate(point="action | effect:after"),),
+        points=at("parent", "publish callback by chain", "ack of action"),
+    ),
+    Workload(
+        name="goodbye",
+        saga=scripted.three,
+        script={"b": ["sleep:1"]},
+        story=stories.says_goodbye,
+        nobodys=at("parent", "SAY_GOODBYE"),
+    ),
+)
+
+DETOURS: tuple[Workload, ...] = (*FROM_OUTSIDE, *IN_LINE, *BESIDE_OTHERS, *AGAIN_AND_AGAIN, *SWEPT_UP, *PARENTS)

@@ -1,0 +1,301 @@
+"""The hooks with which a process dies at the points that `fates` names. Only these tests' processes have them.
+
+A point is ``<site> | <what>:<moment>``. The site is what the process is doing: ``action``, ``compensation``,
+``callback`` and ``sweep`` are the tasks of a pool's child; ``heartbeat``, ``timer`` and ``parent`` are what a worker's
+parent does; the rest is in processes that start sagas (see `starter`).
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any
+from uuid import UUID
+
+import kombu.message
+import sqlalchemy
+from celery.app.amqp import AMQP
+from celery.concurrency.asynpool import AsynPool
+from kombu.exceptions import OperationalError
+from sqlalchemy import event
+from sqlalchemy.engine.default import DefaultDialect
+
+from sagas.engine import ADDRESS_HEADER, CALLBACK_TASK, SWEEP_TASK, FencedTask, after_commit, brief
+from sagas.engine.brief import BriefSender
+from sagas.engine.loop import Loop
+from sagas.model import Address
+from sagas.recovery.worker import WorkerLife
+from tests.faults.boundaries import fates
+from tests.faults.boundaries.statements import name_of
+from tests.support import journal
+
+#: What this thread is doing, if that is not what its process does anyhow; for which saga; at which step of it.
+site: ContextVar[str | None] = ContextVar("site", default=None)
+saga: ContextVar[UUID] = ContextVar("saga", default=fates.NOBODY)
+step: ContextVar[str | None] = ContextVar("step", default=None)
+#: Who publishes: Celery, which walks along its chain, or the library's loop.
+publisher: ContextVar[str] = ContextVar("publisher", default="chain")
+#: The brief sender has a thread of its own, which does not know for whom it works.
+_sites_of_senders: dict[UUID, str] = {}
+_site_of_process = "parent"
+
+UUID_PARAMETERS = ("instance_id", "id", "id_1", "instance_id_1")
+#: Statements about a worker, whose id is no saga's.
+OF_WORKERS = ("HEARTBEAT", "SAY_GOODBYE")
+WHAT_IS_SENT = {CALLBACK_TASK: "callback", SWEEP_TASK: "sweep"}
+
+
+def here() -> str:
+    return site.get() or _site_of_process
+
+
+def pass_by(what: str, saga_id: UUID | None = None, at: str | None = None, where: str | None = None) -> None:
+    """Here a process may die.
+
+    Args:
+        at: the step that it is about, if this process is not at a step itself.
+    """
+    point = f"{where or here()} | {what}"
+    match fates.strikes(saga_id or saga.get(), point, step.get() or at):
+        case fates.How.PROCESS:
+            os.kill(os.getpid(), signal.SIGKILL)
+        case fates.How.GROUP:
+            assert os.getsid(0) == os.getpgid(0), "a worker has a session of its own"
+            os.killpg(0, signal.SIGKILL)
+        case fates.How.REFUSED:
+            raise OperationalError("refused")
+
+
+@contextmanager
+def doing(what: str, saga_id: UUID = fates.NOBODY) -> Iterator[None]:
+    """Inside of the block this process does that."""
+    tokens = site.set(what), saga.set(saga_id)
+    try:
+        yield
+    finally:
+        site.reset(tokens[0])
+        saga.reset(tokens[1])
+
+
+# -- statements and commits
+
+
+def before_statement(connection: Any, cursor: Any, sent: str, parameters: Any, context: Any, many: bool) -> None:
+    name, info = name_of(sent), connection.connection.info
+    info.setdefault("began", name)
+    # A transaction is about the one that it began with, also where it writes to another's inbox.
+    info["saga"] = info.get("saga") or (saga_of(parameters) if name not in OF_WORKERS else None)
+    pass_by(f"{name}:before", info["saga"])
+
+
+def after_statement(connection: Any, cursor: Any, sent: str, parameters: Any, context: Any, many: bool) -> None:
+    info = connection.connection.info
+    pass_by(f"{name_of(sent)}:after", info["saga"])
+    if connection.connection.dbapi_connection.autocommit:
+        forget_transaction(connection.connection)
+
+
+def forget_transaction(connection: Any) -> tuple[str | None, UUID | None]:
+    """What a transaction began with, and whose it was."""
+    try:
+        return connection.info.pop("began", None), connection.info.pop("saga", None)
+    except NotImplementedError:  # SQLAlchemy's own, before an engine's first connection is handed out
+        return None, None
+
+
+def saga_of(parameters: Any) -> UUID | None:
+    """Whose statement it is, where it says so."""
+    given = parameters if isinstance(parameters, dict) else {}
+    return next((UUID(str(given[name])) for name in UUID_PARAMETERS if given.get(name)), None)
+
+
+def watch_commits() -> None:
+    """SQLAlchemy announces a commit only before it is made."""
+    commit: Any = DefaultDialect.do_commit
+    rollback: Any = DefaultDialect.do_rollback
+
+    @wraps(commit)
+    def do_commit(self: DefaultDialect, connection: Any) -> None:
+        began, saga_id = forget_transaction(connection)
+        if began is None:
+            commit(self, connection)
+            return
+        pass_by(f"commit of {began}:before", saga_id)
+        commit(self, connection)
+        pass_by(f"commit of {began}:after", saga_id)
+
+    @wraps(rollback)
+    def do_rollback(self: DefaultDialect, connection: Any) -> None:
+        forget_transaction(connection)
+        rollback(self, connection)
+
+    DefaultDialect.do_commit, DefaultDialect.do_rollback = do_commit, do_rollback  # type: ignore[method-assign]
+
+
+# -- messages
+
+
+def watch_publishing() -> None:
+    create = AMQP._create_task_sender
+    send_window: Any = Loop.send_window
+    send_briefly: Any = BriefSender.send
+
+    @wraps(create)
+    def create_task_sender(self: AMQP) -> Any:
+        send = create(self)
+
+        @wraps(send)
+        def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
+            sent_for = subject(name, {**message.headers, **(options.get("headers") or {})})
+            if sent_for is None:
+                return send(producer, name, message, **options)
+            what, saga_id, at = sent_for
+            by = "chain" if name == CALLBACK_TASK else publisher.get()
+            where = here()
+            if threading.current_thread().name == "sagas-send":
+                by, where = "loop", _sites_of_senders.get(saga_id, where)
+            pass_by(f"publish {what} by {by}:before", saga_id, at, where)
+            sent = send(producer, name, message, **options)
+            pass_by(f"publish {what} by {by}:after", saga_id, at, where)
+            return sent
+
+        return send_task_message
+
+    @wraps(send_window)
+    def send_by_loop(self: Loop, *arguments: Any, **options: Any) -> None:
+        token = publisher.set("loop")
+        try:
+            send_window(self, *arguments, **options)
+        finally:
+            publisher.reset(token)
+
+    @wraps(send_briefly)
+    def send_for_another(self: BriefSender, instance_id: UUID, *arguments: Any, **options: Any) -> bool:
+        _sites_of_senders[instance_id] = here()
+        sent: bool = send_briefly(self, instance_id, *arguments, **options)
+        return sent
+
+    AMQP._create_task_sender = create_task_sender
+    Loop.send_window, BriefSender.send = send_by_loop, send_for_another  # type: ignore[method-assign]
+
+
+def watch_acks() -> None:
+    ack: Any = kombu.message.Message.ack
+
+    @wraps(ack)
+    def ack_message(self: Any, multiple: bool = False) -> None:
+        headers = self.headers or {}
+        sent_for = subject(str(headers.get("task")), headers)
+        if sent_for is None:
+            ack(self, multiple=multiple)
+            return
+        what, saga_id, at = sent_for
+        pass_by(f"ack of {what}:before", saga_id, at)
+        ack(self, multiple=multiple)
+        pass_by(f"ack of {what}:after", saga_id, at)
+
+    kombu.message.Message.ack = ack_message  # type: ignore[method-assign]
+
+
+def subject(task: str, headers: Mapping[str, Any]) -> tuple[str, UUID, str | None] | None:
+    """What a message of ours is about, for which saga, at which step of it; None: it is another one's."""
+    at = headers.get(ADDRESS_HEADER)
+    if at is None and task not in WHAT_IS_SENT:
+        return None
+    saga_id = fates.NOBODY if task == SWEEP_TASK else UUID(str(headers["root_id"]))
+    return WHAT_IS_SENT.get(task) or kind_of(str(at)), saga_id, at
+
+
+def kind_of(address: str) -> str:
+    return "action" if Address.parse(address).is_action else "compensation"
+
+
+# -- tasks and timers
+
+
+def watch_tasks() -> None:
+    call, call_body, write = FencedTask.__call__, FencedTask.call_body, journal.write
+
+    @wraps(call)
+    def call_task(self: FencedTask, *args: Any, **kwargs: Any) -> Any:
+        request = {name: getattr(self.request, name, None) for name in (ADDRESS_HEADER, "root_id")}
+        called_for = subject(self.name, request)
+        if called_for is None:
+            return call(self, *args, **kwargs)
+        # Set for good: what Celery does after the task belongs to it too.
+        what, saga_id, at = called_for
+        site.set(what)
+        saga.set(saga_id)
+        step.set(at)
+        pass_by("task:before")
+        try:
+            return call(self, *args, **kwargs)
+        finally:
+            pass_by("task:after")
+
+    @wraps(call_body)
+    def call_its_body(self: FencedTask, **arguments: Any) -> Any:
+        pass_by("body:before")
+        try:
+            return call_body(self, **arguments)
+        finally:
+            pass_by("body:after")
+
+    @wraps(write)
+    def write_effect(what: str) -> None:
+        pass_by("effect:before")
+        write(what)
+        pass_by("effect:after")
+
+    FencedTask.__call__, FencedTask.call_body = call_task, call_its_body  # type: ignore[method-assign]
+    journal.write = write_effect
+
+
+def watch_timers() -> None:
+    beat, sweep = WorkerLife._beat, WorkerLife._sweep
+
+    @wraps(beat)
+    def beat_here(self: WorkerLife) -> None:
+        with doing("heartbeat"):
+            beat(self)
+
+    @wraps(sweep)
+    def sweep_here(self: WorkerLife) -> None:
+        if "SAGAS_TEST_TIMERLESS" not in os.environ:
+            with doing("timer"):
+                sweep(self)
+
+    WorkerLife._beat, WorkerLife._sweep = beat_here, sweep_here  # type: ignore[method-assign]
+
+
+def watch_the_pool() -> None:
+    """A pool notices in no time that one of its children is gone, instead of within five seconds."""
+    timers = AsynPool.timers.fget
+    AsynPool.timers = property(lambda self: dict.fromkeys(timers(self), 0.25))
+
+
+def be_patient() -> None:
+    """A busy machine must not make a message late that somebody is to die over."""
+    brief.PATIENCE = brief.PROBE = after_commit.COMMIT_TAKES = 30.0
+
+
+def install(where: str = "parent") -> None:
+    """Once a process; its forked children inherit it.
+
+    Args:
+        where: the site of whatever this process does by itself.
+    """
+    global _site_of_process
+    _site_of_process = where
+    event.listen(sqlalchemy.Engine, "before_cursor_execute", before_statement)
+    event.listen(sqlalchemy.Engine, "after_cursor_execute", after_statement)
+    watch_commits()
+    watch_publishing()
+    watch_acks()
+    watch_tasks()
+    watch_timers()
+    watch_the_pool()
+    be_patient()

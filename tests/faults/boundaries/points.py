@@ -1,0 +1,149 @@
+"""Every point at which a process can die, and the cases that are made of them.
+
+A point is ``<name>:<moment>``: its name is that of a statement, of the commit of what began with one, of a message
+published or acknowledged, or of a part of an execution. Names come from the library's source (see `statements`), so
+one that is new has to be passed by some workload, or to be explained here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from tests.faults.boundaries.detours import DETOURS
+from tests.faults.boundaries.fates import How
+from tests.faults.boundaries.statements import built, named
+from tests.faults.boundaries.workloads import LOOP, ON_THE_WAY, SWEPT, Workload
+
+WORKLOADS: tuple[Workload, ...] = (*ON_THE_WAY, *DETOURS)
+
+#: What is no statement: an execution's parts, what is published (by Celery's chain or by the loop), what is acked.
+OTHERS = frozenset(
+    {
+        "task",
+        "body",
+        "effect",
+        "publish action by chain",
+        "publish action by loop",
+        "publish compensation by chain",
+        "publish compensation by loop",
+        "publish callback by chain",
+        "ack of action",
+        "ack of compensation",
+        "ack of callback",
+        # The application's own transaction, which a start joins or a step completes in.
+        "INSERT ledger",
+        "SAVEPOINT",
+        "RELEASE SAVEPOINT",
+    }
+)
+
+#: Points that no workload passes, each with its reason.
+EXPLAINED: dict[str, str] = {
+    "COUNT_IN_FLIGHT": "a read, after which a start is refused: nothing has been written by then",
+    "HAS_WRITTEN": "a read, of contrib alone: it tells Flask whether a transaction of the application's is open",
+    "HASTEN": "of `sagas.testing` alone: one statement, by which steps are due that are due anyhow",
+    **dict.fromkeys(
+        ("DELETE saga_instance", "DELETE saga_inbox", "DELETE saga_lock", "UPDATE saga_lock"),
+        "of a framework's test cases alone: one transaction, after which nothing is left",
+    ),
+    "LOCKS_OF": "a read, of handles",
+    "SELECT saga_definition": "a read, of Django's admin",
+    "SELECT saga_event": "a read, of histories",
+    "SELECT saga_epoch": "never sent by itself: a part of `UPDATE saga_step`",
+    "ack of sweep": "acknowledged before it runs, so its loss is that of a sweep, which the next one makes up for",
+    "publish sweep by chain": "beat's; the next one is sent a moment later",
+}
+
+
+def names() -> frozenset[str]:
+    """Everything that has a name, without the commits: they are called by what they began with."""
+    return frozenset(named().values()) | built() | OTHERS
+
+
+def passed(workload: Workload) -> frozenset[str]:
+    return workload.points | workload.nobodys | {fate.point for fate in workload.first}
+
+
+def name_at(point: str) -> str:
+    """The name in ``<site> | <name>:<moment>``."""
+    return point.partition(" | ")[2].rpartition(":")[0]
+
+
+def site_of(point: str) -> str:
+    return point.partition(" | ")[0]
+
+
+def in_words(point: str) -> str:
+    return point.replace(" | ", "-").replace(" ", "_")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A workload whose process dies at the n-th passage of a point."""
+
+    workload: Workload
+    point: str
+    nth: int = 1
+    how: How = How.PROCESS
+    then: str = ""  # and once more at this one, if somebody comes there
+
+    @property
+    def is_nobodys(self) -> bool:
+        return self.point in self.workload.nobodys
+
+    @property
+    def ends_worker(self) -> bool:
+        """It needs a worker for itself."""
+        return self.how is How.GROUP or site_of(self.point) in IN_PARENT
+
+    @property
+    def stands_for_later(self) -> bool:
+        """The first of its point, also for the passages that are no cases of their own."""
+        usual = How.GROUP if site_of(self.point) in IN_PARENT else How.PROCESS
+        return not self.then and self.how is usual and self.nth == self.workload.nths_of(self.point)[0]
+
+    def __str__(self) -> str:
+        how = {How.GROUP: "-worker", How.PROCESS: "", How.REFUSED: "-refused"}[self.how]
+        number = f"-{self.nth}" if self.nth > 1 else ""
+        then = f"-then-{in_words(self.then)}" if self.then else ""
+        return f"{self.workload.name}-{in_words(self.point)}{number}{how}{then}"
+
+
+#: The parent of a pool dies as its container does, with all children; here it dies alone, and its orphans run on.
+ALONE = ("straight-parent-ack_of_action:before", "heartbeat-heartbeat-HEARTBEAT:before")
+IN_PARENT = ("parent", "heartbeat", "timer")
+IN_CHILD = ("action", "compensation", "callback", "sweep")
+#: Whose transactions are cut at each of their statements by default too. For the others one cut is like another:
+#: just before the commit, and just after it.
+WHOLE = ("compensated", "unsent")
+ALIKE = frozenset({*LOOP[:-1], *SWEPT[:-1], "UPDATE saga_step", "INSERT saga_step", "INSERT saga_event"})
+#: Whose worker dies as a whole at points of the child too, with ``--every-boundary``, and which die at two points.
+CORE = ("straight", "compensated", "branches", "a-branch-fails", "branches-undone")
+
+
+def cases(*, every: bool) -> Iterator[Case]:
+    """What is run by default, or everything."""
+    for workload in WORKLOADS:
+        points = sorted(workload.points | workload.nobodys if every else few(workload))
+        for index, point in enumerate(points):
+            in_parent = site_of(point) in IN_PARENT
+            for nth in workload.nths_of(point):
+                case = Case(workload=workload, point=point, nth=nth, how=How.GROUP if in_parent else How.PROCESS)
+                yield case
+                alone = replace(case, how=How.PROCESS)
+                if in_parent and (every or str(alone) in ALONE):
+                    yield alone
+                if every and not in_parent:
+                    yield replace(case, then=point)
+                if every and site_of(point) in IN_CHILD and workload.name in CORE:
+                    yield replace(case, how=How.GROUP)
+                    other = points[(index + len(points) // 2) % len(points)]
+                    if site_of(other) in IN_CHILD:
+                        yield replace(case, then=other)
+
+
+def few(workload: Workload) -> frozenset[str]:
+    """Those that no other one stands for."""
+    if workload.few:
+        return workload.few
+    alike = {point for point in workload.points if name_at(point) in ALIKE and workload.name not in WHOLE}
+    return (workload.points | workload.nobodys) - workload.besides - alike

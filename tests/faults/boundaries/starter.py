@@ -1,0 +1,93 @@
+"""What is done to a saga from outside of workers, each time in a process of its own, which may die of it.
+
+Forked from a server that has imported everything, so that one costs a few hundredths of a second.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from typing import Any
+from unittest.mock import patch
+from uuid import UUID
+
+from sqlalchemy import create_engine, text
+
+from sagas import Saga, Sagas
+from sagas.engine.after_commit import until_sent
+from tests.faults.boundaries import dying_here
+from tests.support import application, scripted, shapes
+
+processes = get_context("forkserver")
+processes.set_forkserver_preload([__name__])
+
+#: How long any of these may take, in seconds.
+PATIENCE = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Errand:
+    """One thing to be done. ``what`` names a function in `ERRANDS`."""
+
+    what: str
+    saga: str
+    saga_id: UUID
+    data: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    servers: Mapping[str, str] = field(default_factory=dict)
+
+
+def run(errand: Errand) -> bool:
+    """Returns whether it was done; False: its process was killed over it."""
+    process = processes.Process(target=work, args=(errand,), daemon=True)
+    process.start()
+    process.join(PATIENCE)
+    assert process.exitcode in (0, -signal.SIGKILL), f"{errand.what} ended with {process.exitcode}"
+    return process.exitcode == 0
+
+
+def work(errand: Errand) -> None:
+    """In its process."""
+    os.environ.update(errand.servers)
+    sagas = application.make(errand.servers["SAGAS_BROKER_URL"], errand.servers["SAGAS_DATABASE_URL"])
+    dying_here.install(SITES.get(errand.what, "operator"))
+    dying_here.saga.set(errand.saga_id)
+    with patch("sagas.engine.core.uuid7", lambda: errand.saga_id):
+        ERRANDS[errand.what](sagas, errand)
+    until_sent()
+
+
+def start(sagas: Sagas, errand: Errand) -> None:
+    sagas.start(saga_named(errand.saga), errand.data, **errand.options)
+
+
+def start_in_transaction(sagas: Sagas, errand: Errand) -> None:
+    """With an order of the application's own, which has to live or die with it."""
+    with create_engine(errand.servers["SAGAS_DATABASE_URL"]).connect() as connection, connection.begin():
+        connection.execute(
+            text("INSERT INTO public.ledger (saga_id, entry) VALUES (:id, 'order')"), {"id": errand.saga_id}
+        )
+        sagas.start(saga_named(errand.saga), errand.data, connection=connection, **errand.options)
+
+
+def do(sagas: Sagas, errand: Errand) -> None:
+    """Whatever a handle can."""
+    getattr(sagas.get(errand.saga_id), errand.what)(**errand.options)
+
+
+ERRANDS: dict[str, Callable[[Sagas, Errand], None]] = {
+    "start": start,
+    "start_in_transaction": start_in_transaction,
+    "cancel": do,
+    "retry": do,
+    "signal": do,
+    "skip": do,
+    "resolve": do,
+}
+SITES = {"start": "start", "start_in_transaction": "start"}
+
+
+def saga_named(name: str) -> Saga:
+    sagas = [it for module in (scripted, shapes) for it in vars(module).values() if isinstance(it, Saga)]
+    return next(saga for saga in sagas if saga.name == name)

@@ -1,0 +1,36 @@
+"""A process dies at one point of the protocol, and everything ends as if it had not, but for the step it held."""
+
+from functools import partial
+
+from sagas.engine import CONTROL_QUEUE
+from tests.conftest import Shop
+from tests.faults.boundaries.conftest import Theatre
+from tests.faults.boundaries.points import Case
+from tests.support.workers import eventually
+
+
+def test_whoever_dies_at_a_boundary_leaves_nothing_behind(theatre: Theatre, case: Case) -> None:
+    theatre.died(case)
+
+
+def is_silent(shop: Shop) -> bool:
+    """No message waits in any queue."""
+    queues = (shop.sagas.app.conf.task_default_queue, CONTROL_QUEUE)
+    return all(waiting(shop, queue) == 0 for queue in queues)
+
+
+def waiting(shop: Shop, queue: str) -> int:
+    """How many messages; a queue that nobody has used yet is empty."""
+    with shop.sagas.app.connection_for_read() as connection:
+        try:
+            return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
+        except connection.channel_errors:
+            return 0
+
+
+def test_nothing_happens_after_the_end(theatre: Theatre) -> None:
+    """A message that went twice has found nothing to do, wherever it was when its saga ended."""
+    for shop in theatre.shops:
+        eventually(partial(is_silent, shop), "the queues to be empty", 60)
+
+    assert [ended for ended in theatre.ended() if not ended.still()] == []

@@ -1,0 +1,103 @@
+"""Playing a case: its saga, with its fate, to its end and the verdict."""
+
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+from sagas import SagaHandle
+from sagas.store import uuid7
+from tests.faults.boundaries import fates
+from tests.faults.boundaries.fates import Fate, How
+from tests.faults.boundaries.lanes import Lane
+from tests.faults.boundaries.points import Case
+from tests.faults.boundaries.stories import PATIENCE, Trial
+from tests.faults.boundaries.verdicts import judge
+from tests.faults.boundaries.workloads import Workload
+from tests.support import journal
+from tests.support.workers import eventually
+
+#: How often a case is tried whose saga is moved on by others before it comes to its point: by a sweep that was faster
+#: than an error callback, say.
+TAKES = 5
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A saga that was found right at its end: it must stay like that."""
+
+    url: str
+    saga_id: UUID
+    effects: tuple[str, ...]
+    passages: Counter[str]
+
+    def still(self) -> bool:
+        return tuple(journal.effects(self.url, self.saga_id)) == self.effects
+
+
+def rehearse(lane: Lane, workload: Workload) -> Ended:
+    """Nobody dies but on the way to points off the way. Tells what was passed."""
+    trial = trial_of(lane, workload, workload.first)
+    run = workload.story(trial)
+    if workload.nobodys:
+        eventually(lambda: workload.nobodys <= points_of(lane, fates.NOBODY).keys(), "sweeps, heartbeats", PATIENCE)
+    return verdict(lane, trial, workload, run, exactly=True)
+
+
+def play(lane: Lane, case: Case) -> Ended:
+    """One process dies, or a whole worker."""
+    for _ in range(TAKES):
+        ended = take(lane, case)
+        if ended is not None:
+            return ended
+    raise AssertionError(f"in {TAKES} takes nobody came to {case.point}, and so nobody died")
+
+
+def play_later(lane: Lane, case: Case, rehearsal: "Future[Ended]") -> None:
+    """At every passage of its point that is no case of its own. How many there are may be a matter of luck."""
+    of_their_own = case.workload.nths_of(case.point)
+    for nth in range(1, rehearsal.result().passages[case.point] + 1):
+        if nth not in of_their_own:
+            take(lane, replace(case, nth=nth))
+
+
+def take(lane: Lane, case: Case) -> Ended | None:
+    """None: its saga ended well, but nobody came to the point: another process had been faster."""
+    workload = case.workload
+    turn = 1 + max((fate.turn for fate in workload.first), default=-1)
+    own = [Fate(point=case.point, nth=case.nth, how=case.how, turn=turn)]
+    if case.then:
+        own.append(Fate(point=case.then, how=case.how, turn=turn + 1))
+    if case.is_nobodys:
+        # Nobody's turns are everybody's: they are told apart by number.
+        own = [replace(fate, nth=number, turn=0) for number, fate in enumerate(own, start=1)]
+        trial = trial_of(lane, workload, workload.first, own)
+    else:
+        trial = trial_of(lane, workload, [*workload.first, *own])
+    run = workload.story(trial)
+    missed = trial.unstruck()
+    exactly = case.how is How.PROCESS and not case.ends_worker
+    ended = verdict(lane, trial, workload, run, exactly=exactly)
+    # Nobody need come to the second point.
+    return ended if missed in ([], [case.then]) else None
+
+
+def trial_of(lane: Lane, workload: Workload, own: Sequence[Fate], nobodys: Sequence[Fate] = ()) -> Trial:
+    saga_id = uuid7()
+    given: dict[str, Any] = {
+        name: value.format(id=saga_id) if isinstance(value, str) else value for name, value in workload.input.items()
+    }
+    return Trial(lane=lane, saga=workload.saga, saga_id=saga_id, input=given, fates=own, nobodys=nobodys)
+
+
+def verdict(lane: Lane, trial: Trial, workload: Workload, run: SagaHandle | None, *, exactly: bool) -> Ended:
+    url = lane.shop.database_url
+    if run is not None:
+        judge(run, workload, url, exactly=exactly)
+    return Ended(url, trial.saga_id, tuple(journal.effects(url, trial.saga_id)), points_of(lane, trial.saga_id))
+
+
+def points_of(lane: Lane, saga_id: UUID) -> Counter[str]:
+    return Counter(passage.point for passage in fates.passages(lane.shop.database_url, saga_id))

@@ -1,0 +1,183 @@
+"""What must be true of every saga at its end, wherever its process died."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from typing import Any
+from uuid import UUID
+
+from sagas import SagaHandle, SagaStatus
+from tests.faults.boundaries import fates
+from tests.faults.boundaries.fates import Passage
+from tests.faults.boundaries.workloads import Workload
+from tests.support import journal
+from tests.support.workers import eventually
+
+#: What makes an execution's end known: the loop's commit; for an action its completion, or the commit of that.
+BY_LOOP = frozenset({"commit of LOAD_INSTANCE:after"})
+BY_STATEMENT = frozenset({"COMPLETE:after"})
+BY_ITSELF = frozenset({"commit of INSERT ledger:after"})
+#: How long a saga may hold on to something after its end, in seconds.
+AFTERWARDS = 30.0
+#: What a dead process cannot have caused.
+FALSE_NOTES = frozenset({"late_success", "late_failure", "given_up_in_doubt"})
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One delivery of a step, as far as it came."""
+
+    step: str
+    points: tuple[str, ...]
+    struck: bool
+
+    @property
+    def has_ended(self) -> bool:
+        return "task:after" in self.points and not self.struck
+
+    @property
+    def is_lost(self) -> bool:
+        """It held its claim when it was struck, and could not tell how it ended."""
+        return self.struck and "CLAIM:after" in self.points and not self.recorded_by & set(self.points)
+
+    @property
+    def recorded_by(self) -> frozenset[str]:
+        """Whatever makes its end known."""
+        if not self.step.endswith(".0"):
+            return BY_LOOP  # an undo commits its own writes first: it may be run again, but not be forgotten
+        if "INSERT ledger:before" in self.points:
+            return BY_LOOP | BY_ITSELF
+        return BY_LOOP if "OWN_TOKEN:before" in self.points else BY_LOOP | BY_STATEMENT
+
+
+def executions(passages: Sequence[Passage]) -> list[Execution]:
+    """What the processes of a saga executed, each from its message on."""
+    found: list[tuple[str, list[Passage]]] = []
+    current: dict[int, tuple[str, list[Passage]]] = {}
+    for passage in passages:
+        if passage.what == "task:before" and passage.step is not None:
+            current[passage.pid] = (passage.step, [])
+            found.append(current[passage.pid])
+        if passage.pid in current and current[passage.pid][0] == passage.step:
+            current[passage.pid][1].append(passage)
+    return [Execution(step, tuple(it.what for it in passed), any(it.struck for it in passed)) for step, passed in found]
+
+
+def judge(run: SagaHandle, workload: Workload, url: str, *, exactly: bool) -> None:
+    """Assert it of a saga that has ended.
+
+    Args:
+        exactly: only the process that was to die did so; else its whole worker, at moments that nobody chose.
+    """
+    told = run.timeline()
+    rows = steps(url, run.id)
+    ends = workload.ends
+    if any(row["losses"] for row in rows if row["effect"] == workload.never_twice):
+        ends = SagaStatus.COMPENSATED
+        assert all(row["attempts"] == 1 for row in rows if row["effect"] == workload.never_twice), told
+    assert run.status is ends, told
+    assert_nothing_is_left(url, run.id, told)
+    effects = journal.effects(url, run.id)
+    if workload.ledger is not None:
+        assert journal.ledger(url, run.id) == workload.ledger, told
+    for row in rows:
+        assert_ran_as_often_as_it_had_to(row, workload, executions(fates.passages(url, run.id)), exactly, told)
+        done = effects.count(row["effect"])
+        assert done <= row["attempts"], f"{row['effect']} happened {done} times\n{told}"
+        if row["status"] == "completed" and row["task"]:
+            assert done >= 1, f"{row['effect']} is completed and never happened\n{told}"
+    if ends is SagaStatus.COMPENSATED:
+        assert_undone(rows, effects, workload.in_order, told)
+    assert_one_key_each(url, run.id)
+    notes = {entry.event for entry in run.history()}
+    assert not notes & FALSE_NOTES, told
+    assert workload.needs_a_person or "needs_a_person" not in notes, told
+    assert workload.sweep_fails or "sweep_failed" not in notes, told
+
+
+def assert_nothing_is_left(url: str, saga_id: UUID, told: str) -> None:
+    """No row that waits for anybody, no mail unread, nothing held; of its children neither."""
+    family = "(SELECT id FROM sagas.saga_instance WHERE id = %(id)s OR parent_id = %(id)s)"
+    for what, left in {
+        "live executions": f"sagas.saga_step WHERE instance_id IN {family} AND status IN ('pending', 'running')",
+        "unread mail": f"sagas.saga_inbox WHERE instance_id IN {family} AND consumed_at IS NULL",
+        "locks": f"sagas.saga_lock WHERE instance_id IN {family}",
+        "due instances": f"sagas.saga_instance WHERE id IN {family} AND (due_at IS NOT NULL OR pending <> 0)",
+    }.items():
+        # What it held is let go by a transaction after its own, and if that dies by the next sweep.
+        gone = partial(is_gone, url, f"SELECT count(*) FROM {left}", saga_id)
+        eventually(gone, f"no {what} in\n{told}", AFTERWARDS)
+
+
+def is_gone(url: str, statement: str, saga_id: UUID) -> bool:
+    connection = journal.connect(url)
+    try:
+        cursor = connection.cursor()
+        cursor.execute(statement, {"id": str(saga_id)})
+        return bool(cursor.fetchone()[0] == 0)
+    finally:
+        connection.close()
+
+
+def steps(url: str, saga_id: UUID) -> list[dict[str, Any]]:
+    """Its executions' rows, in the order of their addresses."""
+    columns = "position, branch, round, name, status, attempts, losses, doubt, task, first_claimed_at"
+    rows = journal.query(
+        url,
+        f"SELECT {columns} FROM sagas.saga_step WHERE instance_id = %s ORDER BY position, branch, round",
+        str(saga_id),
+    )
+    found = [dict(zip(columns.split(", "), row, strict=True)) for row in rows]
+    for row in found:
+        row["address"] = f"{row['position']}.{row['branch']}.{row['round']}"
+        row["effect"] = f"undo {row['name']}" if row["round"] else row["name"]
+    return found
+
+
+def assert_ran_as_often_as_it_had_to(
+    row: dict[str, Any], workload: Workload, ran: Sequence[Execution], exactly: bool, told: str
+) -> None:
+    """Lost exactly as often as a process died that held it; tried once, if its script says nothing else."""
+    lost = sum(it.is_lost for it in ran if it.step == row["address"])
+    cut_short = sum(not it.has_ended for it in ran if it.step == row["address"])
+    what = f"{row['effect']} was lost {row['losses']} times, {lost} times a process died that held it\n{told}"
+    assert row["losses"] == lost if exactly else row["losses"] <= cut_short, what
+    if row["task"] is None or row["status"] == "skipped":
+        return
+    # Once a saga turns back, what was lost is not tried again; nor when the budget of losses is used up.
+    given_up = row["status"] == "failed" and row["losses"]
+    tries = row["attempts"] - row["losses"]
+    assert (0 if given_up else 1) <= tries <= workload.tries, f"{row['effect']} was tried {tries} times\n{told}"
+
+
+def assert_undone(rows: Sequence[dict[str, Any]], effects: Sequence[str], in_order: bool, told: str) -> None:
+    """Everything that happened or may have is undone, the last begun first, after the last action."""
+    actions = [row for row in rows if row["round"] == 0 and row["first_claimed_at"] and row["task"]]
+    begun = sorted(
+        (row for row in actions if row["status"] == "completed" or row["doubt"]),
+        key=lambda row: row["first_claimed_at"],
+        reverse=True,
+    )
+    expected = [f"undo {row['name']}" for row in begun]
+    undone = [what for what, _ in groupby(what for what in effects if what.startswith("undo "))]
+    if in_order:
+        assert undone == expected, told
+    else:
+        assert sorted(set(undone)) == sorted(expected), told
+    for what in effects:
+        assert what.startswith("undo ") or f"undo {what}" in undone, f"{what} was not undone\n{told}"
+    first_undo = next((index for index, what in enumerate(effects) if what.startswith("undo ")), len(effects))
+    assert all(what.startswith("undo ") for what in effects[first_undo:]), told
+
+
+def assert_one_key_each(url: str, saga_id: UUID) -> None:
+    """However often an effect happened, a service that honours its key has it once."""
+    for what, keys in keys_of(url, saga_id):
+        assert len(keys) == 1, f"{what} happened under the keys {keys}"
+
+
+def keys_of(url: str, saga_id: UUID) -> Iterator[tuple[str, set[str]]]:
+    entries = sorted(journal.entries(url, saga_id))
+    for what, group in groupby(entries, key=lambda entry: entry[0]):
+        yield what, {key for _, key in group}
