@@ -4,15 +4,15 @@
     pytest tests/faults/boundaries --every-boundary       every passage, twice in a row, and as a power cut
     pytest tests/faults/boundaries --rabbitmq             over RabbitMQ as well
 
-All trials are begun when the first test asks for its own, and each test waits for its own alone; so their durations
-say little.
+All trials of a module are begun when its first test asks for its own, and each test waits for its own alone; so their
+durations say little.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import cycle
 from typing import Any
 from unittest.mock import patch
@@ -47,9 +47,9 @@ def option(config: pytest.Config, name: str) -> bool:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "theatre" in metafunc.fixturenames:
+    if "stage" in metafunc.fixturenames:
         brokers = ["valkey", *(["rabbitmq"] if option(metafunc.config, "rabbitmq") else [])]
-        metafunc.parametrize("theatre", brokers, indirect=True, scope="package")
+        metafunc.parametrize("stage", brokers, indirect=True, scope="package")
     if "case" in metafunc.fixturenames:
         chosen = list(cases(every=option(metafunc.config, "every_boundary")))
         metafunc.parametrize("case", chosen, ids=str)
@@ -59,7 +59,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @dataclass(frozen=True)
 class Theatre:
-    """Where the trials of one broker are played: each has begun, and its outcome can be waited for."""
+    """The trials of one module's tests: each has begun, and its outcome can be waited for."""
 
     shops: Sequence[Shop]
     rehearsals: Mapping[str, "Future[Ended]"]
@@ -78,35 +78,62 @@ class Theatre:
         return [it.result() for it in futures if it.done() and it.exception() is None]
 
 
+@dataclass
+class Stage:
+    """Where trials are played over one broker: one wide lane, and narrow ones for the deaths of whole workers."""
+
+    broker: str
+    open_lane: Callable[..., Lane]
+
+    @cached_property
+    def wide(self) -> Lane:
+        return self.open_lane(children=CHILDREN, trials=AT_ONCE, beats=True)
+
+    @cached_property
+    def _narrow(self) -> Iterator[Lane]:
+        return cycle([self.open_lane(children=2, trials=1, beats=False) for _ in range(NARROW)])
+
+    def lane(self, *, ends_worker: bool) -> Lane:
+        return next(self._narrow) if ends_worker else self.wide
+
+
 @pytest.fixture(scope="package")
-def theatre(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
-    """Every case and every workload that was selected has been begun."""
-    every = option(request.config, "every_boundary")
-    selected = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
-    selected = [parameters for parameters in selected if parameters.get("theatre") == request.param]
-    chosen = [parameters["case"] for parameters in selected if "case" in parameters]
-    named = {parameters["workload"].name for parameters in selected if "workload" in parameters}
-    named |= {case.workload.name for case in chosen if every}
-    rehearsed = [workload for workload in WORKLOADS if workload.name in named]
+def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Of the broker that is named by the test's parameter."""
     with ExitStack() as stack:
         servers = stack.enter_context(serving(request))
         stack.enter_context(patch("sagas.engine.core.uuid7", next_id))
-        open_one = partial(open_lane, stack, servers, tmp_path_factory)
-        wide = open_one(children=CHILDREN, trials=AT_ONCE, beats=True)
-        is_narrow = any(case.ends_worker for case in chosen) or not set(PARENTS).isdisjoint(rehearsed)
-        narrow = [open_one(children=2, trials=1, beats=False) for _ in range(NARROW if is_narrow else 0)]
-        turns = cycle(narrow)
-        rehearsals: dict[str, Future[Ended]] = {}
-        deaths: dict[str, list[Future[Any]]] = {}
-        for workload in rehearsed:
-            lane = next(turns) if workload in PARENTS else wide
+        yield Stage(request.param, partial(open_lane, stack, servers, tmp_path_factory))
+
+
+@pytest.fixture(scope="module")
+def theatre(request: pytest.FixtureRequest, stage: Stage) -> Theatre:
+    """Every case and every workload that was selected of this module has been begun."""
+    every = option(request.config, "every_boundary")
+    items = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
+    selected = [item.callspec.params for item in items if item.callspec.params.get("stage") == stage.broker]
+    chosen = [parameters["case"] for parameters in selected if "case" in parameters]
+    named = {parameters["workload"].name for parameters in selected if "workload" in parameters}
+    named |= {case.workload.name for case in chosen if every}
+    shops: dict[str, Shop] = {}
+    rehearsals: dict[str, Future[Ended]] = {}
+    deaths: dict[str, list[Future[Any]]] = {}
+
+    def lane_for(*, ends_worker: bool) -> Lane:
+        lane = stage.lane(ends_worker=ends_worker)
+        shops[lane.shop.database_url] = lane.shop
+        return lane
+
+    for workload in WORKLOADS:
+        if workload.name in named:
+            lane = lane_for(ends_worker=workload in PARENTS)
             rehearsals[workload.name] = lane.submit(rehearse, lane, workload)
-        for case in chosen:
-            lane = next(turns) if case.ends_worker else wide
-            deaths[str(case)] = [lane.submit(play, lane, case)]
-            if every and case.stands_for_later:
-                deaths[str(case)].append(lane.submit(play_later, lane, case, rehearsals[case.workload.name]))
-        yield Theatre([wide.shop, *(lane.shop for lane in narrow)], rehearsals, deaths)
+    for case in chosen:
+        lane = lane_for(ends_worker=case.ends_worker)
+        deaths[str(case)] = [lane.submit(play, lane, case)]
+        if every and case.stands_for_later:
+            deaths[str(case)].append(lane.submit(play_later, lane, case, rehearsals[case.workload.name]))
+    return Theatre(list(shops.values()), rehearsals, deaths)
 
 
 @dataclass(frozen=True)

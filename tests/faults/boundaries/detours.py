@@ -231,6 +231,7 @@ PARENTS: tuple[Workload, ...] = (
         script={"b": ["sleep:1"]},
         story=stories.meanwhile,
         nobodys=at("heartbeat", "CLOCK", "HEARTBEAT"),
+        few=at("heartbeat", "HEARTBEAT"),
     ),
     Workload(
         name="timer",
@@ -239,7 +240,7 @@ PARENTS: tuple[Workload, ...] = (
         first=(REFUSED,),
         points=at("timer", *SWEPT, "UPDATE saga_step", "publish action by loop"),
         nobodys=at("timer", *LOOKS_AROUND),
-        few=at("timer", "commit of BEGIN_SWEEP", "commit of LOAD_INSTANCE_IF_FREE"),
+        few=frozenset({"timer | commit of BEGIN_SWEEP:after", "timer | commit of LOAD_INSTANCE_IF_FREE:after"}),
     ),
     Workload(
         name="lost-child",

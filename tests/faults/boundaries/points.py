@@ -112,10 +112,21 @@ class Case:
 ALONE = ("straight-parent-ack_of_action:before", "heartbeat-heartbeat-HEARTBEAT:before")
 IN_PARENT = ("parent", "heartbeat", "timer")
 IN_CHILD = ("action", "compensation", "callback", "sweep")
-#: Whose transactions are cut at each of their statements by default too. For the others one cut is like another:
-#: just before the commit, and just after it.
-WHOLE = ("compensated", "unsent")
-ALIKE = frozenset({*LOOP[:-1], *SWEPT[:-1], "UPDATE saga_step", "INSERT saga_step", "INSERT saga_event"})
+#: Of these every point is a case by default. Of the others only one of those that are alike: between two of its marks
+#: (a commit, a publish, an effect, an ack) the world looks the same wherever a process dies.
+WHOLE = ("straight", "compensated", "unsent")
+IN_A_TRANSACTION = frozenset({*LOOP[:-1], *SWEPT[:-1], "UPDATE saga_step", "INSERT saga_step", "INSERT saga_event"})
+BETWEEN_MARKS = frozenset(
+    {
+        "task:before",
+        "task:after",
+        "body:before",
+        "body:after",
+        "effect:before",
+        "COMPLETE:before",
+        "ack of action:before",
+    }
+)
 #: Whose worker dies as a whole at points of the child too, with ``--every-boundary``, and which die at two points.
 CORE = ("straight", "compensated", "branches", "a-branch-fails", "branches-undone")
 
@@ -145,5 +156,11 @@ def few(workload: Workload) -> frozenset[str]:
     """Those that no other one stands for."""
     if workload.few:
         return workload.few
-    alike = {point for point in workload.points if name_at(point) in ALIKE and workload.name not in WHOLE}
-    return (workload.points | workload.nobodys) - workload.besides - alike
+    mine = (workload.points | workload.nobodys) - workload.besides
+    if workload.name in WHOLE:
+        return mine
+    return frozenset(
+        point
+        for point in mine
+        if name_at(point) not in IN_A_TRANSACTION and point.partition(" | ")[2] not in BETWEEN_MARKS
+    )

@@ -82,7 +82,8 @@ class Workload:
         return self.nths if point in self.often else (1,)
 
 
-ACTIONS = at("action", *RUN, "COMPLETE", "publish action by chain") | at("parent", "ack of action")
+ACKS = at("parent", "ack of action")
+ACTIONS = at("action", *RUN, "COMPLETE", "publish action by chain") | ACKS
 SAYS_NO = at("action", *LOOP, "UPDATE saga_step", "INSERT saga_event", "publish callback by chain") | at(
     "parent", "ack of callback"
 )
@@ -103,9 +104,9 @@ compensated = Workload(
 branches = Workload(
     name="branches",
     saga=shapes.eight,
-    points=at("action", *RUN, "COMPLETE", "publish action by loop") | at("parent", "ack of action"),
+    points=at("action", *RUN, "COMPLETE", "publish action by loop") | ACKS,
     nths=(1, 8),
-    often=at("action", *RUN, "COMPLETE") | at("parent", "ack of action"),
+    often=at("action", *RUN, "COMPLETE") | ACKS,
 )
 a_branch_fails = Workload(
     name="a-branch-fails",
@@ -119,7 +120,11 @@ a_branch_fails = Workload(
     | at("action", "effect", "COMPLETE")
     | UNDOES
     | UNDOES_NEXT,
-    besides=at("action", "effect", "COMPLETE") | UNDOES | UNDOES_NEXT,
+    # Of its worker's death too: what a silent worker holds is waited for, to the end of its time.
+    besides=at("action", "effect", "COMPLETE")
+    | at("parent", "ack of action", "ack of callback")
+    | UNDOES
+    | UNDOES_NEXT,
     sometimes=at("callback", "UPDATE saga_instance") | at("compensation", "publish compensation by loop"),
 )
 branches_undone = Workload(
@@ -141,7 +146,7 @@ undone_together = Workload(
     script={"c": "no"},
     ends=COMPENSATED,
     points=ACTIONS | SAYS_NO | TURNS_BACK | UNDOES,
-    besides=ACTIONS | SAYS_NO,
+    besides=ACTIONS | SAYS_NO | at("parent", "ack of compensation"),
     nths=(1, 2),
     often=UNDOES,
     in_order=False,
@@ -179,7 +184,7 @@ undo_windows = Workload(
     | at("compensation", "publish compensation by loop"),
     besides=compensated.points | windows.points,
 )
-pivot = Workload(name="pivot", saga=scripted.pivoted, points=ACTIONS, nths=(2,), often=ACTIONS)
+pivot = Workload(name="pivot", saga=scripted.pivoted, points=ACTIONS, besides=ACKS, nths=(2,), often=ACTIONS)
 own_transaction = Workload(
     name="own-transaction",
     saga=scripted.three,
@@ -193,6 +198,7 @@ careful = Workload(
     name="careful",
     saga=scripted.careful,
     points=ACTIONS,
+    besides=ACKS,
     nths=(2,),
     often=ACTIONS,
     never_twice="b",
