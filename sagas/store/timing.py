@@ -27,7 +27,7 @@ class Timing:
     @property
     def silence(self) -> timedelta:
         """A worker whose heartbeat is older than this is suspected; nothing follows from it yet."""
-        return timedelta(seconds=1.5 * self.heartbeat)
+        return timedelta(seconds=1.2 * self.heartbeat)
 
     @property
     def outage(self) -> timedelta:

@@ -45,6 +45,7 @@ class Workload:
         nths: which passages are cases, of the points that it passes `often`; of the others it is the first.
         nobodys: points of the sweep itself or of a heartbeat, which belong to no saga.
         in_order: its undos run one after the other.
+        exact: what is lost with a process can be told by the points that it passed.
         never_twice: a step that must not be run twice: if its process dies over it, the saga turns back.
         ledger: what its steps write in transactions of their own, each exactly once.
         tries: how often a step of it is tried at most, if nobody dies.
@@ -67,6 +68,7 @@ class Workload:
     often: frozenset[str] = frozenset()
     nobodys: frozenset[str] = frozenset()
     in_order: bool = True
+    exact: bool = True
     never_twice: str | None = None
     ledger: Sequence[str] | None = None
     tries: int = 1
@@ -218,6 +220,8 @@ clash = Workload(
     saga=shapes.clashing,
     data={"gifts": {"a": {"given": 1}, "b": {"given": 2}}},
     ends=COMPENSATED,
+    # The completion of one of the two records nothing.
+    exact=False,
     points=at("action", *RUN, "COMPLETE", "OWN_TOKEN", *LOOP, "UPDATE saga_step", "INSERT saga_event")
     | at("action", "INSERT saga_step", "publish compensation by loop", "publish callback by chain")
     | at("callback", "task", "LOAD_INSTANCE", "LOAD_STEPS", "LOAD_NEIGHBOURS", "commit of LOAD_INSTANCE")

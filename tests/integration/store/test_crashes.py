@@ -190,7 +190,7 @@ def test_c9_a_clean_restart_keeps_the_epoch(own_postgres: EmbeddedPostgres, own_
     assert not own_bench.state(run).steps[0].epoch_changed
 
 
-# -- C10, H3: who is dead. Times here: heartbeat 2 s, silence 3 s, lease 4 s, outage 8 s
+# -- C10, H3: who is dead. Times here: heartbeat 2 s, silence 2.4 s, lease 4 s, outage 8 s
 
 
 def sweep_says(bench: Bench) -> set[object]:
