@@ -26,6 +26,26 @@ def test_the_order_story_runs_in_every_pool(orders: OrderShop, pool: str) -> Non
     assert [ends[run].value for run in runs] == ["completed", "compensated", "compensated", "completed"]
 
 
+def test_a_healthy_step_of_ten_leases_is_never_run_twice(shop: Shop) -> None:
+    long = 10.5 * shop.sagas.engine.store.timing.lease.total_seconds()
+    with ExitStack() as workers:
+        runs = []
+        for pool in ("solo", "threads", "prefork"):
+            workers.enter_context(crew(shop.worker("-P", pool, "-c", "1", name=pool)))
+            runs.append(shop.start(scripted.three, {"b": [f"before:sleep:{long}"]}))
+            eventually(lambda: [run.steps[1].status for run in runs] == ["running"] * len(runs), f"b in {pool}")
+        # Whoever is idle and whatever passes by is evidence against what stands still.
+        workers.enter_context(crew(shop.worker(name="idle")))
+        while any(run.status is SagaStatus.RUNNING for run in runs):
+            shop.sagas.sweep()
+            assert shop.start(scripted.three).wait(30) is SagaStatus.COMPLETED
+
+    for run in runs:
+        assert run.status is SagaStatus.COMPLETED
+        assert shop.effects(run) == ["a", "b", "c"]
+        assert [(step.attempts, step.losses, step.in_doubt) for step in run.steps] == [(1, 0, False)] * 3
+
+
 def test_c3_a_step_over_its_timeout_is_taken_over_where_the_pool_cannot_stop_it(shop: Shop) -> None:
     with ExitStack() as workers:
         runs = []

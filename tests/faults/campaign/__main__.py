@@ -25,6 +25,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--pace", type=float, default=default.pace, help="multiplies the pauses of the sagas' steps")
     parser.add_argument("--children", type=int, default=default.children, help="of each prefork worker")
     parser.add_argument("--recoveries", type=int, default=0, help="measure so many kills of idle workers' colleagues")
+    parser.add_argument("--restarts", type=int, default=0, help="measure so many restarts of PostgreSQL")
     parser.add_argument("--strikes", type=int, default=None, help="so many faults at most")
     parser.add_argument("--patience", type=float, default=default.patience)
     parser.add_argument("--report", type=Path, help="write the report there too, as Markdown")
@@ -53,6 +54,7 @@ def main() -> int:
             without=tuple(given.without),
             deal=given.deal,
             recoveries=given.recoveries,
+            restarts=given.restarts,
             children=given.children,
             strikes=given.strikes,
             patience=given.patience,

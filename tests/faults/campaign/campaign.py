@@ -136,6 +136,7 @@ def make_report(
             for loss, struck_at in conductor.losses_with_times()
             if loss.ran_after is not None and struck_at < conductor.calm_until
         ],
+        held_up=[step.ended_after for step in conductor.restarts.held_up if step.ended_after is not None],
         losses=dict(Counter(loss.end or "still waits" for loss in losses)),
         exits={kept.name: {str(status): count for status, count in kept.exits.items()} for kept in stage.everybody},
         most=conductor.watch.most,

@@ -14,7 +14,8 @@ from tests.faults.campaign.books import ALWAYS
 from tests.faults.campaign.catalogue import chosen
 from tests.faults.campaign.faults import Fault, NotNow
 from tests.faults.campaign.kills import kill_the_busiest
-from tests.faults.campaign.recoveries import Loss, Recoveries
+from tests.faults.campaign.outages import restart_the_database
+from tests.faults.campaign.recoveries import Loss, Recoveries, Restarts
 from tests.faults.campaign.stage import Stage
 
 TICK = 0.1
@@ -32,6 +33,18 @@ CALM = Fault(
     broker=None,
     strike=kill_the_busiest,
 )
+
+AWAY = Fault(
+    name="PostgreSQL shut down at once and away, nothing else",
+    group="database",
+    subject="database",
+    weight=0,
+    quick=False,
+    broker=None,
+    strike=restart_the_database,
+)
+#: While restarts of the database are measured: so many sagas at once, and one each so many seconds.
+SOME, SELDOM = 12, 12.0
 
 
 @dataclass
@@ -60,6 +73,7 @@ class Conductor:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.recoveries = Recoveries(stage)
+        self.restarts = Restarts(stage)
         self.strikes: list[Strike] = []
         self.watch = Watch()
         self.unbalanced: list[str] = []
@@ -93,6 +107,31 @@ class Conductor:
     # -- the acts
 
     def measure(self) -> None:
+        """What single faults cost, on a stage with little to do and where nothing else goes wrong."""
+        self._measure_recoveries()
+        self._measure_restarts()
+
+    def _measure_restarts(self) -> None:
+        """Take the database away, again and again."""
+        already, settings = len(self.strikes), self.stage.settings
+        if not settings.restarts:
+            return
+        self.stage.keep_in_flight(SOME)
+        next_one = self.now + 8.0
+        while len(self.strikes) - already < settings.restarts and not self.stage.starter.exits[0]:
+            self._tick()
+            if self.now < next_one:
+                continue
+            held_up = self.restarts.before()
+            if held_up and self._begin(AWAY):
+                while self._under_way:
+                    self._tick()
+                self.restarts.after(held_up)
+                next_one = self.now + SELDOM
+        self.linger(SELDOM)
+        self.stage.keep_in_flight(settings.in_flight)
+
+    def _measure_recoveries(self) -> None:
         """Kill worker after worker, each time one that has something to lose while the others have little to do."""
         settings = self.stage.settings
         wanted = settings.recoveries
@@ -213,6 +252,7 @@ class Conductor:
 
     def _look(self) -> None:
         self.recoveries.follow()
+        self.restarts.follow()
         if self.now >= self._next_audit:
             self._next_audit = self.now + BOOKKEEPING
             self.unbalanced += [f"after {self.now:.0f} s: {found}" for found in self.stage.audit(ALWAYS)]

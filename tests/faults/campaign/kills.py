@@ -125,7 +125,7 @@ def frozen(stage: Stage, strike: "Strike", sleeper: Kept, *, whole: bool = True)
 
 
 def asleep(stage: Stage) -> float:
-    """Longer than it takes to be declared dead: silent for 1.5 heartbeats, and for a lease more."""
+    """Longer than it takes to be declared dead: silent for over a heartbeat, and for a lease more."""
     return stage.settings.heartbeat * stage.dice.uniform(4.5, 7.0)
 
 

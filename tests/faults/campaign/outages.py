@@ -74,6 +74,18 @@ def crash_database(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> 
         stage.postgres.start()
 
 
+def restart_the_database(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
+    """Away for anything between a moment and longer than it takes to be declared dead."""
+    away = stage.dice.uniform(0.2, 8.0)
+    strike.detail = f"{away:.1f} s"
+    stage.postgres.stop_at_once()
+    stage.hang_up()
+    try:
+        yield away
+    finally:
+        stage.postgres.start()
+
+
 @fault("PostgreSQL killed and away for longer than a lease", "database", subject="database", weight=0.7)
 def kill_database(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
     stage.postgres.kill()

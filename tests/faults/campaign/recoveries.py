@@ -1,4 +1,4 @@
-"""How long until the steps of a killed worker run again elsewhere, by the database's clock."""
+"""How long until the steps of a killed worker run again elsewhere, and until those that lost their database end."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +23,21 @@ FROM unnest(%s::int[], %s::uuid[], %s::int[], %s::int[], %s::int[], %s::timestam
          AS lost (number, instance_id, position, branch, round, since)
 JOIN sagas.saga_step AS step USING (instance_id, position, branch, round)
 """
+
+#: Steps that somebody runs or is about to.
+UNDER_WAY = """
+SELECT step.instance_id::text, step.position, step.branch, step.round FROM sagas.saga_step AS step
+WHERE step.task IS NOT NULL AND (step.status = 'running' OR step.status = 'pending' AND step.dispatched_at IS NOT NULL)
+"""
+#: When they came to their end.
+ENDED = """
+SELECT held_up.number, step.finished_at
+FROM unnest(%s::int[], %s::uuid[], %s::int[], %s::int[], %s::int[])
+         AS held_up (number, instance_id, position, branch, round)
+JOIN sagas.saga_step AS step USING (instance_id, position, branch, round)
+WHERE step.finished_at IS NOT NULL
+"""
+CLOCK = "SELECT clock_timestamp()"
 
 
 @dataclass
@@ -66,6 +81,47 @@ class Recoveries:
         columns = [(n, it.instance_id, it.position, it.branch, it.round, it.killed_at) for n, it in lost.items()]
         for number, *found in self._stage.ask(LATER, *(list(column) for column in zip(*columns, strict=True))) or []:
             judge(lost[number], *found)
+
+
+@dataclass
+class HeldUp:
+    """One step that was under way when the database went."""
+
+    instance_id: str
+    position: int
+    branch: int
+    round: int
+    back_at: datetime | None = None
+    ended_after: float | None = None
+
+
+class Restarts:
+    """Follows the steps that a restart of the database held up, from the moment at which it answers again."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self.held_up: list[HeldUp] = []
+
+    def before(self) -> list[HeldUp]:
+        """What is under way at this moment; give it to `after` when the database answers again."""
+        return [HeldUp(*row) for row in self._stage.ask_patiently(UNDER_WAY)]
+
+    def after(self, held_up: list[HeldUp]) -> None:
+        (back_at,) = self._stage.ask_patiently(CLOCK)[0]
+        for step in held_up:
+            step.back_at = back_at
+        self.held_up += held_up
+
+    def follow(self) -> None:
+        """Look which have ended."""
+        open_ones = {number: it for number, it in enumerate(self.held_up) if it.ended_after is None}
+        if not open_ones:
+            return
+        rows = [(number, it.instance_id, it.position, it.branch, it.round) for number, it in open_ones.items()]
+        for number, ended_at in self._stage.ask(ENDED, *(list(column) for column in zip(*rows, strict=True))) or []:
+            step = open_ones[number]
+            assert step.back_at is not None
+            step.ended_after = max(0.0, (ended_at - step.back_at).total_seconds())
 
 
 def judge(

@@ -29,6 +29,7 @@ class Report:
     ran_again: list[float]
     ran_again_undisturbed: list[float]
     ran_again_calm: list[float]
+    held_up: list[float]
     losses: dict[str, int]
     exits: dict[str, dict[str, int]]
     most: dict[str, int]
@@ -85,10 +86,12 @@ class Report:
             ("the others have capacity to spare, nothing else goes wrong", *percentiles(self.ran_again_calm)),
             ("all kills, whatever else went wrong meanwhile, waiting in queues included", *percentiles(self.ran_again)),
         ]
+        restarts = [("PostgreSQL shut down at once and away for up to 8 s", *percentiles(self.held_up))]
         ends = self.ends
         reasons = "; ".join(f"{count}: {name}" for name, count in self.named_failures.items()) or "none"
         return "\n\n".join(
-            [
+            part
+            for part in [
                 table(
                     ("sagas", "faults", "of these kills", *Counts),
                     [
@@ -105,10 +108,21 @@ class Report:
                     ("SIGKILL of a whole worker → its step runs again on another", "steps", "p50 s", "p95 s", "max s"),
                     recoveries,
                 ),
+                table(
+                    (
+                        "PostgreSQL is back → a step that it held up has ended",
+                        "steps",
+                        "p50 s",
+                        "p95 s",
+                        "max s",
+                    ),
+                    restarts if self.held_up else [],
+                ),
                 f"{ends['completed']:,} completed, {ends['compensated']:,} compensated, {ends['failed']:,} failed as "
                 f"they had to ({reasons}; {self.mended} more were mended by a person and then compensated). "
                 f"{self.excluded} were spoilt by hand and are left out.",
             ]
+            if part
         )
 
     def to_markdown(self) -> str:
@@ -151,6 +165,7 @@ class Report:
                     ("running again", *percentiles(self.ran_again)),
                     ("running again, no other fault meanwhile", *percentiles(self.ran_again_undisturbed)),
                     ("running again, the others free", *percentiles(self.ran_again_calm)),
+                    ("not a worker but PostgreSQL: steps held up end, after it is back", *percentiles(self.held_up)),
                 ],
             ),
             table(("step of a killed worker", "times"), self.losses.items()),

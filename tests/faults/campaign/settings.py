@@ -23,6 +23,8 @@ class Settings:
         patience: seconds that the sagas have to end in after the last fault.
         recoveries: so many workers are killed beforehand, one at a time, while the others have little to do: what
             a recovery takes where nothing waits for its turn.
+        restarts: so many times PostgreSQL is shut down at once and recovers beforehand: what that costs besides the
+            time for which it was away.
         workers: so many prefork workers; one with threads comes on top.
         children: of each of them.
         approval: seconds that a saga waits for a signal, which one in ten never gets.
@@ -43,6 +45,7 @@ class Settings:
     strikes: int | None = None
     patience: float = 300.0
     recoveries: int = 0
+    restarts: int = 0
     workers: int = 3
     children: int = 2
     approval: float = 30.0
