@@ -22,12 +22,12 @@ import pytest
 
 from config.servers import drop_database
 from tests.conftest import Shop, empty_keyspace, make_shop
-from tests.faults.boundaries import rabbitmq
 from tests.faults.boundaries.detours import PARENTS
 from tests.faults.boundaries.lanes import HEARTBEAT, PACE, Lane, next_id
 from tests.faults.boundaries.points import WORKLOADS, Case, cases
 from tests.faults.boundaries.trials import Ended, play, play_later, rehearse
 from tests.faults.boundaries.workloads import Workload
+from tests.support.rabbitmq import RabbitMQ
 
 #: Lanes whose worker dies as a whole.
 NARROW = 2
@@ -156,7 +156,7 @@ def serving(request: pytest.FixtureRequest) -> Iterator[Servers]:
     if request.param == "valkey":
         yield Servers(postgres, partial(empty_keyspace, request.getfixturevalue("broker")))
     else:
-        with rabbitmq.node() as node:
+        with RabbitMQ() as node:
             yield Servers(postgres, node.empty_vhost)
 
 

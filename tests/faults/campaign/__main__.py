@@ -7,7 +7,9 @@ from pathlib import Path
 
 from tests.faults.campaign.campaign import run
 from tests.faults.campaign.catalogue import FAULTS
+from tests.faults.campaign.operations import faketime
 from tests.faults.campaign.settings import Settings
+from tests.support import debian
 
 
 def arguments() -> argparse.Namespace:
@@ -41,6 +43,8 @@ def main() -> int:
         for fault in FAULTS.values():
             print(f"{fault.group:10} {fault.name}")
         return 0
+    if faketime() is None and (reason := debian.install("faketime")):
+        print(f"no wrong clocks: {reason}")
     report = run(
         Settings(
             seed=given.seed,

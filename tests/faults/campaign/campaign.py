@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.faults.campaign import books
 from tests.faults.campaign.conductor import Conductor, Strike
-from tests.faults.campaign.operations import FAKETIME
+from tests.faults.campaign.operations import faketime
 from tests.faults.campaign.person import Person, person
 from tests.faults.campaign.recoveries import Loss
 from tests.faults.campaign.report import Report
@@ -144,7 +144,7 @@ def make_report(
         errors=dict(stage.ask_patiently(ERRORS.replace("%", "%%"))),
         said=what_was_said(stage),
         left_out=[
-            *(["wrong clocks: no libfaketime, apt-get install faketime"] if FAKETIME is None else []),
+            *(["wrong clocks: no libfaketime, apt-get install faketime"] if faketime() is None else []),
             *conductor.broken_tools,
         ],
     )

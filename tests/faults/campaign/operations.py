@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from tests.faults.campaign.conductor import Strike
     from tests.faults.campaign.recoveries import Recoveries
 
-#: `apt-get install faketime`.
-FAKETIME = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
 SPOIL = """
 WITH victim AS (
     SELECT id FROM sagas.saga_instance
@@ -80,14 +78,20 @@ def suspect_all(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Cou
     yield from ()
 
 
+def faketime() -> Path | None:
+    """The library of Debian's package `faketime`, if it is there."""
+    return next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
+
+
 @fault("a worker's clock an hour wrong", "clocks", subject="clock", weight=0.7)
 def wrong_clock(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
-    if FAKETIME is None:
+    library = faketime()
+    if library is None:
         raise NotNow
     victim = stage.dice.choice(awake(stage, [*stage.workers, *stage.beats, stage.starter]))
     shift = stage.dice.choice(["+1h", "-1h"])
     strike.detail = f"{victim.name} {shift}"
-    victim.preload = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": shift, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    victim.preload = {"LD_PRELOAD": str(library), "FAKETIME": shift, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     try:
         yield from leave(victim, grace=3.0)
         yield 20.0

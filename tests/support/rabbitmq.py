@@ -1,29 +1,21 @@
-"""A throwaway RabbitMQ: one node with its own port, name and directory, and an empty virtual host for each lane.
-
-It is Debian's `rabbitmq-server`, installed by apt-get in a container of root's, where no service starts by that.
-"""
+"""A throwaway RabbitMQ, Debian's: one node with its own port, name and directory, and empty virtual hosts."""
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from config.servers import EmbeddedServer, ServerError
+from tests.support import debian
 
 #: Not the wrapper on the PATH, which changes to an account and to directories of its own.
 PROGRAM = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 VHOSTS = 8
-#: No questions, and to Debian's `invoke-rc.d`: nothing is to be started.
-QUIETLY = {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-INSTALL = ("apt-get", "install", "--yes", "--no-install-recommends", "rabbitmq-server")
 
 
-class Node(EmbeddedServer):
+class RabbitMQ(EmbeddedServer):
     """A node that nothing but its port leads to: without epmd, and without a command line tool."""
 
     name = "RabbitMQ"
@@ -32,15 +24,22 @@ class Node(EmbeddedServer):
 
     def __init__(self) -> None:
         super().__init__()
-        self._port, self._distribution = free_port(), free_port()
+        self.port, self._distribution = free_port(), free_port()
         self._vhosts = iter(range(VHOSTS))
 
     def empty_vhost(self) -> str:
         """The URL of a virtual host that nobody has used yet."""
-        return f"amqp://test:test@127.0.0.1:{self._port}/lane{next(self._vhosts)}"
+        return self.url_at(self.port, f"vhost{next(self._vhosts)}")
+
+    @staticmethod
+    def url_at(port: int, vhost: str = "vhost0") -> str:
+        """The broker as it is reached through a port, its own or a cable's."""
+        return f"amqp://test:test@127.0.0.1:{port}/{vhost}"
 
     def _prepare(self) -> None:
-        vhosts = [f"lane{number}" for number in range(VHOSTS)]
+        if not PROGRAM.exists() and (reason := debian.install("rabbitmq-server")):
+            raise ServerError(reason)
+        vhosts = [f"vhost{number}" for number in range(VHOSTS)]
         everything = {"user": "test", "configure": ".*", "write": ".*", "read": ".*"}
         definitions = {
             "users": [{"name": "test", "password": "test", "tags": ""}],
@@ -57,9 +56,9 @@ class Node(EmbeddedServer):
         directory = str(self.directory)
         environment = {
             "HOME": directory,
-            "RABBITMQ_NODENAME": f"boundaries{self._port}@localhost",
+            "RABBITMQ_NODENAME": f"test{self.port}@localhost",
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
-            "RABBITMQ_NODE_PORT": str(self._port),
+            "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(self._distribution),
             "RABBITMQ_MNESIA_BASE": f"{directory}/data",
             "RABBITMQ_LOG_BASE": f"{directory}/log",
@@ -82,17 +81,16 @@ class Node(EmbeddedServer):
 
     def _end(self, signum: signal.Signals) -> None:
         process = self._process
+        if process is not None and signum == signal.SIGKILL:
+            # The script that started it would leave the node behind.
+            kill_group(process.pid)
         super()._end(signum)
         if process is not None:
-            # The script that started it may have left the node behind.
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+            kill_group(process.pid)
 
     def _answers(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self._port), 2) as client:
+            with socket.create_connection(("127.0.0.1", self.port), 2) as client:
                 client.settimeout(2)
                 client.sendall(b"AMQP\x00\x00\x09\x01")
                 return bool(client.recv(8))
@@ -100,18 +98,11 @@ class Node(EmbeddedServer):
             return False
 
 
-def node() -> Node:
-    """One that runs; skips the test with the reason where there can be none."""
-    if not PROGRAM.exists():
-        if os.geteuid() != 0 or shutil.which("apt-get") is None or Path("/run/systemd/system").exists():
-            pytest.skip("RabbitMQ is not installed, and this is no container in which root could do it by apt-get")
-        done = subprocess.run(INSTALL, env=os.environ | QUIETLY, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            pytest.skip(f"RabbitMQ cannot be installed: {done.stderr[-500:]}")
+def kill_group(leader: int) -> None:
     try:
-        return Node().start()
-    except ServerError as error:
-        pytest.skip(f"RabbitMQ does not start: {error}")
+        os.killpg(leader, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
 
 
 def free_port() -> int:
