@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sagas.errors import BindingError, DefinitionError
+from sagas.model import PlanStep
 
 Predicate = Callable[[Mapping[str, Any]], bool]
 
@@ -56,3 +57,14 @@ def condition_named(name: str) -> Predicate:
             f"the condition {name!r} is not registered in this worker: import its module, and keep its @condition for "
             "as long as plans that name it are in flight"
         ) from None
+
+
+def is_wanted(step: PlanStep, data: Mapping[str, Any]) -> bool:
+    """Whether the condition of a step holds.
+
+    Raises:
+        BindingError: this worker does not know the condition; a deploy has to cure it.
+    """
+    if step.when is not None:
+        return bool(data.get(step.when))
+    return step.predicate is None or bool(condition_named(step.predicate)(dict(data)))

@@ -18,12 +18,12 @@ from celery.exceptions import Ignore, Reject, Retry
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from sagas.engine.binding import bind
-from sagas.engine.conditions import condition_named
+from sagas.engine.conditions import is_wanted
 from sagas.engine.context import StepContext, running
 from sagas.engine.judging import Judgement, describe, judge
 from sagas.engine.messages import cut_tail, first_of_tail, window_from
 from sagas.engine.redaction import shown_error, shown_result
-from sagas.engine.transaction import StepTransaction
+from sagas.engine.transaction import RolledBack, StepTransaction
 from sagas.errors import BindingError, RowDamaged, SagaError, SecretUnreadable
 from sagas.model import (
     Address,
@@ -143,7 +143,8 @@ class Execution:
             try:
                 return self.succeeded(value, plan, transaction)
             except SoftTimeLimitExceeded:
-                # It struck in our own code, after the body: the own token is looked at before anything is decided.
+                # It struck in our own code, after the body: the own token is looked at before anything is decided, and
+                # the step's transaction, which may be over by now.
                 return self.succeeded(value, plan, transaction)
         finally:
             transaction.rollback()
@@ -214,17 +215,19 @@ class Execution:
         *,
         skipped: bool = False,
     ) -> None:
-        progress = self.engine.store.hot.complete(
-            self.instance_id,
-            plan,
-            self.address,
-            token=self.token,
-            result=encoded,
-            keys=keys,
-            skipped=skipped,
-            queue_of=self.engine.messages.queue_of,
-            connection=transaction.connection if transaction.is_open else None,
-        )
+        progress = None
+        if not transaction.is_rolled_back:
+            progress = self.engine.store.hot.complete(
+                self.instance_id,
+                plan,
+                self.address,
+                token=self.token,
+                result=encoded,
+                keys=keys,
+                skipped=skipped,
+                queue_of=self.engine.messages.queue_of,
+                connection=transaction.connection if transaction.is_open else None,
+            )
         if transaction.is_open:
             if progress is None and not self.completed_in(plan, transaction):
                 # Its claim was taken away: nothing of it happened, so it is no late success either. Or another branch
@@ -235,10 +238,12 @@ class Execution:
                 return
             self.commit(plan, transaction)
         progress = progress or self.own_completion(plan)
-        if progress is None:
-            self.report(encoded, keys, skipped=skipped)
-        else:
+        if progress is not None:
             self.go_on(plan, progress)
+        elif transaction.is_rolled_back:
+            raise RolledBack
+        else:
+            self.report(encoded, keys, skipped=skipped)
 
     def commit(self, plan: Plan, transaction: StepTransaction) -> None:
         try:
@@ -252,6 +257,8 @@ class Execution:
         if transaction.is_open:
             # An undo may run twice; its record may not be lost. So its writes commit first.
             transaction.commit()
+        elif transaction.is_rolled_back:
+            raise RolledBack
         event = Completed(address=self.address, token=self.token, result=encoded, outcome=outcome)
         self.tell(event)
 
@@ -323,10 +330,10 @@ class Execution:
             retry_after=judgement.retry_after,
         )
         outcome = self.engine.loop.handle(self.instance_id, event)
+        told = shown_error(error, self.redact)
         # Only a process ends by an interruption. A thread would die unseen, its message never acknowledged.
         if judgement.verdict is Verdict.INTERRUPTED and threading.current_thread() is threading.main_thread():
-            raise shown_error(error, self.redact)
-        told = shown_error(error, self.redact)
+            raise told
         step = outcome.decision.state.at(self.address) if outcome else None
         if outcome is None or step is None or not outcome.decision.accepted:
             self.log("failure of an execution that lost its claim", str(judgement.error))
@@ -367,17 +374,6 @@ def deadline_of(claim: Claim, step: PlanStep, address: Address) -> datetime:
     if claim.deadline is None or not address.is_action or step.kind is not StepKind.COMPENSATABLE:
         return own
     return min(own, claim.deadline)
-
-
-def is_wanted(step: PlanStep, data: Mapping[str, Any]) -> bool:
-    """Whether the condition of a step holds.
-
-    Raises:
-        BindingError: this worker does not know the condition; a deploy has to cure it.
-    """
-    if step.when is not None:
-        return bool(data.get(step.when))
-    return step.predicate is None or bool(condition_named(step.predicate)(dict(data)))
 
 
 def outcome_of(value: Any) -> Outcome:

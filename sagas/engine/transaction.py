@@ -3,12 +3,20 @@
 from typing import Any, NoReturn
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import InvalidRequestError
 
 from sagas.errors import SagaError
 from sagas.store import Database
 
 #: Not `invalidate`: SQLAlchemy calls it itself when the connection is lost.
 _OURS = ("commit", "rollback", "close", "detach")
+
+
+class RolledBack(InvalidRequestError):
+    """A step's transaction is over, and its completion was not in it."""
+
+    def __init__(self) -> None:
+        super().__init__("the step's transaction was rolled back, and a time limit struck before that was recorded")
 
 
 class StepTransaction:
@@ -18,6 +26,12 @@ class StepTransaction:
         self._database = database
         self._connection: Connection | None = None
         self.was_used = False
+        self.is_committed = False
+
+    @property
+    def is_rolled_back(self) -> bool:
+        """It is over, and nobody knows that it was committed: whatever was written there is not to be counted on."""
+        return self.was_used and not self.is_open and not self.is_committed
 
     @property
     def is_open(self) -> bool:
@@ -40,6 +54,7 @@ class StepTransaction:
         connection = self.connection
         try:
             Connection.commit(connection)
+            self.is_committed = True
         finally:
             self._close()
 

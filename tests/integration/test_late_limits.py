@@ -7,9 +7,12 @@ import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 
 from sagas import SagaStatus
+from sagas.engine import CONTROL_QUEUE
+from sagas.engine.loop import Loop
+from sagas.model import Failed
 from sagas.store import HotPath
 from tests.conftest import Shop
-from tests.support import scripted
+from tests.support import journal, scripted
 from tests.support.inline import run_message, run_messages
 
 
@@ -47,6 +50,34 @@ def test_m6_a_limit_that_strikes_around_the_completion_looks_at_its_own_token_fi
     assert run.status is SagaStatus.COMPLETED
     assert shop.effects(run) == ["a", "b", "c"]
     assert [step.attempts for step in run.steps] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("step", ["b", "undo b"])
+def test_m6_h12_a_limit_that_strikes_when_the_steps_transaction_was_rolled_back_does_not_record_it_as_done(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    # Given: the connection of its first try is lost after its write, and then the signal comes, before that is recorded
+    handles, struck = Loop.handle, []
+
+    def handle(self: Loop, instance_id: Any, event: Any, **options: Any) -> Any:
+        if isinstance(event, Failed) and event.address.position == 1 and not struck:
+            struck.append(event)
+            raise SoftTimeLimitExceeded
+        return handles(self, instance_id, event, **options)
+
+    monkeypatch.setattr(Loop, "handle", handle)
+    lost = f"write:{step},swallow:SELECT pg_terminate_backend(pg_backend_pid())"
+    script = {step: [lost, f"write:{step}"], "c": ["no"] if step == "undo b" else []}
+
+    # When
+    run = shop.start(scripted.three, script)
+    for queue in ("celery", CONTROL_QUEUE, "celery"):
+        run_messages(shop.sagas.app, queue)
+
+    # Then: it was tried again, and what it says to have done is there
+    assert struck
+    assert run.status is (SagaStatus.COMPENSATED if step == "undo b" else SagaStatus.COMPLETED)
+    assert journal.ledger(shop.database_url, run.id) == [step]
 
 
 def test_m10_a_message_from_another_queue_with_other_limits_does_what_the_plan_says(shop: Shop) -> None:
