@@ -3,14 +3,13 @@
     pytest tests/faults                               two rounds of each random kill, as CI does
     pytest tests/faults -k kills --rounds 20          the full demand
     pytest tests/faults -k kills --seed 4711          the same stories, victims and moments again
-    SAGAS_TEST_BOUNDARIES=1 pytest tests/faults/boundaries     death at every boundary of the protocol
+    pytest tests/faults/boundaries --every-boundary --rabbitmq      death at every passage of every point
     pytest tests/faults/shops --outage 30             the full demand: 200 orders in each shop without a broker
 
 A seed repeats what the dice decided (which orders are refused, which step is killed, how far into it), not the
 scheduling of the machine. Every test prints its seed; pytest shows that when it fails.
 """
 
-import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,9 +20,6 @@ import pytest
 from tasks.services.database import engine
 from tests.faults.order_shop import OrderShop, make_order_shop
 from tests.faults.tally import HEADER, Tally
-
-#: Hundreds of deaths, each at one point of the protocol: only where they are asked for, until they are quick enough.
-collect_ignore = [] if os.environ.get("SAGAS_TEST_BOUNDARIES") else ["boundaries"]
 
 ROUNDS = 2
 TALLIES: pytest.StashKey[list[Tally]] = pytest.StashKey()

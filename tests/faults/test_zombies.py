@@ -11,7 +11,7 @@ from tasks.services import faults
 from tests.conftest import Shop
 from tests.faults.crew import crew, end
 from tests.faults.order_shop import OrderShop
-from tests.support import journal, scripted
+from tests.support import gates, journal, scripted
 from tests.support.workers import Worker, eventually
 
 
@@ -74,9 +74,10 @@ def test_c4_c8_a_zombies_late_success_is_absorbed_going_forward_and_undone_again
     # Both first attempts end long after they were taken over: their parent is frozen, they are not.
     zombie, survivor = shop.worker(name="zombie"), shop.worker(name="survivor")
     with crew(zombie):
-        forward = shop.start(scripted.three, {"b": ["before:sleep:7"]})
-        backward = shop.start(scripted.three, {"b": ["before:sleep:7", "no"]})
-        eventually(lambda: holds(forward, "b") and holds(backward, "b"), "the zombie to hold both")
+        forward = shop.start(scripted.three, {"b": ["wait:late"]})
+        backward = shop.start(scripted.three, {"b": ["wait:late", "no"]})
+        for run in (forward, backward):
+            gates.until_reached(shop.database_url, run, "late")
         with frozen(zombie, parent_alone=True), crew(survivor):
             assert forward.wait(30) is SagaStatus.COMPLETED
             # The second attempt says a clean no, but the first one left doubt: so b is undone as well.
@@ -84,6 +85,8 @@ def test_c4_c8_a_zombies_late_success_is_absorbed_going_forward_and_undone_again
             assert shop.effects(forward) == ["a", "b", "c"]
             assert shop.effects(backward) == ["a", "undo b", "undo a"]
 
+            for run in (forward, backward):
+                gates.open_gate(shop.database_url, run, "late")
             eventually(lambda: late_successes(forward) and late_successes(backward), "the zombie's reports")
             eventually(lambda: backward.status is SagaStatus.COMPENSATED, "the second undo")
 

@@ -46,6 +46,18 @@ EXPLAINED: dict[str, str] = {
         "of a framework's test cases alone: one transaction, after which nothing is left",
     ),
     "LOCKS_OF": "a read, of handles",
+    **dict.fromkeys(
+        (
+            "CUT_OFF",
+            "PICK_PURGEABLE",
+            "LOCK_CHILDREN",
+            "LOOK_AT_MEMBERS",
+            "PURGE",
+            "KEEP_KEYS",
+            "FORGET_ABANDONED_MAIL",
+        ),
+        "of a purge alone: one transaction for whole families of what has ended; the next purge goes on",
+    ),
     "SELECT saga_definition": "a read, of Django's admin",
     "SELECT saga_event": "a read, of histories",
     "SELECT saga_epoch": "never sent by itself: a part of `UPDATE saga_step`",

@@ -187,3 +187,7 @@ def tell(report: Report, conductor: Conductor, somebody: Person) -> None:
             continue
         shown.append(violation.subject)
         print(f"\n--- {violation}\n{somebody.timeline(violation.subject)}", flush=True)
+    for step in conductor.restarts.slowest(3):
+        where = f"position {step.position}, branch {step.branch}, round {step.round}"
+        print(f"\n--- held up for {step.ended_after:.1f} s after {step.back_at:%H:%M:%S.%f}: {where}")
+        print(somebody.timeline(step.instance_id), flush=True)

@@ -113,23 +113,29 @@ class Conductor:
 
     def _measure_restarts(self) -> None:
         """Take the database away, again and again."""
-        already, settings = len(self.strikes), self.stage.settings
+        settings, measured = self.stage.settings, 0
         if not settings.restarts:
             return
         self.stage.keep_in_flight(SOME)
-        next_one = self.now + 8.0
-        while len(self.strikes) - already < settings.restarts and not self.stage.starter.exits[0]:
+        self.linger(8.0)
+        while measured < settings.restarts and not self.stage.starter.exits[0]:
             self._tick()
-            if self.now < next_one:
-                continue
+            deaths = self._deaths_of_workers()
             held_up = self.restarts.before()
             if held_up and self._begin(AWAY):
                 while self._under_way:
                     self._tick()
                 self.restarts.after(held_up)
-                next_one = self.now + SELDOM
-        self.linger(SELDOM)
+                self.linger(SELDOM)
+                # Sagas kill workers of their own accord too, and what that costs is another question.
+                if self._deaths_of_workers() == deaths:
+                    measured += 1
+                else:
+                    self.restarts.forget(held_up)
         self.stage.keep_in_flight(settings.in_flight)
+
+    def _deaths_of_workers(self) -> int:
+        return sum(kept.exits.total() for kept in self.stage.workers)
 
     def _measure_recoveries(self) -> None:
         """Kill worker after worker, each time one that has something to lose while the others have little to do."""

@@ -112,6 +112,14 @@ class Restarts:
             step.back_at = back_at
         self.held_up += held_up
 
+    def forget(self, held_up: list[HeldUp]) -> None:
+        """Something else went wrong as well."""
+        self.held_up = [step for step in self.held_up if step not in held_up]
+
+    def slowest(self, number: int) -> list[HeldUp]:
+        """Those that took longest to end."""
+        return sorted(self.held_up, key=lambda step: -(step.ended_after or 0.0))[:number]
+
     def follow(self) -> None:
         """Look which have ended."""
         open_ones = {number: it for number, it in enumerate(self.held_up) if it.ended_after is None}
