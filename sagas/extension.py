@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from sagas.definition import Saga
 from sagas.engine import (
     CALLBACK_TASK,
     CONTROL_QUEUE,
+    PURGE_TASK,
     SWEEP_TASK,
     Engine,
     FencedTask,
@@ -25,7 +27,7 @@ from sagas.graph import mermaid, svg
 from sagas.handle import SagaHandle
 from sagas.model import Codec, Secrecy, Tick
 from sagas.model.payload import shown
-from sagas.recovery import WorkerLife, sweep
+from sagas.recovery import WorkerLife, purge, sweep
 from sagas.store import DatabaseUrl, Timing
 
 logger = logging.getLogger("sagas")
@@ -170,6 +172,31 @@ class Sagas:
         """One pass of the sweep, now. Returns how many instances it moved on."""
         return sweep(self.engine, forced=True)
 
+    def purge(self, older_than: timedelta, *, keep_keys: bool = False) -> int:
+        """Delete old sagas: those that ended `completed` or `compensated` longer ago than this, with all that belongs
+        to them. What is `failed` stays for its person; a child saga goes with the one that started it.
+
+        Runs for as long as there are some, in short transactions, beside workers and other purges; interrupt it at
+        will. A late report for a purged saga is dropped, and nothing of it is undone: ``older_than`` should be far
+        longer than any step or outage of yours. Beat may do it: the task ``sagas.purge`` with ``{"days": 30}``.
+
+        Args:
+            older_than: how long ago a saga has to have ended, by the database's clock.
+            keep_keys: **A purged business key is free: started again, it runs again.** True keeps the mere row of each
+                saga that has one, so that ``start`` and `find` still give its handle, with its status, and without
+                steps and data. A later purge without ``keep_keys`` deletes these rows too.
+
+        Returns:
+            How many instances were purged.
+
+        Raises:
+            ConfigurationError: ``older_than`` is not above zero.
+
+        Example:
+            ``sagas.purge(timedelta(days=30))``
+        """
+        return purge(self.engine, older_than, keep_keys=keep_keys)
+
     # -- putting itself into the app
 
     def _fence(self, app: Celery) -> None:
@@ -206,6 +233,11 @@ class Sagas:
         def run_sweep(self: Task) -> int:
             """Beat's sweep. A pile of these returns at once."""
             return sweep(engine)
+
+        @app.task(name=PURGE_TASK, bind=True, shared=False, ignore_result=True)
+        def run_purge(self: Task, days: float, keep_keys: bool = False) -> int:
+            """For a beat schedule of the application's own. Returns how many instances it purged."""
+            return purge(engine, timedelta(days=days), keep_keys=keep_keys)
 
     def _finalized(self, sender: Celery, **_: object) -> None:
         sender.add_periodic_task(

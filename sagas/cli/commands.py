@@ -2,8 +2,10 @@
 
 import getpass
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TextIO
 from uuid import UUID
 
@@ -60,6 +62,17 @@ def _mapping(context: click.Context, parameter: click.Parameter, value: str | No
     if not isinstance(found, dict):
         raise click.BadParameter('it must be a JSON object, as in {"shipment_id": "4711"}')
     return found
+
+
+#: What ``--older-than`` may end with.
+UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def _duration(context: click.Context, parameter: click.Parameter, value: str) -> timedelta:
+    found = re.fullmatch(r"([0-9]{1,6})([mhdw])", value)
+    if found is None:
+        raise click.BadParameter(f"{value!r} is no time; write 30d, or a number of {', '.join(UNITS.values())}")
+    return timedelta(**{UNITS[found[2]]: int(found[1])})
 
 
 @click.group()
@@ -214,6 +227,19 @@ def sweep(context: click.Context) -> None:
     """Run one pass of the sweep, now."""
     with told():
         click.echo(f"moved {bound(context).sweep()}")
+
+
+@sagas.command()
+@click.option("--older-than", required=True, callback=_duration, help="How long ago they ended: 30d, 12h, 8w.")
+@click.option("--keep-keys", is_flag=True, help="Keep the mere rows that have business keys, which are not free then.")
+@click.pass_context
+def purge(context: click.Context, older_than: timedelta, keep_keys: bool) -> None:
+    """Delete instances that ended completed or compensated long ago.
+
+    Their business keys are free then: started again, they run again. Failed ones stay.
+    """
+    with told():
+        click.echo(f"purged {bound(context).purge(older_than, keep_keys=keep_keys)}")
 
 
 @sagas.command()

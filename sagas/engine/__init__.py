@@ -9,7 +9,15 @@ from sagas.engine.joining import JoinedConnection, JoinedSession, joined
 from sagas.engine.judging import describe, qualified
 from sagas.engine.liveness import Held, WorkerIdentity
 from sagas.engine.loop import Loop, Outcome
-from sagas.engine.messages import ADDRESS_HEADER, CALLBACK_TASK, CONTROL_QUEUE, SAGA_ID, SWEEP_TASK, Messages
+from sagas.engine.messages import (
+    ADDRESS_HEADER,
+    CALLBACK_TASK,
+    CONTROL_QUEUE,
+    PURGE_TASK,
+    SAGA_ID,
+    SWEEP_TASK,
+    Messages,
+)
 from sagas.engine.redaction import redacted_error, redacted_value
 from sagas.engine.registry import add_engine, current_app, declare, declared, engine_for
 from sagas.engine.task import FencedTask
@@ -18,6 +26,7 @@ __all__ = [
     "ADDRESS_HEADER",
     "CALLBACK_TASK",
     "CONTROL_QUEUE",
+    "PURGE_TASK",
     "SAGA_ID",
     "SWEEP_TASK",
     "Engine",

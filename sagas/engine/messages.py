@@ -22,6 +22,7 @@ HARD_LIMIT_GRACE = 5.0
 
 CALLBACK_TASK = "sagas.on_error"
 SWEEP_TASK = "sagas.sweep"
+PURGE_TASK = "sagas.purge"
 #: A queue of its own, so that neither waits behind ten thousand steps. Every worker consumes it.
 CONTROL_QUEUE = "sagas"
 

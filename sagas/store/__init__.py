@@ -7,6 +7,7 @@ from sagas.store.inbox import Inbox
 from sagas.store.instances import Instances, Loaded
 from sagas.store.locks import LIMIT_PREFIX, Locks, Wanted
 from sagas.store.migrations.runner import Execute, migrate, migrations, on_connection, quote
+from sagas.store.purging import Purged, Purging
 from sagas.store.rows import error_from, legible, merged
 from sagas.store.starting import CallersTransaction, NewInstance, Starting, has_written
 from sagas.store.sweeping import Beat, Sweeping
@@ -29,6 +30,7 @@ class Store:
         self.locks = Locks(self.database, schema, quoted)
         self.hot = HotPath(self.database, quoted, timing)
         self.sweeping = Sweeping(self.database, quoted, timing)
+        self.purging = Purging(self.database, quoted)
 
     def migrate(self) -> list[str]:
         """Apply the missing migrations; returns their file names."""
@@ -57,6 +59,8 @@ __all__ = [
     "Locks",
     "NewInstance",
     "Progress",
+    "Purged",
+    "Purging",
     "Starting",
     "Store",
     "Sweeping",

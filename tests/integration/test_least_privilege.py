@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -108,7 +109,7 @@ def everything_works(house: House, sagas: Sagas, url: str) -> None:
     lost = start("4", b="long")
     engine = create_engine(url)
     with Session(engine) as session:
-        joined = sagas.start(everything, {"script": {}, "account": "5"}, session=session)
+        joined = sagas.start(everything, {"script": {}, "account": "5"}, key="5", session=session)
         joined.cancel("not wanted", session=session)
         session.commit()
     engine.dispose()
@@ -131,6 +132,11 @@ def everything_works(house: House, sagas: Sagas, url: str) -> None:
     assert good.data["by"] == "maria"
     assert sagas.find(saga="everything", key="none") is None
     sagas.engine.store.instances.delete([good.id])
+    sagas.sweep()  # gives back what a killed worker has not
+    sagas.purge(timedelta(microseconds=1), keep_keys=True)
+    assert (joined.steps, sagas.find(saga="everything", key="5")) == ([], joined)
+    sagas.purge(timedelta(microseconds=1))
+    assert journal.query(house.admin_url, "SELECT count(*) FROM sagas.saga_instance") == [(0,)]
     assert "permission denied" not in doomed.text()
 
 

@@ -164,6 +164,7 @@ def find(id_: UUID) -> None:
     assert_type(sagas.get(str(id_)), SagaHandle)
     assert_type(sagas.find(saga="order", key="order-42"), SagaHandle | None)
     assert_type(sagas.sweep(), int)
+    assert_type(sagas.purge(timedelta(days=30), keep_keys=True), int)
     assert_type(sagas.migrate(), list[str])
 
 

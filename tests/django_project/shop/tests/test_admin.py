@@ -1,5 +1,6 @@
 """The admin's list and pages of instances: everything can be seen, nothing can be changed."""
 
+from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import uuid4
 
@@ -223,3 +224,15 @@ class NobodyMayTests(AdminTestCase):
         self.assertEqual(str(one), "order k-1")
         self.assertEqual(one.handle.status, "completed")
         self.assertEqual(reverse("admin:celery_sagas_instance_change", args=[one.pk]), f"{LIST}{one.pk}/change/")
+
+
+class PurgedTests(AdminTestCase):
+    def test_what_is_left_for_its_key_alone_is_listed_and_has_a_page(self) -> None:
+        one = run(self, "k-1")
+        sagas.purge(timedelta(microseconds=1), keep_keys=True)
+
+        self.assertContains(self.client.get(LIST), "k-1")
+        page = self.page(one)
+        self.assertIn("purged", page)
+        self.assertNotIn("order_id", page)
+        self.assertEqual(run(self, "k-1-again").status, "completed")

@@ -87,6 +87,7 @@ class CommandTests(SagaTestCase):
         self.assertEqual(told("migrate"), "schema 'sagas' is up to date\n")
         self.assertEqual(told("sweep"), "moved 0\n")
         self.assertEqual(told("check"), "nothing to say\n")
+        self.assertEqual(told("purge", "--older-than", "30d", "--keep-keys"), "purged 0\n")
 
     def test_check_fails_when_it_finds_something(self) -> None:
         from tests.django_project.celery import app

@@ -1,0 +1,91 @@
+"""Deleting what has ended long ago: a family of instances at a time, some hundred of them in a transaction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import Connection, TextClause, text
+
+from sagas.store import purge_statements
+from sagas.store.database import Database
+
+#: Where an instance stands in the order of their ends.
+Place = tuple[datetime, UUID]
+BEGINNING: Place = (datetime.min.replace(tzinfo=UTC), UUID(int=0))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Purged:
+    """What one transaction did. ``last`` is where the next one goes on; None: nothing follows."""
+
+    count: int
+    last: Place | None
+
+
+class Purging:
+    """Statements of retention."""
+
+    def __init__(self, database: Database, quoted_schema: str) -> None:
+        self._database = database
+        self._quoted_schema = quoted_schema
+
+    def cut_off(self, older_than: timedelta) -> datetime:
+        """The moment so long ago, by the database's clock."""
+        with self._database.autocommit() as connection:
+            moment = connection.scalar(self._sql(purge_statements.CUT_OFF), {"older_than": older_than})
+        assert isinstance(moment, datetime)
+        return moment
+
+    def oldest(self, before: datetime, *, after: Place, keep_keys: bool, limit: int) -> Purged:
+        """Purge the oldest that ended well before a moment, each with the sagas that it has started.
+
+        Args:
+            after: leave alone what ended before.
+            keep_keys: leave the row of what has a business key, and nothing else of it.
+            limit: how many, without those that they have started.
+        """
+        ended, id_ = after
+        place = {"before": before, "ended": ended, "after": id_, "limit": limit, "keep_keys": keep_keys}
+
+        def work() -> Purged:
+            with self._database.transaction() as connection:
+                picked = connection.execute(self._sql(purge_statements.PICK_PURGEABLE), place).all()
+                count = self._delete(connection, [row.id for row in picked], before, keep_keys)
+                last = (picked[-1].finished_at, picked[-1].id) if len(picked) == limit else None
+                return Purged(count=count, last=last)
+
+        return self._database.retrying(work)
+
+    def forget_mail(self, before: datetime, limit: int) -> int:
+        """Of instances that are gone; returns how much of it there was."""
+        with self._database.autocommit() as connection:
+            given = {"before": before, "limit": limit}
+            return connection.execute(self._sql(purge_statements.FORGET_ABANDONED_MAIL), given).rowcount
+
+    def _delete(self, connection: Connection, roots: Sequence[UUID], before: datetime, keep_keys: bool) -> int:
+        """The families of these locked roots that are over, every member of them."""
+        root_of = {root: root for root in roots}
+        parents = list(roots)
+        while parents:
+            children = connection.execute(self._sql(purge_statements.LOCK_CHILDREN), {"parents": parents}).all()
+            root_of |= {child.id: root_of[child.parent_id] for child in children}
+            parents = [child.id for child in children]
+        given = {"ids": list(root_of), "before": before, "keep_keys": keep_keys}
+        members = connection.execute(self._sql(purge_statements.LOOK_AT_MEMBERS), given).all()
+        staying = {
+            root_of.get(member.id) or root_of[member.parent_id]
+            for member in members
+            if not member.is_over or member.id not in root_of
+        }
+        going = [member for member in members if root_of.get(member.id) not in {None, *staying}]
+        ids = [member.id for member in going]
+        keep = [member.id for member in going if member.keeps_key]
+        if ids:
+            connection.execute(self._sql(purge_statements.PURGE), {"ids": ids, "keep": keep})
+        if keep:
+            connection.execute(self._sql(purge_statements.KEEP_KEYS), {"keep": keep})
+        return len(ids)
+
+    def _sql(self, statement: str) -> TextClause:
+        return text(statement.replace("{s}", self._quoted_schema))
