@@ -24,6 +24,16 @@ def test_an_example_is_python(block: str) -> None:
     ast.parse(block.replace(", ...}", "}").replace(", ...)", ")"))
 
 
+def test_m14_the_guarantees_say_what_a_failover_may_take() -> None:
+    """A standby that lags behind is promoted without the last commits, and nothing in the database tells."""
+    guarantees = README.partition("## Guarantees")[2].partition("\n## ")[0]
+    (second,) = re.findall(r"^2\. (.*?)^3\. ", guarantees, re.DOTALL | re.MULTILINE)
+
+    said = " ".join(second.split())
+    assert "as long as PostgreSQL keeps its data" in said
+    assert "With asynchronous replication a failover may lose durable rows: use synchronous." in said
+
+
 def test_the_example_of_every_shape_is_a_saga_as_it_stands() -> None:
     (block,) = [block for block in BLOCKS if "parallel(" in block]
     app = Celery("readme", set_as_current=False)

@@ -3,10 +3,13 @@
 import pytest
 
 from sagas import Saga, SagaHandle, SagaStatus
+from sagas.engine import CALLBACK_TASK, CONTROL_QUEUE
 from sagas.engine.messages import window_from
 from sagas.model import Address
 from tests.conftest import Shop
 from tests.support import gates, journal, queues, scripted
+from tests.support.bench import Bench
+from tests.support.inline import run_messages
 from tests.support.programs import briefly
 from tests.support.workers import Worker, eventually
 
@@ -110,6 +113,39 @@ def test_h1_a_redelivery_walks_on_when_its_process_died_before_it_published_the_
         # Then: nothing waits for the sweep
         assert run.wait(30) is SagaStatus.COMPLETED
     assert shop.effects(run) == ["a", "b", "c"]
+
+
+def test_c4_a_message_that_is_delivered_again_while_it_runs_runs_once(shop: Shop, worker: Worker) -> None:
+    """A redelivery has the task id of the delivery before it: what tells the two apart is made for each execution."""
+    run = shop.start(scripted.three, {"a": ["wait:stock", "wait:stock"]})
+    (first,) = queues.take_out(shop.sagas)
+    with briefly(worker):
+        queues.redeliver(shop.sagas, first)
+        gates.until_reached(shop.database_url, run, "stock")
+        queues.redeliver(shop.sagas, first)
+        eventually(lambda: worker.text().count("succeeded in") == 1, "the second delivery to be dropped", 10)
+        gates.open_gate(shop.database_url, run, "stock")
+
+        assert run.wait(30) is SagaStatus.COMPLETED
+    assert shop.effects(run) == ["a", "b", "c"]
+    assert claims(shop, run) == 3
+
+
+def test_h2_an_error_callback_that_comes_late_turns_nobody_back(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given: an attempt that was lost, and another one that has been sent
+    monkeypatch.setenv("SAGAS_DATABASE_URL", shop.database_url)
+    run = shop.start(scripted.three)
+    Bench(shop.database_url, shop.sagas.engine.store).step(run.id, scripted.three.plan(shop.sagas.engine))
+
+    # When: the error callback of the first one arrives
+    shop.sagas.app.send_task(CALLBACK_TASK, kwargs={"saga_id": str(run.id)}, queue=CONTROL_QUEUE)
+    assert run_messages(shop.sagas.app, CONTROL_QUEUE) == [CALLBACK_TASK]
+
+    # Then
+    assert run.status is SagaStatus.RUNNING
+    send_again(shop, scripted.three, run, Address(1))
+    run_messages(shop.sagas.app)
+    assert run.status is SagaStatus.COMPLETED
 
 
 def test_messages_that_are_delivered_again_after_the_end_do_nothing(shop: Shop, worker: Worker) -> None:

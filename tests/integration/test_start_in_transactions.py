@@ -196,6 +196,7 @@ def test_h6_a_key_held_by_another_open_transaction_is_waited_for_briefly_and_har
         office.start(key="k", connection=holder)
         with isolated.begin() as connection:
             order(connection)
+            connection.execute(text("SET LOCAL statement_timeout = '20s'"))  # one that waited for the holder would hang
 
             with pytest.raises(StartInProgress, match="key 'k' is being started in another open transaction"):
                 office.start(key="k", connection=connection)

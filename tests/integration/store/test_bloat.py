@@ -1,12 +1,12 @@
-"""What the hot path leaves behind in the tables: new row versions where they are needed, and no more (M1, M2)."""
+"""What the hot path leaves behind in the tables: new row versions where they are needed, and no more (M1 to M3)."""
 
 import random
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from sqlalchemy import text
 
 from sagas.model import Address, SagaStatus
-from tests.support.bench import THREE, Bench, plan_beside
+from tests.support.bench import THREE, Background, Bench, plan_beside
 
 #: Not compressible, so that PostgreSQL keeps it outside of the row.
 LARGE = f'{{"blob": "{random.Random(7).randbytes(60_000).hex()}"}}'
@@ -51,6 +51,35 @@ def test_m1_a_completion_within_half_a_lease_touches_no_index_of_the_instance(be
     assert after[0] - before[0] == 20
     # A page may have no room left for the odd one.
     assert after[1] - before[1] >= 15
+
+
+def test_m3_no_claim_writes_the_row_of_its_instance(bench: Bench) -> None:
+    """The status moves with the first completion: neither the first claim nor a later one has to do with it."""
+    run = bench.start()
+
+    for position in range(3):
+        token, before = uuid4(), version_of(bench, run)
+        assert bench.claim(run, Address(position), token=token) is not None
+        assert version_of(bench, run) == before
+        bench.complete(run, THREE, Address(position), token)
+        assert version_of(bench, run) != before
+    assert bench.row("saga_instance", run)["status"] == "completed"
+
+
+def test_m3_a_claim_does_not_wait_for_who_has_the_instance(bench: Bench) -> None:
+    run = bench.start()
+    with bench.store.database.transaction() as connection:
+        connection.execute(text("SELECT 1 FROM sagas.saga_instance WHERE id = :id FOR UPDATE"), {"id": run})
+
+        assert Background(lambda: bench.claim(run)).join(15) is not None
+
+
+def version_of(bench: Bench, run: UUID) -> tuple[str, str, str]:
+    """Which version of the instance's row is the current one, and who has changed or locked it last."""
+    ((place, made_by, locked_by),) = bench.sql(
+        "SELECT ctid::text, xmin::text, xmax::text FROM {s}.saga_instance WHERE id = %s", run
+    )
+    return place, made_by, locked_by
 
 
 def test_m2_the_completions_of_fifty_branches_do_not_copy_the_data(bench: Bench) -> None:

@@ -10,7 +10,19 @@ import pytest
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import ExceptionContext
 
-from sagas.model import Address, Completed, SagaStatus, StepStatus, Stop, StopKind, StopRequested, Tick
+from sagas.model import (
+    Address,
+    Completed,
+    ErrorInfo,
+    Failed,
+    SagaStatus,
+    StepStatus,
+    Stop,
+    StopKind,
+    StopRequested,
+    Tick,
+    Verdict,
+)
 from sagas.store import statements
 from sagas.store.database import DEADLOCK_DETECTED
 from tests.support.bench import THREE, Background, Bench, plan_beside, plan_of
@@ -126,6 +138,31 @@ def test_c2_the_loop_waits_for_an_open_completion_and_then_sees_the_newborn_step
 
 
 @pytest.mark.parametrize("branches", [2, 8])
+def test_c1_of_branches_that_all_wait_for_the_instance_exactly_one_is_last(bench: Bench, branches: int) -> None:
+    # Given: completions whose snapshots are all older than the first of them
+    plan = plan_beside(branches)
+    run = bench.start(plan)
+    tokens = {Address(0, branch): uuid4() for branch in range(branches)}
+    for place, token in tokens.items():
+        assert bench.claim(run, place, token=token) is not None
+    with opened(bench) as connection:
+        assert bench.store.instances.lock(connection, run) is not None
+        waiting = [
+            Background(lambda place=place, token=token: bench.complete(run, plan, place, token))  # type: ignore[misc]
+            for place, token in tokens.items()
+        ]
+        bench.wait_for_lock_waiters(branches)
+
+    # When: the instance is free
+    for completion in waiting:
+        assert completion.join() is SagaStatus.RUNNING
+
+    # Then
+    assert bench.row("saga_instance", run)["pending"] == 1
+    assert [step["position"] for step in bench.steps(run)] == [0] * branches + [1]
+
+
+@pytest.mark.parametrize("branches", [2, 8])
 def test_c1_of_branches_that_complete_at_once_exactly_one_is_last(bench: Bench, branches: int) -> None:
     # Given: branches that run side by side
     plan = plan_beside(branches)
@@ -149,6 +186,23 @@ def test_c1_of_branches_that_complete_at_once_exactly_one_is_last(bench: Bench, 
         row = bench.row("saga_instance", run)
         assert (row["status"], row["pending"], row["written"]) == ("running", 1, None)
         assert [step["position"] for step in bench.steps(run)] == [0] * branches + [1]
+
+
+def test_c7_a_lane_does_not_go_on_once_another_one_has_failed(bench: Bench) -> None:
+    # Given: a branch, and beside it the first of two steps
+    plan, says_no, goes_well = plan_beside(1, 2), uuid4(), uuid4()
+    run = bench.start(plan)
+    assert bench.claim(run, Address(0, 0), token=says_no)
+    assert bench.claim(run, Address(0, 1), token=goes_well)
+    error = ErrorInfo(type="builtins.ValueError", message="no")
+    bench.apply(run, Failed(address=Address(0, 0), token=says_no, error=error, verdict=Verdict.CLEAN_NO))
+
+    # When: the first one completes before anybody has asked what follows from the failure
+    ended = bench.complete(run, plan, Address(0, 1), goes_well)
+
+    # Then: it is recorded, and the second one is not born
+    assert ended is SagaStatus.COMPENSATING
+    assert [(step["branch"], step["status"]) for step in bench.steps(run)] == [(0, "failed"), (1, "completed")]
 
 
 def live(bench: Bench, runs: list[UUID], seed: int, gives_up: threading.Event) -> int:

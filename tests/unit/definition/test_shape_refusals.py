@@ -201,6 +201,14 @@ def test_a_wait_that_cannot_end_well_is_refused(declare: Callable[[], object], s
         declare()
 
 
+def test_m5_a_wait_without_a_timeout_is_refused() -> None:
+    """Due never and not final, it would be found by nobody when its signal does not come."""
+    with pytest.raises(TypeError, match="timeout"):
+        WaitFor("approved")  # type: ignore[call-arg]
+    with pytest.raises(DefinitionError, match=r"WaitFor\('approved'\): timeout: None is no number of seconds"):
+        WaitFor("approved", timeout=None)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(("declare", "says"), CHILDREN.values(), ids=CHILDREN)
 def test_a_child_that_cannot_be_undone_or_would_wait_for_ever_is_refused(
     declare: Callable[[], object], says: str

@@ -229,10 +229,12 @@ def test_m7_nor_does_it_when_the_saga_has_turned_back_since() -> None:
     token = story.claim(act(0))
     story.complete(act(0), token)
     story.refused(act(1)).done(undo(0))
+    before = story.state.steps
 
-    story.fail(act(0), token, Verdict.TIMEOUT)
+    said = story.fail(act(0), token, Verdict.TIMEOUT)
 
-    assert story.status is SagaStatus.COMPENSATED
+    assert not said.accepted
+    assert (story.status, story.state.steps) == (SagaStatus.COMPENSATED, before)
 
 
 # -- doubt

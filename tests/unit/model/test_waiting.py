@@ -1,6 +1,7 @@
 """Steps that no worker runs: they wait for time or for a signal, and hold neither worker nor message."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -92,6 +93,17 @@ def test_a_sleep_under_another_epoch_is_no_step_in_doubt() -> None:
 
 
 # -- WaitFor
+
+
+@pytest.mark.parametrize("beside_it", [[], [step()], [beside(step(), step())]], ids=["alone", "a step", "branches"])
+def test_m5_what_waits_is_always_due(beside_it: list[Any]) -> None:
+    """Due never and not final, it would be found by nobody when its signal does not come."""
+    story = Story(wait(seconds=3600.0), *beside_it)
+
+    assert story.status.is_forward
+    assert story.due_in() == 3600
+    story.later(3599).tick()
+    assert story.due_in() == 1
 
 
 def test_a_signal_ends_the_wait_and_its_payload_is_the_result() -> None:

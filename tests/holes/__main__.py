@@ -1,0 +1,65 @@
+"""python -m tests.holes [LETTER …]: take each fix away, and see its tests fail."""
+
+import argparse
+import sys
+import textwrap
+
+from tests.holes.reversal import Reversal
+from tests.holes.running import Result, try_without
+from tests.holes.table import EXPLAINED, LETTERS, TABLE
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.holes", description=__doc__)
+    parser.add_argument("letters", nargs="*", metavar="LETTER", help="C1 to C10, H1 to H13, M1 to M14; all by default")
+    parser.add_argument("--list", action="store_true", help="say what the holes are, and end")
+    parser.add_argument("--why", action="store_true", help="say what the tests complained of")
+    parser.add_argument("--untouched", action="store_true", help="run the same tests with nothing taken away")
+    given = parser.parse_args()
+    unknown = set(given.letters) - set(LETTERS)
+    if unknown:
+        parser.error(f"there is no hole called {', '.join(sorted(unknown))}")
+    return given
+
+
+def row(result: Result, *, why: bool) -> str:
+    mark = "" if result.is_proof else "  <- UNNOTICED" if not result.trouble else "  <- NO PROOF"
+    taken_away = textwrap.shorten(result.reversal.taken_away, 88, placeholder=" …")
+    counted = f"{len(result.failed)} of {result.ran}"
+    lines = [f"{result.reversal.letter:<4} {taken_away:<88} {counted:>8} {result.seconds:6.0f}{mark}"]
+    if why or not result.is_proof:
+        lines += [
+            f"       {test.rpartition('::')[2]}: {textwrap.shorten(said, 150)}" for test, said in result.failed.items()
+        ]
+        lines += [f"       passed: {test}" for test in result.unnoticed]
+    if result.trouble:
+        lines.append(f"       {textwrap.shorten(result.trouble, 300)}")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    given = arguments()
+    chosen = [reversal for reversal in TABLE if not given.letters or reversal.letter in given.letters]
+    explained = {letter: why for letter, why in EXPLAINED.items() if not given.letters or letter in given.letters}
+    if given.list:
+        for reversal in chosen:
+            print(textwrap.fill(f"{reversal.letter:<4} {reversal.hole}", 120, subsequent_indent="     "))
+        return 0
+    if given.untouched:
+        tests = dict.fromkeys(test for reversal in chosen for test in reversal.tests)
+        nothing = Reversal(letter="", hole="", taken_away="nothing", edits=(), tests=tuple(tests))
+        result = try_without(nothing)
+        print(f"{result.ran} tests in {result.seconds:.0f} s, failed: {result.failed or 'none'} {result.trouble}")
+        return 1 if result.failed or result.trouble else 0
+    print(f"{'':<4} {'what is taken away':<88} {'failed':>8} {'s':>6}")
+    results = []
+    for reversal in chosen:
+        results.append(try_without(reversal))
+        print(row(results[-1], why=given.why), flush=True)
+    for letter, why in explained.items():
+        print(f"{letter:<4} ({why})")
+    return 0 if all(result.is_proof for result in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
