@@ -6,7 +6,7 @@ import textwrap
 
 from tests.holes.reversal import Reversal
 from tests.holes.running import Result, try_without
-from tests.holes.table import EXPLAINED, LETTERS, TABLE
+from tests.holes.table import LETTERS, TABLE
 
 
 def arguments() -> argparse.Namespace:
@@ -40,7 +40,6 @@ def row(result: Result, *, why: bool) -> str:
 def main() -> int:
     given = arguments()
     chosen = [reversal for reversal in TABLE if not given.letters or reversal.letter in given.letters]
-    explained = {letter: why for letter, why in EXPLAINED.items() if not given.letters or letter in given.letters}
     if given.list:
         for reversal in chosen:
             print(textwrap.fill(f"{reversal.letter:<4} {reversal.hole}", 120, subsequent_indent="     "))
@@ -56,8 +55,6 @@ def main() -> int:
     for reversal in chosen:
         results.append(try_without(reversal))
         print(row(results[-1], why=given.why), flush=True)
-    for letter, why in explained.items():
-        print(f"{letter:<4} ({why})")
     return 0 if all(result.is_proof for result in results) else 1
 
 

@@ -5,6 +5,7 @@ from tests.holes.reversal import Edit, Reversal
 BLOAT = "tests/integration/store/test_bloat.py::"
 MODEL = "tests/unit/model/"
 LIMITS = "tests/integration/test_late_limits.py::"
+RETENTION = "tests/integration/test_retention.py::"
 REFUSALS = "tests/unit/definition/test_shape_refusals.py::"
 
 MEDIUM = (
@@ -197,6 +198,19 @@ MEDIUM = (
             ),
         ),
         tests=("tests/integration/test_start.py::test_m8_workers_go_on_with_the_plan_that_an_instance_started_with",),
+    ),
+    Reversal(
+        letter="M9",
+        hole="What is deleted after its retention frees its business key: the same order, asked again, runs again.",
+        taken_away="a purge that is told so leaves the row of what has a key",
+        edits=(
+            Edit(
+                "sagas/store/purging.py",
+                "keep = [member.id for member in going if member.keeps_key]",
+                "keep: list[UUID] = []",
+            ),
+        ),
+        tests=(f"{RETENTION}test_m9_with_its_tombstone_a_purged_key_does_not_run_again",),
     ),
     Reversal(
         letter="M10",

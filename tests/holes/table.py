@@ -1,4 +1,4 @@
-"""All reversals, and the letters that have none."""
+"""All reversals."""
 
 from tests.holes.critical import CRITICAL
 from tests.holes.critical_liveness import CRITICAL_LIVENESS
@@ -11,8 +11,3 @@ LETTERS = [f"{group}{number}" for group, last in (("C", 10), ("H", 13), ("M", 14
 TABLE = sorted(
     (*CRITICAL, *CRITICAL_LIVENESS, *HIGH, *HIGH_CALLERS, *MEDIUM), key=lambda reversal: LETTERS.index(reversal.letter)
 )
-
-#: Letters without a reversal, and why.
-EXPLAINED = {
-    "M9": "what is deleted after its retention frees its business key: said where retention is, and tested there",
-}
