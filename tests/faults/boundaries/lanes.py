@@ -4,14 +4,15 @@ In a wide lane many sagas run at once, and children of its pool die. In a narrow
 at a time: no other is lost with it, and what may be lost is known exactly.
 """
 
-import os
-import signal
+import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import Any, TypeVar
-from uuid import UUID
+from uuid import UUID, uuid4
+
+import psutil
 
 from sagas import Saga, SagaHandle
 from sagas.engine import CONTROL_QUEUE, SWEEP_TASK
@@ -27,6 +28,8 @@ T = TypeVar("T")
 #: Seconds between two sweeps, and between two heartbeats of a worker: so long that on a busy machine too the sweep
 #: has nothing to do with what is only slow.
 PACE, HEARTBEAT = 0.4, 0.8
+
+MARK = "SAGAS_TEST_LANE"
 
 _wanted: ContextVar[UUID | None] = ContextVar("wanted", default=None)
 
@@ -49,8 +52,10 @@ class Lane:
             "SAGAS_HEARTBEAT": str(HEARTBEAT),
             "SAGAS_SWEEP_EVERY": str(PACE),
         }
+        # By this its processes are known when all is over. Not by their numbers, which others have by then.
+        self._mark = uuid4().hex
         self.worker = Worker(
-            self.servers | ({"SAGAS_TEST_TIMERLESS": "1"} if beats else {}),
+            self.servers | {MARK: self._mark} | ({"SAGAS_TEST_TIMERLESS": "1"} if beats else {}),
             shop.directory / "worker.log",
             application="tests.faults.boundaries.mortal",
             arguments=("-c", str(children)),
@@ -58,11 +63,10 @@ class Lane:
         self._trials = ThreadPoolExecutor(trials, thread_name_prefix="trial")
         self._closing = threading.Event()
         self._supervisor = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
-        self._groups: set[int] = set()
 
     def open(self) -> None:
         fates.create(self.shop.database_url)
-        self._start_worker()
+        self.worker.start()
         self._supervisor.start()
 
     def close(self) -> None:
@@ -70,11 +74,11 @@ class Lane:
         self._trials.shutdown(wait=False, cancel_futures=True)
         self._closing.set()
         self._supervisor.join()
-        for group in self._groups:
-            try:
-                os.killpg(group, signal.SIGKILL)
-            except ProcessLookupError:
-                pass  # it has died of its fates, and nothing of it is left
+        for process in psutil.process_iter():
+            # Some are somebody else's, and some have died of their fates.
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.environ().get(MARK) == self._mark:
+                    process.kill()
         assert self.worker.process is not None
         self.worker.process.wait()
         self.shop.sagas.engine.store.database.dispose()
@@ -98,16 +102,10 @@ class Lane:
 
     # -- the supervisor
 
-    def _start_worker(self) -> None:
-        try:
-            self.worker.start()
-        finally:
-            self._groups.add(self.worker.pid)
-
     def _restart_worker(self) -> None:
         """As a supervisor does: one that ends while it starts is started once more."""
         try:
-            self._start_worker()
+            self.worker.start()
         except AssertionError as error:
             print(error)
 

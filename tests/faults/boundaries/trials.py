@@ -19,8 +19,8 @@ from tests.faults.boundaries.workloads import Workload
 from tests.support import journal
 from tests.support.workers import eventually
 
-#: How often a case is tried whose saga is moved on by others before it comes to its point: by a sweep that was faster
-#: than an error callback, say.
+#: How often a saga is played that is moved on by others before it comes to its point: by a sweep that was faster than
+#: an error callback, say.
 TAKES = 5
 
 
@@ -38,7 +38,18 @@ class Ended:
 
 
 def rehearse(lane: Lane, workload: Workload) -> Ended:
-    """Nobody dies but on the way to points off the way. Tells what was passed."""
+    """Nobody dies but on the way to points off the way. Tells what was passed.
+
+    A sweep that is faster than a slow process does its work for it, so it may take several takes to see it all.
+    """
+    for _ in range(TAKES):
+        ended = rehearse_once(lane, workload)
+        if workload.points <= ended.passages.keys():
+            break
+    return ended
+
+
+def rehearse_once(lane: Lane, workload: Workload) -> Ended:
     trial = trial_of(lane, workload, workload.first)
     run = workload.story(trial)
     if workload.nobodys:
