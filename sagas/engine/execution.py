@@ -173,6 +173,8 @@ class Execution:
         try:
             self.seen.append(value)
             encoded = None if value is None else self.engine.secrecy.dumps(value, what)
+        except SoftTimeLimitExceeded:
+            raise  # it says nothing of the value
         except Exception as error:  # whatever cannot be stored: the body is done and is never run again for it
             if self.address.is_action:
                 transaction.rollback()
