@@ -173,9 +173,9 @@ class Execution:
         try:
             self.seen.append(value)
             encoded = None if value is None else self.engine.secrecy.dumps(value, what)
-        except SoftTimeLimitExceeded:
-            raise  # it says nothing of the value
         except Exception as error:  # whatever cannot be stored: the body is done and is never run again for it
+            if SoftTimeLimitExceeded in (type(error), type(error.__context__)):
+                raise SoftTimeLimitExceeded from error  # a limit says nothing of the value, nor if it struck in a codec
             if self.address.is_action:
                 transaction.rollback()
                 return self.failed(error, Judgement(self.describe(error, step.name), Verdict.UNUSABLE))

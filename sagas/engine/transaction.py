@@ -3,7 +3,7 @@
 from typing import Any, NoReturn
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.exc import InvalidRequestError, SQLAlchemyError
 
 from sagas.errors import SagaError
 from sagas.store import Database
@@ -15,8 +15,10 @@ _OURS = ("commit", "rollback", "close", "detach")
 class RolledBack(InvalidRequestError):
     """A step's transaction is over, and its completion was not in it."""
 
-    def __init__(self) -> None:
-        super().__init__("the step's transaction was rolled back, and a time limit struck before that was recorded")
+    def __init__(
+        self, message: str = "the step's transaction was rolled back, and a time limit struck before that was recorded"
+    ) -> None:
+        super().__init__(message)  # which pickle passes, too
 
 
 class StepTransaction:
@@ -55,6 +57,11 @@ class StepTransaction:
         try:
             Connection.commit(connection)
             self.is_committed = True
+        except BaseException:
+            # A time limit may have struck before it was sent. SQLAlchemy takes the transaction for over all the same,
+            # and keeps its connection, with its locks.
+            connection.invalidate()
+            raise
         finally:
             self._close()
 
@@ -64,11 +71,22 @@ class StepTransaction:
             self._close()
 
     def _close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
+        connection = self._connection
+        if connection is None:
+            return
+        try:
             for method in _OURS:
                 delattr(connection, method)
             connection.close()
+        except BaseException as error:
+            # A time limit struck in here, and its traceback would keep the connection open, with locks that we may be
+            # about to wait for. Or it has struck in the driver before, which refuses everything since.
+            if not connection.closed:
+                connection.invalidate()
+            if not isinstance(error, SQLAlchemyError | self._database.engine.dialect.loaded_dbapi.Error):
+                raise
+        finally:
+            self._connection = None
 
 
 def _refusal(method: str) -> Any:

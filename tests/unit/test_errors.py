@@ -14,6 +14,7 @@ from celery.utils.serialization import get_pickleable_exception
 
 import sagas
 from sagas import errors
+from sagas.engine.transaction import RolledBack
 
 CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__]
 
@@ -45,6 +46,14 @@ def test_a_users_own_permanent_error_survives_too() -> None:
 
 class Declined(errors.PermanentError):
     pass
+
+
+def test_the_error_of_a_transaction_that_was_rolled_back_survives_as_what_it_is() -> None:
+    error = RolledBack()
+
+    for twin in (pickle.loads(pickle.dumps(error)), get_pickleable_exception(error)):
+        assert type(twin) is RolledBack
+        assert str(twin) == str(error)
 
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)

@@ -26,6 +26,9 @@ from tests.support import journal
 PREFORK = ("--without-gossip", "--without-mingle")
 THREADS = ("--pool=threads", "--concurrency=4", "--without-gossip", "--without-mingle")
 
+#: Whoever makes commits hang, waiting for a standby, is not to be hung up by that.
+ASKING = "SET statement_timeout = '60s'; SET application_name = 'campaign'; SET synchronous_commit = 'local'"
+
 
 def is_gone(error: psycopg2.Error) -> bool:
     """Whether it was not the statement's fault. A crash may come as a plain `DatabaseError`."""
@@ -156,7 +159,7 @@ class Stage:
         try:
             if self._connection is None:
                 self._connection = journal.connect(self.postgres.url)
-                self._connection.cursor().execute("SET statement_timeout = '60s'; SET application_name = 'campaign'")
+                self._connection.cursor().execute(ASKING)
             cursor = self._connection.cursor()
             cursor.execute(statement, parameters)
             return list(cursor.fetchall()) if cursor.description else []
