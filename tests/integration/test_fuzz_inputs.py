@@ -17,6 +17,7 @@ from sagas import InstanceNotFound, Retry, Saga, SagaError, Sagas, SagaStatus, S
 from sagas.testing import inline
 from tests.conftest import GivenPostgres
 from tests.support.application import make
+from tests.support.inline import empty_memory
 from tests.unit.model.test_payload import data, same
 
 #: What PostgreSQL cannot keep, and what it can.
@@ -65,6 +66,7 @@ waiting = Saga("waiting", steps=[WaitFor("go", timeout=3600), Step(see, compensa
 
 @pytest.fixture(scope="module")
 def sagas(postgres: EmbeddedPostgres | GivenPostgres) -> Iterator[Sagas]:
+    empty_memory()
     made = make("memory://", postgres.create_database(f"test_{uuid4().hex}"))
     made.migrate()
     yield made

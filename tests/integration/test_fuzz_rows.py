@@ -19,7 +19,7 @@ from sagas.cli import sagas as commands
 from tests.conftest import GivenPostgres
 from tests.support import journal
 from tests.support.application import make
-from tests.support.inline import run_messages
+from tests.support.inline import empty_memory, run_messages
 from tests.support.scripted import three
 from tests.support.shapes import beside, first_waits, locking, parent
 
@@ -114,6 +114,7 @@ def change_of(columns: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[d
 def sagas(postgres: EmbeddedPostgres | GivenPostgres) -> Iterator[Sagas]:
     """An application whose messages stay in this process."""
     url = postgres.create_database(f"test_{uuid4().hex}")
+    empty_memory()
     made = make("memory://", url)
     made.migrate()
     journal.create(url)

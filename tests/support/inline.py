@@ -5,6 +5,13 @@ from typing import Any
 
 from celery import Celery
 from celery.app.trace import build_tracer
+from kombu.transport import memory
+
+
+def empty_memory() -> None:
+    """One memory:// broker serves the whole process, and other tests leave something in it."""
+    for queue in memory.Channel.queues.values():
+        queue.queue.clear()
 
 
 def run_messages(app: Celery, queue: str = "celery") -> list[str]:

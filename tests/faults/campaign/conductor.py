@@ -113,29 +113,23 @@ class Conductor:
 
     def _measure_restarts(self) -> None:
         """Take the database away, again and again."""
-        settings, measured = self.stage.settings, 0
-        if not settings.restarts:
+        wanted = self.stage.settings.restarts
+        if not wanted:
             return
         self.stage.keep_in_flight(SOME)
-        self.linger(8.0)
-        while measured < settings.restarts and not self.stage.starter.exits[0]:
-            self._tick()
-            deaths = self._deaths_of_workers()
-            held_up = self.restarts.before()
-            if held_up and self._begin(AWAY):
-                while self._under_way:
-                    self._tick()
-                self.restarts.after(held_up)
-                self.linger(SELDOM)
-                # Sagas kill workers of their own accord too, and what that costs is another question.
-                if self._deaths_of_workers() == deaths:
-                    measured += 1
-                else:
-                    self.restarts.forget(held_up)
-        self.stage.keep_in_flight(settings.in_flight)
-
-    def _deaths_of_workers(self) -> int:
-        return sum(kept.exits.total() for kept in self.stage.workers)
+        with self.stage.gentle():
+            # Until what died before has been found.
+            self.linger(2 * SELDOM)
+            while wanted and not self.stage.starter.exits[0]:
+                self._tick()
+                held_up = self.restarts.before()
+                if held_up and self._begin(AWAY):
+                    while self._under_way:
+                        self._tick()
+                    self.restarts.after(held_up)
+                    self.linger(SELDOM)
+                    wanted -= 1
+        self.stage.keep_in_flight(self.stage.settings.in_flight)
 
     def _measure_recoveries(self) -> None:
         """Kill worker after worker, each time one that has something to lose while the others have little to do."""

@@ -24,10 +24,12 @@ FROM unnest(%s::int[], %s::uuid[], %s::int[], %s::int[], %s::int[], %s::timestam
 JOIN sagas.saga_step AS step USING (instance_id, position, branch, round)
 """
 
-#: Steps that somebody runs or is about to.
+#: Steps that somebody alive runs or is about to.
 UNDER_WAY = """
 SELECT step.instance_id::text, step.position, step.branch, step.round FROM sagas.saga_step AS step
-WHERE step.task IS NOT NULL AND (step.status = 'running' OR step.status = 'pending' AND step.dispatched_at IS NOT NULL)
+LEFT JOIN sagas.saga_worker AS worker ON worker.id = step.worker_id
+WHERE step.task IS NOT NULL AND worker.dead_at IS NULL
+  AND (step.status = 'running' OR step.status = 'pending' AND step.dispatched_at IS NOT NULL)
 """
 #: When they came to their end.
 ENDED = """
@@ -111,10 +113,6 @@ class Restarts:
         for step in held_up:
             step.back_at = back_at
         self.held_up += held_up
-
-    def forget(self, held_up: list[HeldUp]) -> None:
-        """Something else went wrong as well."""
-        self.held_up = [step for step in self.held_up if step not in held_up]
 
     def slowest(self, number: int) -> list[HeldUp]:
         """Those that took longest to end."""

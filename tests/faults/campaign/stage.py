@@ -3,8 +3,8 @@
 import random
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -112,6 +112,7 @@ class Stage:
             "SAGAS_SWEEP_EVERY": str(self.settings.sweep_every),
             "CAMPAIGN_RELEASE": str(self.release),
             "CAMPAIGN_APPROVAL": str(self.settings.approval),
+            "CAMPAIGN_DIRECTORY": str(self.directory),
             "CAMPAIGN_TIMEOUT": str(self.settings.timeout),
             "PYTHONUNBUFFERED": "1",
         }
@@ -214,6 +215,16 @@ class Stage:
         draft = self.directory / "in-flight.draft"
         draft.write_text(str(number))
         draft.rename(self.directory / "in-flight")
+
+    @contextmanager
+    def gentle(self) -> Iterator[None]:
+        """Inside of the block no saga ends its own process."""
+        file = self.directory / "gentle"
+        file.touch()
+        try:
+            yield
+        finally:
+            file.unlink()
 
     def in_flight(self) -> int | None:
         """How many instances have not ended, but for those that were spoilt by hand; None: nobody knows just now."""
