@@ -136,7 +136,7 @@ def make_report(
             for loss, struck_at in conductor.losses_with_times()
             if loss.ran_after is not None and struck_at < conductor.calm_until
         ],
-        held_up=[step.ended_after for step in conductor.restarts.held_up if step.ended_after is not None],
+        held_up=conductor.restarts.seconds(),
         losses=dict(Counter(loss.end or "still waits" for loss in losses)),
         exits={kept.name: {str(status): count for status, count in kept.exits.items()} for kept in stage.everybody},
         most=conductor.watch.most,
@@ -189,5 +189,5 @@ def tell(report: Report, conductor: Conductor, somebody: Person) -> None:
         print(f"\n--- {violation}\n{somebody.timeline(violation.subject)}", flush=True)
     for step in conductor.restarts.slowest(3):
         where = f"position {step.position}, branch {step.branch}, round {step.round}"
-        print(f"\n--- held up for {step.ended_after:.1f} s after {step.back_at:%H:%M:%S.%f}: {where}")
+        print(f"\n--- held up for {step.ended_after:.1f} s after {step.back_at:%H:%M:%S.%f}, {step.stopped}: {where}")
         print(somebody.timeline(step.instance_id), flush=True)

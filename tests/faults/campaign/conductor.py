@@ -35,7 +35,7 @@ CALM = Fault(
 )
 
 AWAY = Fault(
-    name="PostgreSQL shut down at once and away, nothing else",
+    name="PostgreSQL shut down and away, nothing else",
     group="database",
     subject="database",
     weight=0,
@@ -126,7 +126,7 @@ class Conductor:
                 if held_up and self._begin(AWAY):
                     while self._under_way:
                         self._tick()
-                    self.restarts.after(held_up)
+                    self.restarts.after(held_up, self.strikes[-1].detail)
                     self.linger(SELDOM)
                     wanted -= 1
         self.stage.keep_in_flight(self.stage.settings.in_flight)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tests.faults.campaign.conductor import Strike
     from tests.faults.campaign.recoveries import Recoveries
 
+#: How PostgreSQL ends: with a checkpoint, or as in a crash, by which unsynced commits are lost.
+IN_ORDER, AT_ONCE = "in order", "at once"
 OTHERS = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
 
 # -- the broker
@@ -77,8 +79,9 @@ def crash_database(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> 
 def restart_the_database(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
     """Away for anything between a moment and longer than it takes to be declared dead."""
     away = stage.dice.uniform(0.2, 8.0)
-    strike.detail = f"{away:.1f} s"
-    stage.postgres.stop_at_once()
+    strike.detail = stage.deal({IN_ORDER: 1, AT_ONCE: 1})
+    stop = stage.postgres.stop_in_order if strike.detail == IN_ORDER else stage.postgres.stop_at_once
+    stop()
     stage.hang_up()
     try:
         yield away

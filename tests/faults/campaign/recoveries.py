@@ -93,6 +93,7 @@ class HeldUp:
     position: int
     branch: int
     round: int
+    stopped: str = ""
     back_at: datetime | None = None
     ended_after: float | None = None
 
@@ -108,11 +109,19 @@ class Restarts:
         """What is under way at this moment; give it to `after` when the database answers again."""
         return [HeldUp(*row) for row in self._stage.ask_patiently(UNDER_WAY)]
 
-    def after(self, held_up: list[HeldUp]) -> None:
+    def after(self, held_up: list[HeldUp], stopped: str) -> None:
         (back_at,) = self._stage.ask_patiently(CLOCK)[0]
         for step in held_up:
-            step.back_at = back_at
+            step.back_at, step.stopped = back_at, stopped
         self.held_up += held_up
+
+    def seconds(self) -> dict[str, list[float]]:
+        """What each way of stopping PostgreSQL has cost besides the time for which it was away."""
+        found: dict[str, list[float]] = {}
+        for step in self.held_up:
+            if step.ended_after is not None:
+                found.setdefault(step.stopped, []).append(step.ended_after)
+        return found
 
     def slowest(self, number: int) -> list[HeldUp]:
         """Those that took longest to end."""

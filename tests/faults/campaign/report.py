@@ -29,7 +29,7 @@ class Report:
     ran_again: list[float]
     ran_again_undisturbed: list[float]
     ran_again_calm: list[float]
-    held_up: list[float]
+    held_up: dict[str, list[float]]
     losses: dict[str, int]
     exits: dict[str, dict[str, int]]
     most: dict[str, int]
@@ -86,7 +86,9 @@ class Report:
             ("the others have capacity to spare, nothing else goes wrong", *percentiles(self.ran_again_calm)),
             ("all kills, whatever else went wrong meanwhile, waiting in queues included", *percentiles(self.ran_again)),
         ]
-        restarts = [("PostgreSQL shut down at once and away for up to 8 s", *percentiles(self.held_up))]
+        restarts = [
+            (f"shut down {how} and away for up to 8 s", *percentiles(seconds)) for how, seconds in self.held_up.items()
+        ]
         ends = self.ends
         reasons = "; ".join(f"{count}: {name}" for name, count in self.named_failures.items()) or "none"
         return "\n\n".join(
@@ -116,7 +118,7 @@ class Report:
                         "p95 s",
                         "max s",
                     ),
-                    restarts if self.held_up else [],
+                    restarts,
                 ),
                 f"{ends['completed']:,} completed, {ends['compensated']:,} compensated, {ends['failed']:,} failed as "
                 f"they had to ({reasons}; {self.mended} more were mended by a person and then compensated). "
@@ -165,7 +167,6 @@ class Report:
                     ("running again", *percentiles(self.ran_again)),
                     ("running again, no other fault meanwhile", *percentiles(self.ran_again_undisturbed)),
                     ("running again, the others free", *percentiles(self.ran_again_calm)),
-                    ("not a worker but PostgreSQL: steps held up end, after it is back", *percentiles(self.held_up)),
                 ],
             ),
             table(("step of a killed worker", "times"), self.losses.items()),
