@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, NullPool, create_engine
+from sqlalchemy import URL, Connection, Engine, NullPool, TextClause, create_engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from sagas.errors import ConfigurationError, SagaError, SchemaMissing
@@ -133,6 +133,17 @@ class Database:
         if self._engine is not None and self._pid == os.getpid():
             self._engine.dispose()
             self._engine = None
+
+
+class InSchema:
+    """Whoever asks a database by named statements, in which ``{s}`` stands for the schema."""
+
+    def __init__(self, database: Database, quoted_schema: str) -> None:
+        self._database = database
+        self._quoted_schema = quoted_schema
+
+    def _sql(self, statement: str) -> TextClause:
+        return text(statement.replace("{s}", self._quoted_schema))
 
 
 def is_conflict(error: DBAPIError) -> bool:

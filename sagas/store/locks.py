@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, TextClause, text
+from sqlalchemy import Connection, Row
 
 from sagas.store import neighbour_statements
-from sagas.store.database import Database
+from sagas.store.database import Database, InSchema
 
 #: A limit is a resource of this prefix, which no semantic lock may have.
 LIMIT_PREFIX = "limit:"
@@ -23,13 +23,12 @@ class Wanted:
     lasting: bool = True  # kept by a failed instance, until a person has resolved it
 
 
-class Locks:
+class Locks(InSchema):
     """Grants and releases, each under the advisory locks of the resources, until the end of its transaction."""
 
     def __init__(self, database: Database, schema: str, quoted_schema: str) -> None:
-        self._database = database
+        super().__init__(database, quoted_schema)
         self._schema = schema
-        self._quoted_schema = quoted_schema
 
     def grant(self, connection: Connection, instance_id: UUID) -> tuple[bool, Sequence[UUID]]:
         """What an instance has named, as far as it is its turn, inside the loop's transaction.
@@ -81,6 +80,3 @@ class Locks:
     def _wake(self, connection: Connection, resources: Sequence[str]) -> Sequence[UUID]:
         values: dict[str, Any] = {"resources": list(resources)}
         return connection.scalars(self._sql(neighbour_statements.WAKE_NEXT), values).all()
-
-    def _sql(self, statement: str) -> TextClause:
-        return text(statement.replace("{s}", self._quoted_schema))

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import Connection
 
 from sagas.store import purge_statements
-from sagas.store.database import Database
+from sagas.store.database import InSchema
 
 #: Where an instance stands in the order of their ends.
 Place = tuple[datetime, UUID]
@@ -23,12 +23,8 @@ class Purged:
     last: Place | None
 
 
-class Purging:
+class Purging(InSchema):
     """Statements of retention."""
-
-    def __init__(self, database: Database, quoted_schema: str) -> None:
-        self._database = database
-        self._quoted_schema = quoted_schema
 
     def cut_off(self, older_than: timedelta) -> datetime:
         """The moment so long ago, by the database's clock."""
@@ -86,6 +82,3 @@ class Purging:
         if keep:
             connection.execute(self._sql(purge_statements.KEEP_KEYS), {"keep": keep})
         return len(ids)
-
-    def _sql(self, statement: str) -> TextClause:
-        return text(statement.replace("{s}", self._quoted_schema))

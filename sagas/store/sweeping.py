@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, TextClause, text
+from sqlalchemy import Row
 from sqlalchemy.exc import DataError
 
 from sagas.model import Address
 from sagas.store import statements, sweep_statements
-from sagas.store.database import Database
+from sagas.store.database import Database, InSchema
 from sagas.store.timing import Timing
 
 logger = logging.getLogger("sagas")
@@ -39,12 +39,11 @@ class Pass:
     after_outage: bool
 
 
-class Sweeping:
+class Sweeping(InSchema):
     """Statements of liveness and recovery."""
 
     def __init__(self, database: Database, quoted_schema: str, timing: Timing) -> None:
-        self._database = database
-        self._quoted_schema = quoted_schema
+        super().__init__(database, quoted_schema)
         self._times = {"lease": timing.lease, "silence": timing.silence, "outage": timing.outage}
         # A little less than the interval, so that one timer's own ticks never fall just short of it.
         self._times["interval"] = timedelta(seconds=timing.sweep_every * 0.8)
@@ -125,6 +124,3 @@ class Sweeping:
         """A clean stop: whatever this worker claimed and did not finish is over."""
         with self._database.autocommit() as connection:
             connection.execute(self._sql(sweep_statements.SAY_GOODBYE), {"id": worker_id})
-
-    def _sql(self, statement: str) -> TextClause:
-        return text(statement.replace("{s}", self._quoted_schema))
