@@ -18,6 +18,7 @@ from sagas.testing import inline
 from tests.conftest import EmbeddedPostgres, GivenPostgres
 from tests.support import gates, journal, scripted
 from tests.support.application import make
+from tests.support.inline import empty_memory
 
 #: Nobody listens there.
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -373,8 +374,7 @@ def test_other_tasks_go_to_the_broker_untouched(url: str, tmp_path: Path) -> Non
     with inline(sagas) as caught:
         run = here.start(scripted.three)
         with sagas.app.connection_for_write() as connection:
-            # One memory:// broker serves the whole process, and other tests leave something in it.
-            connection.SimpleQueue("celery").clear()
+            empty_memory()
             for saga_id in ("", "no uuid", str(run.id), str(uuid4())):
                 sagas.app.tasks[plain.name].apply_async(kwargs={"saga_id": saga_id}, connection=connection)
             queue = connection.SimpleQueue("celery")

@@ -1,5 +1,6 @@
 """The user's side of a started saga: a table of orders beside the saga's tables, and what waits in the broker."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,9 +25,17 @@ class Office:
     engine: Engine
 
     def messages(self) -> int:
-        url = make_url(self.shop.broker_url)
-        with Redis(unix_socket_path=f"/{url.database}", db=int(str(url.query["virtual_host"]))) as client:
+        with self._broker() as client:
             return int(client.llen("celery"))
+
+    def sent_for(self) -> set[str]:
+        """The ids of the sagas whose messages wait."""
+        with self._broker() as client:
+            return {json.loads(message)["headers"]["root_id"] for message in client.lrange("celery", 0, -1)}
+
+    def _broker(self) -> Redis:
+        url = make_url(self.shop.broker_url)
+        return Redis(unix_socket_path=f"/{url.database}", db=int(str(url.query["virtual_host"])))
 
     def instances(self) -> int:
         return len(self.shop.sagas.engine.store.instances.newest(saga=None, status=None, limit=1000))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from config.servers import EmbeddedServer, ServerError
 from tests.support import debian
+from tests.support.workers import kill_group
 
 #: Not the wrapper on the PATH, which changes to an account and to directories of its own.
 PROGRAM = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -96,13 +97,6 @@ class RabbitMQ(EmbeddedServer):
                 return bool(client.recv(8))
         except OSError:
             return False
-
-
-def kill_group(leader: int) -> None:
-    try:
-        os.killpg(leader, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def free_port() -> int:

@@ -27,6 +27,14 @@ def eventually(condition: Callable[[], Any], what: str, timeout: float = 30.0, e
         time.sleep(every)
 
 
+def kill_group(leader: int) -> None:
+    """SIGKILL to a process and all that share its group, if there is any left."""
+    try:
+        os.killpg(leader, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
 class Worker:
     """A `celery worker` in a process group of its own."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped,unused-ignore]
 
 from config.servers import LIBC, PR_SET_PDEATHSIG
-from tests.support.workers import ROOT
+from tests.support.workers import ROOT, kill_group
 
 #: Before a process is started again, in seconds; doubles while it does not live for long.
 FIRST_PAUSE, LONGEST_PAUSE, LIVES = 0.3, 5.0, 6.0
@@ -86,16 +86,9 @@ class Kept:
         if process.returncode is None:
             if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
                 return False
-            self._kill_group(process.pid)
+            kill_group(process.pid)
             process.wait()
         return True
-
-    @staticmethod
-    def _kill_group(leader: int) -> None:
-        try:
-            os.killpg(leader, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
     def signal(self, signum: signal.Signals, *, whole: bool = True) -> None:
         """To the process, or to its whole group."""
@@ -119,7 +112,7 @@ class Kept:
         """SIGKILL to all of it: the power went."""
         process = self._process
         if process is not None and process.returncode is None:
-            self._kill_group(process.pid)
+            kill_group(process.pid)
             process.wait()
 
     def end(self) -> None:

@@ -107,17 +107,11 @@ class Report:
                 ),
                 table(("faults", "which", "times"), struck),
                 table(
-                    ("SIGKILL of a whole worker → its step runs again on another", "steps", "p50 s", "p95 s", "max s"),
+                    ("SIGKILL of a whole worker → its step runs again on another", *SECONDS),
                     recoveries,
                 ),
                 table(
-                    (
-                        "PostgreSQL is back → a step that it held up has ended",
-                        "steps",
-                        "p50 s",
-                        "p95 s",
-                        "max s",
-                    ),
+                    ("PostgreSQL is back → a step that it held up has ended", *SECONDS),
                     restarts,
                 ),
                 f"{ends['completed']:,} completed, {ends['compensated']:,} compensated, {ends['failed']:,} failed as "
@@ -161,7 +155,7 @@ class Report:
             ),
             table(("fault", "times"), most_first(self.strikes)),
             table(
-                ("after the SIGKILL of a whole worker", "steps", "p50 s", "p95 s", "max s"),
+                ("after the SIGKILL of a whole worker", *SECONDS),
                 [
                     ("noticed", *percentiles(self.noticed)),
                     ("running again", *percentiles(self.ran_again)),
@@ -199,6 +193,8 @@ GROUPS = {
     "operations": "heartbeats",
     "clocks": "clocks",
 }
+#: What `percentiles` says.
+SECONDS = ("steps", "p50 s", "p95 s", "max s")
 STATUSES = ("completed", "compensated", "failed", "pending", "running", "compensating")
 
 

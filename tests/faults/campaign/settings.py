@@ -23,7 +23,7 @@ class Settings:
         patience: seconds that the sagas have to end in after the last fault.
         recoveries: so many workers are killed beforehand, one at a time, while the others have little to do: what
             a recovery takes where nothing waits for its turn.
-        restarts: so many times PostgreSQL is shut down at once and recovers beforehand: what that costs besides the
+        restarts: so many times PostgreSQL is shut down beforehand, in order or at once: what that costs besides the
             time for which it was away.
         workers: so many prefork workers; one with threads comes on top.
         children: of each of them.
