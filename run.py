@@ -5,6 +5,8 @@
     python3 run.py shop django            a shop with a web page, in Django, Flask or FastAPI
     python3 run.py test                   every check: lint, format, types, layers, tests
     python3 run.py test -k sweep -x       pytest only, with these arguments
+    python3 run.py bench                  what sagas cost beside a bare chain and other libraries, as tables (--help)
+    python3 run.py bench storm            what a backlog costs after an outage, as a table (--help)
     python3 run.py exec celery -A config sagas migrate
                                           any command inside the environment, in this directory
 
@@ -25,19 +27,22 @@ import os
 import shlex
 import signal
 import subprocess
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "made-from"
+# The libraries that `bench` compares with: beside the environment that the tests see, and never in it.
+PEERS = VENV / "peers"
 # Most tests wait for something; so a few more of them than cores run at a time, those of a file in one process.
 CHECKS = ["ruff check .", "ruff format --check .", "mypy", "lint-imports", "pytest -n 3 --dist loadfile"]
 
 
 def main(arguments):
     command, rest = (arguments or ["help"])[0], arguments[1:]
-    if command not in ("demo", "shop", "test", "exec") or (command == "exec" and not rest):
+    if command not in ("demo", "shop", "test", "bench", "exec") or (command == "exec" and not rest):
         sys.exit(__doc__)
     os.chdir(ROOT)
     try:
@@ -47,13 +52,18 @@ def main(arguments):
     except PermissionError as error:
         sys.exit(f"{error}\nIf another user made {VENV}, remove it or work in a copy of your own.")
     path = f"{VENV / 'bin'}:{os.environ.get('PATH', os.defpath)}"
-    environ = os.environ | {"VIRTUAL_ENV": str(VENV), "PATH": path}
+    environ = os.environ | {"VIRTUAL_ENV": str(VENV), "PATH": path, "PYTHONPYCACHEPREFIX": str(VENV / "pycache")}
+    # Each worker of a test is a process that would compile everything anew.
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    if command == "bench" and not {"storm", "-h", "--help"} & set(rest):
+        environ |= {"SAGAS_BENCH_PEERS": make_peers()}
     if command == "test" and not rest:
         sys.exit(run_checks(environ))
     words = {
         "demo": ["python", "-m", "config.demo", *rest],
         "shop": ["python", "-m", "config.examples.serve", *rest],
         "test": ["pytest", *rest],
+        "bench": ["python", "-m", "tests.benchmarks", *rest],
         "exec": rest,
     }[command]
     try:
@@ -112,6 +122,30 @@ def make_environment():
         quietly(lock, *pip, "--require-hashes", "-r", "requirements.lock")
         quietly(lock, *pip, "--no-deps", "--no-build-isolation", "-e", ".")
         STAMP.write_text(wanted)
+
+
+def make_peers():
+    """Install the dependency group `bench` over the environment. Returns its Python; or else why there is none."""
+    names = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["bench"]
+    python, stamp = PEERS / "bin" / "python", PEERS / "made-from"
+    wanted = " ".join(names) + "\n" + STAMP.read_text()
+    if stamp.exists() and stamp.read_text() == wanted:
+        return str(python)
+    print(f"Making {PEERS} (once) ...", file=sys.stderr, flush=True)
+    try:
+        made = subprocess.run([sys.executable, "-m", "venv", "--clear", PEERS], capture_output=True, text=True)
+        if made.returncode == 0:
+            (ours,), (theirs,) = (list(venv.glob("lib/python*/site-packages")) for venv in (VENV, PEERS))
+            (theirs / "over.pth").write_text(f"{ours}\n")
+            pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input", "-q", "install", *names]
+            made = subprocess.run(pip, capture_output=True, text=True, timeout=300, env=os.environ | {"PIP_USER": "0"})
+    except subprocess.TimeoutExpired:
+        return f"{' '.join(names)} could not be installed: it took too long"
+    if made.returncode != 0:
+        said = [line for line in made.stderr.splitlines() if line.startswith("ERROR")] or ["pip failed"]
+        return f"{' '.join(names)} could not be installed: {said[-1]}"
+    stamp.write_text(wanted)
+    return str(python)
 
 
 def is_made_from(wanted):

@@ -1,16 +1,32 @@
 """Sagas on Celery: business transactions whose finished steps are undone, in reverse order, when a later one fails."""
 
-from sagas.definition import BestEffort, Child, Parallel, Pivot, Retriable, Retry, Saga, Sleep, Step, WaitFor, parallel
+from sagas.definition import (
+    BestEffort,
+    Child,
+    Const,
+    Parallel,
+    Pivot,
+    Retriable,
+    Retry,
+    Saga,
+    Sleep,
+    Step,
+    WaitFor,
+    parallel,
+)
 from sagas.engine import condition, current_step
 from sagas.errors import (
     BindingError,
     ConfigurationError,
+    DatabaseUnreachable,
     DefinitionError,
+    DriverMissing,
     InstanceNotFound,
     KeyInUse,
     MissingInput,
     NoCurrentStep,
     NotBound,
+    NotInAStep,
     PayloadError,
     PermanentError,
     PlanChanged,
@@ -23,11 +39,13 @@ from sagas.errors import (
     StartInProgress,
     StartRefused,
     TransitionRefused,
+    WaitRefused,
     WaitTimeout,
 )
 from sagas.extension import Sagas
-from sagas.handle import CompensationView, HistoryEntry, SagaHandle, Snapshot, StepView
-from sagas.model import ErrorInfo, SagaStatus, StepStatus
+from sagas.handle import CompensationView, HistoryEntry, InstanceView, Page, SagaHandle, Snapshot, StepView
+from sagas.model import ErrorInfo, Inline, SagaStatus, StepStatus
+from sagas.store import RELEASE as __version__  # noqa: F401 - not star-imported, and asked for by this name
 
 __all__ = [
     # binding
@@ -44,7 +62,9 @@ __all__ = [
     "WaitFor",
     "Child",
     "condition",
+    "Const",
     "Retry",
+    "Inline",
     # running
     "current_step",
     "PermanentError",
@@ -54,6 +74,8 @@ __all__ = [
     "StepStatus",
     "StepView",
     "Snapshot",
+    "InstanceView",
+    "Page",
     "CompensationView",
     "HistoryEntry",
     "ErrorInfo",
@@ -62,8 +84,10 @@ __all__ = [
     "DefinitionError",
     "ConfigurationError",
     "SchemaMissing",
+    "DriverMissing",
     "NotBound",
     "SecretUnreadable",
+    "DatabaseUnreachable",
     "PayloadError",
     "StartRefused",
     "MissingInput",
@@ -75,7 +99,9 @@ __all__ = [
     "RowDamaged",
     "TransitionRefused",
     "SignalInProgress",
+    "WaitRefused",
     "WaitTimeout",
     "NoCurrentStep",
+    "NotInAStep",
     "BindingError",
 ]

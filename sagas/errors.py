@@ -4,21 +4,25 @@
     ├── DefinitionError          a saga was declared in a way that cannot work
     ├── ConfigurationError       the app or the database is not set up for sagas
     │   ├── SchemaMissing        the tables are not there, or too old
+    │   ├── DriverMissing        the package that the database URL asks for is not installed
     │   ├── NotBound             no ``Sagas(app, …)`` is known for this saga
     │   └── SecretUnreadable     no key here opens what is stored encrypted
+    ├── DatabaseUnreachable      the database does not answer (also a ConnectionError)
     ├── PayloadError             data that cannot be stored and come back as it was (also a ValueError)
     ├── StartRefused
     │   ├── MissingInput         a step needs a parameter that nothing provides
     │   ├── PlanChanged          other steps under the same version
     │   ├── StartInProgress      the key is being started in another open transaction
-    │   ├── KeyInUse             the key has an instance, and ``if_exists="reject"`` was asked for
+    │   ├── KeyInUse             the key has an instance that ``if_exists=`` does not put up with
     │   └── ResourceLocked       another instance holds what this one locks
     ├── SignalInProgress         the same signal is being sent in another open transaction
     ├── InstanceNotFound         no such instance (also a LookupError)
     ├── RowDamaged               the rows of an instance cannot be read, or do not fit together (also a RuntimeError)
     ├── TransitionRefused        the instance's status does not allow what was asked
     ├── WaitTimeout              ``wait`` gave up; the saga goes on (also a TimeoutError)
+    ├── WaitRefused              ``wait`` or ``watch`` inside a step, which would hold its worker (also a RuntimeError)
     ├── NoCurrentStep            ``current_step`` was used outside a step
+    ├── NotInAStep               a step's body asked Celery for what a saga cannot do (``self.replace``)
     ├── BindingError             a task's parameters cannot be filled from the saga's data
     └── PermanentError           raised *by an action*: a clean no, no retry is worth it
 
@@ -43,12 +47,20 @@ class SchemaMissing(ConfigurationError):
     """The library's tables are not in the database. Run ``celery -A <app> sagas migrate``."""
 
 
+class DriverMissing(ConfigurationError):
+    """The package that connects to the database is not installed; the message names it."""
+
+
 class NotBound(ConfigurationError):
     """No ``Sagas(app, database=…)`` is known for what was called, or more than one could be meant."""
 
 
 class SecretUnreadable(ConfigurationError):
     """No key here opens what is stored encrypted. The step waits; a process with the key cures it."""
+
+
+class DatabaseUnreachable(SagaError, ConnectionError):
+    """The database does not answer, or lets nobody in. `start` with a ``key`` may be called again when it does."""
 
 
 class PayloadError(SagaError, ValueError):
@@ -72,7 +84,7 @@ class StartInProgress(StartRefused):
 
 
 class KeyInUse(StartRefused):
-    """The business key has an instance already, and ``start`` was told to reject that."""
+    """The business key has an instance, and ``start`` was told to reject that, or to restart beside a failed one."""
 
 
 class ResourceLocked(StartRefused):
@@ -99,12 +111,26 @@ class WaitTimeout(SagaError, TimeoutError):
     """The instance had not ended when ``wait`` gave up. The saga itself goes on."""
 
 
+class WaitRefused(SagaError, RuntimeError):
+    """``wait`` or ``watch`` inside a running step, as Celery refuses ``result.get()`` inside a task."""
+
+
 class NoCurrentStep(SagaError, RuntimeError):
     """``current_step`` was read outside a running step or compensation."""
 
 
+class NotInAStep(SagaError):
+    """A step's body asked Celery for what a saga cannot do: ``self.replace``, or a ``self.retry`` that changes it."""
+
+
 class BindingError(SagaError, TypeError):
-    """A task's parameters cannot be filled from the saga's data. The step waits; a deploy cures it."""
+    """A task's parameters cannot be filled from the saga's data. The step waits for a deploy, or for a person.
+
+    Attributes:
+        lacks_value: the data has no value for a parameter that requires one.
+    """
+
+    lacks_value = False
 
 
 class PermanentError(SagaError):

@@ -1,13 +1,15 @@
 """`Sagas(app, database=…)`: makes a Celery app's plain tasks fenced steps, and keeps its sagas moving."""
 
 import logging
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from celery import Celery, signals
 from celery.app.task import Task
+from celery.utils.functional import maybe_list
 from celery.utils.imports import symbol_by_name
 
 from sagas.definition import Saga
@@ -23,12 +25,11 @@ from sagas.engine import (
     look_at,
 )
 from sagas.errors import ConfigurationError, InstanceNotFound
-from sagas.graph import mermaid, svg
-from sagas.handle import SagaHandle
-from sagas.model import Codec, Secrecy, Tick
+from sagas.handle import Page, SagaHandle, read_page
+from sagas.model import Codec, Data, SagaStatus, Secrecy, Tick
 from sagas.model.payload import shown
 from sagas.recovery import WorkerLife, purge, sweep
-from sagas.store import DatabaseUrl, Timing
+from sagas.store import DatabaseUrl, Timing, reachable
 
 logger = logging.getLogger("sagas")
 
@@ -49,15 +50,21 @@ DEFAULTS: dict[str, Any] = {
     # Names of the sent event would replace `order/charge_payment` in Flower.
     "task_send_sent_event": False,
 }
-#: Known to kombu's transports by these names; the others ignore them.
+#: Known to kombu's transports by these names; the others ignore them. A list of brokers may have several kinds.
 TRANSPORT_DEFAULTS: dict[str, dict[str, Any]] = {
     "redis": {"unacked_restore_interval": 1, "unacked_restore_throttle": 1},
     "sentinel": {"unacked_restore_interval": 1, "unacked_restore_throttle": 1},
     "amqp": {"confirm_publish": True},
     "pyamqp": {"confirm_publish": True},
 }
+#: Seconds after which a sweep that nobody took is worth nothing; far longer than clocks are apart.
+SWEEP_EXPIRES = 3600
+#: Seconds between two of beat's sweeps, at least: they stand in for the timers of workers, and Flower shows each.
+BEAT_EVERY = 30.0
 #: What `Sagas.graph` draws.
-GRAPHS = {"mermaid": mermaid, "svg": svg}
+GRAPHS = ("mermaid", "svg")
+#: In the class the name `list` is a method's.
+Names = list[str]
 
 
 class Sagas:
@@ -73,12 +80,23 @@ class Sagas:
         schema: where the library's tables live; ``sagas migrate`` makes it.
         heartbeat: seconds between two heartbeats of a worker. A dead worker's steps run again four or five later.
         sweep_every: seconds between two sweeps.
+        parked_after: seconds. A step whose task cannot be called (a parameter that does not fit, a task that no worker
+            knows) waits so long for a deploy; then its saga is failed and waits for a person.
         secrets: names of fields of the data (of the input, of what steps return, of a signal's payload) that nobody
             may see: wherever they would be shown or logged they read ``•••``, also inside the texts of errors. Your
             tasks, conditions and `SagaHandle.data` get them. Business keys are shown: make none of a secret.
         codec: encrypts these fields wherever they are stored: what has ``encrypt(bytes)`` and ``decrypt(bytes)``, as
             ``MultiFernet([Fernet(new), Fernet(old)])`` of `cryptography` has, which encrypts with its first key and
             decrypts with any.
+        headers: every message of a saga carries the headers that publishing its first step at `start` would set, the
+            tenant and the trace of its caller, say. Names that look like those of tokens are left out unless they are
+            listed here; so is what is in ``secrets``, which goes into the row alone (with a codec) and into
+            `current_step.headers`. None keeps none. Receivers of ``before_task_publish`` hear of a first step twice.
+        control_queue: the queue of error callbacks, sweeps and purges, which every worker of the app consumes. Two apps
+            with sagas on one broker need one each. Until the next release workers consume ``"sagas"`` besides.
+        step_results: True lets steps write into the app's result backend as other tasks do, so that
+            django-celery-results has a row for each of their messages. Nothing reads these rows; what a saga needs is
+            in its own tables.
 
     Raises:
         ConfigurationError: the app is finalised already, or an argument cannot work.
@@ -92,14 +110,19 @@ class Sagas:
         schema: str = "sagas",
         heartbeat: float = 2.0,
         sweep_every: float = 2.0,
+        parked_after: float = 300.0,
         secrets: Iterable[str] = (),
         codec: Codec | None = None,
+        headers: Iterable[str] | None = (),
+        control_queue: str = CONTROL_QUEUE,
+        step_results: bool = False,
     ) -> None:
         if not isinstance(app, Celery):
             raise ConfigurationError(f"Sagas({app!r}): pass the Celery app")
         self.app = app
-        timing = Timing(heartbeat=heartbeat, sweep_every=sweep_every)
-        self.engine = Engine(app, database, schema, timing, Secrecy(secrets, codec))
+        timing = Timing(heartbeat=heartbeat, sweep_every=sweep_every, parked_after=parked_after)
+        secrecy = Secrecy(secrets, codec)
+        self.engine = Engine(app, database, schema, timing, secrecy, headers, control_queue, step_results)
         self._fence(app)
         self._set_defaults(app)
         self._add_tasks(app)
@@ -115,11 +138,16 @@ class Sagas:
 
     # -- the public face
 
-    def migrate(self) -> list[str]:
+    @property
+    def control_queue(self) -> str:
+        """The queue of error callbacks, sweeps and purges."""
+        return self.engine.control.queue
+
+    def migrate(self) -> Names:
         """Create or update the tables; safe to run twice and at once. Returns the migrations it applied."""
         return self.engine.store.migrate()
 
-    def start(self, saga: Saga, data: Mapping[str, Any], **options: Any) -> SagaHandle:
+    def start(self, saga: Saga, data: Data, **options: Any) -> SagaHandle:
         """`Saga.start` on this very app, where a process has several."""
         return saga.start_on(self.engine, data, **options)
 
@@ -141,8 +169,57 @@ class Sagas:
 
     def find(self, *, saga: str, key: str) -> SagaHandle | None:
         """The current instance of a business key; None when there is none."""
-        found = self.engine.store.instances.find(saga, key)
+        with reachable(self.engine.store.database):
+            found = self.engine.store.instances.find(saga, key)
         return SagaHandle(self.engine, found) if found else None
+
+    def list(
+        self,
+        *,
+        saga: str | None = None,
+        status: SagaStatus | str | None = None,
+        key: str | None = None,
+        step: str | None = None,
+        older_than: timedelta | None = None,
+        text: str | None = None,
+        needs_person: bool = False,
+        after: str | None = None,
+        limit: int = 50,
+    ) -> Page:
+        """One page of instances, the newest first, that meet all of these filters. What has ended long ago costs
+        nothing, however much of it there is.
+
+        Args:
+            saga: by its name.
+            status: where they stand, as their handles say.
+            key: a business key, of whichever saga; also the former instances that had it.
+            step: they wait at the step of this name, run it or its compensation, or are failed and it has failed.
+            older_than: how long ago they were started, at least, by the database's clock.
+            text: how their business key begins; or words, or beginnings of words, that are all in the type and message
+                of the error because of which they turned back or failed.
+            needs_person: True for those that wait for a person, or for a child saga that does.
+            after: the ``after`` of the page before.
+            limit: of instances on this page, up to 10,000.
+
+        Raises:
+            ConfigurationError: an argument cannot be meant; names it.
+            RowDamaged: one of them cannot be read; names it.
+
+        Example:
+            ``for run in sagas.list(status="failed", older_than=timedelta(hours=1)): …``
+        """
+        return read_page(
+            self.engine.store,
+            limit=limit,
+            after=after,
+            status=status,
+            saga=saga,
+            key=key,
+            step=step,
+            older_than=older_than,
+            text=text,
+            needs_person=needs_person,
+        )
 
     def graph(self, what: Saga | SagaHandle, *, format: str = "mermaid") -> str:
         """A saga, or an instance with the way it went, as a picture; no network is needed to make or to see it.
@@ -160,7 +237,9 @@ class Sagas:
         """
         if format not in GRAPHS:
             raise ConfigurationError(f"graph(format={format!r}): the formats are {' and '.join(map(repr, GRAPHS))}")
-        draw = GRAPHS[format]
+        from sagas.graph import mermaid, svg  # which few processes need
+
+        draw = svg if format == "svg" else mermaid
         if isinstance(what, SagaHandle):
             seen = what.snapshot()
             return draw(seen.plan, seen)
@@ -210,6 +289,8 @@ class Sagas:
         base: type[Task] = app.__dict__.get("Task") or symbol_by_name(app.task_cls)
         fenced = type("FencedTask", (FencedTask, base), {"abstract": True, "sagas_engine": self.engine})
         app.task_cls = fenced
+        self.engine.control.put_into(app)
+        self.engine.carrying.put_into(app)
         app.__dict__.pop("Task", None)
 
     @staticmethod
@@ -229,9 +310,9 @@ class Sagas:
                 return
             engine.loop.handle(instance_id, Tick())
 
-        @app.task(name=SWEEP_TASK, bind=True, shared=False, ignore_result=True)
+        @app.task(name=SWEEP_TASK, bind=True, shared=False, ignore_result=True, expires=SWEEP_EXPIRES)
         def run_sweep(self: Task) -> int:
-            """Beat's sweep. A pile of these returns at once."""
+            """Beat's sweep. Where the timers of workers sweep, it only sees that they do."""
             return sweep(engine)
 
         @app.task(name=PURGE_TASK, bind=True, shared=False, ignore_result=True)
@@ -241,14 +322,14 @@ class Sagas:
 
     def _finalized(self, sender: Celery, **_: object) -> None:
         sender.add_periodic_task(
-            self.engine.store.timing.sweep_every,
-            sender.tasks[SWEEP_TASK].si().set(queue=CONTROL_QUEUE),
+            # Whole seconds: django-celery-beat stores no fractions, and an interval of 0 is a flood. The workers' own
+            # timers keep to the fraction.
+            math.ceil(max(self.engine.store.timing.sweep_every, BEAT_EVERY)),
+            sender.tasks[SWEEP_TASK].si().set(queue=self.control_queue),
             name=SWEEP_TASK,
         )
-        transport = sender.conf.broker_url or ""
-        for scheme, options in TRANSPORT_DEFAULTS.items():
-            if transport.startswith(scheme):
-                sender.conf.broker_transport_options = options | (sender.conf.broker_transport_options or {})
+        own = sender.conf.broker_transport_options or {}
+        sender.conf.broker_transport_options = transport_defaults(sender.conf) | own
         self._ack_late()
 
     def _in_worker(self, sender: Any, **_: object) -> None:
@@ -258,8 +339,8 @@ class Sagas:
     def _ack_late(self) -> None:
         """Early acks lose a chain at a SIGKILL. Only the tasks of sagas are changed.
 
-        An `@app.task(acks_late=…)` that is not made yet keeps its own word; later, and on a shared task, Celery shows
-        no difference between an explicit False and its default.
+        One that says ``acks_late=…`` keeps its own word, unless the app has made it already: then Celery shows no
+        difference between an explicit False and its default.
         """
         for saga in declared():
             for task in saga.tasks():
@@ -270,3 +351,15 @@ class Sagas:
                 real = self.app.tasks.get(name) if name else None
                 if real is not None and "acks_late" not in face.options:
                     real.acks_late = True
+
+
+def transport_defaults(conf: Any) -> dict[str, Any]:
+    """Those of every broker that the app names: as one URL, a list of them, or several between semicolons."""
+    found: dict[str, Any] = {}
+    for given in (conf.broker_url, conf.broker_read_url, conf.broker_write_url):
+        for url in maybe_list(given) or ():
+            for one in str(url).split(";"):
+                for scheme, options in TRANSPORT_DEFAULTS.items():
+                    if one.strip().startswith(scheme):
+                        found |= options
+    return found

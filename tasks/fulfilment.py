@@ -29,6 +29,7 @@ from tasks.orders import (
     reserve_inventory,
 )
 from tasks.services import inventory, notification
+from tasks.services.errors import OutOfStock
 from tasks.services.inventory import Committed
 from tasks.services.notification import Sent
 
@@ -47,24 +48,27 @@ def notify_customer(order_id: str) -> Sent:
 
 fulfilment = Saga(
     "fulfilment",
-    version=1,
+    version=2,
     input=Order,
     steps=[
         Step(
             reserve_inventory,
             compensation=release_inventory,
+            clean=(OutOfStock,),
             retry=Retry(max_attempts=5, on=(ConnectionError,), backoff=0.5),
             timeout=30,
         ),
         Step(
             charge_payment,
             compensation=refund_payment,
+            clean=(),  # says no by a PermanentError
             retry=Retry(max_attempts=3, on=(ConnectionError,), backoff=1.0, factor=3.0, max_backoff=10.0),
             timeout=60,
         ),
         # In doubt about the pivot a saga can go neither back nor on: so this one asks longer than the others.
         Pivot(
             commit_reservation,
+            clean=(),  # says no by a PermanentError
             retry=Retry(max_attempts=10, on=(ConnectionError,), backoff=0.5, max_backoff=30.0),
             timeout=60,
         ),

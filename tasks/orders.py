@@ -36,6 +36,7 @@ from sagas import Pivot, Retriable, Retry, Saga, Step, current_step
 from tasks.services import inventory, notification, payment, shipping
 from tasks.services.books import audit
 from tasks.services.database import engine
+from tasks.services.errors import OutOfStock
 from tasks.services.inventory import Reserved
 from tasks.services.notification import Sent
 from tasks.services.payment import Charged
@@ -92,14 +93,16 @@ def send_confirmation(order_id: str) -> Sent:
 # `reservation_id` is. Since both are declared, a name that nothing provides is refused here, at import.
 order = Saga(
     "order",
-    version=1,
+    version=2,
     input=Order,
     steps=[
-        # A lost connection says nothing about the outcome; the key makes asking again harmless. Being out
-        # of stock is a clean no (a `PermanentError`), and no policy would try that again.
+        # A lost connection says nothing about the outcome; the key makes asking again harmless. Being out of stock
+        # is a clean no, because the step says so: any other error but a `PermanentError` leaves it in doubt, so that
+        # the goods are released too.
         Step(
             reserve_inventory,
             compensation=release_inventory,
+            clean=(OutOfStock,),
             retry=Retry(max_attempts=5, on=(ConnectionError,), backoff=0.5),
             timeout=30,
         ),
@@ -107,12 +110,14 @@ order = Saga(
         Step(
             charge_payment,
             compensation=refund_payment,
+            clean=(),  # says no by a PermanentError
             retry=Retry(max_attempts=3, on=(ConnectionError,), backoff=1.0, factor=3.0, max_backoff=10.0),
             timeout=60,
         ),
         # In doubt about the pivot a saga can go neither back nor on: so this one asks longer than the others.
         Pivot(
             create_shipment,
+            clean=(),  # says no by a PermanentError
             retry=Retry(max_attempts=10, on=(ConnectionError,), backoff=0.5, max_backoff=30.0),
             timeout=60,
         ),

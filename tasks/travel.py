@@ -31,6 +31,7 @@ from tasks.services import authorisation, booking, notification, travel_books
 from tasks.services.authorisation import Authorised, Captured
 from tasks.services.booking import Confirmed
 from tasks.services.database import engine
+from tasks.services.errors import SoldOut
 from tasks.services.notification import Sent
 
 logger = logging.getLogger(__name__)
@@ -136,30 +137,34 @@ def send_itinerary(trip_id: str) -> Sent:
     return notification.send(trip_id, "itinerary", key=current_step.idempotency_key)
 
 
-# A lost connection says nothing about the outcome; the key makes asking again harmless. Being sold out is a clean
-# no (a `PermanentError`), and no policy would try that again.
+# A lost connection says nothing about the outcome; the key makes asking again harmless.
 _ASK_AGAIN = Retry(max_attempts=5, on=(ConnectionError,), backoff=0.5)
+# Being sold out is a clean no, because the steps say so. Any other error but a `PermanentError` leaves a reservation in
+# doubt, so that it is cancelled too.
+_NO = (SoldOut,)
 
 travel = Saga(
     "travel",
-    version=1,
+    version=2,
     input=Trip,
     steps=[
         parallel(
-            Step(reserve_flight, compensation=cancel_flight, retry=_ASK_AGAIN, timeout=30),
-            Step(reserve_hotel, compensation=cancel_hotel, retry=_ASK_AGAIN, timeout=30),
-            Step(reserve_car, compensation=cancel_car, when="car", retry=_ASK_AGAIN, timeout=30),
+            Step(reserve_flight, compensation=cancel_flight, clean=_NO, retry=_ASK_AGAIN, timeout=30),
+            Step(reserve_hotel, compensation=cancel_hotel, clean=_NO, retry=_ASK_AGAIN, timeout=30),
+            Step(reserve_car, compensation=cancel_car, when="car", clean=_NO, retry=_ASK_AGAIN, timeout=30),
             undo="parallel",
         ),
         Step(
             authorise_payment,
             compensation=void_authorisation,
+            clean=(),  # says no by a PermanentError
             retry=Retry(max_attempts=3, on=(ConnectionError,), backoff=1.0, factor=3.0, max_backoff=10.0),
             timeout=60,
         ),
         # In doubt about the pivot a saga can go neither back nor on: so this one asks longer than the others.
         Pivot(
             confirm_bookings,
+            clean=(),  # says no by a PermanentError
             retry=Retry(max_attempts=10, on=(ConnectionError,), backoff=0.5, max_backoff=30.0),
             timeout=60,
         ),

@@ -20,6 +20,7 @@ from config.settings import Settings
 from sagas import Saga, SagaHandle, Sagas
 from tests.support import journal
 from tests.support.application import make
+from tests.support.last_release import unpack
 from tests.support.workers import Worker, running
 
 #: Its tests are for Django's own runner, in a process of its own (see `tests/integration/django_`).
@@ -52,11 +53,23 @@ def postgres() -> Iterator[EmbeddedPostgres | GivenPostgres]:
             yield server
 
 
+@pytest.fixture(scope="session")
+def migrated(postgres: EmbeddedPostgres | GivenPostgres) -> Iterator[str]:
+    """The name of a database that has the tables already: to copy it is cheaper than to migrate."""
+    name = f"template_{uuid4().hex}"
+    made = make("memory://", postgres.create_database(name))
+    made.migrate()
+    made.engine.store.database.dispose()
+    yield name
+    drop_database(postgres.url, name)
+
+
 @pytest.fixture
-def database_url(postgres: EmbeddedPostgres | GivenPostgres) -> Iterator[str]:
-    """An empty database, dropped after the test whoever is still connected."""
+def database_url(request: pytest.FixtureRequest, postgres: EmbeddedPostgres | GivenPostgres) -> Iterator[str]:
+    """A database, dropped after the test whoever is still connected: empty, except beneath what would migrate it."""
     name = f"test_{uuid4().hex}"
-    yield postgres.create_database(name)
+    is_migrated = {"shop", "bench"} & set(request.fixturenames)
+    yield postgres.create_database(name, request.getfixturevalue("migrated") if is_migrated else None)
     drop_database(postgres.url, name)
 
 
@@ -65,6 +78,12 @@ def broker() -> Iterator[EmbeddedBroker]:
     """A broker of our own: its keyspaces are flushed, which must never happen to somebody else's."""
     with EmbeddedBroker() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def last_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the code of the last release is."""
+    return unpack(tmp_path_factory.mktemp("last-release"))
 
 
 _keyspaces = itertools.count()

@@ -1,5 +1,6 @@
 """``celery -A <app> sagas …``: migrate, look, and act on instances."""
 
+from sagas.cli import acting, doubtful, lists
 from sagas.cli.commands import sagas
 
-__all__ = ["sagas"]
+__all__ = ["acting", "doubtful", "lists", "sagas"]

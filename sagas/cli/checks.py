@@ -1,9 +1,14 @@
 """What `check` looks at: settings under which sagas lose speed or surprise, and definitions that cannot start."""
 
+from contextlib import suppress
+
+from sagas.cli.doubt import doubt_notes
+from sagas.cli.queues import broker_notes, queue_findings
 from sagas.definition import Saga
-from sagas.engine import declared
+from sagas.engine import declared, token_warning
 from sagas.errors import SagaError
 from sagas.extension import Sagas
+from sagas.model import Plan
 
 
 def findings(sagas: Sagas) -> list[str]:
@@ -11,7 +16,10 @@ def findings(sagas: Sagas) -> list[str]:
     conf = sagas.app.conf
     found = []
     if conf.task_always_eager:
-        found.append("task_always_eager: sagas need a real worker; eager tasks run inside start(). Unset it")
+        found.append(
+            "task_always_eager: start() refuses, since sagas run in workers. Unset it; in tests start them inside "
+            "sagas.testing.inline"
+        )
     if conf.task_reject_on_worker_lost:
         found.append(
             "task_reject_on_worker_lost: a step that kills its process is redelivered for ever. Unset it; the sweep "
@@ -37,4 +45,47 @@ def findings(sagas: Sagas) -> list[str]:
                 saga.plan(sagas.engine)
             except SagaError as error:
                 found.append(f"saga {saga.name!r}: {error}")
+    found += queue_findings(sagas)
+    found += [token_warning(name) for name in sorted(left_out(sagas))]
     return found
+
+
+def notes(sagas: Sagas) -> list[str]:
+    """What is no fault, and good to know before a deploy of this release: one line each."""
+    told = []
+    for saga in declared():
+        if isinstance(saga, Saga):
+            with suppress(SagaError):  # a finding
+                told += shorter_limits(sagas, saga.plan(sagas.engine))
+                told += doubt_notes(saga)
+    return [*told, *broker_notes(sagas)]
+
+
+def shorter_limits(sagas: Sagas, plan: Plan) -> list[str]:
+    """The executions that a limit of their own ends sooner than earlier releases did, which gave them an hour."""
+    found = []
+    for step in plan.steps:
+        for round_, what in ((0, "step"), (1, "the compensation of step")):
+            if step.task_for(round_) is None or step.said_limits(round_) is not None:
+                continue
+            limits = sagas.engine.messages.limits_of(step, round_)
+            if limits.for_body < step.timeout_for(round_):
+                option = "compensation_timeout" if round_ else "timeout"
+                found.append(
+                    f"saga {plan.saga!r}: {what} {step.name!r} is asked to stop after {limits.for_body:g} s and ended "
+                    f"after {limits.for_process:g} s, by its task's or its app's limits; earlier releases gave it an "
+                    f"hour. Pass {option}=… if it needs longer"
+                )
+    return found
+
+
+def left_out(sagas: Sagas) -> set[str]:
+    """The headers that a start from here would not keep: its message is made, and not sent."""
+    names: set[str] = set()
+    for saga in declared():
+        if isinstance(saga, Saga):
+            try:
+                names |= set(sagas.engine.left_out(saga.plan(sagas.engine)))
+            except Exception:  # told above; or an application that publishes nothing without a tenant, say
+                continue
+    return names

@@ -26,8 +26,8 @@ from sagas.definition import Saga
 from sagas.engine import engine_for
 from sagas.errors import StartRefused, WaitTimeout
 from sagas.extension import Sagas
-from sagas.handle import SagaHandle, Snapshot
-from sagas.model import SagaStatus
+from sagas.handle import SagaHandle, Snapshot, refuse_in_step
+from sagas.model import Data, SagaStatus
 
 
 class AsyncSagaHandle:
@@ -67,7 +67,7 @@ class AsyncSagaHandle:
         """How far it is, ready for JSON (see `SagaHandle.progress`)."""
         return await asyncio.to_thread(self.sync.progress)
 
-    async def wait(self, timeout: float | None = None) -> SagaStatus:
+    async def wait(self, timeout: float | None = None, *, disable_sync_subtasks: bool = True) -> SagaStatus:
         """Wait until it ends: `completed`, `compensated`, or `failed` (a person must look).
 
         Args:
@@ -75,7 +75,10 @@ class AsyncSagaHandle:
 
         Raises:
             WaitTimeout: it had not ended by then. The saga itself goes on.
+            WaitRefused: this runs inside a step (see `SagaHandle.wait`).
         """
+        if disable_sync_subtasks:
+            refuse_in_step("wait")
         gives_up_at = None if timeout is None else time.monotonic() + timeout
         pause = 0.02
         while not (status := await self.status()).is_final:
@@ -85,7 +88,9 @@ class AsyncSagaHandle:
             pause = min(pause * 1.5, 0.5)
         return status
 
-    async def watch(self, timeout: float | None = None, *, every: float = 0.5) -> AsyncIterator[dict[str, Any]]:
+    async def watch(
+        self, timeout: float | None = None, *, every: float = 0.5, disable_sync_subtasks: bool = True
+    ) -> AsyncIterator[dict[str, Any]]:
         """Yield its `progress()` now and whenever that has changed, until it ends or the time is over.
 
         As server-sent events, in FastAPI::
@@ -102,7 +107,12 @@ class AsyncSagaHandle:
         Args:
             timeout: seconds; None watches until the end.
             every: seconds between two looks.
+
+        Raises:
+            WaitRefused: this runs inside a step (see `SagaHandle.watch`).
         """
+        if disable_sync_subtasks:
+            refuse_in_step("watch")
         gives_up_at = None if timeout is None else time.monotonic() + timeout
         last: dict[str, Any] = {}
         while True:
@@ -148,7 +158,7 @@ class AsyncSagaHandle:
 
 async def start(
     saga: Saga,
-    data: Mapping[str, Any],
+    data: Data,
     *,
     session: "AsyncSession | async_scoped_session[Any] | None" = None,
     key: str | None = None,
@@ -176,7 +186,9 @@ async def start(
     engine = sagas.engine if sagas is not None else engine_for(saga.tasks(), f"saga {saga.name!r}")
     begin = partial(saga.start_on, engine, data, key=key, deadline=deadline, if_exists=if_exists)
     if session is None:
-        return AsyncSagaHandle(await asyncio.to_thread(begin))
+        # Here too: some of the context that its messages carry follows the thread.
+        beginning = engine.begin(saga.plan(engine))
+        return AsyncSagaHandle(await asyncio.to_thread(begin, beginning=beginning))
     own = session() if isinstance(session, async_scoped_session) else session
     if not isinstance(own, AsyncSession):
         raise StartRefused(

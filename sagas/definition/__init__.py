@@ -1,5 +1,6 @@
 """Declaring sagas: `Saga`, its steps and their policies. They hold tasks and compile to a `Plan`."""
 
+from sagas.definition.inputs import Const
 from sagas.definition.parallel import Parallel, parallel
 from sagas.definition.retry import Retry
 from sagas.definition.saga import Saga
@@ -9,6 +10,7 @@ from sagas.definition.waiting import Child, Sleep, WaitFor
 __all__ = [
     "BestEffort",
     "Child",
+    "Const",
     "Parallel",
     "Pivot",
     "Retriable",

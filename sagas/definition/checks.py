@@ -1,22 +1,45 @@
 """What can be refused when a saga is declared is refused then, with an error that names the step and the cure."""
 
-import inspect
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from sagas.definition.parallel import Parallel
-from sagas.definition.part import Part
+from sagas.definition.part import Need, Part
 from sagas.definition.step import Step
-from sagas.engine import TaskFace, required
-from sagas.errors import DefinitionError
+from sagas.errors import DefinitionError, SagaError
 from sagas.model import StepKind
 
 #: The names that are there for certain, and those that may be; None: nobody has said.
 Known = tuple[frozenset[str], frozenset[str]] | None
 
 
-def check_steps(saga: str, steps: Sequence[Any]) -> None:
-    """Kinds in their order, names that are unique. Raises DefinitionError."""
+class Problems:
+    """All that is wrong with a saga, told at once: a worker that does not start for it need not be started again."""
+
+    def __init__(self, kind: type[SagaError] = DefinitionError) -> None:
+        self.kind = kind
+        self._found: dict[str, SagaError] = {}
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """What is refused within does not keep the rest from being looked at."""
+        try:
+            yield
+        except self.kind as error:
+            self._found.setdefault(str(error), error)
+
+    def refuse(self, what: str) -> None:
+        """Raise what was found, if anything was."""
+        if len(self._found) > 1:
+            told = "".join(f"\n- {problem}" for problem in self._found)
+            raise self.kind(f"{what} cannot work, for {len(self._found)} reasons:{told}")
+        for error in self._found.values():
+            raise error
+
+
+def check_steps(saga: str, steps: Sequence[Any], problems: Problems) -> None:
+    """Kinds in their order, names that are unique. Raises DefinitionError where these are no steps."""
     if not steps:
         raise DefinitionError(f"saga {saga!r} has no steps: pass steps=[Step(…), …]")
     names: set[str] = set()
@@ -28,14 +51,20 @@ def check_steps(saga: str, steps: Sequence[Any]) -> None:
                 "that run side by side in parallel(…)"
             )
         for part in parts_of(item):
-            if part.name in names:
-                raise DefinitionError(
-                    f"saga {saga!r} has two steps named {part.name!r}: pass name=… to one, since the idempotency keys "
-                    "are made of it"
-                )
+            with problems.noted():
+                check_name(saga, part, names)
             names.add(part.name)
-            check_kind(saga, part, past_pivot=past_pivot)
+            with problems.noted():
+                check_kind(saga, part, past_pivot=past_pivot)
             past_pivot = past_pivot or part.kind is StepKind.PIVOT
+
+
+def check_name(saga: str, part: Part, names: Collection[str]) -> None:
+    if part.name in names:
+        raise DefinitionError(
+            f"saga {saga!r} has two steps named {part.name!r}: pass name=… to one, since the idempotency keys "
+            "are made of it"
+        )
 
 
 def check_kind(saga: str, part: Part, *, past_pivot: bool) -> None:
@@ -61,12 +90,18 @@ def parts_of(item: Part | Parallel) -> list[Part]:
 
 
 def check_parameters(
-    saga: str,
-    steps: Sequence[Part | Parallel],
-    given: frozenset[str] | None,
-    error: type[Exception] = DefinitionError,
+    saga: str, steps: Sequence[Part | Parallel], given: frozenset[str] | None, error: type[SagaError] = DefinitionError
 ) -> None:
-    """Refuse a required parameter that nothing can provide, as far as input and returns are declared."""
+    """Refuse a required parameter that nothing can provide. Raises ``error``."""
+    problems = Problems(error)
+    note_parameters(saga, steps, given, problems)
+    problems.refuse(f"saga {saga!r}")
+
+
+def note_parameters(
+    saga: str, steps: Sequence[Part | Parallel], given: frozenset[str] | None, problems: Problems
+) -> None:
+    """Note a required parameter that nothing can provide, as far as input and returns are declared."""
     known: Known = None if given is None else (given, frozenset())
     for item in steps:
         lanes = item.lanes if isinstance(item, Parallel) else ((item,),)
@@ -74,11 +109,12 @@ def check_parameters(
         for lane in lanes:
             within = known
             for part in lane:
-                check_part(saga, part, within, error)
+                check_part(saga, part, within, problems)
                 within = with_results(within, part)
             ends.append(within)
         if len(lanes) > 1:
-            check_keys(saga, lanes)
+            with problems.noted():
+                check_keys(saga, lanes)
         known = joined(ends)
 
 
@@ -113,52 +149,68 @@ def check_keys(saga: str, lanes: Sequence[Sequence[Part]]) -> None:
                     )
 
 
-def check_part(saga: str, part: Part, known: Known, error: type[Exception]) -> None:
+def check_part(saga: str, part: Part, known: Known, problems: Problems) -> None:
     if known is None:
         return
-    if isinstance(part, Step) and part.when is not None and error is DefinitionError:
-        there = ", ".join(sorted(known[0] | known[1])) or "nothing"
-        if part.when not in known[0] | known[1]:
-            raise error(
-                f"saga {saga!r}: step {part.name!r} asks for {part.when!r} with when=, and there is only {there}"
-            )
-    lacking = part.lacks(known[0] | known[1])
-    if lacking is not None and error is DefinitionError:
-        there = ", ".join(sorted(known[0] | known[1])) or "nothing"
-        raise error(
-            f"saga {saga!r}: the child saga {part.name!r} is to be given {lacking!r}, and there is only {there}"
+    if problems.kind is DefinitionError:
+        with problems.noted():
+            check_condition(saga, part, known[0] | known[1])
+        with problems.noted():
+            check_passing_on(saga, part, known[0] | known[1])
+    for need in part.needs():
+        sources = dict(need.inputs)
+        for parameter in sorted(need.face.required | sources.keys()):
+            name = sources[parameter].name if parameter in sources else parameter
+            if name is None or name in known[0]:
+                continue
+            with problems.noted():
+                check_parameter(saga, need, parameter, name, known, problems.kind)
+
+
+def check_condition(saga: str, part: Part, there: frozenset[str]) -> None:
+    if isinstance(part, Step) and part.when is not None and part.when not in there:
+        raise DefinitionError(
+            f"saga {saga!r}: step {part.name!r} asks for {part.when!r} with when=, and there is only {listed(there)}"
         )
-    for who, face, own in part.needs():
-        check_task(saga, who, face, known, own, error)
 
 
-def check_task(
+def check_passing_on(saga: str, part: Part, there: frozenset[str]) -> None:
+    lacking = part.lacks(there)
+    if lacking is not None:
+        raise DefinitionError(
+            f"saga {saga!r}: the child saga {part.name!r} is to be given {lacking!r}, and there is only {listed(there)}"
+        )
+
+
+def check_parameter(
     saga: str,
-    who: str,
-    face: TaskFace,
+    need: Need,
+    parameter: str,
+    name: str,
     known: tuple[frozenset[str], frozenset[str]],
-    own: frozenset[str] | None,
-    error: type[Exception],
+    error: type[SagaError],
 ) -> None:
-    if face.function is None:
-        return
-    wanted = required(face.function)
-    if face.bound:
-        wanted -= {next(iter(inspect.signature(face.function).parameters), "")}
+    """A parameter that is filled from a name which is not there for certain."""
     certain, perhaps = known
-    for name in sorted(wanted - certain):
-        if own and name in own:
-            raise error(
-                f"saga {saga!r}: the {who} requires {name!r}, which only its action's result gives. An action in doubt "
-                "has no result: give the parameter a default"
-            )
-        if name in perhaps:
-            raise error(
-                f"saga {saga!r}: the {who} requires {name!r}, which only a step gives that may be skipped or fail: "
-                "give the parameter a default"
-            )
-        there = ", ".join(sorted(certain)) or "nothing"
+    asked = f"the {need.who} requires {name!r}" + ("" if name == parameter else f" for its parameter {parameter!r}")
+    may_come = name in perhaps or name in (need.own or ())
+    if parameter not in need.face.required and (may_come or error is not DefinitionError):
+        return
+    if need.own and name in need.own:
         raise error(
-            f"saga {saga!r}: the {who} requires {name!r}, and there is only {there}: add it to the input, let an "
-            "earlier step return it, or give it a default"
+            f"saga {saga!r}: {asked}, which only its action's result gives. An action in doubt has no result: give the "
+            "parameter a default"
         )
+    if name in perhaps:
+        raise error(
+            f"saga {saga!r}: {asked}, which only a step gives that may be skipped or fail: give the parameter a "
+            "default (one whose annotation says `| None` or NotRequired may leave it out, too)"
+        )
+    raise error(
+        f"saga {saga!r}: {asked}, and there is only {listed(certain)}: add it to the input, let an earlier step return "
+        "it, or give it a default"
+    )
+
+
+def listed(names: frozenset[str]) -> str:
+    return ", ".join(sorted(names)) or "nothing"

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from sagas.engine import Engine
+from sagas.engine import Engine, look_at, refuse_unfit
 from sagas.errors import DefinitionError, NotBound
 from sagas.model import Plan
 
@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 class AppCompiler:
     """Resolves tasks and child sagas on one engine's app."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, former: bool = False) -> None:
         self._engine = engine
+        self.former = former
+        self.secrets = engine.secrecy.names
 
     def plan(self, saga: "Saga") -> Plan:
-        return saga.plan(self._engine)
+        return (saga.former_plan(self._engine) if self.former else None) or saga.plan(self._engine)
 
     def task_name(self, task: Any, who: str) -> str:
         return fenced_name(self._engine, task, who)
@@ -45,4 +47,5 @@ def fenced_name(engine: Engine, task: Any, who: str) -> str:
             f"{who}: the task {name!r} has autoretry_for, which would send messages past the saga: retries belong to "
             "Step(retry=Retry(on=…))"
         )
+    refuse_unfit(look_at(real), who)
     return name

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sagas.errors import DefinitionError, MissingInput, StartRefused
+from sagas.model import Inline
 from sagas.model.payload import is_storable
 from sagas.store import LIMIT_PREFIX
 
@@ -17,6 +18,15 @@ def choice(given: str, allowed: Sequence[str], what: str) -> str:
         words = " or ".join(repr(str(word)) for word in allowed)
         raise DefinitionError(f"{what}={given!r} must be {words}")
     return given
+
+
+def inline(given: str | Inline, what: str) -> Inline | None:
+    """Return how far one message goes on; None: each step has a message of its own."""
+    if isinstance(given, Inline):
+        return given
+    if not isinstance(given, str):
+        raise DefinitionError(f"{what}={given!r} must be 'chain', 'inline' or sagas.Inline(seconds=…, steps=…)")
+    return Inline() if choice(given, ("chain", "inline"), what) == "inline" else None
 
 
 def whole(given: int | None, least: int, most: int, what: str) -> int | None:

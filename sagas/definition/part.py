@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sagas.engine import TaskFace
 from sagas.errors import DefinitionError
-from sagas.model import Plan, PlanStep, StepKind
+from sagas.model import Inputs, Plan, PlanStep, StepKind
 
 if TYPE_CHECKING:
     from sagas.definition.saga import Saga
@@ -31,8 +31,23 @@ class Place:
         return asdict(self)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Need:
+    """A task whose parameters have to be filled."""
+
+    who: str
+    face: TaskFace
+    inputs: Inputs = ()  # what fills those that are not filled by their own names
+    own: frozenset[str] | None = None  # what only its action's result gives: a compensation
+
+
 class Compiler(Protocol):
     """Resolves what a definition holds to what a plan stores."""
+
+    #: The names of fields that must not be in a plan.
+    secrets: frozenset[str]
+    #: Whether steps get the names and the retry policies that the last release gave them by default.
+    former: bool
 
     def task_name(self, task: Any, who: str) -> str:
         """The name under which the engine's app knows the task."""
@@ -77,8 +92,8 @@ class Part:
         """A name that it is to pass on and that nothing provides; None where there is none."""
         return None
 
-    def needs(self) -> Iterable[tuple[str, TaskFace, frozenset[str] | None]]:
-        """Whose parameters have to be filled: who that is, its task, and what only its action's result gives."""
+    def needs(self) -> Iterable[Need]:
+        """Whose parameters have to be filled."""
         return ()
 
     def check_place(self, place: Place, saga: str) -> None:

@@ -4,13 +4,14 @@ import dataclasses
 import math
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
 from sagas.engine import qualified
 from sagas.errors import DefinitionError
 from sagas.model import RetryPolicy
 
 LONGEST_TIMEOUT = 7 * 24 * 3600.0
+LIMITS = (("backoff", 0, LONGEST_TIMEOUT), ("factor", 1, 100), ("max_backoff", 0, LONGEST_TIMEOUT), ("jitter", 0, 1))
 
 
 def number(value: Any, what: str, least: float, most: float) -> float:
@@ -27,11 +28,30 @@ def number(value: Any, what: str, least: float, most: float) -> float:
 class Retry:
     """When a step (or a compensation) is tried again, and how long it waits. Times in seconds.
 
+    What is left out stays as it is by default where the policy stands: ``compensation_retry=Retry(max_attempts=2)``
+    is tried twice, on any error, as compensations are.
+
+    ============= ============================== ==================== ==============
+    left out      an action                      `Retriable`          a compensation
+    ============= ============================== ==================== ==============
+    max_attempts  3                              20                   6
+    on            connection errors, timeouts,   any error            any error
+                  HTTP 408, 425, 429 and 5xx
+    never_on      nothing                        nothing              nothing
+    backoff       1                              1                    0.5
+    factor        2                              2                    2
+    max_backoff   60                             300                  60
+    jitter        0.5                            0.5                  0.5
+    ============= ============================== ==================== ==============
+
+    A `PermanentError` is never tried again, unless ``on`` names it by itself. In an action it is a clean no; in a
+    compensation it says that trying again is no use, and the saga ends `failed` for a person.
+
     Args:
         max_attempts: executions that may end in an error, the first one included. Executions lost with their
             process are counted apart.
-        on: exception classes worth another try; ``None`` takes connection errors, timeouts, and HTTP 408, 425,
-            429 and 5xx. Their outcome is unknown, so a step given up after one of them is compensated too.
+        on: exception classes worth another try. Their outcome is unknown, so a step given up after one of them is
+            compensated too.
         never_on: exception classes that are never tried again, whatever ``on`` says.
         backoff: the first delay.
         factor: what each further delay is multiplied with.
@@ -39,27 +59,27 @@ class Retry:
         jitter: the share of a delay that chance may take away, 0 to 1 (``True`` is 1).
     """
 
-    max_attempts: int = 3
+    max_attempts: int | None = None
     on: tuple[type[BaseException], ...] | None = None
-    never_on: tuple[type[BaseException], ...] = ()
-    backoff: float = 1.0
-    factor: float = 2.0
-    max_backoff: float = 60.0
-    jitter: float = 0.5
+    never_on: tuple[type[BaseException], ...] | None = None
+    backoff: float | None = None
+    factor: float | None = None
+    max_backoff: float | None = None
+    jitter: float | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.max_attempts, int) or isinstance(self.max_attempts, bool) or self.max_attempts < 1:
+        attempts = 1 if self.max_attempts is None else self.max_attempts
+        if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
             raise DefinitionError(
                 f"Retry(max_attempts={self.max_attempts!r}): it counts the first try too; pass 1 or more"
             )
-        number(self.backoff, "Retry(backoff=…)", 0, LONGEST_TIMEOUT)
-        number(self.factor, "Retry(factor=…)", 1, 100)
-        number(self.max_backoff, "Retry(max_backoff=…)", 0, LONGEST_TIMEOUT)
-        jitter = float(self.jitter) if isinstance(self.jitter, bool) else self.jitter
-        number(jitter, "Retry(jitter=…)", 0, 1)
+        for name, least, most in LIMITS:
+            if (given := getattr(self, name)) is not None:
+                given = float(given) if name == "jitter" and isinstance(given, bool) else given
+                object.__setattr__(self, name, number(given, f"Retry({name}=…)", least, most))
         for name in ("on", "never_on"):
             given = getattr(self, name)
-            if given is None and name == "on":
+            if given is None:
                 continue
             classes = (given,) if isinstance(given, type) else given
             if not isinstance(classes, Iterable) or isinstance(classes, str):
@@ -70,20 +90,24 @@ class Retry:
                     raise DefinitionError(f"Retry({name}=…) contains {item!r}, which is no exception class")
             object.__setattr__(self, name, classes)
 
+    def over(self, default: Self) -> Self:
+        """The same, with what it leaves out as ``default`` has it."""
+        return dataclasses.replace(default, **self._said())
+
     def policy(self) -> RetryPolicy:
         """The policy as the plan stores it."""
-        on = RetryPolicy().on if self.on is None else tuple(qualified(kind) for kind in self.on)
+        said = self._said()
         return RetryPolicy(
-            max_attempts=self.max_attempts,
-            on=on,
-            never_on=tuple(qualified(kind) for kind in self.never_on),
-            backoff=float(self.backoff),
-            factor=float(self.factor),
-            max_backoff=float(self.max_backoff),
-            jitter=float(self.jitter),
+            **said | {name: tuple(map(qualified, said[name])) for name in ("on", "never_on") if name in said}
         )
 
+    def _said(self) -> dict[str, Any]:
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
 
+
+#: What an action is tried again for is in `RetryPolicy`.
+ACTION_RETRY = Retry()
 #: An undo is wanted whatever went wrong with it.
 COMPENSATION_RETRY = Retry(max_attempts=6, on=(Exception,), backoff=0.5)
 #: Past the pivot there is no way back: about an hour of patience before a person must look.

@@ -7,23 +7,26 @@ parameter and the cure. Declaring touches no Celery app: names are resolved when
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection
-from sqlalchemy.orm import Session, scoped_session
 
-from sagas.definition.checks import check_parameters, check_steps
+from sagas.definition.checks import Problems, check_parameters, check_steps, note_parameters
 from sagas.definition.compiling import AppCompiler
 from sagas.definition.keys import declared_keys
-from sagas.definition.options import checked_locks, choice, refuse_secrets, resource_name, whole
+from sagas.definition.options import checked_locks, choice, inline, refuse_secrets, resource_name, whole
 from sagas.definition.parallel import Parallel
 from sagas.definition.part import NAME, Part, Place
-from sagas.engine import Engine, IfExists, current_app, declare, engine_for, joined
-from sagas.errors import DefinitionError, MissingInput, StartRefused
+from sagas.definition.step import Step
+from sagas.engine import Beginning, Engine, IfExists, current_app, declare, engine_for, joined
+from sagas.errors import DefinitionError, MissingInput, PlanChanged, StartRefused
 from sagas.handle import SagaHandle
-from sagas.model import IfLocked, Plan, StepKind, payload
-from sagas.store import LIMIT_PREFIX, CallersTransaction, Wanted
+from sagas.model import Data, IfLocked, Inline, Plan, StepKind, payload
+from sagas.store import LIMIT_PREFIX, CallersTransaction, Wanted, reachable
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session, scoped_session
 
 LONGEST_KEY = 512
 
@@ -36,8 +39,8 @@ class Saga:
         version: raise it whenever the steps change; instances in flight go on by the plan they started with.
         steps: `Step`s, then at most one `Pivot`, then `Retriable`s; `parallel(…)` where they run side by side;
             `BestEffort`, `Sleep`, `WaitFor` and `Child` anywhere.
-        input: what `start` expects, if you want it checked when the saga is declared: a TypedDict, a dataclass, or
-            the names.
+        input: what `start` expects, if you want it checked when the saga is declared: the names, or a type
+            with named fields: a TypedDict, a dataclass, a pydantic model.
         undo: ``"reverse"`` undoes one step after the other, the last begun first; ``"parallel"`` says that all its
             steps are independent and undoes them side by side.
         if_undo_fails: when a compensation fails for good, ``"continue"`` still runs the others; ``"stop"`` leaves them
@@ -48,6 +51,10 @@ class Saga:
         if_locked: ``"wait"`` in line, or ``"refuse"``: `start` raises `ResourceLocked`. Where two start at the very
             same moment, one of them ends `compensated` by that before its first step.
         max_concurrent: how many instances of this saga run at once; the others wait in line.
+        continuation: how it goes on when a step is done. ``"chain"`` sends a message for each step; ``"inline"`` lets
+            the worker that has completed a step run the next one at once, where that goes to the same queue, is
+            registered in this worker and has no rate limit. `Inline` sets how far one message goes on; ``"inline"`` is
+            up to 5 seconds and 10 steps. It is no part of the plan: changing it needs no new version.
         priority: of its messages, in the broker's own scale: on Redis 0 goes first, on RabbitMQ the highest number
             (and the queue must be declared with ``x-max-priority``).
 
@@ -68,6 +75,7 @@ class Saga:
         if_locked: str = "wait",
         max_concurrent: int | None = None,
         priority: int | None = None,
+        continuation: str | Inline = "chain",
     ) -> None:
         if not isinstance(name, str) or not NAME.fullmatch(name):
             raise DefinitionError(f"saga name {name!r} must be text of letters, digits, '_', '.' or '-'")
@@ -83,11 +91,15 @@ class Saga:
         self.if_locked = IfLocked(choice(if_locked, tuple(IfLocked), f"saga {name!r}: if_locked"))
         self.max_concurrent = whole(max_concurrent, 1, 100_000, f"saga {name!r}: max_concurrent")
         self.priority = whole(priority, 0, 255, f"saga {name!r}: priority")
+        self.inline = inline(continuation, f"saga {name!r}: continuation")
         self._plans: WeakKeyDictionary[Any, Plan] = WeakKeyDictionary()
-        check_steps(name, self.steps)
+        problems = Problems()
+        check_steps(name, self.steps, problems)
         for place, part in self.places():
-            part.check_place(place, name)
-        check_parameters(name, self.steps, self.input)
+            with problems.noted():
+                part.check_place(place, name)
+        note_parameters(name, self.steps, self.input, problems)
+        problems.refuse(f"saga {name!r}")
         declare(self)
 
     def __repr__(self) -> str:
@@ -107,9 +119,13 @@ class Saga:
         """Every task that it uses: actions and compensations."""
         return [task for part in self.parts for task in part.tasks()]
 
+    def clean_errors(self, step: str) -> list[str | type]:
+        """What one of its steps names as clean."""
+        return [error for part in self.parts if isinstance(part, Step) and part.name == step for error in part.clean]
+
     def start(
         self,
-        data: Mapping[str, Any],
+        data: Data,
         *,
         key: str | None = None,
         session: "Session | scoped_session[Any] | None" = None,
@@ -120,10 +136,12 @@ class Saga:
         """Start an instance. What returned, or whose transaction committed, is never lost.
 
         Args:
-            data: the input. Decimal, UUID, date and time come back as they were.
+            data: the input: names and values, as a mapping or in what has named fields (a dataclass, a pydantic
+                model). Decimal, UUID, date and time come back as they were.
             key: the business key. A key that exists returns its instance, and starts nothing.
             if_exists: what to do about a key that exists: ``"return"`` its instance; ``"reject"`` raises `KeyInUse`;
-                ``"restart"`` starts anew if that instance ended compensated or failed, else returns it.
+                ``"restart"`` starts anew if that instance ended compensated, raises `KeyInUse` if it is failed, which a
+                person has to end first, and else returns it.
             session: insert in this SQLAlchemy session's transaction; the chain is sent after its commit.
             connection: the same with a SQLAlchemy connection. Without either, the transaction is joined that a
                 framework's integration finds open (Django's ``atomic()``, Flask's ``db.session``), or else an own one
@@ -139,8 +157,11 @@ class Saga:
             MissingInput: a step requires what nothing provides.
             PlanChanged: the steps changed and the version did not.
             StartInProgress: another open transaction is starting the same key.
-            KeyInUse: the key exists, and ``if_exists="reject"``.
+            KeyInUse: the key exists, and ``if_exists="reject"``; or it is failed, and ``if_exists="restart"``.
             ResourceLocked: another instance holds what this one locks, and the saga does not wait for it.
+            ConfigurationError: ``task_always_eager`` is set, outside of `sagas.testing.inline`; or the driver of the
+                database is missing.
+            DatabaseUnreachable: the database does not answer. With a ``key`` call it again when it does.
         """
         return self.start_on(
             engine_for(self.tasks(), f"saga {self.name!r}"),
@@ -155,15 +176,22 @@ class Saga:
     def start_on(
         self,
         engine: Engine,
-        data: Mapping[str, Any],
+        data: Data,
         *,
         key: str | None = None,
         session: "Session | scoped_session[Any] | None" = None,
         connection: "Connection | CallersTransaction | None" = None,
         deadline: datetime | timedelta | float | None = None,
         if_exists: str = "return",
+        beginning: Beginning | None = None,
     ) -> SagaHandle:
-        """`start` on a particular engine, where a process has several."""
+        """`start` on a particular engine, where a process has several.
+
+        Args:
+            beginning: see `Engine.start`.
+        """
+        engine.refuse_eager(self.name)
+        data = payload.fields_of(data, "data")
         if not isinstance(data, Mapping):
             raise StartRefused(
                 f"saga {self.name!r}: data must be a mapping of names to values, not a {type(data).__qualname__}"
@@ -184,36 +212,60 @@ class Saga:
         encoded = engine.secrecy.dumps(data, "data")
         check_parameters(self.name, self.steps, frozenset(data), MissingInput)
         moment, seconds = _deadline(deadline, self.name)
-        instance_id = engine.start(
-            self.plan(engine),
-            key=key,
-            data=encoded,
-            deadline=moment,
-            deadline_seconds=seconds,
-            transaction=joined(session, connection),
-            wanted=self.wanted(data, engine.secrecy.names),
-            if_exists=policy,
-        )
+        with reachable(engine.store.database):
+            instance_id = engine.start(
+                self._plan_to_start(engine),
+                key=key,
+                data=encoded,
+                deadline=moment,
+                deadline_seconds=seconds,
+                transaction=joined(session, connection),
+                wanted=self.wanted(data, engine.secrecy.names),
+                if_exists=policy,
+                beginning=beginning,
+            )
         return SagaHandle(engine, instance_id)
 
     def plan(self, engine: Engine) -> Plan:
         """Compile to a plan, with the tasks' names as they are on the engine's app."""
         if engine not in self._plans:
-            with current_app(engine.app):
-                compiler = AppCompiler(engine)
-                steps = tuple(part.compile(place, compiler) for place, part in self.places())
-            self._plans[engine] = Plan(
-                saga=self.name,
-                version=self.version,
-                steps=steps,
-                undo_at_once=self.undo == "parallel",
-                stop_at_failed_undo=self.if_undo_fails == "stop",
-                locks=self.locks,
-                if_locked=self.if_locked,
-                max_concurrent=self.max_concurrent,
-                priority=self.priority,
-            )
+            self._plans[engine] = self._compiled(AppCompiler(engine), engine)
         return self._plans[engine]
+
+    def former_plan(self, engine: Engine) -> Plan | None:
+        """The same with the last release's default names and retry policies; None where there is no difference."""
+        names = [part.former_name if isinstance(part, Step) else part.name for part in self.parts]
+        if len({*names}) < len(names):
+            return None  # it refused two steps of one name, so there is no such plan
+        former = self._compiled(AppCompiler(engine, former=True), engine)
+        return former if former != self.plan(engine) else None
+
+    def _plan_to_start(self, engine: Engine) -> Plan:
+        """Its plan; as long as instances of the last release's are in flight, that one."""
+        plan = self.plan(engine)
+        try:
+            engine.store.starting.register(plan)
+        except PlanChanged:
+            former = self.former_plan(engine)
+            if former is None:
+                raise
+            return former
+        return plan
+
+    def _compiled(self, compiler: AppCompiler, engine: Engine) -> Plan:
+        with current_app(engine.app):
+            steps = tuple(part.compile(place, compiler) for place, part in self.places())
+        return Plan(
+            saga=self.name,
+            version=self.version,
+            steps=steps,
+            undo_at_once=self.undo == "parallel",
+            stop_at_failed_undo=self.if_undo_fails == "stop",
+            locks=self.locks,
+            if_locked=self.if_locked,
+            max_concurrent=self.max_concurrent,
+            priority=self.priority,
+        )
 
     def places(self) -> Iterator[tuple[Place, Part]]:
         """Every part with its place in the plan, in order."""

@@ -1,16 +1,36 @@
 """Steps that workers run: compensatable, pivot, retriable, best effort."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sagas.definition.clean import checked_clean, checked_records, names_of
+from sagas.definition.inputs import Const, checked_inputs, checked_output, inherited, refuse_secret_constants
 from sagas.definition.keys import declared_return
-from sagas.definition.part import Compiler, Part, Place
-from sagas.definition.retry import COMPENSATION_RETRY, LONGEST_TIMEOUT, RETRIABLE_RETRY, Retry, number
-from sagas.engine import TaskFace, condition_name, look_at
+from sagas.definition.options import choice
+from sagas.definition.part import Compiler, Need, Part, Place
+from sagas.definition.retry import ACTION_RETRY, COMPENSATION_RETRY, LONGEST_TIMEOUT, RETRIABLE_RETRY, Retry, number
+from sagas.engine import TaskFace, condition_name, look_at, refuse_unfit
 from sagas.errors import DefinitionError
-from sagas.model import PlanStep, StepKind
+from sagas.model import IfInDoubt, Inputs, PlanStep, StepKind
+from sagas.model.limits import UNSAID
 
 _UNSET: Any = object()
+#: Options of a step that say how it is undone.
+#: How a step of a task class was called by default until its task's name was: after the method.
+FORMER_NAME = "run"
+WAYS_BACK = (
+    "compensation",
+    "compensation_retry",
+    "compensation_timeout",
+    "compensation_deadline",
+    "if_in_doubt",
+    "records",
+    "undo_inputs",
+)
+#: What a step may poll for can take weeks.
+LONGEST_POLL = 366 * 24 * 3600.0
+#: A day.
+POLL_FOR = 24 * 3600.0
 
 
 class Step(Part):
@@ -21,21 +41,39 @@ class Step(Part):
             merged into the data.
         compensation: the task that semantically undoes it, or None for "nothing to undo". It must be safe for an
             action that never happened, and undo what *its* action did, named by ``current_step.action_key``.
-        name: how the step is called; the task's function name by default. Part of the idempotency key.
+        name: how the step is called; by default as the task's function, or for a task class as the last part of the
+            task's name. Part of the idempotency key.
         retry: when the action is tried again.
-        compensation_retry: when the compensation is tried again; any error, six times, by default.
-        timeout: seconds that one execution may take; 1 hour by default.
-        compensation_timeout: the same for the compensation.
+        compensation_retry: when the compensation is tried again; any error, six times, by default. A `PermanentError`
+            in it says that trying again is no use: the saga ends `failed` for a person.
+        timeout: seconds that one execution may take. By default the task's own ``soft_time_limit`` and ``time_limit``
+            hold, or the app's, as outside of sagas; and an hour where there is none.
+        compensation_timeout: the same for the compensation; as ``timeout`` by default.
         idempotent: False never runs the action twice: it is given up, and undone, when its outcome is unknown.
+        poll_for: seconds within which the task may poll: ``self.retry`` with ``max_retries=None`` uses up no attempt.
+            Counted from its first poll; a day by default. The same for the compensation.
         max_losses: how often its process may die under it before the step is given up.
         when: run it only on a condition: a name in the data (missing or false skips the step), or a function that is
             registered with `condition`. A skipped step is never compensated.
         queue: where the messages of the action and of its compensation go, instead of the tasks' own queues.
         compensation_deadline: seconds from the compensation's first claim after which it is not tried again.
+        clean: the errors of the action that say that nothing was done, besides `PermanentError`: exception classes, or
+            their dotted names where this process must not import them. Any other error leaves the action in doubt, so
+            that its own compensation runs too. A lost connection, a timeout and HTTP 408, 425, 429 and 5xx are never
+            clean, whichever base class of theirs is named. Left out, `check` asks for it where it may matter.
+        if_in_doubt: what becomes of an action that is given up in doubt when the saga turns back: ``"undo"`` runs its
+            compensation; ``"person"`` leaves it to a person, undoes the others, and ends the saga `failed`.
+        records: the names that the action hands over with ``current_step.record({…})`` before it returns. They fill
+            the compensation's parameters, which need defaults all the same: a kill before the record leaves nothing.
+        inputs: what fills parameters that the data does not fill by their own names: a mapping of parameters to names
+            in the data, or constants, as in ``{"account": "source", "sign": Const(-1)}``. The compensation's parameters
+            of the same names get the same values.
+        undo_inputs: the same for the compensation, instead of ``inputs``; it sees the action's result, too.
+        output: keep the result, whatever it is, under this one name in the data, instead of merging a dict into it.
     """
 
     kind: StepKind | None = StepKind.COMPENSATABLE
-    _default_retry = Retry()
+    _default_retry = ACTION_RETRY
 
     def __init__(
         self,
@@ -45,16 +83,24 @@ class Step(Part):
         name: str | None = None,
         retry: Retry | None = None,
         compensation_retry: Retry | None = None,
-        timeout: float = 3600.0,
+        timeout: float | None = None,
         compensation_timeout: float | None = None,
         idempotent: bool = True,
+        poll_for: float = POLL_FOR,
         max_losses: int = 3,
         when: Any = None,
         queue: str | None = None,
         compensation_deadline: float | None = None,
+        clean: Any = _UNSET,
+        if_in_doubt: str = "undo",
+        records: Iterable[str] = (),
+        inputs: Mapping[str, str | Const] | None = None,
+        undo_inputs: Mapping[str, str | Const] | None = None,
+        output: str | None = None,
     ) -> None:
         self.face = _task(task, f"{type(self).__name__}(…)")
         super().__init__(name or self._default_name())
+        self.former_name = FORMER_NAME if name is None and self.face.is_class else self.name
         if compensation is _UNSET:
             raise DefinitionError(
                 f"step {self.name!r} does not say how it is undone: pass compensation=<task>, or compensation=None if "
@@ -63,20 +109,16 @@ class Step(Part):
         self.task = task
         self.compensation = compensation
         self.compensation_face = None if compensation is None else _task(compensation, f"compensation of {self.name!r}")
-        self.retry = _retry(retry, self._default_retry, f"step {self.name!r}: retry")
-        self.compensation_retry = _retry(
+        self.retry, self._former_retry = _retries(retry, self._default_retry, f"step {self.name!r}: retry")
+        self.compensation_retry, self._former_compensation_retry = _retries(
             compensation_retry, COMPENSATION_RETRY, f"step {self.name!r}: compensation_retry"
         )
-        self.timeout = number(timeout, f"step {self.name!r}: timeout", 0.001, LONGEST_TIMEOUT)
-        self.compensation_timeout = number(
-            self.timeout if compensation_timeout is None else compensation_timeout,
-            f"step {self.name!r}: compensation_timeout",
-            0.001,
-            LONGEST_TIMEOUT,
-        )
+        self.timeout = self._limit(timeout, "timeout")
+        self.compensation_timeout = self._limit(compensation_timeout, "compensation_timeout") or self.timeout
         if not isinstance(idempotent, bool):
             raise DefinitionError(f"step {self.name!r}: idempotent={idempotent!r} must be True or False")
         self.idempotent = idempotent
+        self.poll_for = number(poll_for, f"step {self.name!r}: poll_for", 0.001, LONGEST_POLL)
         if not isinstance(max_losses, int) or isinstance(max_losses, bool) or max_losses < 0:
             raise DefinitionError(f"step {self.name!r}: max_losses={max_losses!r} must be a whole number from 0 on")
         self.max_losses = max_losses
@@ -89,6 +131,14 @@ class Step(Part):
             if compensation_deadline is None
             else number(compensation_deadline, f"step {self.name!r}: compensation_deadline", 0.001, LONGEST_TIMEOUT)
         )
+        #: An empty tuple says that no error but `PermanentError` is clean; left out it says nothing.
+        self.says_clean = clean is not _UNSET
+        self.clean = checked_clean(clean if self.says_clean else (), f"step {self.name!r}")
+        self.if_in_doubt = IfInDoubt(choice(if_in_doubt, tuple(IfInDoubt), f"step {self.name!r}: if_in_doubt"))
+        self.records = checked_records(records, f"step {self.name!r}")
+        self.inputs = () if inputs is None else checked_inputs(inputs, self.face, f"step {self.name!r}", "inputs")
+        self.undo_inputs = self._undo_inputs(undo_inputs)
+        self.output = checked_output(output, f"step {self.name!r}")
 
     @property
     def is_certain(self) -> bool:
@@ -98,13 +148,40 @@ class Step(Part):
         return [task for task in (self.task, self.compensation) if task is not None]
 
     def gives(self) -> frozenset[str] | None:
-        return declared_return(self.face.function)
+        if self.output is not None:
+            return frozenset({self.output})
+        promise = declared_return(self.face.function)
+        return None if promise is None else promise.names
 
-    def needs(self) -> Iterable[tuple[str, TaskFace, frozenset[str] | None]]:
-        yield f"step {self.name!r}", self.face, None
+    def may_give(self) -> frozenset[str]:
+        promise = declared_return(self.face.function) if self.is_certain and self.output is None else None
+        return super().may_give() if promise is None else promise.perhaps
+
+    def needs(self) -> Iterable[Need]:
+        yield Need(who=f"step {self.name!r}", face=self.face, inputs=self.inputs)
         if self.compensation_face is not None:
-            # A compensation sees the data as of its action's claim, and its action's result if there is one.
-            yield f"compensation of step {self.name!r}", self.compensation_face, self.gives()
+            yield Need(
+                who=f"compensation of step {self.name!r}",
+                face=self.compensation_face,
+                inputs=inherited(self.inputs, self.compensation_face) if self.undo_inputs is None else self.undo_inputs,
+                own=self._own(),
+            )
+
+    def _own(self) -> frozenset[str] | None:
+        """What only its action gives to a compensation, which sees the data as of that action's claim besides."""
+        promise = declared_return(self.face.function)
+        own = (promise.names if promise else frozenset()) | self.records | ({self.output} if self.output else set())
+        return own if promise or own else None
+
+    def _undo_inputs(self, given: Mapping[str, str | Const] | None) -> Inputs | None:
+        if given is None:
+            return None
+        if self.compensation_face is None:
+            raise DefinitionError(f"step {self.name!r}: undo_inputs fill a compensation's parameters, and it has none")
+        return checked_inputs(given, self.compensation_face, f"compensation of step {self.name!r}", "undo_inputs")
+
+    def _limit(self, given: Any, option: str) -> float | None:
+        return None if given is None else number(given, f"step {self.name!r}: {option}", 0.001, LONGEST_TIMEOUT)
 
     def _condition(self, when: Any) -> tuple[str | None, str | None]:
         if when is None or (isinstance(when, str) and when):
@@ -117,36 +194,52 @@ class Step(Part):
         return None, name
 
     def _default_name(self) -> str:
-        if self.face.function is not None:
-            return str(self.face.function.__name__)
-        raise DefinitionError("the step's task does not show its function; pass name='…'")
+        if self.face.short_name is None:
+            raise DefinitionError("the step's task shows neither its function nor its name; pass name='…'")
+        return self.face.short_name
 
     def compile(self, place: Place, compiler: Compiler) -> PlanStep:
         """The step as the plan stores it."""
+        for inputs, who in (
+            (self.inputs, f"step {self.name!r}"),
+            (self.undo_inputs or (), f"compensation of step {self.name!r}"),
+        ):
+            refuse_secret_constants(inputs, compiler.secrets, who)
         return PlanStep(
             **place.fields(),
-            name=self.name,
+            name=self.former_name if compiler.former else self.name,
             task=compiler.task_name(self.task, f"step {self.name!r}"),
             compensation=None
             if self.compensation is None
             else compiler.task_name(self.compensation, f"compensation of step {self.name!r}"),
-            retry=self.retry.policy(),
-            compensation_retry=self.compensation_retry.policy(),
-            timeout=self.timeout,
-            compensation_timeout=self.compensation_timeout,
+            retry=(self._former_retry if compiler.former else self.retry).policy(),
+            compensation_retry=(
+                self._former_compensation_retry if compiler.former else self.compensation_retry
+            ).policy(),
+            timeout=self.timeout or UNSAID,
+            compensation_timeout=self.compensation_timeout or UNSAID,
+            says_hour=self.timeout == UNSAID,
+            says_undo_hour=self.compensation_timeout == UNSAID,
             idempotent=self.idempotent,
+            poll_for=self.poll_for,
             max_losses=self.max_losses,
             queue=self.queue,
             when=self.when,
             predicate=self.predicate,
             best_effort=self.best_effort,
             compensation_deadline=self.compensation_deadline,
+            clean=names_of(self.clean),
+            if_in_doubt=self.if_in_doubt,
+            records=tuple(sorted(self.records)),
+            inputs=self.inputs,
+            undo_inputs=self.undo_inputs,
+            output=self.output,
         )
 
 
 class _WithoutWayBack(Step):
     def __init__(self, task: Any, **options: Any) -> None:
-        for option in ("compensation", "compensation_retry", "compensation_timeout", "compensation_deadline"):
+        for option in WAYS_BACK:
             if option in options:
                 raise DefinitionError(
                     f"{type(self).__name__} takes no {option}: from the pivot on a saga only goes forward. "
@@ -201,12 +294,14 @@ def _task(task: Any, who: str) -> TaskFace:
         ) from None
     if face.options.get("autoretry_for"):
         raise DefinitionError(f"{who}: the task has autoretry_for; a saga's retries belong to Step(retry=Retry(on=…))")
+    refuse_unfit(face, who)
     return face
 
 
-def _retry(given: Retry | None, default: Retry, who: str) -> Retry:
+def _retries(given: Retry | None, default: Retry, who: str) -> tuple[Retry, Retry]:
+    """The policy, and what the last release took it for: a policy that said one number said all of an action's."""
     if given is None:
-        return default
+        return default, default
     if not isinstance(given, Retry):
         raise DefinitionError(f"{who}={given!r} must be Retry(…)")
-    return given
+    return given.over(default), given.over(ACTION_RETRY)

@@ -1,12 +1,15 @@
 """The fenced task class, the chains and their error callback, and the loop that moves instances on."""
 
 from sagas.engine.binding import bind, required
+from sagas.engine.capture import Beginning, token_warning
 from sagas.engine.conditions import condition, condition_name
 from sagas.engine.context import current_step
+from sagas.engine.control import CONTROL_TASKS, HOME_HEADER, Control, left_in
 from sagas.engine.core import Engine, IfExists
 from sagas.engine.declared import TaskFace, look_at
+from sagas.engine.fitness import refuse_unfit
 from sagas.engine.joining import JoinedConnection, JoinedSession, joined
-from sagas.engine.judging import describe, qualified
+from sagas.engine.judging import describe
 from sagas.engine.liveness import Held, WorkerIdentity
 from sagas.engine.loop import Loop, Outcome
 from sagas.engine.messages import (
@@ -17,18 +20,26 @@ from sagas.engine.messages import (
     SAGA_ID,
     SWEEP_TASK,
     Messages,
+    address_in,
+    window_from,
 )
 from sagas.engine.redaction import redacted_error, redacted_value
 from sagas.engine.registry import add_engine, current_app, declare, declared, engine_for
+from sagas.engine.sentences import Sentence
+from sagas.engine.signs import qualified
 from sagas.engine.task import FencedTask
 
 __all__ = [
     "ADDRESS_HEADER",
+    "Beginning",
     "CALLBACK_TASK",
     "CONTROL_QUEUE",
+    "CONTROL_TASKS",
+    "HOME_HEADER",
     "PURGE_TASK",
     "SAGA_ID",
     "SWEEP_TASK",
+    "Control",
     "Engine",
     "FencedTask",
     "Held",
@@ -38,9 +49,11 @@ __all__ = [
     "Loop",
     "Messages",
     "Outcome",
+    "Sentence",
     "TaskFace",
     "WorkerIdentity",
     "add_engine",
+    "address_in",
     "bind",
     "condition",
     "condition_name",
@@ -51,9 +64,13 @@ __all__ = [
     "describe",
     "engine_for",
     "joined",
+    "left_in",
     "look_at",
     "qualified",
     "redacted_error",
     "redacted_value",
+    "refuse_unfit",
     "required",
+    "token_warning",
+    "window_from",
 ]

@@ -9,11 +9,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from functools import partial
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy import Connection, event
-from sqlalchemy.orm import Session, SessionTransaction
+
+if TYPE_CHECKING:  # importing it costs much, and who has a session has done so
+    from sqlalchemy.orm import Session, SessionTransaction
 
 logger = logging.getLogger("sagas")
 
@@ -21,7 +25,7 @@ logger = logging.getLogger("sagas")
 COMMIT_TAKES = 2.0
 
 #: What waits for the end of a session's transaction, each with the transaction or savepoint that it belongs to.
-_of_sessions: WeakKeyDictionary[Session, list[tuple[SessionTransaction | None, Callable[[], None]]]]
+_of_sessions: "WeakKeyDictionary[Session, list[tuple[SessionTransaction | None, Callable[[], None]]]]"
 _of_sessions = WeakKeyDictionary()
 #: What waits for the commit of a connection's transaction, each with how to see from outside that it happened.
 _of_connections: WeakKeyDictionary[Connection, list[tuple[Callable[[], bool], Callable[[], None]]]]
@@ -30,7 +34,7 @@ _of_connections = WeakKeyDictionary()
 _under_way: WeakSet[threading.Event] = WeakSet()
 
 
-def after_commit_of_session(session: Session, do: Callable[[], None]) -> None:
+def after_commit_of_session(session: "Session", do: Callable[[], None]) -> None:
     """Run ``do`` after the outermost commit of a session's current transaction."""
     if session not in _of_sessions:
         _of_sessions[session] = []
@@ -39,10 +43,10 @@ def after_commit_of_session(session: Session, do: Callable[[], None]) -> None:
         event.listen(session, "after_soft_rollback", _session_rolled_back)
         event.listen(session, "after_transaction_end", _session_ended)
     belongs_to = session.get_nested_transaction() or session.get_transaction()
-    _of_sessions[session].append((belongs_to, do))
+    _of_sessions[session].append((belongs_to, _in_this_context(do)))
 
 
-def _session_committed(session: Session) -> None:
+def _session_committed(session: "Session") -> None:
     # Fires for savepoints too.
     if not session.in_nested_transaction():
         waiting = _of_sessions[session]
@@ -50,18 +54,18 @@ def _session_committed(session: Session) -> None:
             _run(waiting.pop(0)[1])
 
 
-def _session_rolls_back(session: Session) -> None:
+def _session_rolls_back(session: "Session") -> None:
     # Before the transaction's end is heard of, which would look like that of a session that is merely closed.
     if not session.in_nested_transaction():
         _of_sessions[session].clear()
 
 
-def _session_rolled_back(session: Session, rolled_back: SessionTransaction) -> None:
+def _session_rolled_back(session: "Session", rolled_back: "SessionTransaction") -> None:
     waiting = _of_sessions[session]
     waiting[:] = [entry for entry in waiting if not _is_within(entry[0], rolled_back)]
 
 
-def _session_ended(session: Session, ended: SessionTransaction) -> None:
+def _session_ended(session: "Session", ended: "SessionTransaction") -> None:
     # Closing a session ends its transaction without a rollback that anybody hears of.
     if ended.parent is None and _of_sessions[session]:
         _of_sessions[session].clear()
@@ -71,7 +75,7 @@ def _session_ended(session: Session, ended: SessionTransaction) -> None:
         )
 
 
-def _is_within(transaction: SessionTransaction | None, outer: SessionTransaction) -> bool:
+def _is_within(transaction: "SessionTransaction | None", outer: "SessionTransaction") -> bool:
     while transaction is not None:
         if transaction is outer:
             return True
@@ -89,7 +93,12 @@ def after_commit_of_connection(connection: Connection, do: Callable[[], None], c
         # For good: a listener that removed itself would do so while the listeners are being called.
         event.listen(connection, "commit", _connection_commits)
         event.listen(connection, "rollback", _connection_rolled_back)
-    _of_connections[connection].append((committed, do))
+    _of_connections[connection].append((committed, _in_this_context(do)))
+
+
+def _in_this_context(do: Callable[[], None]) -> Callable[[], None]:
+    """It may be done in another thread, and when the caller's context is over."""
+    return partial(copy_context().run, do)
 
 
 def _connection_commits(connection: Connection) -> None:

@@ -1,55 +1,127 @@
 """Filling a task's parameters from the saga's data, by name."""
 
 import inspect
-from collections.abc import Callable, Mapping
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from sagas.errors import BindingError
+from sagas.model import Inputs
 
-#: A parameter of this name gets the whole mapping.
+#: A parameter of this name may get the whole mapping, see `takes_whole`.
 WHOLE = "data"
 
 
 @lru_cache(maxsize=4096)
-def parameters(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
-    """The parameters that a saga can fill. Raises TypeError or ValueError when there is no signature."""
-    found = inspect.signature(function).parameters.values()
+def parameters(function: Callable[..., Any], skipped: int = 0) -> tuple[inspect.Parameter, ...]:
+    """The parameters that a saga can fill. Raises TypeError or ValueError when there is no signature.
+
+    Args:
+        skipped: how many of the first ones are filled by Celery: 1 where the function takes the task itself.
+    """
+    found = list(inspect.signature(function).parameters.values())
+    if found and found[0].kind is not inspect.Parameter.VAR_POSITIONAL:
+        found = found[skipped:]
     return tuple(parameter for parameter in found if parameter.kind is not inspect.Parameter.VAR_POSITIONAL)
 
 
-def required(function: Callable[..., Any]) -> frozenset[str]:
+@lru_cache(maxsize=4096)
+def takes_whole(function: Callable[..., Any], fillable: tuple[inspect.Parameter, ...]) -> bool:
+    """Whether a parameter named ``data`` gets the whole mapping where the data has no such name.
+
+    It does if it is the only one without a default, or if it is annotated as a mapping. Beside others that have to be
+    filled it is a name like theirs: a value that was forgotten must not be replaced by something else.
+    """
+    others = [parameter for parameter in fillable if parameter.name != WHOLE and _must_be_filled(parameter)]
+    return not others or _is_mapping(_annotations(function).get(WHOLE))
+
+
+def required(function: Callable[..., Any], skipped: int = 0) -> frozenset[str]:
     """Names of the parameters that something must provide."""
-    return frozenset(
-        parameter.name
-        for parameter in parameters(function)
-        if parameter.default is inspect.Parameter.empty
-        and parameter.kind is not inspect.Parameter.VAR_KEYWORD
-        and parameter.name != WHOLE
-    )
+    fillable = parameters(function, skipped)
+    names = frozenset(parameter.name for parameter in fillable if _must_be_filled(parameter))
+    return names - {WHOLE} if WHOLE in names and takes_whole(function, fillable) else names
 
 
-def bind(function: Callable[..., Any], data: Mapping[str, Any], own_result: Any, who: str) -> dict[str, Any]:
-    """Keyword arguments for ``function``: the action's own result first (for a compensation), then the data.
+def bind(
+    function: Callable[..., Any],
+    data: Mapping[str, Any],
+    own_result: Any,
+    who: str,
+    inputs: Inputs = (),
+    inherited: bool = False,
+) -> dict[str, Any]:
+    """Keyword arguments for ``function``: what ``inputs`` says, the action's own result (for a compensation), the data.
+
+    Args:
+        inputs: where parameters get their values from that are not filled by their own names.
+        inherited: they are the action's, so a compensation gets what its action got, and need not have them all.
 
     Raises:
         BindingError: a required parameter is in neither; names it, and what there is.
     """
     whole = {**data, **own_result} if isinstance(own_result, Mapping) else dict(data)
+    sources = dict(inputs)
+    given = dict(_given(inputs, {**whole, **data} if inherited else whole))
     bound: dict[str, Any] = {}
-    for parameter in parameters(function):
+    fillable = parameters(function)
+    for parameter in fillable:
+        name = parameter.name
         if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
-            raise BindingError(f"{who}: parameter {parameter.name!r} is positional-only; sagas fill parameters by name")
+            raise BindingError(f"{who}: parameter {name!r} is positional-only; sagas fill parameters by name")
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            bound = {**whole, **bound}
-        elif parameter.name == WHOLE and WHOLE not in whole:
+            rest = {other: value for other, value in whole.items() if other not in sources}
+            bound = {**rest, **given, **bound}
+        elif name in given:
+            bound[name] = given[name]
+        elif name in whole and name not in sources:
+            bound[name] = whole[name]
+        elif name == WHOLE and name not in sources and takes_whole(function, fillable):
             bound[WHOLE] = whole
-        elif parameter.name in whole:
-            bound[parameter.name] = whole[parameter.name]
         elif parameter.default is inspect.Parameter.empty:
             there = ", ".join(sorted(whole)) or "nothing"
-            raise BindingError(
-                f"{who} requires {parameter.name!r}, and the saga's data has only {there}: give it a default, "
+            wanted = f"{sources[name].name!r} for its parameter {name!r}" if name in sources else repr(name)
+            lacking = BindingError(
+                f"{who} requires {wanted}, and the saga's data has only {there}: give it a default, "
                 "or let the input or an earlier step provide it"
             )
+            lacking.lacks_value = True
+            raise lacking
+    unknown = given.keys() - {parameter.name for parameter in fillable} - bound.keys()
+    if unknown and not inherited:
+        raise BindingError(
+            f"{who} has no parameter {min(unknown)!r}, which inputs= fills: keep the name for as long as plans with it "
+            "are in flight"
+        )
     return bound
+
+
+def _given(inputs: Inputs, whole: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The parameters whose sources are there, with their values."""
+    for parameter, source in inputs:
+        if source.const is not None:
+            yield parameter, source.value
+        elif source.name is not None and source.name in whole:
+            yield parameter, whole[source.name]
+
+
+def _must_be_filled(parameter: inspect.Parameter) -> bool:
+    return parameter.default is inspect.Parameter.empty and parameter.kind is not inspect.Parameter.VAR_KEYWORD
+
+
+def _annotations(function: Callable[..., Any]) -> Mapping[str, Any]:
+    try:
+        return typing.get_type_hints(function)
+    except Exception:  # annotations that cannot be resolved say nothing
+        return {}
+
+
+def _is_mapping(annotation: Any) -> bool:
+    origin = typing.get_origin(annotation)
+    if origin in (typing.Union, types.UnionType):
+        members: Sequence[Any] = typing.get_args(annotation)
+        return any(_is_mapping(member) for member in members)
+    kind = origin or annotation
+    return typing.is_typeddict(kind) or (isinstance(kind, type) and issubclass(kind, Mapping))

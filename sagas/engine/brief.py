@@ -5,10 +5,14 @@ import os
 import queue
 import threading
 import time
+from collections.abc import Mapping
+from contextvars import copy_context
+from typing import Any
 from uuid import UUID
 
-from sagas.engine.messages import Messages
+from sagas.engine.messages import NO_ROWS, Messages
 from sagas.model import Address, Plan
+from sagas.model.limits import Limits
 
 logger = logging.getLogger("sagas")
 
@@ -23,8 +27,10 @@ STUCK = 30.0
 
 
 class _Job:
-    def __init__(self, instance_id: UUID, plan: Plan, window: list[Address], countdown: float) -> None:
-        self.arguments = (instance_id, plan, window, countdown)
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments = arguments  # of `Messages.send`
+        # Receivers look around in their caller's context, which this thread would not have.
+        self.context = copy_context()
         self.done = threading.Event()
         self.abandoned = False  # the caller has left it to the sweep
         self.error: Exception | None = None
@@ -50,7 +56,15 @@ class BriefSender:
         """The broker may be back: the next message is tried."""
         self._broken_until = 0.0
 
-    def send(self, instance_id: UUID, plan: Plan, window: list[Address], countdown: float = 0.0) -> bool:
+    def send(
+        self,
+        instance_id: UUID,
+        plan: Plan,
+        window: list[Address],
+        countdown: float = 0.0,
+        limits: Mapping[Address, Limits] = NO_ROWS,
+        first_id: str | None = None,
+    ) -> bool:
         """True when the message is on its way; False leaves it to the next sweep."""
         if time.monotonic() < self._broken_until:
             return False
@@ -58,7 +72,7 @@ class BriefSender:
         patience = PATIENCE if self._answers else PROBE
         if self._busy_for() > patience:
             return False  # behind a message that hangs
-        job = _Job(instance_id, plan, window, countdown)
+        job = _Job(instance_id, plan, window, countdown, limits, first_id)
         self._jobs.put(job)
         answered = job.done.wait(patience)
         if answered and job.error is None:
@@ -98,7 +112,7 @@ class BriefSender:
                 self._busy_since = time.monotonic()
             try:
                 connection = connection or self._messages.impatient_connection()
-                self._messages.send(*job.arguments, retry=False, connection=connection)
+                job.context.run(self._messages.send, *job.arguments, retry=False, connection=connection)
                 self._answers = True
             except Exception as error:  # whatever the transport raises is the answer
                 job.error = error

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sagas.engine.fitness import is_async, refuse_unawaited
 from sagas.errors import BindingError, DefinitionError
 from sagas.model import PlanStep
 
@@ -24,9 +25,13 @@ def condition(function: Predicate) -> Predicate:
     know it by its name: keep the name for as long as they live.
 
     Raises:
-        DefinitionError: another function has this name already.
+        DefinitionError: another function has this name already, or it is ``async def``.
     """
     name = name_of(function)
+    if is_async(function):
+        raise DefinitionError(
+            f"the condition {name!r} is `async def`: it would answer with a coroutine, which is always true"
+        )
     before = _known.get(name)
     if before is not None and before.__code__ is not function.__code__ and before.__module__ != "__main__":
         raise DefinitionError(f"there are two conditions {name!r}: plans know them by name, so give one another")
@@ -67,4 +72,8 @@ def is_wanted(step: PlanStep, data: Mapping[str, Any]) -> bool:
     """
     if step.when is not None:
         return bool(data.get(step.when))
-    return step.predicate is None or bool(condition_named(step.predicate)(dict(data)))
+    if step.predicate is None:
+        return True
+    answer = condition_named(step.predicate)(dict(data))
+    refuse_unawaited(answer, f"the answer of the condition {step.predicate!r}")
+    return bool(answer)

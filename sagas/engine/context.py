@@ -1,16 +1,21 @@
 """`current_step`: what a task may know about the saga that runs it."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection
 
+from sagas.engine.recording import Recorder
 from sagas.engine.transaction import StepTransaction
 from sagas.errors import NoCurrentStep
+from sagas.model import Address, PlanStep, StepKind
+from sagas.model.limits import Limits
+from sagas.store import Claim
 
 
 def _never() -> bool:
@@ -28,7 +33,9 @@ class StepContext:
     attempt: int
     deadline: datetime | None
     transaction: StepTransaction = field(repr=False)
+    recorder: Recorder = field(repr=False)
     is_cancelled: Callable[[], bool] = field(default=_never, repr=False)
+    headers: Callable[[], Mapping[str, Any]] = field(default=dict, repr=False)
 
     @property
     def action_key(self) -> str:
@@ -42,6 +49,16 @@ class StepContext:
         return f"comp:{self.saga_id}:{self.name}{again}"
 
 
+def deadline_of(claim: Claim, step: PlanStep, address: Address) -> datetime:
+    """The execution's own. The saga's binds what it can still stop: no undo, and nothing from the pivot on."""
+    own = claim.claimed_at + timedelta(seconds=Limits(claim.timeout, claim.soft_timeout).for_body)
+    if claim.deadline is None or not address.is_action or step.kind is not StepKind.COMPENSATABLE:
+        return own
+    return min(own, claim.deadline)
+
+
+#: In which threads of this process steps run.
+_threads: set[int] = set()
 _running: ContextVar[StepContext | None] = ContextVar("sagas_current_step", default=None)
 
 
@@ -55,10 +72,16 @@ class CurrentStep:
     def _context() -> StepContext:
         context = _running.get()
         if context is None:
-            raise NoCurrentStep(
+            said = (
                 "current_step is only known inside a task that a saga runs; a task that is also used alone can test "
                 "`if current_step:` first"
             )
+            if _threads - {threading.get_ident()}:
+                said += (
+                    ". This thread is not the task's: give a thread of the step's own its context, as in "
+                    "pool.submit(contextvars.copy_context().run, function, …)"
+                )
+            raise NoCurrentStep(said)
         return context
 
     def __bool__(self) -> bool:
@@ -102,6 +125,15 @@ class CurrentStep:
         return self._context().deadline
 
     @property
+    def headers(self) -> Mapping[str, Any]:
+        """What the saga keeps of its caller's headers: a body may insist that its tenant is among them.
+
+        Raises:
+            SecretUnreadable: one of them is a secret, and no key here opens it.
+        """
+        return self._context().headers()
+
+    @property
     def cancelled(self) -> bool:
         """Whether a branch beside this one has failed and `parallel(if_one_fails="cancel")` wants it to stop.
 
@@ -115,9 +147,26 @@ class CurrentStep:
         """A connection to the saga database whose writes commit together with this execution's completion.
 
         Opened at the first use. It cannot be committed, rolled back or closed by you; a savepoint
-        (``begin_nested()``) can. If the claim was taken away meanwhile, everything rolls back.
+        (``begin_nested()``) can. If the claim was taken away meanwhile, everything rolls back. It serves the thread
+        that asks first, and no other.
         """
-        return self._context().transaction.connection
+        return self._context().transaction.lend()
+
+    def record(self, data: Mapping[str, Any]) -> None:
+        """Hand undo data over to the compensation before anything can fail: ``current_step.record({"charge_id": id})``.
+
+        It is kept at once, whatever becomes of this execution, and fills the compensation's parameters by name where
+        the action has no result. An execution that has recorded is never taken for one that did nothing.
+
+        Raises:
+            PayloadError: the data cannot be stored; names the key.
+        """
+        self._context().recorder.record(data)
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """What all executions of the action have recorded, the oldest first; also in its compensation."""
+        return self._context().recorder.all()
 
     def __repr__(self) -> str:
         return f"<current_step {_running.get()!r}>"
@@ -135,6 +184,9 @@ class running:
 
     def __enter__(self) -> None:
         self._token = _running.set(self._context)
+        _threads.add(threading.get_ident())
 
     def __exit__(self, *_: object) -> None:
         _running.reset(self._token)
+        if _running.get() is None:
+            _threads.discard(threading.get_ident())

@@ -1,22 +1,28 @@
 """The engine: what one ``Sagas(app)`` is made of, and how an instance is started."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
+from itertools import chain, repeat
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from celery import Celery
 from sqlalchemy import URL
 
 from sagas.engine.brief import BriefSender
+from sagas.engine.capture import Beginning, Captor, captured
+from sagas.engine.carrying import Carrying
+from sagas.engine.control import Control
 from sagas.engine.joining import JoinedConnection
-from sagas.engine.liveness import Held, WorkerIdentity
+from sagas.engine.liveness import Held, Leave, WorkerIdentity
 from sagas.engine.loop import Loop
-from sagas.engine.messages import ADDRESS_HEADER, Messages, window_from
-from sagas.errors import KeyInUse, ResourceLocked, SignalInProgress
-from sagas.model import Address, ErrorInfo, IfLocked, Mail, Misdelivered, Plan, Secrecy
+from sagas.engine.messages import ADDRESS_HEADER, CONTROL_QUEUE, Messages, address_in, window_from
+from sagas.engine.sentences import Sentences
+from sagas.engine.watchdog import Watchdog
+from sagas.errors import ConfigurationError, KeyInUse, ResourceLocked, SignalInProgress
+from sagas.model import Address, ErrorInfo, IfLocked, Mail, Misdelivered, Plan, SagaStatus, Secrecy
 from sagas.model.secrecy import Redact
 from sagas.signals import saga_started
 from sagas.store import CallersTransaction, DatabaseUrl, NewInstance, Store, Timing, Wanted, uuid7
@@ -30,29 +36,75 @@ class IfExists(StrEnum):
 
     RETURN = "return"  # gives the existing one, and starts nothing
     REJECT = "reject"  # raises
-    RESTART = "restart"  # starts anew if that one ended compensated or failed; else gives the existing one
+    RESTART = "restart"  # starts anew if that one ended compensated, raises if it failed; else gives the existing one
 
 
 class Engine:
     """Composes the parts; one per ``Sagas``."""
 
     def __init__(
-        self, app: Celery, database: DatabaseUrl, schema: str, timing: Timing, secrecy: Secrecy | None = None
+        self,
+        app: Celery,
+        database: DatabaseUrl,
+        schema: str,
+        timing: Timing,
+        secrecy: Secrecy | None = None,
+        headers: Iterable[str] | None = (),
+        control_queue: str = CONTROL_QUEUE,
+        step_results: bool = False,
     ) -> None:
         self.app = app
         self.secrecy = secrecy or Secrecy()
+        self.captor = Captor(headers, self.secrecy)
         #: The transaction that surrounds a `start` which was given none; a framework's integration sets it.
         self.ambient: Callable[[], CallersTransaction | None] = lambda: None
         #: Is this one meant where a process has several? A framework that knows its current app sets it.
         self.is_current: Callable[[], bool] = lambda: False
         self.store = Store(database, schema, timing)
         self.store.database.hides_parameters = self.secrecy.is_wanted
-        self.messages = Messages(app)
+        self.carrying = Carrying(app, self.store, self.secrecy)
+        self.control = Control(control_queue, self.store.fleet)
+        self.messages = Messages(app, control_queue, step_results)
         self.brief_sender = BriefSender(self.messages)
         self.loop = Loop(self.store, self.messages, self.brief_sender, self.secrecy)
         self._same_database: set[tuple[URL, URL]] = set()
+        #: Whether `sagas.testing.inline` runs what is sent.
+        self.runs_inline = False
         self.identity = WorkerIdentity()
         self.held = Held()
+        self.leave = Leave()
+        self.sentences = Sentences()
+        self.watchdog = Watchdog(self.sentences)
+
+    def refuse_eager(self, saga: str) -> None:
+        """Raises ConfigurationError where `start` could only run the steps in its caller."""
+        if self.app.conf.task_always_eager and not self.runs_inline:
+            raise ConfigurationError(
+                f"saga {saga!r} not started: task_always_eager is set, and sagas run in workers. In a test start it "
+                "inside `with sagas.testing.inline(…):` (in Django, `with self.run_sagas():`), which works in an eager "
+                "suite; everywhere else unset task_always_eager"
+            )
+
+    def begin(self, plan: Plan) -> Beginning:
+        """Take what the messages of a new instance carry: once, in its caller's thread and context.
+
+        Raises:
+            StartRefused, PayloadError: that cannot be kept.
+        """
+        instance_id, first_id = uuid7(), str(uuid4())
+        seen = self._captured(plan, instance_id, first_id)
+        return Beginning(instance_id, first_id, None if seen is None else self.captor.kept(seen, plan))
+
+    def left_out(self, plan: Plan) -> list[str]:
+        """The headers of a message from here that are not kept, since they look like tokens."""
+        seen = self._captured(plan, uuid7(), str(uuid4()))
+        return [] if seen is None else self.captor.left_out(seen)
+
+    def _captured(self, plan: Plan, instance_id: UUID, first_id: str) -> Mapping[str, Any] | None:
+        # An eager app would run the step here and now, except in `inline`.
+        if not self.captor.is_wanted or (self.app.conf.task_always_eager and not self.runs_inline):
+            return None
+        return captured(partial(self.messages.rehearse, instance_id, plan), instance_id, first_id)
 
     def start(
         self,
@@ -65,6 +117,7 @@ class Engine:
         transaction: CallersTransaction | None,
         wanted: Sequence[Wanted] = (),
         if_exists: IfExists = IfExists.RETURN,
+        beginning: Beginning | None = None,
     ) -> UUID:
         """Insert an instance and send its chain once the insert is committed; never raises for the broker.
 
@@ -72,19 +125,23 @@ class Engine:
             transaction: the caller's, given by hand; without one the `ambient` one is joined, if there is one.
             wanted: the resources that it has to hold before it begins.
             if_exists: what to do about an instance that has the key already.
+            beginning: taken before, where this is another thread than the caller's.
 
         Raises:
-            KeyInUse: the key is taken, and ``if_exists`` says to reject that.
+            KeyInUse: the key is taken, and ``if_exists`` says to reject that, or to start beside a failed one.
             ResourceLocked: another one holds what it wants, and its plan says to refuse that.
         """
+        self.refuse_eager(plan.saga)
+        beginning = beginning or self.begin(plan)
         self.store.starting.register(plan)
         if plan.if_locked is IfLocked.REFUSE and wanted:
             self._refuse_locked(plan, key, [one.resource for one in wanted if one.lasting])
         new = NewInstance(
-            id=uuid7(),
+            id=beginning.id,
             plan=plan,
             key=key,
             data=data,
+            headers=beginning.headers,
             deadline=deadline,
             deadline_seconds=deadline_seconds,
             wanted=wanted,
@@ -93,18 +150,21 @@ class Engine:
         if transaction is None:
             transaction = self.ambient()
         if transaction is None:
-            found = self.store.starting.insert(new, self.messages.queue_of)
+            found = self.store.starting.insert(new, self.messages)
         else:
             self._refuse_elsewhere(transaction)
-            found = self.store.starting.insert_in(transaction, new, self.messages.queue_of)
-        if found != new.id:
+            found = self.store.starting.insert_in(transaction, new, self.messages)
+        if found.id != new.id:
             if if_exists is IfExists.REJECT:
                 raise KeyInUse(
-                    f"saga {plan.saga!r} has an instance with the key {key!r} already: {found}. Look at it with "
+                    f"saga {plan.saga!r} has an instance with the key {key!r} already: {found.id}. Look at it with "
                     "Sagas.get, or start without if_exists='reject' to be given it"
                 )
-            return found
-        hurry = self._hurry(new)
+            if new.anew:
+                self._refuse_beside_failed(plan, key, found.id)
+            return found.id
+        self.store.headers.remember(new.id, new.headers)
+        hurry = self._hurry(new, beginning.first_id, is_to_be_sent=found.is_to_be_sent)
         if transaction is None:
             hurry()
         else:
@@ -124,13 +184,13 @@ class Engine:
         if transaction is None:
             transaction = self.ambient()
         if transaction is None:
-            is_new = inbox.put_now(instance_id, mail, key)
+            number = inbox.put_now(instance_id, mail, key)
             self.loop.poke(instance_id, brief=True)
-            return is_new
+            return number is not None
         self._refuse_elsewhere(transaction)
         put = partial(inbox.put, transaction.scalar, instance_id, mail, key)
         try:
-            is_new = self.store.starting.unharmed(transaction, put, may_wait=key is not None)
+            number = self.store.starting.unharmed(transaction, put, may_wait=key is not None)
         except Exception as error:
             if key is None or sqlstate(error) not in WAITED_IN_VAIN:
                 raise
@@ -140,12 +200,45 @@ class Engine:
             ) from error
         # Who looks too early finds nothing, and the sweep finds what nobody has seen.
         transaction.after_commit(partial(self.loop.poke, instance_id, brief=True), lambda: True)
-        return is_new
+        return number is not None
+
+    def signal(
+        self,
+        instance_id: UUID,
+        mail: Mail,
+        key: str | None,
+        transaction: CallersTransaction | None,
+        *,
+        is_forward: bool,
+    ) -> bool | None:
+        """`post` a signal. Outside of a transaction its own look tells at once what becomes of it.
+
+        Args:
+            is_forward: whether the instance seemed to take signals a moment ago.
+
+        Returns:
+            None when it has come too late, which the history tells where it was posted.
+        """
+        transaction = transaction or self.ambient()
+        if transaction is not None:
+            return self.post(instance_id, mail, key, transaction) if is_forward else None
+        inbox = self.store.instances.inbox
+        number = inbox.put_now(instance_id, mail, key)
+        looked = self.loop.look(instance_id, brief=True)
+        if number is None:
+            return False if is_forward else None
+        if looked is None:
+            return True  # committed: the sweep looks
+        decision = looked.decision
+        if any(note.detail.get("number") == number for note in decision.notes if note.event == "signal_too_late"):
+            return None
+        is_seen_here = any(mail.id == number for mail in decision.state.inbox)
+        return True if is_seen_here or not inbox.came_too_late(instance_id, number) else None
 
     def unknown_task(self, headers: Mapping[str, Any], task: str) -> None:
         """A worker has no task of that name, and Celery has dropped the message."""
         try:
-            instance_id, address = UUID(str(headers.get("root_id"))), Address.parse(str(headers[ADDRESS_HEADER]))
+            instance_id, address = UUID(str(headers.get("root_id"))), address_in(str(headers[ADDRESS_HEADER]))
         except ValueError:
             return  # forged or mangled: it belongs to nobody
         error = ErrorInfo(
@@ -186,13 +279,25 @@ class Engine:
                 "with Saga(if_locked='wait')"
             )
 
-    def _hurry(self, new: NewInstance) -> Callable[[], None]:
-        """The broker is only a hurry: what cannot be sent now is sent by the sweep."""
+    def _refuse_beside_failed(self, plan: Plan, key: str | None, found: UUID) -> None:
+        """A failed one may go on when a person says so: both would do the same."""
+        row = aside(partial(self.store.instances.read, found))
+        if row is not None and row.status == SagaStatus.FAILED:
+            raise KeyInUse(
+                f"saga {plan.saga!r} with the key {key!r} is failed and waits for a person: {found}. Resolve, retry or "
+                "skip it first; one that was undone can be started anew"
+            )
+
+    def _hurry(self, new: NewInstance, first_id: str | None, *, is_to_be_sent: bool) -> Callable[[], None]:
+        """The broker is only a hurry: what cannot be sent now waits in the line of its queue."""
 
         def send() -> None:
-            for head in new.plan.heads(0) if new.plan.begins_at_once else ():
+            ids = chain((first_id,), repeat(None))
+            # A test that runs sagas in its own process waits for no line.
+            heads = new.plan.heads(0) if new.plan.begins_at_once and (is_to_be_sent or self.runs_inline) else ()
+            for head, own_id in zip(heads, ids, strict=False):
                 window = window_from(new.plan, None, Address(head.position, head.branch))
-                self.loop.send_window(new.id, new.plan, window, brief=True)
+                self.loop.send_window(new.id, new.plan, window, brief=True, first_id=own_id)
             if not new.plan.begins_at_once:
                 self.loop.poke(new.id, brief=True)
             fields: dict[str, Any] = {"saga_id": new.id, "saga": new.plan.saga, "key": new.key}

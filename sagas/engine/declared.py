@@ -1,12 +1,15 @@
 """Looking at a declared task without touching an app: a look must not create Celery's default app at import."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from celery import Celery, Task
+from celery import Celery, Task, _state
 from celery.local import PromiseProxy, Proxy
+
+from sagas.engine.binding import parameters, required
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,10 +17,31 @@ class TaskFace:
     """What a declared task shows. Everything is None that only its app could tell."""
 
     function: Callable[..., Any] | None
-    bound: bool  # the function's first parameter is the task itself
+    bound: bool  # the function's first parameter is the task itself, whatever it is called
     name: str | None
     app: Celery | None
     options: dict[str, Any]
+    is_class: bool = False  # a task class of the application's own: its function is the method `run`
+
+    @property
+    def short_name(self) -> str | None:
+        """The function's name; for a task class, or a function without one, the last part of the task's."""
+        own = None if self.is_class else getattr(self.function, "__name__", None)
+        return str(own) if own is not None else self.name and self.name.rpartition(".")[2]
+
+    @property
+    def parameters(self) -> tuple[inspect.Parameter, ...]:
+        """Those that a saga has to fill. Raises TypeError or ValueError where the function has no signature."""
+        return () if self.function is None else parameters(self.function, int(self.bound))
+
+    @property
+    def required(self) -> frozenset[str]:
+        """Names of the parameters that something must provide."""
+        return frozenset() if self.function is None else required(self.function, int(self.bound))
+
+
+#: What the proxies of shared tasks have shown, by the function that finds their tasks.
+_shared: WeakKeyDictionary[Callable[..., Any], TaskFace] = WeakKeyDictionary()
 
 
 def look_at(task: Any) -> TaskFace:
@@ -31,25 +55,50 @@ def look_at(task: Any) -> TaskFace:
         options = object.__getattribute__(task, "_Proxy__kwargs")
         (function,) = object.__getattribute__(task, "_Proxy__args")
         local = object.__getattribute__(task, "_Proxy__local")
-        return _face(function, options, getattr(local, "__self__", None))
+        return TaskFace(
+            function, bool(options.get("bind")), options.get("name"), getattr(local, "__self__", None), options
+        )
     if kind is Proxy:
         local = object.__getattribute__(task, "_Proxy__local")
-        try:
-            closure = inspect.getclosurevars(local).nonlocals
-        except TypeError:
-            closure = {}
-        options = {"name": closure.get("name")}
-        return _face(closure.get("fun"), options, None)
+        if local not in _shared:
+            _shared[local] = _look_at_shared(local)
+        return _shared[local]
     real = task._get_current_object() if kind is PromiseProxy else task
     if not isinstance(real, Task):
         raise TypeError(f"{real!r} is no Celery task")
     options = {"autoretry_for": real.autoretry_for} if getattr(real, "autoretry_for", None) else {}
-    return TaskFace(real.run, False, real.name, real.app, options)
+    # Celery makes a class of every function, and says of which. Before it is registered, a class may have no name.
+    is_class = getattr(type(real), "__wrapped__", None) is None
+    name = real.name or type(real).__name__
+    # Its method is bound already where the function takes the task.
+    return TaskFace(real.run, False, name, real.app, options, is_class)
 
 
-def _face(function: Any, options: dict[str, Any], app: Celery | None) -> TaskFace:
-    # A shared task does not show its options; a first parameter called self is what bind=True is for.
-    bound = options.get(
-        "bind", function is not None and next(iter(inspect.signature(function).parameters), "") == "self"
-    )
-    return TaskFace(function, bool(bound), options.get("name"), app, options)
+def _look_at_shared(local: Any) -> TaskFace:
+    """The proxy shows the function and its name, and what Celery keeps for apps to come shows the options."""
+    shown = _closure(local)
+    function, name = shown.get("fun"), shown.get("name")
+    kept = (_closure(registered) for registered in list(_state._on_app_finalizers))
+    options = next((seen["options"] for seen in kept if _is_of(seen, function, name)), None)
+    if options is None:  # another Celery than those known: a first parameter called self is what bind=True is for
+        bound = function is not None and next(iter(inspect.signature(function).parameters), "") == "self"
+        return TaskFace(function, bound, name, None, {"name": name})
+    return TaskFace(function, bool(options.get("bind")), name, None, options)
+
+
+def _is_of(seen: dict[str, Any], function: Any, name: str | None) -> bool:
+    options = seen.get("options")
+    return isinstance(options, dict) and seen.get("fun") is function and options.get("name") == name
+
+
+def _closure(function: Any) -> dict[str, Any]:
+    return dict(_cells(function))
+
+
+def _cells(function: Any) -> Iterator[tuple[str, Any]]:
+    names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+    for name, cell in zip(names, getattr(function, "__closure__", None) or (), strict=False):
+        try:
+            yield name, cell.cell_contents
+        except ValueError:  # not filled yet
+            continue

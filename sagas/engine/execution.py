@@ -8,22 +8,29 @@ import logging
 import random
 import threading
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from billiard.exceptions import SoftTimeLimitExceeded
-from celery.exceptions import Ignore, Reject, Retry
+from celery.exceptions import Retry
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from sagas.engine.at_hand import is_for_good
 from sagas.engine.binding import bind
+from sagas.engine.clean_errors import clean_errors
 from sagas.engine.conditions import is_wanted
-from sagas.engine.context import StepContext, running
+from sagas.engine.context import StepContext, deadline_of, running
+from sagas.engine.continuing import continuing, limits_kept
 from sagas.engine.judging import Judgement, describe, judge
-from sagas.engine.messages import cut_tail, first_of_tail, window_from
-from sagas.engine.redaction import shown_error, shown_result
+from sagas.engine.messages import cut_tail, first_of_tail, sent_at, window_from
+from sagas.engine.recording import Recorder
+from sagas.engine.redaction import for_celery, shown_error, shown_result
+from sagas.engine.retrying import asked_by
+from sagas.engine.telling import log_parked
 from sagas.engine.transaction import RolledBack, StepTransaction
+from sagas.engine.unclaimed import nothing_to_claim
 from sagas.errors import BindingError, RowDamaged, SagaError, SecretUnreadable
 from sagas.model import (
     Address,
@@ -35,12 +42,13 @@ from sagas.model import (
     Plan,
     PlanStep,
     SagaStatus,
-    StepKind,
     StepStatus,
     Tick,
     Verdict,
     payload,
 )
+from sagas.model.headers import DIGEST_HEADER
+from sagas.model.inputs import own_names, unwrapped
 from sagas.model.secrecy import Redact
 from sagas.store import Claim, Progress, legible, merged
 from sagas.store.database import is_conflict, is_impatient, is_outage
@@ -61,51 +69,34 @@ class Execution:
         self.instance_id = instance_id
         self.address = address
         self.token = uuid4()
+        self.continuation = continuing(self.request.id)
+        #: What the worker lists while this runs: its message, or the one whose step it follows.
+        self.delivery = self.continuation.delivery if self.continuation else self.request.id
         self.seen: list[Any] = []  # data that this execution has read or made
 
     def run(self) -> Any:
         """What the task class returns to Celery."""
-        with self.engine.held.holding(self.request.id):
+        with self.engine.held.holding(self.delivery):
             claim = self.engine.store.hot.claim(
                 self.instance_id,
                 self.address,
                 task=self.task.name,
                 token=self.token,
                 worker_id=self.engine.identity.id,
-                delivery=self.request.id,
+                delivery=self.delivery,
+                digest=getattr(self.request, DIGEST_HEADER, None),
+                sent=sent_at(self.request),
                 known_plans=self.engine.store.instances.known_plans,
             )
             if claim is None:
-                return self.nothing_to_claim()
+                return nothing_to_claim(self)
             return self.claimed(claim)
-
-    # -- nothing to do
-
-    def nothing_to_claim(self) -> None:
-        """A duplicate, a voided step, or a message without a row: ask what is to be done, and mostly drop it."""
-        carries = first_of_tail(self.request)
-        outcome = self.engine.loop.handle(self.instance_id, Tick())
-        if outcome is None:
-            self.log("message without a saga dropped")
-        own = outcome.decision.state.at(self.address) if outcome else None
-        following = outcome.decision.state.at(carries) if outcome and carries else None
-        # A crash between "completed" and "published": the redelivery walks on, if nobody else did. A second
-        # dispatch may not: n of them that queue behind one another would make n walkers.
-        walks_on = (
-            bool((self.request.delivery_info or {}).get("redelivered"))
-            and own is not None
-            and own.status is StepStatus.COMPLETED
-            and following is not None
-            and following.status is StepStatus.PENDING
-            and following.dispatches == 1
-            and not following.attempts
-        )
-        if not walks_on:
-            cut_tail(self.request)
 
     # -- a claim
 
     def claimed(self, claim: Claim) -> Any:
+        self.engine.store.headers.remember(self.instance_id, claim.headers)
+        self.engine.store.clock.learn(claim.claimed_at)
         with legible(self.instance_id):
             plan = self.engine.store.instances.plan(claim.plan_hash, claim.plan)
             step = plan.step(self.address.position, self.address.branch)
@@ -113,16 +104,22 @@ class Execution:
         if claim.epoch_changed and self.address.is_action and not step.idempotent:
             error = SagaError("a crash of the database may have lost a claim of this step, which is not idempotent")
             return self.failed(error, Judgement(describe(error, step.name), Verdict.UNUSABLE))
+        not_ready = self.task.not_ready()
+        if not_ready is not None:  # nothing was done: Celery runs `before_start` before the claim
+            return self.failed(not_ready, judge(not_ready, policy, step.name, self.redact).by_place())
         transaction = StepTransaction(self.engine.store.database)
+        recorder = Recorder(self.engine, self.instance_id, self.address, self.token, step.name, self.seen)
         try:
-            data, own_result = self.read(claim)
+            data, own_result = self.read(claim, step, recorder)
             if self.address.is_action and not is_wanted(step, data):
                 return self.skipped(plan, transaction)
-            arguments = bind(self.task.run, data, own_result, f"task {self.task.name}")
+            inputs = step.inputs_for(self.address.round)
+            arguments = bind(self.task.run, data, own_result, f"task {self.task.name}", *inputs)
         except (BindingError, RowDamaged, SecretUnreadable) as error:
-            return self.parked(error, step.name)
+            lacks_result = isinstance(error, BindingError) and claim.own_result is None
+            return self.parked(error, plan, step.name, lacks_result=lacks_result)
         except Exception as error:  # of the application's condition: nothing was done
-            return self.failed(error, judge(error, policy, step.name, self.redact))
+            return self.failed(error, judge(error, policy, step.name, self.redact).by_place())
         context = StepContext(
             saga_id=self.instance_id,
             saga=claim.saga,
@@ -131,14 +128,19 @@ class Execution:
             attempt=claim.attempts,
             deadline=deadline_of(claim, step, self.address),
             transaction=transaction,
-            is_cancelled=partial(self.engine.held.is_stopped, self.request.id),
+            recorder=recorder,
+            is_cancelled=partial(self.engine.held.is_stopped, self.delivery),
+            headers=partial(self.engine.carrying.seen_by_task, self.instance_id),
         )
+        self.request.retries = claim.attempts - claim.forgiven - 1
         try:
-            with running(context):
+            with running(context), limits_kept(self.continuation, claim):
                 value = self.task.call_body(**arguments)
         except BaseException as error:
             transaction.rollback()
-            return self.failed(error, judge(error, policy, step.name, self.redact))
+            clean = clean_errors(claim.saga, step) if self.address.is_action else ()
+            judgement = judge(error, policy, step.name, self.redact, clean)
+            return self.failed(error, judgement.in_doubt() if recorder.has_recorded else judgement)
         try:
             try:
                 return self.succeeded(value, plan, transaction)
@@ -149,8 +151,10 @@ class Execution:
         finally:
             transaction.rollback()
 
-    def read(self, claim: Claim) -> tuple[dict[str, Any], Any]:
+    def read(self, claim: Claim, step: PlanStep, recorder: Recorder) -> tuple[dict[str, Any], Any]:
         """The data that the task sees, and for a compensation its action's own result, which goes before it.
+
+        What the action has recorded is data for its compensation alone.
 
         Raises:
             RowDamaged, SecretUnreadable: a deploy, or a person, has to cure it.
@@ -159,7 +163,10 @@ class Execution:
             data = merged(claim.data, claim.earlier_results)
             own = payload.loads(claim.own_result) if claim.own_result else None
         self.seen += [data, own]
-        return self.engine.secrecy.open(data), self.engine.secrecy.open(own)
+        opened, opened_own = self.engine.secrecy.open(data), self.engine.secrecy.open(own)
+        recorded = [] if self.address.is_action else recorder.all()
+        self.seen += recorded
+        return opened, own_names(opened_own, step.output, recorded)
 
     # -- its end
 
@@ -170,9 +177,12 @@ class Execution:
     def succeeded(self, value: Any, plan: Plan, transaction: StepTransaction) -> Any:
         step = plan.step(self.address.position, self.address.branch)
         what = f"result of {step.name}" if self.address.is_action else f"result of the compensation of {step.name}"
+        under = step.output if self.address.is_action else None
         try:
-            self.seen.append(value)
-            encoded = None if value is None else self.engine.secrecy.dumps(value, what)
+            self.seen.append(value if under is None else {under: value})
+            value = payload.fields_of(value, what)
+            named = value if under is None else {under: value}
+            encoded = None if named is None else self.engine.secrecy.dumps(value, what, under=under)
         except Exception as error:  # whatever cannot be stored: the body is done and is never run again for it
             if SoftTimeLimitExceeded in (type(error), type(error.__context__)):
                 raise SoftTimeLimitExceeded from error  # a limit says nothing of the value, nor if it struck in a codec
@@ -181,17 +191,17 @@ class Execution:
                 return self.failed(error, Judgement(self.describe(error, step.name), Verdict.UNUSABLE))
             # The undo is done; only what it returned is lost, and says so.
             self.log("result of a compensation not stored", self.describe(error).message)
-            encoded = None
+            encoded, named = None, value
         try:
             if self.address.is_action:
                 # Only beside others does it matter who returned which name.
-                beside = plan.is_parallel(self.address.position) and isinstance(value, Mapping)
-                self.complete_action(plan, encoded, tuple(value) if beside else (), transaction)
+                beside = plan.is_parallel(self.address.position) and isinstance(named, Mapping)
+                self.complete_action(plan, encoded, tuple(named) if beside else (), transaction)
             else:
-                self.complete_compensation(encoded, outcome_of(value), transaction)
+                self.complete_compensation(encoded, Outcome.of(value), transaction)
         except SQLAlchemyError as error:
             return self.not_recorded(error, plan, transaction)
-        return shown_result(value, self.engine.secrecy, self.engine.secrecy.redactor(*self.seen))
+        return unwrapped(shown_result(named, self.engine.secrecy, self.engine.secrecy.redactor(*self.seen)), under)
 
     def not_recorded(self, error: SQLAlchemyError, plan: Plan, transaction: StepTransaction) -> None:
         step = plan.step(self.address.position, self.address.branch)
@@ -227,7 +237,7 @@ class Execution:
                 result=encoded,
                 keys=keys,
                 skipped=skipped,
-                queue_of=self.engine.messages.queue_of,
+                placement=self.engine.messages,
                 connection=transaction.connection if transaction.is_open else None,
             )
         if transaction.is_open:
@@ -294,22 +304,30 @@ class Execution:
         outcome = self.engine.loop.handle(self.instance_id, event, carries=carries)
         if outcome is None or not outcome.carried:
             cut_tail(self.request)
+        elif carries is not None and (following := outcome.decision.state.at(carries)):
+            self.engine.messages.limit_tail(self.request, outcome.plan, following.limits)
         own = outcome.decision.state.at(self.address) if outcome else None
         if own is not None and own.status is StepStatus.FAILED and own.token == self.token and own.error is not None:
             raise SagaError(str(own.error))  # so that Flower shows it
 
     def go_on(self, plan: Plan, progress: Progress) -> None:
-        """Celery publishes the next message of the chain; the last of a window asks for the next window."""
+        """Celery publishes the next message of the chain; the last of a window asks for the next window.
+
+        What others wait for is sent before a further step begins here.
+        """
         following = progress.following if progress.status.is_forward else None
-        heads = [Address(head.position, head.branch) for head in following.heads] if following else []
+        born = [Address(head.position, head.branch) for head in following.heads] if following else []
+        heads = [head for head in born if head.branch not in progress.in_line]
         if first_of_tail(self.request) not in heads:
             cut_tail(self.request)
+        self.engine.messages.limit_tail(self.request, plan, None)
+        here = None
+        if self.continuation is not None and not progress.needs_a_look:
+            here = self.continuation.take(self.instance_id, plan, self.address, heads)
         for head in heads:
-            if head != first_of_tail(self.request):
+            if head not in (first_of_tail(self.request), here):
                 self.engine.loop.send_window(self.instance_id, plan, window_from(plan, None, head))
-        if progress.status is SagaStatus.COMPENSATING or (following is not None and following.needs_a_decision):
-            # The instance left forward while this ran, and what was being drained has ended; or no statement alone can
-            # tell what follows.
+        if progress.needs_a_look:
             self.engine.loop.handle(self.instance_id, Tick())
         elif progress.status is SagaStatus.COMPLETED:
             self.ended(plan, progress)
@@ -323,6 +341,11 @@ class Execution:
 
     def failed(self, error: BaseException, judgement: Judgement) -> None:
         """Record the failure, by token, before raising; the error callback then only has to ask what follows."""
+        sentence = self.engine.sentences.on(self.delivery)
+        judgement = judgement if sentence is None else sentence.upon(judgement)
+        # Only a process ends by an interruption. A thread would die unseen, its message never acknowledged.
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        ends_process = isinstance(error, SystemExit | KeyboardInterrupt) and in_main_thread
         event = Failed(
             address=self.address,
             token=self.token,
@@ -330,11 +353,12 @@ class Execution:
             verdict=judgement.verdict,
             dice=random.random(),
             retry_after=judgement.retry_after,
+            asked=asked_by(error),
+            unheard=ends_process,
         )
         outcome = self.engine.loop.handle(self.instance_id, event)
         told = shown_error(error, self.redact)
-        # Only a process ends by an interruption. A thread would die unseen, its message never acknowledged.
-        if judgement.verdict is Verdict.INTERRUPTED and threading.current_thread() is threading.main_thread():
+        if ends_process:
             raise told
         step = outcome.decision.state.at(self.address) if outcome else None
         if outcome is None or step is None or not outcome.decision.accepted:
@@ -342,17 +366,19 @@ class Execution:
             cut_tail(self.request)
         elif step.status is StepStatus.PENDING:
             # Celery ends this chain, fires no error callback, and Flower shows the attempt as a retry.
-            retry = Retry(f"attempt {step.attempts} failed", exc=shown(told), when=step.not_before)
+            retry = Retry(f"attempt {step.attempts} failed", exc=for_celery(told), when=step.not_before)
             retry.__suppress_context__ = told is not error
             raise retry
         else:
-            raise shown(told)
+            expected = judgement.is_answer and self.address.is_action and not step.doubt
+            raise self.task.expecting(for_celery(told)) if expected else for_celery(told)
 
-    def parked(self, error: SagaError, step: str) -> None:
-        """It cannot be called: a deploy has to cure it; meanwhile the step waits, visibly."""
+    def parked(self, error: SagaError, plan: Plan, step: str, *, lacks_result: bool) -> None:
+        """It cannot be called: a deploy, or a person, has to cure it; meanwhile the step waits, visibly."""
         told = self.describe(error, step)
-        logger.error("saga step cannot be called: %s", told.message, extra={"saga_id": str(self.instance_id)})
-        self.engine.loop.handle(self.instance_id, Parked(address=self.address, token=self.token, error=told))
+        event = Parked(address=self.address, token=self.token, error=told, lacks_result=lacks_result)
+        event = replace(event, for_good=is_for_good(self.engine, plan, error))
+        log_parked(self.engine.loop.handle(self.instance_id, event), self.instance_id, told)
         cut_tail(self.request)
 
     # -- what may be told of it
@@ -368,26 +394,3 @@ class Execution:
     def log(self, message: str, reason: str = "") -> None:
         extra = {"saga_id": str(self.instance_id), "step": str(self.address), "task_id": self.request.id}
         logger.warning("saga %s, step %s: %s %s", self.instance_id, self.address, message, reason, extra=extra)
-
-
-def deadline_of(claim: Claim, step: PlanStep, address: Address) -> datetime:
-    """The execution's own. The saga's binds what it can still stop: no undo, and nothing from the pivot on."""
-    own = claim.claimed_at + timedelta(seconds=step.timeout_for(address.round))
-    if claim.deadline is None or not address.is_action or step.kind is not StepKind.COMPENSATABLE:
-        return own
-    return min(own, claim.deadline)
-
-
-def outcome_of(value: Any) -> Outcome:
-    """What a compensation says of itself: it returns the word, or a dict that has it under ``outcome``."""
-    said = value.get("outcome") if isinstance(value, Mapping) else value
-    return Outcome(said) if said in ("full", "partial", "manual") else Outcome.FULL
-
-
-def shown(error: BaseException) -> Exception:
-    """What Celery gets to see. A MemoryError would end the whole worker, others its process."""
-    if isinstance(error, MemoryError) or not isinstance(error, Exception):
-        return SagaError(f"{type(error).__name__}: {error}")
-    if isinstance(error, Ignore | Reject | Retry):
-        return SagaError(f"{type(error).__name__} is not an answer that a saga step can give: {error}")
-    return error

@@ -5,15 +5,17 @@ A framework has transactions of its own; `sagas.contrib` adapts them to the same
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Connection, TextClause
 from sqlalchemy.exc import StatementError
-from sqlalchemy.orm import Session, scoped_session
 
 from sagas.engine.after_commit import after_commit_of_connection, after_commit_of_session
 from sagas.errors import StartRefused
 from sagas.store import CallersTransaction, has_written
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session, scoped_session
 
 
 class JoinedConnection:
@@ -44,7 +46,7 @@ class JoinedConnection:
 class JoinedSession(JoinedConnection):
     """The transaction of a SQLAlchemy session, begun if need be."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: "Session") -> None:
         super().__init__(session.connection())
         self._session = session
 
@@ -65,6 +67,8 @@ def joined(
 ) -> CallersTransaction | None:
     """The transaction that a caller has given, if any. Raises StartRefused when it is none."""
     if session is not None:
+        from sqlalchemy.orm import Session, scoped_session  # which cost much, and not every application has sessions
+
         own = session() if isinstance(session, scoped_session) else session
         if not isinstance(own, Session):
             raise StartRefused(

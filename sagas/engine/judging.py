@@ -1,19 +1,37 @@
-"""What an exception says about the effect of the body that raised it."""
+"""What an exception says about the effect of the body that raised it: is it worth another try, was nothing done?
+
+Two questions, answered apart. Doubt is the default: only a `PermanentError`, or an error that the step names as clean,
+says that nothing was done, and only as long as nothing speaks against it.
+"""
 
 import traceback
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from celery.exceptions import Ignore, Reject, Retry
 
+from sagas.engine.signs import (
+    DEPTH,
+    LONGEST_RETRY_AFTER,
+    behind,
+    cause_of,
+    classes_of,
+    is_time_limit,
+    lineage,
+    members,
+    qualified,
+    retry_after,
+    signs_of,
+    unharmed,
+)
+from sagas.errors import NotInAStep
 from sagas.model import ErrorInfo, RetryPolicy, Verdict
+from sagas.model.retry import PERMANENT
 from sagas.model.secrecy import Redact
 
 LONGEST_TRACEBACK = 20_000
 LONGEST_MESSAGE = 4_000
-#: A service may ask for patience, not for a saga's retirement; seconds.
-LONGEST_RETRY_AFTER = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,38 +39,142 @@ class Judgement:
     error: ErrorInfo
     verdict: Verdict
     retry_after: float = 0.0
+    by_place_alone: bool = False  # nothing was done only because it was raised before the body
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether the error says by itself that nothing was done: a clean no, which is nobody's mistake."""
+        return self.verdict.is_clean and not self.by_place_alone
+
+    def by_place(self) -> "Judgement":
+        """The same of what was raised before the body: nothing was done, whatever class was raised there."""
+        clean = Verdict.of(again=self.verdict.is_again, clean=True)
+        return replace(self, verdict=clean, by_place_alone=not self.is_answer)
+
+    def in_doubt(self) -> "Judgement":
+        """The same of a body that has recorded an effect: it is not clean, whatever it raised afterwards."""
+        if not self.verdict.is_clean:
+            return self
+        return replace(self, verdict=Verdict.of(again=self.verdict.is_again, clean=False))
 
 
-def judge(error: BaseException, policy: RetryPolicy, step: str, redact: Redact = str) -> Judgement:
-    """Classify what a body raised, by the policy; the text and the traceback are kept, without the secrets in them."""
+def judge(
+    error: BaseException,
+    policy: RetryPolicy,
+    step: str,
+    redact: Redact = str,
+    clean: Sequence[str | type] = (),
+) -> Judgement:
+    """Judge what a body raised; its text and traceback are kept, without the secrets in them.
+
+    Judging never fails. An exception whose attributes or metaclass raise is in doubt, and not tried again; a time limit
+    that strikes meanwhile is the timeout that it is.
+
+    Args:
+        error: what the body raised.
+        policy: says which errors are tried again.
+        step: the step's name, which the kept error tells.
+        redact: takes the secrets out of a text.
+        clean: the errors that the step names as clean: qualified names, and classes where they are at hand.
+    """
+    try:
+        return _judged(error, describe(_told(error), step, redact), policy, clean)
+    except (SoftTimeLimitExceeded, TimeLimitExceeded) as limit:
+        return Judgement(describe(limit, step, redact), Verdict.TIMEOUT)
+    except BaseException as broken:
+        message = f"judging it raised {qualified(type(broken))}"
+        return Judgement(ErrorInfo(type=qualified(type(error)), message=message, step=step), Verdict.UNKNOWN)
+
+
+def _judged(error: BaseException, info: ErrorInfo, policy: RetryPolicy, clean: Sequence[str | type]) -> Judgement:
     if isinstance(error, Retry):
         # The body called self.retry(): its wish is honoured, by our counters.
-        cause = error.exc if isinstance(error.exc, BaseException) else error
-        when = error.when if isinstance(error.when, int | float) else 0.0
-        return Judgement(
-            describe(cause, step, redact), Verdict.RETRYABLE, max(0.0, min(float(when), LONGEST_RETRY_AFTER))
-        )
-    info = describe(error, step, redact)
-    if isinstance(error, SoftTimeLimitExceeded | TimeLimitExceeded):
+        when = float(error.when) if isinstance(error.when, int | float) else 0.0
+        verdict = Verdict.of(again=True, clean=is_clean(_told(error), clean))
+        return Judgement(info, verdict, max(0.0, min(when, LONGEST_RETRY_AFTER)))
+    if is_timeout(error):
         return Judgement(info, Verdict.TIMEOUT)
-    if not isinstance(error, Exception):
-        # SystemExit, KeyboardInterrupt, a greenlet's exit; gevent's time limit is a BaseException too.
-        return Judgement(info, Verdict.TIMEOUT if type(error).__name__ == "Timeout" else Verdict.INTERRUPTED)
-    if isinstance(error, Ignore | Reject):
-        # Not an answer: Celery would end the chain without a word, and nobody knows what the body did.
+    if is_interruption(error):
+        return Judgement(info, Verdict.INTERRUPTED)
+    if isinstance(error, Ignore | Reject | NotInAStep):
+        # Not an answer: Celery would end the chain without a word, and what the body did is not known.
         return Judgement(info, Verdict.UNUSABLE)
     if isinstance(error, MemoryError):
         return Judgement(info, Verdict.RETRYABLE)
-    return Judgement(info, policy.classify(lineage(error), http_status(error)), retry_after(error))
+    verdict = Verdict.of(again=is_again(error, policy), clean=is_clean(error, clean))
+    return Judgement(info, verdict, retry_after(error))
+
+
+def _told(error: BaseException) -> BaseException:
+    """The error to speak of: of a body that called ``self.retry(exc=…)``, that one."""
+    return error.exc if isinstance(error, Retry) and isinstance(error.exc, BaseException) else error
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Whether the process or greenlet was told to end. asyncio's CancelledError is a body's own affair."""
+    return isinstance(error, SystemExit | KeyboardInterrupt) or type(error).__name__ == "GreenletExit"
+
+
+def is_timeout(error: BaseException, depth: int = DEPTH) -> bool:
+    """Whether a time limit struck: this is one, or was raised from one, or is a group with one in it."""
+    if is_time_limit(error):
+        return True
+    nearest = (*members(error), *filter(None, [cause_of(error)]))
+    return depth > 0 and any(is_timeout(other, depth - 1) for other in nearest)
+
+
+def is_again(error: BaseException, policy: RetryPolicy, depth: int = DEPTH) -> bool:
+    """Whether it is worth another try: a group if each of its members is, anything else by itself or by its cause."""
+    if depth == 0:
+        return False
+    grouped = members(error)
+    if grouped:
+        return all(is_again(member, policy, depth - 1) for member in grouped)
+    signs = signs_of(error)
+    if policy.refuses(signs):
+        return False
+    cause = cause_of(error)
+    return policy.is_again(signs) or (cause is not None and is_again(cause, policy, depth - 1))
+
+
+def is_clean(error: BaseException, clean: Sequence[str | type]) -> bool:
+    """Whether it says that nothing was done, and nothing speaks against that.
+
+    A lost connection, a timeout or an answer that asks to come again is never clean, whichever base of it is named, nor
+    is what was raised from or amid one. In a group the others may have acted.
+    """
+    named = _named(error, clean)
+    if named is None or members(error) or signs_of(error, named=named).is_transient:
+        return False
+    return not any(_leaves_open(other) for other in behind(error))
+
+
+def _leaves_open(error: BaseException, depth: int = DEPTH) -> bool:
+    if is_time_limit(error) or signs_of(error).is_transient:
+        return True
+    return depth > 0 and any(_leaves_open(member, depth - 1) for member in members(error))
+
+
+def _named(error: BaseException, clean: Sequence[str | type]) -> int | None:
+    """Which of its classes is named as clean, counted from the most derived; None: none of them."""
+    wanted = {PERMANENT, *(name for name in clean if isinstance(name, str))}
+    classes = {id(kind) for kind in clean if isinstance(kind, type)}
+    for number, (kind, name) in enumerate(zip(classes_of(error), lineage(error), strict=True)):
+        if name in wanted or id(kind) in classes:
+            return number
+    return None
 
 
 def describe(error: BaseException, step: str | None = None, redact: Redact = str) -> ErrorInfo:
     """Type, text and traceback, in a form that PostgreSQL can store whatever they contain."""
-    text = "".join(traceback.format_exception(error))
     try:
         message = str(error)
-    except Exception as broken:
-        message = f"(its text cannot be shown: {broken!r})"
+    except (SoftTimeLimitExceeded, TimeLimitExceeded):
+        raise
+    except BaseException as broken:  # even SystemExit: it is the exception's own code that raises
+        reason = broken
+        message = f"(its text cannot be shown: {unharmed(lambda: repr(reason), type(reason).__name__)})"
+    text = unharmed(lambda: "".join(traceback.format_exception(error)), "(its traceback cannot be shown)")
     return ErrorInfo(
         type=qualified(type(error)),
         # Cut last: half a secret would not be found.
@@ -62,50 +184,5 @@ def describe(error: BaseException, step: str | None = None, redact: Redact = str
     )
 
 
-def qualified(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def lineage(error: BaseException) -> list[str]:
-    """Qualified names of the exception's classes: what a policy's ``on`` is compared with."""
-    return [qualified(kind) for kind in type(error).__mro__]
-
-
 def storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
-
-
-def http_status(error: BaseException) -> int | None:
-    """The HTTP status that the common clients put on their exceptions (requests, httpx, aiohttp, urllib)."""
-    response = _look(error, "response")
-    for holder, name in (
-        (response, "status_code"),
-        (error, "status_code"),
-        (error, "status"),
-        (error, "code"),
-    ):
-        value = _look(holder, name)
-        if isinstance(value, int) and not isinstance(value, bool) and 100 <= value <= 599:
-            return value
-    return None
-
-
-def retry_after(error: BaseException) -> float:
-    """Seconds that the service asked us to wait; 0 when it did not say."""
-    asked = _look(error, "retry_after")
-    if asked is None:
-        get = _look(_look(_look(error, "response"), "headers"), "get")
-        asked = get("Retry-After") if callable(get) else None
-    try:
-        seconds = float(asked)
-    except (TypeError, ValueError, OverflowError):
-        return 0.0
-    return min(seconds, LONGEST_RETRY_AFTER) if seconds > 0 else 0.0
-
-
-def _look(holder: Any, name: str) -> Any:
-    """An attribute of somebody else's exception; a property that raises must not hide the failure itself."""
-    try:
-        return getattr(holder, name, None)
-    except Exception:
-        return None

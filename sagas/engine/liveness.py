@@ -30,6 +30,33 @@ class WorkerIdentity:
         return new
 
 
+class Leave:
+    """Permissions of a worker's children, in memory that they share with the parent, which gives them."""
+
+    def __init__(self) -> None:
+        self._shared = mmap.mmap(-1, 2)
+        #: Kilobytes above which the worker replaces a child; None: it does not. Set before the children are forked.
+        self.max_memory: int | None = None
+
+    @property
+    def to_go_on(self) -> bool:
+        """Return whether a further step may begin without a message: the worker stays and consumes all its queues."""
+        return self._shared[0] == 1
+
+    @to_go_on.setter
+    def to_go_on(self, may: bool) -> None:
+        self._shared[0] = int(may)
+
+    @property
+    def to_send_events(self) -> bool:
+        """Return whether the worker's tasks are watched: by ``-E``, or Flower."""
+        return self._shared[1] == 1
+
+    @to_send_events.setter
+    def to_send_events(self, may: bool) -> None:
+        self._shared[1] = int(may)
+
+
 class Held:
     """The deliveries that this process is executing: what pools without child processes list in a heartbeat."""
 

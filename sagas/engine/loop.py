@@ -7,16 +7,18 @@ healthy one cannot.
 import logging
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
 from sagas.engine.brief import BriefSender
-from sagas.engine.messages import Messages, window_from
+from sagas.engine.messages import NO_ROWS, Messages, window_from
 from sagas.engine.redaction import redacted, writes_text
-from sagas.model import Address, Decision, Event, Plan, Secrecy, Tick, decide
+from sagas.engine.telling import log_end
+from sagas.model import Address, Decision, Event, Plan, SagaStatus, Secrecy, Tick, decide
+from sagas.model.limits import Limits
 from sagas.signals import saga_event, saga_status_changed
-from sagas.store import Loaded, Store, legible
+from sagas.store import Joining, Loaded, Saved, Store, legible
 from sagas.store.database import OUTAGE_PATIENCE
 
 logger = logging.getLogger("sagas")
@@ -54,6 +56,7 @@ class Loop:
         skip_locked: bool = False,
         patience: float = OUTAGE_PATIENCE,
         brief: bool = False,
+        joining: Joining | None = None,
     ) -> Outcome | None:
         """Apply an event. None: there is no such instance (or, with ``skip_locked``, somebody else has it).
 
@@ -62,25 +65,34 @@ class Loop:
             patience: seconds to hold on while the database is away. An event that is applied again because the
                 answer to its commit was lost finds its work done, and the sweep sends what it announced.
             brief: publish without keeping the caller waiting: outside of workers' pools.
+            joining: whether what is to be sent joins the line of its queue; by default where nothing of the saga was
+                executed, and there is a line.
         """
-        done = self._store.database.retrying(lambda: self._transact(instance_id, event, skip_locked), patience)
+        joining = joining or (Joining.BEHIND_OTHERS if brief else Joining.NOT)
+        done = self._store.database.retrying(lambda: self._transact(instance_id, event, skip_locked, joining), patience)
         if done is None:
             return None
-        loaded, decision, moved, to_wake = done
+        loaded, decision, saved, to_wake = done
+        self._store.headers.remember(instance_id, loaded.headers)
+        self._store.clock.learn(loaded.now)
         carried = False
         for send in decision.sends:
+            if send.address in saved.in_line:
+                continue
             if carries == send.address and not send.countdown:
                 carried = True
             else:
                 window = window_from(loaded.plan, decision.state, send.address)
-                self.send_window(instance_id, loaded.plan, window, send.countdown, brief=brief)
+                limits = {step.address: step.limits for step in loaded.state.steps if step.limits is not None}
+                self.send_window(instance_id, loaded.plan, window, send.countdown, limits, brief=brief)
         self._announce(instance_id, loaded, decision)
         neighbours = [*to_wake, *(child.id for child in decision.children), *(post.to for post in decision.posts)]
         self.poke(*neighbours, brief=brief)
         status = decision.state.status
-        if loaded.plan.is_limited and status.is_final and status is not loaded.state.status:
+        leaves_the_line = loaded.state.awaits_lock and not status.is_forward
+        if loaded.plan.is_limited and (status.is_final or leaves_the_line) and status is not loaded.state.status:
             self.release(instance_id, brief=brief)
-        return Outcome(decision, loaded.plan, moved, carried)
+        return Outcome(decision, loaded.plan, saved.moved, carried)
 
     def poke(self, *instance_ids: UUID, brief: bool = False) -> None:
         """There is something for them to look at. Who cannot be asked now is found by the sweep. Never raises."""
@@ -94,15 +106,17 @@ class Loop:
             for _ in range(MOST_POKES):
                 if not waiting:
                     return
-                self._look(waiting.popleft(), brief=brief)
+                self.look(waiting.popleft(), brief=brief)
         finally:
             self._poking.waiting = None
 
-    def _look(self, instance_id: UUID, *, brief: bool) -> None:
+    def look(self, instance_id: UUID, *, brief: bool) -> Outcome | None:
+        """`poke` one, and tell what came of it; None where nothing did. Never raises."""
         try:
-            self.handle(instance_id, Tick(), patience=0, brief=brief)
+            return self.handle(instance_id, Tick(), patience=0, brief=brief)
         except Exception as error:  # what was committed stays committed, whatever another instance's row says
             logger.warning("saga %s not looked at, the sweep will: %s", instance_id, self._shown(error))
+            return None
 
     def release(self, instance_id: UUID, *, brief: bool = False) -> None:
         """Let others have what an ended instance held, in a transaction after its own; never raises."""
@@ -114,8 +128,8 @@ class Loop:
             self.poke(*freed, brief=brief)
 
     def _transact(
-        self, instance_id: UUID, event: Event, skip_locked: bool
-    ) -> tuple[Loaded, Decision, bool, Sequence[UUID]] | None:
+        self, instance_id: UUID, event: Event, skip_locked: bool, joining: Joining
+    ) -> tuple[Loaded, Decision, Saved, Sequence[UUID]] | None:
         instances = self._store.instances
         to_wake: Sequence[UUID] = ()
         with instances.transaction() as connection:
@@ -124,32 +138,57 @@ class Loop:
                 return None
             if loaded.state.awaits_lock and loaded.state.status.is_forward:
                 has_all, to_wake = self._store.locks.grant(connection, instance_id)
-                loaded = replace(loaded, state=replace(loaded.state, awaits_lock=not has_all))
+                loaded = replace(loaded, state=replace(loaded.state, awaits_lock=not has_all, was_granted=has_all))
             with legible(instance_id):
-                decision = decide(loaded.plan, loaded.state, event, loaded.now, lease=self._store.timing.lease)
+                decision = self._decide(loaded, event)
+                if goes_on_forward(loaded, decision):
+                    has_all, to_wake = self._store.locks.take_place(connection, instance_id, loaded.plan)
+                    if not has_all:
+                        loaded = replace(loaded, state=replace(loaded.state, awaits_lock=True))
+                        decision = self._decide(loaded, event)
                 if self._secrecy.is_wanted and writes_text(loaded.state, decision):
                     seen = instances.contents(instance_id, connection)
                     decision = redacted(decision, self._secrecy.redactor(*seen))
-            moved = instances.save(connection, loaded, decision, self._messages.queue_of)
-        return loaded, decision, moved, to_wake
+            saved = instances.save(connection, loaded, decision, self._messages, joining)
+        return loaded, decision, saved, to_wake
+
+    def _decide(self, loaded: Loaded, event: Event) -> Decision:
+        timing = self._store.timing
+        times = {"lease": timing.lease, "parked_after": timing.patience}
+        return decide(loaded.plan, loaded.state, event, loaded.now, **times)
 
     def send_window(
-        self, instance_id: UUID, plan: Plan, window: list[Address], countdown: float = 0.0, *, brief: bool = False
+        self,
+        instance_id: UUID,
+        plan: Plan,
+        window: list[Address],
+        countdown: float = 0.0,
+        limits: Mapping[Address, Limits] = NO_ROWS,
+        *,
+        brief: bool = False,
+        first_id: str | None = None,
     ) -> None:
-        """Publish; what the broker does not take is left to the sweep. Never raises for the broker."""
+        """Publish; what the broker does not take waits in its line. Never raises for the broker."""
         if brief:
-            sent = self._brief_sender.send(instance_id, plan, window, countdown)
+            sent = self._brief_sender.send(instance_id, plan, window, countdown, limits, first_id)
         else:
-            sent = self._send_patiently(instance_id, plan, window, countdown)
+            sent = self._send_patiently(instance_id, plan, window, countdown, limits)
         if not sent:
             try:
-                self._store.sweeping.mark_unsent(instance_id, window[0])
-            except Exception as error:  # committed is committed: the sweep's patience finds it later
-                logger.warning("saga %s not marked unsent: %r", instance_id, error)
+                self._store.lines.put_back(instance_id, window[0])
+            except Exception as error:  # committed is committed: evidence finds that nothing came of it
+                logger.warning("saga %s not put into its line: %r", instance_id, error)
 
-    def _send_patiently(self, instance_id: UUID, plan: Plan, window: list[Address], countdown: float) -> bool:
+    def _send_patiently(
+        self,
+        instance_id: UUID,
+        plan: Plan,
+        window: list[Address],
+        countdown: float,
+        limits: Mapping[Address, Limits],
+    ) -> bool:
         try:
-            self._messages.send(instance_id, plan, window, countdown)
+            self._messages.send(instance_id, plan, window, countdown, limits)
         except Exception as error:  # whatever a transport raises: the row is the truth
             extra = {"saga_id": str(instance_id), "saga": plan.saga, "step": str(window[0])}
             logger.warning("message of saga %s not sent, the sweep will send it: %r", instance_id, error, extra=extra)
@@ -162,6 +201,8 @@ class Loop:
 
     def _announce(self, instance_id: UUID, loaded: Loaded, decision: Decision) -> None:
         for note in decision.notes:
+            if note.at is not None:
+                continue  # it was announced when it happened
             logger.info(
                 "saga %s: %s %s",
                 instance_id,
@@ -183,8 +224,15 @@ class Loop:
                 detail=note.detail,
             )
         if decision.state.status is not loaded.state.status:
+            log_end(loaded, decision)
             self.announce_status(instance_id, loaded.saga, decision.state.status)
 
     def announce_status(self, instance_id: UUID, saga: str, status: str) -> None:
         """Tell the receivers of `saga_status_changed`, after the commit."""
         saga_status_changed.send(sender=None, saga_id=instance_id, saga=saga, status=status)
+
+
+def goes_on_forward(loaded: Loaded, decision: Decision) -> bool:
+    """Whether a failed one of a saga that has a limit runs again, and needs a place; an undo needs none."""
+    limited = loaded.plan.max_concurrent is not None
+    return limited and loaded.state.status is SagaStatus.FAILED and decision.state.status.is_forward

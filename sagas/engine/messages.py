@@ -1,38 +1,51 @@
 """From addresses to Celery messages: chains of immutable signatures with one error callback for the whole chain."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from itertools import islice
 from typing import Any
 from uuid import UUID
 
 from celery import Celery, chain
 from celery.canvas import Signature
+from celery.utils.time import rate
 
-from sagas.model import Address, InstanceState, Plan, PlanStep
+from sagas.engine.registry import inline_of
+from sagas.model import Address, Inline, InstanceState, Plan, PlanStep, StepState, StepStatus
+from sagas.model.limits import HARD_LIMIT_GRACE, Limits, own_limits
+from sagas.model.releases import with_needs, without_needs
 from sagas.model.settle import undo_places
 
 #: Names the execution in a message's headers. Only its bearer is fenced: a plain call stays a plain call.
 ADDRESS_HEADER = "saga_step"
+#: When the message was sent, by the database's clock: what was sent before it to its queue should have come before it.
+SENT_HEADER = "saga_sent"
+#: How far the worker may go on with what follows, without further messages (see `Inline`).
+INLINE_HEADER = "saga_inline"
 #: Flower shows and searches keyword arguments, not headers; the task class takes this one off again.
 SAGA_ID = "saga_id"
 #: Every message carries the rest of its chain, so a chain is sent in windows; the last asks for the next.
 WINDOW = 5
-#: Celery's hard limit ends the process this much after the soft one asked the body to stop, in seconds.
-HARD_LIMIT_GRACE = 5.0
+
+NO_ROWS: Mapping[Address, Limits] = {}
 
 CALLBACK_TASK = "sagas.on_error"
 SWEEP_TASK = "sagas.sweep"
 PURGE_TASK = "sagas.purge"
-#: A queue of its own, so that neither waits behind ten thousand steps. Every worker consumes it.
+#: A queue of its own, so that neither waits behind ten thousand steps. Every worker consumes it. This is the default.
 CONTROL_QUEUE = "sagas"
 
 
 class Messages:
     """Builds and sends the messages of executions."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: Celery, control_queue: str = CONTROL_QUEUE, step_results: bool = False) -> None:
         self._app = app
+        #: Where results are kept the task's own word counts, as outside of sagas.
+        self._results: dict[str, Any] = {} if step_results else {"ignore_result": True}
+        self._control_queue = control_queue
         self._queues: dict[str, str | None] = {}
+        self._limits: dict[str, Limits] = {}
 
     def queue_of(self, step: PlanStep, round_: int) -> str | None:
         """The queue of a step's action or compensation: its own, or what Celery's routing gives to the task."""
@@ -46,44 +59,92 @@ class Messages:
             self._queues[task_name] = getattr(queue, "name", queue)
         return self._queues[task_name]
 
+    def limits_of(self, step: PlanStep, round_: int) -> Limits:
+        """How long one execution may take: as the saga says, or else as its task or the app says."""
+        said, task_name = step.said_limits(round_), step.task_for(round_)
+        if said is not None or task_name is None:
+            return said or Limits(step.timeout_for(round_))
+        if task_name not in self._limits:
+            task, conf = self._app.tasks.get(task_name), self._app.conf
+            soft = getattr(task, "soft_time_limit", None) or conf.task_soft_time_limit
+            self._limits[task_name] = own_limits(soft, getattr(task, "time_limit", None) or conf.task_time_limit)
+        return self._limits[task_name]
+
+    def is_rate_limited(self, task_name: str) -> bool:
+        """Whether workers keep messages of this task back that they have received, by Celery's rate limit."""
+        limit = getattr(self._app.tasks.get(task_name), "rate_limit", None)
+        return not self._app.conf.worker_disable_rate_limits and bool(rate(limit))
+
     def impatient_connection(self) -> Any:
         """One of its own, that tries each broker once: Celery's pool sleeps for seconds before it says no."""
         connection = self._app.connection_for_write()
         connection.transport_options |= {"max_retries": len(connection.alt), "interval_start": 0, "interval_max": 0}
         return connection
 
+    def rehearse(self, instance_id: UUID, plan: Plan, **options: Any) -> None:
+        """Publish the message of the first step that is a task; of a saga without any, its error callback."""
+        step = first_task_of(plan)
+        if step is None:
+            message = self._callback(instance_id, plan)
+        else:
+            message = self._signature(instance_id, plan, Address(step.position, step.branch))
+        message.apply_async(root_id=str(instance_id), **options)
+
     def send(
-        self, instance_id: UUID, plan: Plan, window: Sequence[Address], countdown: float = 0.0, **options: Any
+        self,
+        instance_id: UUID,
+        plan: Plan,
+        window: Sequence[Address],
+        countdown: float = 0.0,
+        limits: Mapping[Address, Limits] = NO_ROWS,
+        first_id: str | None = None,
+        **options: Any,
     ) -> None:
         """Publish one window of a chain. Raises what the broker raises.
 
         Args:
             window: the executions in the order in which they run.
+            limits: those of the executions whose rows were born before, maybe in another process.
             countdown: seconds before the first may run; a few at most.
+            first_id: the id of its first message, where that has one already.
             options: further options of ``apply_async``.
         """
-        signatures = [self._signature(instance_id, plan, address) for address in window]
+        inline = inline_of(plan) if window[0].is_action else None
+        signatures = [
+            self._signature(instance_id, plan, address, limits.get(address), inline)
+            # The worker goes on by itself: its message has no tail.
+            for address in (window[:1] if inline else window)
+        ]
         callback = self._callback(instance_id, plan)
         if countdown:
             options["countdown"] = countdown
         # Every dispatch has fresh task ids: a revoked one would be discarded by the workers for hours.
-        whole = chain(*signatures, app=self._app) if len(signatures) > 1 else signatures[0]
-        whole.apply_async(link_error=[callback], root_id=str(instance_id), **options)
+        if first_id is not None:
+            signatures[0].set(task_id=first_id)
+        # `run` is what `chain.apply_async` does, also where `task_always_eager` is set.
+        publish = chain(*signatures, app=self._app).run if len(signatures) > 1 else signatures[0].apply_async
+        publish(link_error=[callback], root_id=str(instance_id), **options)
 
-    def _signature(self, instance_id: UUID, plan: Plan, address: Address) -> Signature:
+    def _signature(
+        self,
+        instance_id: UUID,
+        plan: Plan,
+        address: Address,
+        limits: Limits | None = None,
+        inline: Inline | None = None,
+    ) -> Signature:
         step = plan.step(address.position, address.branch)
         task = step.task_for(address.round)
         if task is None:
             raise ValueError(f"no worker runs {step.name!r}")
-        timeout = step.timeout_for(address.round)
-        shown = step.name if address.is_action else task.rpartition(".")[2]
+        limits = limits or self.limits_of(step, address.round)
+        headers, shown = self.told_of(plan, address)
         options = {
-            "headers": {ADDRESS_HEADER: str(address)},
-            "shadow": f"{plan.saga}/{shown}",
-            "soft_time_limit": timeout,
-            "time_limit": timeout + HARD_LIMIT_GRACE,
-            "ignore_result": True,
+            "headers": headers | ({INLINE_HEADER: str(inline)} if inline else {}),
+            "shadow": shown,
+            **self._results,
             "expires": None,  # even where the task has one: an expired message ends a chain without a word
+            **(limit_options(limits) if inline is None else self._net(plan, limits, inline)),
         }
         # Said only where the saga says it: the task's own are as good.
         if step.queue is not None:
@@ -92,14 +153,51 @@ class Messages:
             options["priority"] = plan.priority
         return Signature(task, kwargs={SAGA_ID: str(instance_id)}, app=self._app, immutable=True, options=options)
 
+    def told_of(self, plan: Plan, address: Address) -> tuple[dict[str, str], str]:
+        """Return the headers that name an execution, and its name as logs and Flower show it."""
+        step = plan.step(address.position, address.branch)
+        shown = step.name if address.is_action else str(step.compensation).rpartition(".")[2]
+        return {ADDRESS_HEADER: with_needs(str(address), plan.needs)}, f"{plan.saga}/{shown}"
+
+    def _net(self, plan: Plan, own: Limits, inline: Inline) -> dict[str, float]:
+        """Return the limits of a message that may run several steps, whose own ones the worker's child keeps."""
+        longest = max([own.for_process, *(self.limits_of(step, 0).for_process for step in plan.steps if step.is_task)])
+        soft = inline.seconds + longest
+        return {"soft_time_limit": soft, "time_limit": soft + HARD_LIMIT_GRACE}
+
+    def limit_tail(self, request: Any, plan: Plan, limits: Limits | None) -> None:
+        """Celery publishes what follows with the limits of the process that sent the chain: its row may have others."""
+        following = first_of_tail(request)
+        if following is not None:
+            limits = limits or self.limits_of(plan.step(following.position, following.branch), following.round)
+            request.chain[-1]["options"] |= limit_options(limits)
+
     def _callback(self, instance_id: UUID, plan: Plan) -> Signature:
         return Signature(
             CALLBACK_TASK,
             kwargs={SAGA_ID: str(instance_id)},
             app=self._app,
             immutable=True,
-            options={"queue": CONTROL_QUEUE, "shadow": f"{plan.saga}/on_error", "ignore_result": True},
+            options={"queue": self._control_queue, "shadow": f"{plan.saga}/on_error", "ignore_result": True},
         )
+
+
+def limit_options(limits: Limits) -> dict[str, float]:
+    """The limits as options of a message."""
+    return {"soft_time_limit": limits.for_body, "time_limit": limits.for_process}
+
+
+def first_task_of(plan: Plan) -> PlanStep | None:
+    """The first step that is a task."""
+    return next((step for step in plan.steps if step.is_task), None)
+
+
+def saga_id_of(body: Any) -> UUID | None:
+    """The instance that a message names; None: it is no saga's."""
+    try:
+        return UUID(str(body[1][SAGA_ID]))
+    except (LookupError, TypeError, ValueError):
+        return None
 
 
 def window_from(plan: Plan, state: InstanceState | None, address: Address) -> list[Address]:
@@ -123,14 +221,65 @@ def _straight_on(plan: Plan, address: Address) -> Iterator[Address]:
         step = following
 
 
+def address_in(header: str) -> Address:
+    """Whose message it is, by its `ADDRESS_HEADER`.
+
+    Raises:
+        ValueError: it was forged or mangled, or belongs to a plan that only a newer release can run: unclaimed, it is
+            sent again, to a worker of that release perhaps.
+    """
+    if not isinstance(header, str):
+        raise ValueError(f"{header!r:.80} is no address of an execution")
+    return Address.parse(without_needs(header, "the message"))
+
+
+def sent_at(request: Any) -> datetime | None:
+    """When a message was sent; None where it does not say, or may have overtaken others."""
+    sent = getattr(request, SENT_HEADER, None)
+    if not isinstance(sent, str) or (request.delivery_info or {}).get("priority"):
+        return None
+    try:
+        moment = datetime.fromisoformat(sent)
+    except ValueError:
+        return None  # forged or mangled
+    return moment if moment.tzinfo else None
+
+
 def first_of_tail(request: Any) -> Address | None:
     """Whose message Celery will publish when the running task returns; None when nothing follows."""
     if not request.chain:
         return None
     try:
-        return Address.parse(request.chain[-1]["options"]["headers"][ADDRESS_HEADER])
+        return address_in(request.chain[-1]["options"]["headers"][ADDRESS_HEADER])
     except (LookupError, TypeError, ValueError):
         return None  # somebody else's task, or forged
+
+
+def walks_on(request: Any, own: StepState | None, following: StepState | None) -> bool:
+    """Whether a message whose execution is over goes on with its chain.
+
+    A crash between "completed" and "published": the redelivery walks on, if nothing else did. A second dispatch may
+    not: n of them that queue behind one another would make n walkers.
+    """
+    return (
+        is_redelivered(request)
+        and own is not None
+        and own.status is StepStatus.COMPLETED
+        and following is not None
+        and following.status is StepStatus.PENDING
+        and following.dispatches == 1
+        and not following.attempts
+    )
+
+
+def is_redelivered(request: Any) -> bool:
+    """Return whether the broker has delivered the message before, and had no answer."""
+    return bool((request.delivery_info or {}).get("redelivered"))
+
+
+def goes_on_inline(request: Any) -> bool:
+    """Return whether the message may run further steps than its own."""
+    return Inline.parse(getattr(request, INLINE_HEADER, None)) is not None
 
 
 def cut_tail(request: Any) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from celery.exceptions import Ignore, Reject, Retry
+
 from sagas.errors import SagaError
 from sagas.model import Decision, ErrorInfo, InstanceState, Secrecy
 from sagas.model.secrecy import Redact
@@ -73,3 +75,12 @@ def shown_error(error: BaseException, redact: Redact) -> BaseException:
     # It is raised while the other one is handled, and Python would show both.
     told.__suppress_context__ = True
     return told
+
+
+def for_celery(error: BaseException) -> Exception:
+    """What Celery gets to see. A MemoryError would end the whole worker, others its process."""
+    if isinstance(error, MemoryError) or not isinstance(error, Exception):
+        return SagaError(f"{type(error).__name__}: {error}")
+    if isinstance(error, Ignore | Reject | Retry):
+        return SagaError(f"{type(error).__name__} is not an answer that a saga step can give: {error}")
+    return error

@@ -11,6 +11,7 @@ from celery import _state as celery_state
 
 from sagas.engine.declared import look_at
 from sagas.errors import NotBound
+from sagas.model import Inline, Plan
 
 if TYPE_CHECKING:
     from sagas.engine.core import Engine
@@ -20,8 +21,16 @@ class Declared(Protocol):
     """What the engine needs of a saga definition."""
 
     name: str
+    version: int
 
     def tasks(self) -> list[Any]: ...
+
+    def plan(self, engine: "Engine") -> Plan: ...
+
+    @property
+    def inline(self) -> Inline | None: ...
+
+    def clean_errors(self, step: str) -> list[str | type]: ...
 
 
 _lock = threading.Lock()
@@ -43,6 +52,13 @@ def declared() -> list[Declared]:
     """Every saga that this process has defined and still holds."""
     with _lock:
         return sorted(_declared, key=lambda saga: saga.name)
+
+
+def inline_of(plan: Plan) -> Inline | None:
+    """Return how far one message goes on by the saga's definition here; a deploy may change it."""
+    with _lock:
+        named = [saga for saga in _declared if saga.name == plan.saga]
+    return max(named, key=lambda saga: saga.version == plan.version).inline if named else None
 
 
 def engine_for(tasks: list[Any], what: str) -> "Engine":

@@ -1,5 +1,6 @@
 """A step's own transaction: its database effect commits together with its completion, or not at all."""
 
+import threading
 from typing import Any, NoReturn
 
 from sqlalchemy import Connection
@@ -29,6 +30,20 @@ class StepTransaction:
         self._connection: Connection | None = None
         self.was_used = False
         self.is_committed = False
+        self._lent_to: int | None = None
+        self._lending = threading.Lock()
+
+    def lend(self) -> Connection:
+        """The connection, for the body: it serves one thread, the first that asks."""
+        with self._lending:
+            if self._lent_to is None:
+                self._lent_to = threading.get_ident()
+            if self._lent_to != threading.get_ident():
+                raise SagaError(
+                    "current_step.connection serves one thread, and another one of this step has it: write there, or "
+                    "use connections of your own in the others"
+                )
+            return self.connection
 
     @property
     def is_rolled_back(self) -> bool:

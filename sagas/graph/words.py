@@ -87,8 +87,7 @@ def how_it_went(view: StepView) -> tuple[str, ...]:
     facts = [_counted(view.attempts)] if view.attempts else []
     if view.losses:
         facts.append(f"{view.losses} lost with its process")
-    if view.in_doubt:
-        facts.append("in doubt")
+    facts += [view.doubt] if view.doubt else []
     return tuple(facts)
 
 

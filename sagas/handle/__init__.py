@@ -1,6 +1,19 @@
 """Handles on instances, and what they show."""
 
 from sagas.handle.handle import SagaHandle
+from sagas.handle.listing import InstanceView, Page, left_after, read_page
+from sagas.handle.reading import refuse_in_step
 from sagas.handle.views import CompensationView, HistoryEntry, Snapshot, StepView
 
-__all__ = ["CompensationView", "HistoryEntry", "SagaHandle", "Snapshot", "StepView"]
+__all__ = [
+    "CompensationView",
+    "HistoryEntry",
+    "InstanceView",
+    "Page",
+    "SagaHandle",
+    "Snapshot",
+    "StepView",
+    "left_after",
+    "read_page",
+    "refuse_in_step",
+]

@@ -1,18 +1,36 @@
 """How an instance and its steps read from outside: values, made from one consistent look at the rows."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property, wraps
+from types import MappingProxyType
 from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Row
 
 from sagas.engine import redacted_error, redacted_value
-from sagas.model import FINAL, ErrorInfo, Outcome, Plan, PlanStep, SagaStatus, Secrecy, StepKind, StepStatus, payload
+from sagas.handle.timeline import timeline
+from sagas.model import (
+    FINAL,
+    ChildState,
+    ErrorInfo,
+    InstanceState,
+    Outcome,
+    Plan,
+    PlanStep,
+    SagaStatus,
+    Secrecy,
+    StepKind,
+    StepStatus,
+    payload,
+    waits_for_a_person,
+)
+from sagas.model.history import place_of, told_by
+from sagas.model.inputs import unwrapped
 from sagas.model.secrecy import Redact
-from sagas.store import error_from, legible
+from sagas.store import error_from, legible, stored_step_of
 
 T = TypeVar("T")
 
@@ -32,7 +50,8 @@ class CompensationView:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepView:
     """How a step stands. ``status`` tells its undoing too: `compensating`, `compensated`, or `failed` for good;
-    ``worker`` is the one that claimed it last. Secrets read ``•••`` in ``result``; `SagaHandle.data` has them.
+    ``worker`` is the one that claimed it last. Secrets read ``•••`` in ``result`` and ``records``; `SagaHandle.data`
+    has those of the results.
     """
 
     name: str
@@ -48,6 +67,15 @@ class StepView:
     worker: str | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    records: tuple[Any, ...] = ()  # what its action has recorded for its compensation, the oldest first
+    nothing_to_undo: bool = False  # it says so: the saga may turn back past it, and nothing runs for it
+
+    @property
+    def doubt(self) -> str | None:
+        """What an action in doubt reads like; None for any other."""
+        if not self.in_doubt:
+            return None
+        return "in doubt, nothing to undo" if self.nothing_to_undo else "in doubt"
 
     @property
     def compensation_status(self) -> StepStatus | None:
@@ -92,9 +120,13 @@ class Snapshot:
         event_rows: Sequence[Row[Any]],
         secrecy: Secrecy | None = None,
         lock_rows: Sequence[Row[Any]] = (),
+        failed_below: Mapping[UUID, Sequence[UUID]] = MappingProxyType({}),
     ) -> None:
         self._row, self._plan, self._step_rows, self._event_rows = row, plan, step_rows, event_rows
         self._secrecy = secrecy or Secrecy()
+        self._failed_below = failed_below
+        #: The child sagas, at any depth, that wait for a person, and it with them.
+        self.waits_below: list[UUID] = sorted({failed for ids in failed_below.values() for failed in ids})
         #: The resources that it holds; a place under ``max_concurrent`` is one too.
         self.holds: list[str] = [row.resource for row in lock_rows if row.granted_at is not None]
         #: The resources that it waits for, and the instances that hold them.
@@ -107,6 +139,10 @@ class Snapshot:
         self.key: str | None = row.key
         self.started_at: datetime = row.created_at
         self.finished_at: datetime | None = row.finished_at
+        #: The names of its caller's headers that its messages carry.
+        self.headers: list[str] = sorted(
+            {name for part in ("top", "nested", "secret") for name in (row.headers or {}).get(part) or ()}
+        )
 
     @property
     def plan(self) -> Plan:
@@ -148,9 +184,10 @@ class Snapshot:
         # What is stored was redacted by what was known to be secret then.
         if not self._secrecy.is_wanted:
             return _Show(self._secrecy, str, str)
-        redact = self._secrecy.redactor(self._stored_data)
+        stored = (self._stored_data, *self._stored_records)
+        redact = self._secrecy.redactor(*stored)
         # A secret that cannot be read here may stand in any text of the data.
-        can_tell = self._secrecy.knows(self._stored_data)
+        can_tell = self._secrecy.knows(*stored)
         return _Show(self._secrecy, redact, redact if can_tell else lambda _: payload.HIDDEN)
 
     @cached_property
@@ -167,22 +204,35 @@ class Snapshot:
 
     @cached_property
     @_legible
+    def _stored_records(self) -> list[Any]:
+        return [record for row in self._step_rows for record in payload.restore(row.records or [])]
+
+    @cached_property
+    @_legible
     def steps(self) -> list[StepView]:
         """Every step of its plan, in order, also those that never ran."""
         ended = SagaStatus(self._row.status) in FINAL or self._row.status == SagaStatus.COMPENSATING
         return [_step_view(step, self._step_rows, self._show, ended=ended) for step in self._plan.steps]
 
-    @property
+    @cached_property
+    @_legible
     def needs_a_person(self) -> list[StepView]:
-        """What a `failed` instance waits for: steps that it cannot pass, or whose compensation would not succeed."""
-        if self._row.status != SagaStatus.FAILED:
-            return []
-        undos = [view for view in self.steps if view.compensation_status is StepStatus.FAILED]
-        return undos or [
-            view
-            for step, view in zip(self._plan.steps, self.steps, strict=True)
-            if view.status is StepStatus.FAILED and step.kind is not StepKind.COMPENSATABLE and not step.best_effort
-        ]
+        """What it waits for a person for: steps that it cannot pass, or whose compensation would not succeed.
+
+        While it moves by itself: the steps whose child sagas wait for one (see ``waits_below``).
+        """
+        steps = tuple(map(stored_step_of, self._step_rows))
+        children = tuple(ChildState(id=child, status=SagaStatus.FAILED) for child in self._failed_below)
+        state = InstanceState(id=self.id, status=self.status, steps=steps, children=children)
+        waiting = waits_for_a_person(self._plan, state)
+        views = {(step.position, step.branch): view for step, view in zip(self._plan.steps, self.steps, strict=True)}
+        return [views[it.address.position, it.address.branch] for it in waiting]
+
+    def output_of(self, step: str | None) -> str | None:
+        """The one name under which a step keeps its result; by default the step for which it waits for a person."""
+        meant = [step] if step is not None else [view.name for view in self.needs_a_person]
+        outputs = [one.output for one in self._plan.steps if one.name in meant]
+        return outputs[0] if len(outputs) == 1 else None
 
     @cached_property
     @_legible
@@ -192,22 +242,33 @@ class Snapshot:
         for event in self._event_rows:
             detail = self._show.detail(event.detail)
             entries.append(HistoryEntry(at=event.at, event=event.event, step=event.step, detail=detail))
-        for step in self._step_rows:
-            entries += _step_history(step)
+        for row in self._step_rows:
+            told = told_by(replace(stored_step_of(row), worker=row.hostname))
+            entries += [HistoryEntry(at=it.at, event=it.event, step=it.step, detail=it.detail) for it in told if it.at]
         if self.finished_at is not None:
             entries.append(HistoryEntry(at=self.finished_at, event=self._row.status, step=None, detail={}))
-        return sorted(entries, key=lambda entry: entry.at)
+        return sorted(entries, key=lambda entry: place_of(entry.event, entry.at))
+
+    @cached_property
+    @_legible
+    def headline(self) -> list[str]:
+        """Why it needs a person, and then why it turned back, or what it waits for a deploy for."""
+        lines = [
+            f"waits for a deploy: {_called(row.name, undo=row.round > 0)} cannot be called: "
+            f"{self._show.error(row.error)}"
+            for row in self._step_rows
+            if row.status == StepStatus.PENDING and row.parked_since is not None
+        ]
+        lines += [f"needs a person: {_waits(view, self.waits_below)}" for view in self.needs_a_person]
+        is_stuck = bool(self.needs_a_person) and not any(view.compensation for view in self.needs_a_person)
+        if self.error is not None and not is_stuck:  # which has the same error
+            told = f"{self.error} (in step {self.error.step})" if self.error.step else str(self.error)
+            lines.append(f"turned back because of {told}")
+        return lines
 
     def timeline(self) -> str:
         """Text for people: what it is, how each step stands, what happened when."""
-        lines = [f"{self.saga} v{self.version}  {self.id}  key={self.key or '-'}  {self.status.value.upper()}"]
-        if self.error is not None:
-            lines.append(f"  because of {self.error}" + (f" (in {self.error.step})" if self.error.step else ""))
-        lines += [f"  holds {resource}" for resource in self.holds]
-        lines += [f"  waits for {name}, held by {_joined(holders)}" for name, holders in self.waits_for.items()]
-        lines += [f"  {_step_line(step)}" for step in self.steps]
-        lines += [f"  {_history_line(entry, self.started_at)}" for entry in self.history]
-        return "\n".join(lines)
+        return timeline(self)
 
     def progress(self) -> dict[str, Any]:
         """What a page may show to whoever waits: ready for JSON, without data, results or errors."""
@@ -266,12 +327,14 @@ def _step_view(step: PlanStep, rows: Sequence[Row[Any]], show: _Show, *, ended: 
         attempts=action.attempts,
         losses=action.losses,
         in_doubt=action.doubt,
-        result=show.value(payload.restore(action.result)),
+        result=unwrapped(show.value(payload.restore(action.result)), step.output),
         error=show.error(action.error),
         compensation=compensation,
         worker=action.hostname,
         started_at=action.first_claimed_at,
         finished_at=action.finished_at,
+        records=tuple(show.value(record) for record in payload.restore(action.records or [])),
+        nothing_to_undo=undo is None and step.kind is StepKind.COMPENSATABLE and not step.is_undoable,
     )
 
 
@@ -292,38 +355,15 @@ def _combined(action: StepStatus, compensation: CompensationView | None) -> Step
     return StepStatus.COMPENSATING
 
 
-def _step_history(row: Row[Any]) -> Iterator[HistoryEntry]:
-    what = "step" if row.round == 0 else "compensation"
-    detail = {"attempts": row.attempts, "worker": row.hostname}
-    if row.round > 1:
-        detail["round"] = row.round
-    if row.first_claimed_at is not None and (row.attempts or row.status != StepStatus.SKIPPED):
-        yield HistoryEntry(at=row.first_claimed_at, event=f"{what}_started", step=row.name, detail=detail)
-    if row.finished_at is not None:
-        yield HistoryEntry(at=row.finished_at, event=f"{what}_{row.status}", step=row.name, detail=detail)
+def _waits(view: StepView, below: Sequence[UUID]) -> str:
+    """What it waits for a person for at a step, and why."""
+    undo = view.compensation
+    what = _called(view.name, undo=undo is not None)
+    if below:
+        return f"{what}: its child saga waits for a person: {', '.join(map(str, below))}"
+    error = undo.error if undo else view.error
+    return f"{what}: {error or 'it waits for an answer'}"
 
 
-def _joined(ids: Sequence[UUID]) -> str:
-    return ", ".join(map(str, ids)) or "nobody: it comes after others in the line"
-
-
-def _step_line(step: StepView) -> str:
-    facts = [f"{step.attempts} attempt{'' if step.attempts == 1 else 's'}"]
-    if step.losses:
-        facts.append(f"{step.losses} lost with its process")
-    if step.in_doubt:
-        facts.append("in doubt")
-    if step.compensation is not None:
-        outcome = step.compensation.outcome
-        told = f" ({outcome.value})" if outcome not in (None, Outcome.FULL) else ""
-        facts.append(f"{step.compensation.name} {step.compensation.status.value}{told}")
-    return f"{step.status.value:<12} {step.name:<24} {', '.join(facts)}"
-
-
-def _history_line(entry: HistoryEntry, began: datetime) -> str:
-    hidden = ("traceback", "step", "key")
-    shown = " ".join(
-        f"{name}={value}" for name, value in entry.detail.items() if value is not None and name not in hidden
-    )
-    since = (entry.at - began).total_seconds()
-    return f"{since:+9.3f} s  {entry.event:<24} {entry.step or '':<20} {shown}"[:160].rstrip()
+def _called(name: str, *, undo: bool) -> str:
+    return f"compensation of {name}" if undo else f"step {name}"

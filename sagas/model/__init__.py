@@ -1,10 +1,14 @@
 """The rules of a saga as pure values and functions: standard library only, no clock, no dice, no I/O."""
 
 from sagas.model.commands import Decision, Note, Post, Send, StartChild
+from sagas.model.continuation import Inline
 from sagas.model.decide import DEFAULT_LEASE, decide, first
 from sagas.model.events import (
+    Asked,
     Claimed,
     Completed,
+    DoubtResolved,
+    Ended,
     Event,
     Failed,
     Misdelivered,
@@ -15,8 +19,12 @@ from sagas.model.events import (
     StopRequested,
     Tick,
 )
-from sagas.model.plan import IfLocked, OnTimeout, Plan, PlanStep, StepKind, StepRole
-from sagas.model.retry import RetryPolicy, Verdict
+from sagas.model.inputs import Inputs, Source
+from sagas.model.person import called, waits_for_a_person
+from sagas.model.plan import IfInDoubt, IfLocked, OnTimeout, Plan, PlanStep, StepKind, StepRole
+from sagas.model.records import Data
+from sagas.model.releases import NewerRelease
+from sagas.model.retry import RetryPolicy, Signs, Verdict
 from sagas.model.secrecy import Codec, Secrecy
 from sagas.model.state import (
     FINAL,
@@ -29,6 +37,7 @@ from sagas.model.state import (
     InstanceState,
     Mail,
     MailKind,
+    Outage,
     SagaStatus,
     StepState,
     StepStatus,
@@ -43,22 +52,31 @@ __all__ = [
     "FORWARD",
     "TRANSITIONS",
     "Address",
+    "Asked",
     "ChildState",
     "Claimed",
     "Codec",
     "Completed",
+    "Data",
     "Decision",
+    "DoubtResolved",
+    "Ended",
     "ErrorInfo",
     "Event",
     "Failed",
     "Holder",
+    "IfInDoubt",
     "IfLocked",
+    "Inline",
+    "Inputs",
     "InstanceState",
     "Mail",
     "MailKind",
     "Misdelivered",
+    "NewerRelease",
     "Note",
     "OnTimeout",
+    "Outage",
     "Outcome",
     "Parked",
     "Plan",
@@ -69,7 +87,9 @@ __all__ = [
     "SagaStatus",
     "Secrecy",
     "Send",
+    "Signs",
     "SkipRequested",
+    "Source",
     "StartChild",
     "StepKind",
     "StepRole",
@@ -80,7 +100,9 @@ __all__ = [
     "StopRequested",
     "Tick",
     "Verdict",
+    "called",
     "child_id",
     "decide",
     "first",
+    "waits_for_a_person",
 ]

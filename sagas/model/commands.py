@@ -1,6 +1,7 @@
 """What `decide` wants done: a new state to save, executions to send, entries for the history."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +24,7 @@ class Note:
     address: Address | None = None
     step: str | None = None
     detail: dict[str, Any] = field(default_factory=dict)
+    at: datetime | None = None  # of what happened before, and a row told until now; None: it happens now
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,11 +7,15 @@ an event that does not apply comes back as ``accepted=False``.
 
 from datetime import datetime, timedelta
 
+from sagas.model.attempts import attempt_failed
 from sagas.model.commands import Decision
-from sagas.model.draft import LONGEST_COUNTDOWN, PARKED_FOR, Draft, is_queued
+from sagas.model.deadline import is_overdue
+from sagas.model.draft import AT_ONCE, LONGEST_COUNTDOWN, LONGEST_SILENCE, PARKED_AFTER, Draft, is_queued
 from sagas.model.events import (
     Claimed,
     Completed,
+    DoubtResolved,
+    Ended,
     Event,
     Failed,
     Misdelivered,
@@ -21,16 +25,19 @@ from sagas.model.events import (
     StopRequested,
     Tick,
 )
-from sagas.model.late import late_failure, late_success, take_completion
+from sagas.model.late import goes_back, late_failure, late_success, take_completion
+from sagas.model.parking import misdelivered, park
+from sagas.model.person import cancel_parked, request_retry, request_skip, resolve_doubt
 from sagas.model.plan import Plan
 from sagas.model.retry import Verdict
-from sagas.model.settle import can_turn_back, is_given_up, past_pivot, settle, undo_order
+from sagas.model.settle import past_pivot, settle
 from sagas.model.state import (
     RESOLVED,
     Address,
     ErrorInfo,
     Holder,
     InstanceState,
+    Mail,
     MailKind,
     SagaStatus,
     StepState,
@@ -38,17 +45,19 @@ from sagas.model.state import (
     Stop,
     StopKind,
 )
-from sagas.model.waiting import look
+from sagas.model.waiting import look, was_awaited
 
-#: What an undo has for its result that a person did by hand, as JSON.
-BY_HAND = '{"outcome": "manual"}'
-#: How soon a message is sent again that reached a worker without its task; twice as long after each try.
-SECOND_TRY = timedelta(seconds=1)
 DEFAULT_LEASE = timedelta(seconds=5)
 
 
 def decide(
-    plan: Plan, state: InstanceState, event: Event, now: datetime, *, lease: timedelta = DEFAULT_LEASE
+    plan: Plan,
+    state: InstanceState,
+    event: Event,
+    now: datetime,
+    *,
+    lease: timedelta = DEFAULT_LEASE,
+    parked_after: timedelta = PARKED_AFTER,
 ) -> Decision:
     """What is to be done about ``event``.
 
@@ -58,16 +67,18 @@ def decide(
         event: what happened.
         now: the database's clock.
         lease: how soon to look again at something that should be moving.
+        parked_after: how long a step may wait that cannot be called, before it waits for a person.
 
     Returns:
         The state to save, the executions to send after the commit, and entries for the history.
     """
-    draft = Draft(plan, state, now, lease)
+    draft = Draft(plan, state, now, lease, parked_after)
     read_inbox(draft)
+    if state.was_granted and draft.status.is_forward:
+        begin_in_its_place(draft)
     draft.accepted = True  # it speaks of the event alone
     match event:
         case Tick():
-            draft.pardons_deadlines = event.after_outage
             for step in list(draft.steps.values()):
                 examine(draft, draft.steps[step.address])
             settle(draft)
@@ -77,6 +88,8 @@ def decide(
             complete(draft, event)
         case Failed():
             fail(draft, event)
+        case Ended():
+            end(draft, event)
         case Parked():
             park(draft, event)
         case Misdelivered():
@@ -87,10 +100,14 @@ def decide(
             request_retry(draft, event)
         case SkipRequested():
             request_skip(draft, event)
+        case DoubtResolved():
+            resolve_doubt(draft, event)
     if not isinstance(event, Tick) and state.inbox:
         look_at_waiting(draft)
-    if draft.status.is_forward and plan.is_parallel(draft.position):
-        settle(draft)  # a lane may have been handed over to whoever decides next; `pending` is counted anew here
+    # A lane may have been handed over to whoever decides next; `pending` is counted anew here.
+    if is_overdue(draft) or (draft.status.is_forward and plan.is_parallel(draft.position)):
+        settle(draft)
+    note_late_signals(draft)
     return draft.decision()
 
 
@@ -113,17 +130,55 @@ def read_inbox(draft: Draft) -> None:
             continue
         draft.consumed.add(mail.id)
         if mail.kind is MailKind.CANCEL:
+            draft.stops_at_once = mail.payload == AT_ONCE
             request_stop(draft, StopRequested(stop=Stop(kind=StopKind.CANCELLED, reason=mail.name), by=mail.by))
+            if draft.stops_at_once and draft.before.status is SagaStatus.COMPENSATING:
+                stop_running(draft)
         elif mail.kind is MailKind.UNDO:
             undo_as_one(draft)
 
 
+def stop_running(draft: Draft) -> None:
+    """It has turned back already, and waits for what still runs; the parent of this one does not want to."""
+    for step in draft.actions():
+        if step.status is StepStatus.RUNNING:
+            draft.stops.append(step.address)
+        elif step.status is StepStatus.PENDING:
+            draft.void(step)
+
+
+def begin_in_its_place(draft: Draft) -> None:
+    """It was let go on by a person, and had to wait for its place under the limit of its saga."""
+    for step in draft.actions():
+        if step.status is StepStatus.PENDING and step.dispatched_at is None:
+            draft.begin(draft.put(step, not_before=None))
+
+
 def look_at_waiting(draft: Draft) -> None:
     """Whoever reads the inbox draws all its consequences: it counts as seen."""
+    if draft.before.awaits_lock:
+        return
     waiting = [step for step in draft.steps.values() if step.is_live and draft.waits(step)]
     ended = [look(draft, step) for step in waiting]
     if any(ended):
         settle(draft)
+
+
+def note_late_signals(draft: Draft) -> None:
+    """What has just come and no step will take is told."""
+    for mail in draft.before.inbox:
+        if mail.kind is MailKind.SIGNAL and not mail.seen and mail.id not in draft.consumed and is_late(draft, mail):
+            if not draft.status.is_forward:
+                draft.consumed.add(mail.id)
+            draft.note("signal_too_late", signal=mail.name, by=mail.by, number=mail.id)
+
+
+def is_late(draft: Draft, mail: Mail) -> bool:
+    """Only a saga that goes forward takes signals; one that has just got stuck there keeps what came before that."""
+    if draft.status.is_forward:
+        return was_awaited(draft, mail.name)
+    stuck_now = draft.status is SagaStatus.FAILED and draft.before.status.is_forward
+    return not stuck_now or goes_back(draft)
 
 
 def undo_as_one(draft: Draft) -> None:
@@ -135,32 +190,37 @@ def undo_as_one(draft: Draft) -> None:
 
 
 def examine(draft: Draft, step: StepState) -> None:
-    """The sweep's look at one execution: is its holder alive, in time, is its message on the way?"""
-    if step.is_live and draft.waits(step):
+    """The sweep's look at one execution: is its holder alive and in time, has the time come to send it?"""
+    if draft.before.awaits_lock and draft.status.is_forward and step.status is StepStatus.PENDING:
+        draft.keep_waiting(step)
+    elif step.is_live and draft.waits(step):
         look(draft, step)
     elif step.status is StepStatus.RUNNING:
         if step.holder in (Holder.DEAD, Holder.SILENT):
             draft.lost(step, proven=step.holder is Holder.DEAD)
         elif draft.now >= draft.end_of(step):
-            limit = draft.plan_step(step).timeout_for(step.address.round)
-            error = ErrorInfo(type="sagas.StepTimeout", message=f"still running after {limit:g} s", step=step.name)
-            draft.attempt_failed(step, error, Verdict.TIMEOUT)
-    elif step.status is StepStatus.PENDING and not is_queued(step):
-        if step.not_before and step.not_before > draft.now:
-            return
-        if step.overtaken or draft.patience_over(step):
-            dispatch_again(draft, step)
+            message = f"still running after {draft.timeout_of(step):g} s"
+            error = ErrorInfo(type="sagas.StepTimeout", message=message, step=step.name)
+            attempt_failed(draft, step, error, Verdict.TIMEOUT)
+    elif step.status is StepStatus.PENDING and not is_queued(step) and is_to_be_sent(draft, step):
+        dispatch_unsent(draft, step)
 
 
-def dispatch_again(draft: Draft, step: StepState) -> None:
+def is_to_be_sent(draft: Draft, step: StepState) -> bool:
+    """Its time has come, or it has not been heard of for so long that another message does no harm."""
+    if step.dispatched_at is None:
+        return step.not_before is None or step.not_before <= draft.now
+    return abs(draft.now - step.dispatched_at) >= LONGEST_SILENCE
+
+
+def dispatch_unsent(draft: Draft, step: StepState) -> None:
+    """Of a retry, or of a try with another deploy; a claim may have been lost with a crash meanwhile."""
     may_have_run = step.address.is_action and step.epoch_changed
     if may_have_run and not draft.plan_step(step).idempotent:
         error = ErrorInfo(type="sagas.ClaimLost", message="a crash of the database lost the claim", step=step.name)
         draft.note("given_up_in_doubt", step, **error.to_json())
         draft.close(step, StepStatus.FAILED, doubt=True, error=error)
         return
-    if step.dispatched_at is not None:
-        draft.note("dispatched_again", step, dispatches=step.dispatches + 1, overtaken=step.overtaken)
     draft.dispatch(step)
 
 
@@ -184,14 +244,17 @@ def claim(draft: Draft, event: Claimed) -> None:
 
 
 def may_be_claimed(draft: Draft, step: StepState) -> bool:
-    """An old message must neither cut a retry's wait short nor start a compensation before its turn."""
+    """An old message must neither cut a retry's wait short nor start a compensation before its turn.
+
+    And once the deadline has passed no action begins.
+    """
+    if step.address.is_action and is_overdue(draft):
+        return False
     waits = step.not_before is not None and step.not_before >= draft.now + LONGEST_COUNTDOWN
     return not waits and not is_queued(step) and not draft.waits(step)
 
 
 def complete(draft: Draft, event: Completed) -> None:
-    # What has succeeded counts, as in the complete statement; whoever looks next turns back what is too late.
-    draft.pardons_deadlines = True
     step = draft.steps.get(event.address)
     if step is None:
         draft.accepted = False
@@ -216,41 +279,29 @@ def fail(draft: Draft, event: Failed) -> None:
     if event.verdict is Verdict.INTERRUPTED:
         draft.lost(step, proven=True, error=event.error)
     else:
-        draft.attempt_failed(step, event.error, event.verdict, event.dice, event.retry_after)
+        attempt_failed(draft, step, event.error, event.verdict, event.dice, event.retry_after, event.asked)
     # Forward, the error callback (or the sweep) draws the consequence. Backward, Celery ends the chain of
     # compensations at an exception, so the rest is dispatched by whoever records the failure. Beside others the saga
     # turns back at once: a completion that comes between would let the next step of its lane begin.
-    if not draft.status.is_forward or draft.plan.is_parallel(step.address.position):
+    if event.unheard or not draft.status.is_forward or draft.plan.is_parallel(step.address.position):
         settle(draft)
 
 
-def park(draft: Draft, event: Parked) -> None:
-    step = draft.steps.get(event.address)
-    if step is None or step.token != event.token or step.status is not StepStatus.RUNNING:
+def end(draft: Draft, event: Ended) -> None:
+    """An execution was ended from outside, which may have been too late: it may have reported something itself."""
+    running = (step for step in draft.steps.values() if step.status is StepStatus.RUNNING)
+    step = next((step for step in running if step.delivery == event.delivery), None)
+    if step is None:
         draft.accepted = False
         return
-    draft.parked(step, event.error)
-    if not draft.status.is_forward:
-        settle(draft)
-
-
-def misdelivered(draft: Draft, event: Misdelivered) -> None:
-    """It waits, visibly and a little longer each time: another worker, or a deploy, has to take it."""
-    step = draft.steps.get(event.address)
-    if step is None or step.status is not StepStatus.PENDING or step.dispatched_at is None:
-        draft.accepted = False
-        return
-    if event.task not in (None, draft.plan_step(step).task_for(step.address.round)):
-        draft.accepted = False  # forged: nobody has sent it
-        return
-    if step.error != event.error:
-        draft.note("parked", step, **event.error.to_json())
-    wait = min(PARKED_FOR, SECOND_TRY * 2 ** min(step.dispatches, 8))
-    draft.put(step, error=event.error, dispatched_at=None, not_before=draft.now + wait)
+    attempt_failed(draft, step, event.error, event.verdict, event.dice)
+    settle(draft)
 
 
 def request_stop(draft: Draft, event: StopRequested) -> None:
-    if not draft.status.is_forward:
+    if draft.status is SagaStatus.FAILED:
+        draft.accepted = cancel_parked(draft, event)
+    elif not draft.status.is_forward:
         draft.accepted = draft.status in (SagaStatus.COMPENSATING, SagaStatus.COMPENSATED)
     elif past_pivot(draft):
         draft.accepted = False
@@ -258,62 +309,3 @@ def request_stop(draft: Draft, event: StopRequested) -> None:
         draft.stop = event.stop
         draft.note("stop_requested", reason=event.stop.reason, kind=event.stop.kind.value, by=event.by)
         settle(draft)
-
-
-def request_retry(draft: Draft, event: RetryRequested) -> None:
-    """An operator's retry re-runs only what is missing: the undos that failed, or the step past which it stuck."""
-    if draft.status is not SagaStatus.FAILED:
-        draft.accepted = False
-        return
-    draft.note("retry_requested", reason=event.reason, by=event.by)
-    stuck = stuck_at(draft)
-    for step in stuck:
-        # The attempts of a child saga tell its ids apart.
-        again = draft.put_back(step, attempts=step.attempts if draft.waits(step) else 0, losses=0)
-        if again.address.is_action:
-            draft.begin(again)
-        else:
-            draft.put(again, first_claimed_at=draft.now)  # all of its time again; and it has been claimed before
-    go_on(draft, stuck)
-
-
-def request_skip(draft: Draft, event: SkipRequested) -> None:
-    """An operator did it by hand, or has seen that it happened, or that nothing needs to be undone."""
-    stuck = stuck_at(draft) if draft.status is SagaStatus.FAILED else []
-    named = [step for step in stuck if event.step in (None, step.name)]
-    if len(named) != 1 or not fits(event, named[0]):
-        draft.accepted = False
-        return
-    step = named[0]
-    if event.undone:
-        draft.note("resolved_by_hand", step, reason=event.reason, by=event.by)
-        draft.close(step, StepStatus.COMPLETED, doubt=False, error=None, result=BY_HAND, token=None)
-    else:
-        draft.note("skip_requested", step, reason=event.reason, by=event.by)
-        draft.close(step, StepStatus.SKIPPED, doubt=False, result=event.result, token=None)
-    go_on(draft, stuck)
-
-
-def fits(event: SkipRequested, step: StepState) -> bool:
-    """Only a step returns something, and only a compensation can have been done by hand."""
-    if step.address.is_action:
-        return not event.undone
-    return event.result is None
-
-
-def stuck_at(draft: Draft) -> list[StepState]:
-    """What a failed instance waits for: the step past which it cannot go, or the undos that failed, in their order."""
-    actions = [step for step in draft.actions() if is_given_up(draft, step) and not can_turn_back(draft, step)]
-    if actions:
-        return actions
-    undos = [draft.last_round(action) for action in undo_order(draft)]
-    return [undo for undo in undos if undo is not None and undo.status is StepStatus.FAILED]
-
-
-def go_on(draft: Draft, stuck: list[StepState]) -> None:
-    """Out of `failed`, in the direction in which it was going."""
-    if any(step.address.is_action for step in stuck):
-        draft.status, draft.error, draft.stop = SagaStatus.RUNNING, None, None
-    else:
-        draft.status = SagaStatus.COMPENSATING
-    settle(draft)

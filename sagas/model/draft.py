@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sagas.model.commands import Decision, Note, Post, Send, StartChild
+from sagas.model.history import overwritten
 from sagas.model.plan import Plan, PlanStep, StepRole
 from sagas.model.retry import Verdict
 from sagas.model.state import (
@@ -18,20 +19,18 @@ from sagas.model.state import (
     StepState,
     StepStatus,
     child_id,
+    pardoned,
 )
 
 #: A retry sooner than this is a Celery countdown; a later one waits in ``due_at`` and holds no message.
 LONGEST_COUNTDOWN = timedelta(seconds=5)
 #: Whatever a policy or a service's Retry-After asks for.
 LONGEST_DELAY = timedelta(days=7)
-#: A backlog is not a loss: without evidence, a message is sent again only after this, x 4, at most the cap.
-FIRST_PATIENCE = timedelta(seconds=60)
-PATIENCE_FACTOR = 4
-LONGEST_PATIENCE = timedelta(minutes=10)
-#: How soon to look at a child saga without having heard of it.
+#: How soon to look at what should be heard of: a child saga, a message that is out, an execution that runs. Evidence
+#: of a loss comes sooner, and by itself (see `sagas.recovery`).
 LONGEST_SILENCE = timedelta(hours=1)
-#: How long a step waits whose task cannot be called: a deploy has to cure it.
-PARKED_FOR = timedelta(seconds=60)
+#: And how long altogether, before it waits for a person.
+PARKED_AFTER = timedelta(seconds=300)
 #: The sweep enforces a timeout this much later than Celery's own limits, which end the process as well.
 TIMEOUT_GRACE = timedelta(seconds=5)
 
@@ -39,11 +38,19 @@ TIMEOUT_GRACE = timedelta(seconds=5)
 class Draft:
     """An instance being moved on. Methods change one execution; `decide` says which and when."""
 
-    def __init__(self, plan: Plan, state: InstanceState, now: datetime, lease: timedelta) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        state: InstanceState,
+        now: datetime,
+        lease: timedelta,
+        parked_after: timedelta = PARKED_AFTER,
+    ) -> None:
         self.plan = plan
         self.before = state
         self.now = now
         self.lease = lease
+        self.parked_after = parked_after
         self.status = state.status
         self.error = state.error
         self.stop = state.stop
@@ -55,8 +62,8 @@ class Draft:
         self.posts: list[Post] = []
         self.consumed: set[int] = set()
         self.stops: list[Address] = []
+        self.stops_at_once = False  # what runs is told to stop, as by a parent that tells all its branches
         self.accepted = True
-        self.pardons_deadlines = False
 
     # -- reading
 
@@ -100,6 +107,16 @@ class Draft:
         self.steps[address] = StepState(address=address, name=name, dispatches=0)
         self.begin(self.steps[address])
 
+    def birth_for_a_person(self, undo: Address) -> None:
+        """The undo of an action in doubt of which only a person can tell whether it happened."""
+        name = self.plan.step(undo.position, undo.branch).name
+        error = ErrorInfo(type=IN_DOUBT, message=ONLY_A_PERSON_CAN_TELL, step=name)
+        self.close(StepState(address=undo, name=name, dispatches=0), StepStatus.FAILED, error=error)
+
+    def keep_waiting(self, step: StepState) -> None:
+        """For a place under the limit of its saga. A message of an earlier dispatch must not begin it."""
+        self.put(step, not_before=self.now + 2 * LONGEST_SILENCE)
+
     def begin(self, step: StepState) -> None:
         """Send what a worker is to run; let begin what waits for something else, which has no message."""
         plan_step = self.plan_step(step)
@@ -117,8 +134,13 @@ class Draft:
 
     def tell_child(self, step: StepState, kind: MailKind, reason: str = "") -> None:
         action = self.steps[step.address.action]
-        mail = Mail(kind=kind, name=reason, by="parent saga")
+        at_once = kind is MailKind.CANCEL and self.is_told_to_stop(action)
+        mail = Mail(kind=kind, name=reason, payload=AT_ONCE if at_once else None, by="parent saga")
         self.posts.append(Post(to=child_id(self.before.id, action), mail=mail))
+
+    def is_told_to_stop(self, action: StepState) -> bool:
+        """While it runs, once its saga turns back."""
+        return self.stops_at_once or self.plan_step(action).cancels_siblings
 
     def dispatch(self, step: StepState, countdown: timedelta = timedelta(0)) -> None:
         """Send it (again). A dispatch under another epoch than the last one: a claim in between may be lost."""
@@ -129,7 +151,6 @@ class Draft:
             dispatched_at=self.now + countdown,
             doubt=step.doubt or (step.epoch_changed and step.address.is_action),
             epoch_changed=False,
-            overtaken=False,
         )
         self.sends.append(Send(address=step.address, countdown=countdown.total_seconds()))
 
@@ -142,12 +163,13 @@ class Draft:
             claimed_at=None,
             dispatched_at=None,
             dispatches=0,
-            not_before=None,
             holder=Holder.NONE,
-            **{"finished_at": None, **changes},
+            **{"finished_at": None, "not_before": None, "parked_since": None, **changes},
         )
 
     def close(self, step: StepState, status: StepStatus, **changes: Any) -> StepState:
+        if status is StepStatus.FAILED:  # what waits for a person since it cannot be called says so itself
+            changes = {"parked_since": None, **changes}
         return self.put(step, status=status, finished_at=self.now, holder=Holder.NONE, **changes)
 
     def completed(self, step: StepState, result: Any, keys: tuple[str, ...] = ()) -> None:
@@ -181,32 +203,9 @@ class Draft:
 
     # -- one execution failed, was lost, or waits
 
-    def attempt_failed(
-        self, step: StepState, error: ErrorInfo, verdict: Verdict, dice: float = 0.0, retry_after: float = 0.0
-    ) -> None:
-        """Retry by the policy, or give up. Every failure goes to the history with its traceback."""
-        plan_step = self.plan_step(step)
-        policy = plan_step.retry_for(step.address.round)
-        self.note("attempt_failed", step, **error.to_json(), attempt=step.attempts, verdict=verdict.value)
-        step = self.put(step, error=error, doubt=self.in_doubt(step, verdict))
-        may_retry = verdict in (Verdict.RETRYABLE, Verdict.TIMEOUT) and step.failures < policy.max_attempts
-        if may_retry and self.may_run_again(step):
-            asked = min(max(policy.delay(step.failures, dice), retry_after), LONGEST_DELAY.total_seconds())
-            delay = timedelta(seconds=asked)
-            if self.undo_is_late(step, delay):
-                self.close(step, StepStatus.FAILED)
-                return
-            waiting = self.put_back(step)
-            if delay <= LONGEST_COUNTDOWN:
-                self.dispatch(self.put(waiting, not_before=self.now + delay), countdown=delay)
-            else:
-                self.put(waiting, not_before=self.now + delay)
-        else:
-            self.close(step, StepStatus.FAILED)
-
     def in_doubt(self, step: StepState, verdict: Verdict) -> bool:
         """Doubt is sticky, and a matter of actions: an undo that may have happened is simply run again."""
-        return step.address.is_action and (step.doubt or verdict is not Verdict.CLEAN_NO)
+        return step.address.is_action and (step.doubt or not verdict.is_clean)
 
     def undo_is_late(self, step: StepState, delay: timedelta = timedelta(0)) -> bool:
         """An undo with a deadline is given up when its next try would begin after it."""
@@ -218,10 +217,11 @@ class Draft:
             self.note("compensation_deadline_passed", step, seconds=within)
         return is_late
 
-    def may_run_again(self, step: StepState) -> bool:
+    def may_run_again(self, step: StepState, *, clean: bool = False) -> bool:
+        """An action that is not idempotent runs a second time only if nothing was done the first time."""
         if not step.address.is_action:
             return True
-        return self.status.is_forward and self.plan_step(step).idempotent
+        return self.status.is_forward and (self.plan_step(step).idempotent or (clean and not step.doubt))
 
     def lost(self, step: StepState, *, proven: bool, error: ErrorInfo | None = None) -> None:
         """Its holder died. Losses have their own budget: a deploy's SIGKILL uses up no attempt."""
@@ -243,18 +243,11 @@ class Draft:
 
     def end_of(self, step: StepState) -> datetime:
         """When its timeout is over, whatever its process does."""
-        timeout = self.plan_step(step).timeout_for(step.address.round)
-        return (step.claimed_at or self.now) + timedelta(seconds=timeout) + TIMEOUT_GRACE
+        return (step.claimed_at or self.now) + timedelta(seconds=self.timeout_of(step)) + TIMEOUT_GRACE
 
-    def parked(self, step: StepState, error: ErrorInfo) -> None:
-        """Its task could not be called: not an attempt, not an answer."""
-        if step.error != error:
-            self.note("parked", step, **error.to_json())
-        step = self.put(step, attempts=step.attempts - 1, error=error)
-        if step.address.is_action and not self.status.is_forward:
-            self.void(step)
-        else:
-            self.put(self.put_back(step), not_before=self.now + PARKED_FOR)
+    def timeout_of(self, step: StepState) -> float:
+        """Seconds that one execution of it may take."""
+        return step.limits.timeout if step.limits else self.plan_step(step).timeout_for(step.address.round)
 
     def void(self, action: StepState) -> None:
         """Leaving forward: an unclaimed action never runs; one that may have run is given up in doubt."""
@@ -270,14 +263,6 @@ class Draft:
         else:
             self.close(action, StepStatus.SKIPPED, token=None)
 
-    def patience_over(self, step: StepState) -> bool:
-        """No evidence either way: has its message been out for so long that another one does no harm?"""
-        if step.dispatched_at is None:
-            return True
-        exponent = min(max(step.dispatches, 1) - 1, 8)
-        patience: timedelta = min(LONGEST_PATIENCE, FIRST_PATIENCE * PATIENCE_FACTOR**exponent)
-        return self.now >= step.dispatched_at + patience
-
     # -- the outcome
 
     def decision(self) -> Decision:
@@ -292,7 +277,7 @@ class Draft:
             stop=self.stop,
             steps=steps,
             written=self.written,
-            deadline=(deadline := self.deadline()),
+            deadline=(deadline := self.deadline(lasting=False)),
             deadline_seconds=None if deadline else self.before.deadline_seconds,
             pending=len(live) + len(self.given_up_beside_others()),
             finished_at=ended if self.status.is_final else None,
@@ -304,7 +289,7 @@ class Draft:
         return Decision(
             state=state,
             sends=tuple(self.sends),
-            notes=tuple(self.notes),
+            notes=(*overwritten(self.before, state), *self.notes),
             children=tuple(self.children),
             posts=tuple(self.posts),
             consumed=frozenset(self.consumed),
@@ -324,35 +309,46 @@ class Draft:
             and not self.plan_step(step).best_effort
         ]
 
-    def deadline(self) -> datetime | None:
-        """Counted from the beginning of the first step: neither a long open transaction nor a backlog eats it up."""
+    def deadline(self, *, lasting: bool = True) -> datetime | None:
+        """Counted from the beginning of the first step: neither a long open transaction nor a backlog eats it up.
+
+        Nor does an outage. One that lasts moves it from moment to moment, which is not to be stored.
+        """
         began = [step.first_claimed_at for step in self.actions() if step.first_claimed_at]
-        if self.before.deadline is None and self.before.deadline_seconds is not None and began:
-            return min(began) + timedelta(seconds=self.before.deadline_seconds)
-        return self.before.deadline
+        deadline = self.before.deadline
+        if deadline is None and self.before.deadline_seconds is not None and began:
+            deadline = min(began) + timedelta(seconds=self.before.deadline_seconds)
+        outages = [outage for outage in self.before.outages if lasting or outage.ended]
+        return deadline and pardoned(deadline, outages, self.now)
 
     def next_look(self, live: list[StepState]) -> datetime:
         """The moment by which something should have happened."""
         # Who waits in line is woken.
-        idle = LONGEST_SILENCE if self.before.awaits_lock else self.lease
-        looks = [self.now + idle] if not live else [self.look_at(step) for step in live]
+        waits_in_line = self.before.awaits_lock and self.status.is_forward
+        idle = LONGEST_SILENCE if waits_in_line else self.lease
+        looks = [self.now + idle] if waits_in_line or not live else [self.look_at(step) for step in live]
         deadline = self.deadline()
         if deadline and self.status.is_forward and deadline > self.now:
             looks.append(deadline)
+        elif deadline is None and self.before.deadline_seconds is not None:
+            # Nothing has begun; from its beginning on it has all of that time.
+            looks.append(self.now + timedelta(seconds=max(self.before.deadline_seconds, 1.0)))
+        if self.given_up_beside_others():
+            # Whoever completes beside it takes it for one that still runs, and leaves the end to the next look.
+            looks.append(self.now + self.lease)
         return min(looks)
 
     def look_at(self, step: StepState) -> datetime:
         if self.waits(step):
             # A child saga tells when it has ended: nothing has to be looked after.
             return step.not_before or self.now + LONGEST_SILENCE
-        if step.status is StepStatus.RUNNING:
+        if step.status is StepStatus.RUNNING and step.holder is Holder.SILENT:
             # A silent holder is waited for, not watched: death was declared and is final.
-            return self.end_of(step) if step.holder is Holder.SILENT else self.now + self.lease
+            return self.end_of(step)
         if step.not_before and step.not_before > self.now and step.dispatched_at is None:
             return step.not_before
-        # Unclaimed: look again after as long as it has waited by now, so that a backlog costs little.
-        waited = self.now - (step.dispatched_at or self.now)
-        return self.now + min(max(waited, self.lease), FIRST_PATIENCE)
+        # A message that is out, or waits in its queue's line, costs nothing: the line and its evidence find a loss.
+        return self.now + LONGEST_SILENCE
 
 
 def is_queued(step: StepState) -> bool:
@@ -360,6 +356,20 @@ def is_queued(step: StepState) -> bool:
     return not step.address.is_action and step.dispatched_at is None and step.not_before is None
 
 
+def waits_for_an_answer(undo: StepState) -> bool:
+    """A compensation that has not run, since a person has to say first whether its action happened."""
+    return undo.status is StepStatus.FAILED and undo.error is not None and undo.error.type == IN_DOUBT
+
+
+#: The payload of a cancel that reaches what runs, too.
+AT_ONCE = '{"at_once": true}'
+#: The type of the error of a compensation that waits for a person's answer about its action.
+IN_DOUBT = "sagas.InDoubt"
+ONLY_A_PERSON_CAN_TELL = (
+    "in doubt, and its step says that only a person can tell whether it happened: resolve it with that answer, or "
+    "retry to have it undone now"
+)
+NO_RESULT = "its action is in doubt, and no result"
 #: How a child saga ends for its parent; one that failed waits for a person, and so does its parent.
 TOLD_TO_PARENT = frozenset({SagaStatus.COMPLETED, SagaStatus.COMPENSATED})
 LOST = "the process that ran it died and it was not to be run again"

@@ -1,8 +1,9 @@
 """What can happen to an instance. Everything enters `decide` as one of these values."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from sagas.model.retry import Verdict
@@ -16,15 +17,16 @@ class Outcome(StrEnum):
     PARTIAL = "partial"  # as far as it can be undone; what is left stays
     MANUAL = "manual"  # a person has to do it
 
+    @classmethod
+    def of(cls, value: Any) -> Self:
+        """What a compensation says of itself: it returns the word, or a dict that has it under ``outcome``."""
+        said = value.get("outcome") if isinstance(value, Mapping) else value
+        return cls(said) if said in ("full", "partial", "manual") else cls("full")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tick:
-    """Somebody asks what is to be done now: the sweep, an error callback, a message that found no work.
-
-    ``after_outage``: nobody could do anything for a while, so a deadline that passed meanwhile gets one more chance.
-    """
-
-    after_outage: bool = False
+    """Somebody asks what is to be done now: the sweep, an error callback, a message that found no work."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,8 +56,22 @@ class Completed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """A body asked to be tried again, after ``wait`` seconds (None: as the policy says).
+
+    ``polls``: for as long as it takes, within the step's ``poll_for``; it uses up no attempt.
+    """
+
+    wait: float | None = None
+    polls: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Failed:
-    """An execution raised. ``dice`` in [0, 1) is the jitter; ``retry_after`` seconds, when the service named it."""
+    """An execution raised. ``dice`` in [0, 1) is the jitter; ``retry_after`` seconds, when the service named it.
+
+    ``unheard`` says that its process ends with it: no error callback will ask what follows.
+    """
 
     address: Address
     token: UUID
@@ -63,15 +79,35 @@ class Failed:
     verdict: Verdict
     dice: float = 0.0
     retry_after: float = 0.0
+    asked: Asked | None = None
+    unheard: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """The worker has ended an execution, named by its ``delivery``, and reports why: its time was over, or a person
+    has stopped it. Nothing of it runs any more.
+    """
+
+    delivery: str
+    error: ErrorInfo
+    verdict: Verdict
+    dice: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parked:
-    """A claimed execution could not even be called (its parameters do not fit): it waits, uncounted."""
+    """A claimed execution could not even be called (its parameters do not fit): it waits, uncounted.
+
+    ``lacks_result``: of a compensation, a parameter that only its action's result could have given. ``for_good``: the
+    saga's data lacks what the code asks for by which it was started, so that no deploy is on its way.
+    """
 
     address: Address
     token: UUID
     error: ErrorInfo
+    lacks_result: bool = False
+    for_good: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,4 +153,32 @@ class SkipRequested:
     by: str = "operator"
 
 
-Event = Tick | Claimed | Completed | Failed | Parked | Misdelivered | StopRequested | RetryRequested | SkipRequested
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DoubtResolved:
+    """A person has found out whether an action in doubt happened.
+
+    ``result`` stands in for what it would have returned. ``undo`` says that what happened is to be undone now, where
+    the saga has turned back; else a person has done that too.
+    """
+
+    happened: bool
+    reason: str
+    step: str | None = None
+    result: Any = None
+    undo: bool = True
+    by: str = "operator"
+
+
+Event = (
+    Tick
+    | Claimed
+    | Completed
+    | Failed
+    | Ended
+    | Parked
+    | Misdelivered
+    | StopRequested
+    | RetryRequested
+    | SkipRequested
+    | DoubtResolved
+)

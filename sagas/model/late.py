@@ -1,7 +1,9 @@
 """Reports of executions whose claim was taken away: a success is real, and an unknown outcome may be."""
 
-from sagas.model.draft import Draft
+from sagas.model.attempts import attempt_failed
+from sagas.model.draft import Draft, waits_for_an_answer
 from sagas.model.events import Completed, Failed, Outcome
+from sagas.model.person import run_again
 from sagas.model.plan import StepKind
 from sagas.model.retry import Verdict
 from sagas.model.settle import can_turn_back, is_given_up, settle
@@ -22,7 +24,7 @@ def late_success(draft: Draft, step: StepState, event: Completed) -> bool:
     if step.status is StepStatus.COMPLETED:
         if step.address.is_action and turns_back(draft, step):
             # Completed elsewhere with the same key, and being undone: the effect may have landed after the undo.
-            return stray(draft, step)
+            return stray(draft, step, event)
         draft.note("late_success", step, outcome="absorbed by the idempotency key")
         return False
     if step.status is StepStatus.RUNNING:
@@ -39,7 +41,7 @@ def late_success(draft: Draft, step: StepState, event: Completed) -> bool:
         draft.put(step, doubt=True)
         draft.note("late_success", step, outcome="undone only if the saga turns back")
         return False
-    return stray(draft, step)
+    return stray(draft, step, event)
 
 
 def take_completion(draft: Draft, step: StepState, event: Completed) -> None:
@@ -51,7 +53,7 @@ def take_completion(draft: Draft, step: StepState, event: Completed) -> None:
     clash = draft.clash(step, event.keys) if step.address.is_action else None
     if clash is not None:
         # Its body is done: never run again for this, and undone with the others.
-        draft.attempt_failed(step, clash, Verdict.UNUSABLE)
+        attempt_failed(draft, step, clash, Verdict.UNUSABLE)
         return
     if event.outcome is Outcome.PARTIAL:
         draft.note("undone_in_part", step)
@@ -63,7 +65,7 @@ def take_completion(draft: Draft, step: StepState, event: Completed) -> None:
 
 def late_failure(draft: Draft, step: StepState, event: Failed) -> None:
     """It ended without a clean no, so its effect may exist. Never a completion, but a reason to undo (again)."""
-    if event.verdict is Verdict.CLEAN_NO or not step.address.is_action:
+    if event.verdict.is_clean or not step.address.is_action:
         return
     if step.token == event.token and step.status in RESOLVED:
         return  # it had ended well before the limit struck that it reports
@@ -73,7 +75,7 @@ def late_failure(draft: Draft, step: StepState, event: Failed) -> None:
         is_news = not step.is_live and goes_back(draft)
         draft.put(step, doubt=True)
     if is_news and draft.plan_step(step).kind is StepKind.COMPENSATABLE:
-        stray(draft, draft.steps[step.address], "late_failure")
+        stray(draft, draft.steps[step.address], None)
 
 
 def goes_back(draft: Draft) -> bool:
@@ -97,24 +99,45 @@ def is_still_wanted(draft: Draft, step: StepState) -> bool:
     return draft.status is SagaStatus.COMPENSATING
 
 
-def stray(draft: Draft, action: StepState, event: str = "late_success") -> bool:
-    """An effect in a saga that turns or has turned back: it must be undone, again if need be."""
+def stray(draft: Draft, action: StepState, success: Completed | None) -> bool:
+    """An effect in a saga that turns or has turned back: it must be undone, again if need be.
+
+    Args:
+        success: the report that brings its result; None: it only may have happened.
+    """
     undo = draft.last_round(action)
+    is_news = action.status is not StepStatus.COMPLETED
     if undo is None or is_untouched(undo):
-        status = StepStatus.COMPLETED if action.status is StepStatus.COMPLETED else StepStatus.FAILED
-        draft.put(action, status=status, doubt=status is StepStatus.FAILED)
+        if success is not None and is_news:
+            happened(draft, action, success)
+        elif action.status is StepStatus.FAILED:
+            draft.put(action, doubt=True)
+        elif is_news:
+            draft.close(action, StepStatus.FAILED, doubt=True)
         outcome = "will be undone"
+    elif success is not None and is_news and waits_for_an_answer(undo):
+        happened(draft, action, success)
+        run_again(draft, undo)
+        draft.status = SagaStatus.COMPENSATING
+        outcome = "will be undone: it answers whether it happened"
     elif undo.status is StepStatus.FAILED:
         draft.put(action, stray=True, doubt=action.status is StepStatus.FAILED)
         outcome = "recorded for the person who looks at its failed compensation"
     else:
         draft.put(action, stray=True)
         outcome = "will be undone again"
-    draft.note(event, action, outcome=outcome, stray=True)
+    draft.note("late_success" if success else "late_failure", action, outcome=outcome, stray=True)
     if draft.status in (SagaStatus.COMPENSATED, SagaStatus.FAILED) and (undo is None or undo.status in RESOLVED):
         draft.status = SagaStatus.COMPENSATING
     settle(draft)
     return False
+
+
+def happened(draft: Draft, action: StepState, success: Completed) -> None:
+    """What it returned is there for its undo; reported again it is known."""
+    draft.close(
+        action, StepStatus.COMPLETED, doubt=False, error=None, result=success.result, token=success.token, stray=False
+    )
 
 
 def is_untouched(undo: StepState) -> bool:

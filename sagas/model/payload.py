@@ -1,9 +1,10 @@
 """Data in, the same data out: JSON with tags for what JSON lacks, checked before it can hurt.
 
-Tagged: Decimal, UUID, datetime, date, time, timedelta, and floats that PostgreSQL's jsonb would turn into
-integers. Tuples come back as lists. Everything else is refused with the path of the culprit, as are NUL
-characters and lone surrogates (PostgreSQL cannot store them), NaN and infinities, and text over the limit.
-A value that is stored encrypted comes back `Sealed`, and goes out again as it is (see `secrecy`).
+Tagged: Decimal, UUID, datetime (with the name of its zone, if it has one), date, time, timedelta, and floats that
+PostgreSQL's jsonb would turn into integers. Tuples come back as lists, enums as their values, and what has named fields
+as a dict of these (see `records`). Everything else is refused with the path of the culprit, as are NUL characters and
+lone surrogates (PostgreSQL cannot store them), NaN and infinities, and text over the limit. A value that is stored
+encrypted comes back `Sealed`, and goes out again as it is (see `secrecy`).
 """
 
 import json
@@ -12,10 +13,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from enum import Enum
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from sagas.errors import PayloadError
+from sagas.errors import PayloadError, RowDamaged
+from sagas.model.records import unfolded
 
 MAX_BYTES = 1024 * 1024
 #: Levels of nesting. Far from the interpreter's limit, which a worker's deep stack reaches sooner than a start.
@@ -36,10 +40,35 @@ class Sealed:
         return HIDDEN
 
 
+def _written(moment: datetime) -> str:
+    """As RFC 9557 writes it, the name of the zone behind the offset: ``2026-03-28T12:00:00+01:00[Europe/Berlin]``.
+
+    A release that knows no such names refuses to read it, and does not take it for a fixed offset.
+    """
+    zone = moment.tzinfo
+    return f"{moment.isoformat()}[{zone.key}]" if isinstance(zone, ZoneInfo) and zone.key else moment.isoformat()
+
+
+def _read(text: str) -> datetime:
+    written, named, key = text.removesuffix("]").partition("[")
+    moment = datetime.fromisoformat(written)
+    if not named:
+        return moment
+    try:
+        zone = ZoneInfo(key)
+    except ZoneInfoNotFoundError as error:
+        raise RowDamaged(
+            f"a stored time is in the zone {key!r}, which is not known here: install the package tzdata"
+        ) from error
+    # The clock on the wall is what was meant, and the offset tells the first from the second 02:30 of an autumn night.
+    first, second = moment.replace(tzinfo=zone, fold=0), moment.replace(tzinfo=zone, fold=1)
+    return second if second.utcoffset() == moment.utcoffset() != first.utcoffset() else first
+
+
 _ENCODERS: dict[type, Callable[[Any], dict[str, Any]]] = {
     Decimal: lambda value: {"$decimal": str(value)},
     UUID: lambda value: {"$uuid": str(value)},
-    datetime: lambda value: {"$datetime": value.isoformat()},
+    datetime: lambda value: {"$datetime": _written(value)},
     date: lambda value: {"$date": value.isoformat()},
     time: lambda value: {"$time": value.isoformat()},
     timedelta: lambda value: {"$timedelta": [value.days, value.seconds, value.microseconds]},
@@ -48,7 +77,7 @@ _ENCODERS: dict[type, Callable[[Any], dict[str, Any]]] = {
 _DECODERS: dict[str, Callable[[Any], Any]] = {
     "$decimal": Decimal,
     "$uuid": UUID,
-    "$datetime": datetime.fromisoformat,
+    "$datetime": _read,
     "$date": date.fromisoformat,
     "$time": time.fromisoformat,
     "$timedelta": lambda parts: timedelta(days=parts[0], seconds=parts[1], microseconds=parts[2]),
@@ -88,6 +117,8 @@ def _tag(value: Any, path: str, depth: int = 0) -> Any:
         raise PayloadError(f"{path} is nested too deeply, or contains itself; pass a flat structure")
     if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, Enum):
+        return _tag(value.value, path, depth + 1)
     if isinstance(value, str):
         return _checked_text(str.__str__(value), path)
     if isinstance(value, int):
@@ -98,7 +129,7 @@ def _tag(value: Any, path: str, depth: int = 0) -> Any:
         return _tag_float(float(value), path)
     if isinstance(value, Mapping):
         return _tag_mapping(value, path, depth)
-    if isinstance(value, list | tuple):
+    if isinstance(value, list) or type(value) is tuple:
         return [_tag(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
     if isinstance(value, time) and value.tzinfo is not None and value.utcoffset() is None:
         raise PayloadError(f"{path} is a time whose zone has no offset without a date; pass a datetime")
@@ -107,10 +138,30 @@ def _tag(value: Any, path: str, depth: int = 0) -> Any:
     for kind in type(value).__mro__:
         if kind in _ENCODERS:
             return _ENCODERS[kind](value)
+    fields = fields_of(value, path)
+    if fields is not value:
+        return _tag(fields, path, depth + 1)
+    if isinstance(value, tuple):
+        return _tag(list(value), path, depth)
     raise PayloadError(
         f"{path} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be stored; pass text, "
-        "numbers, lists, dicts, Decimal, UUID, date or time (dataclasses.asdict() helps for dataclasses)"
+        "numbers, lists, dicts, Decimal, UUID, date or time, or what has named fields: a dataclass or a pydantic model"
     )
+
+
+def fields_of(value: Any, path: str) -> Any:
+    """A record as the mapping of its fields, everything else itself.
+
+    Raises:
+        PayloadError: it cannot tell its fields.
+    """
+    try:
+        return unfolded(value)
+    except Exception as error:
+        raise PayloadError(
+            f"{path} is a {type(value).__qualname__} that cannot be dumped: {type(error).__qualname__}; mend its "
+            "serializers, or pass a dict"
+        ) from error
 
 
 def _tag_float(value: float, path: str) -> Any:

@@ -3,13 +3,16 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from itertools import groupby, pairwise
 from operator import attrgetter
 from typing import Any, Self
 
+from sagas.model.inputs import Inputs, inputs_from_json, inputs_to_json
+from sagas.model.limits import UNSAID, Limits
+from sagas.model.releases import CHANGES_MEANING, known_fields, stored_name, with_needs, without_needs
 from sagas.model.retry import RetryPolicy
 
 
@@ -28,6 +31,13 @@ class StepRole(StrEnum):
     SLEEP = "sleep"  # time: neither worker nor message
     WAIT = "wait"  # a signal, or its timeout: neither worker nor message
     CHILD = "child"  # the end of another saga, which it starts: neither worker nor message
+
+
+class IfInDoubt(StrEnum):
+    """What follows when an action is given up in doubt and the saga turns back."""
+
+    UNDO = "undo"  # its compensation runs, as if it had happened
+    PERSON = "person"  # only a person can tell; the others are undone meanwhile
 
 
 class OnTimeout(StrEnum):
@@ -54,8 +64,8 @@ class PlanStep:
     kind: StepKind = StepKind.COMPENSATABLE
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     compensation_retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(on=("builtins.Exception",)))
-    timeout: float = 3600.0
-    compensation_timeout: float = 3600.0
+    timeout: float = UNSAID
+    compensation_timeout: float = UNSAID
     idempotent: bool = True
     max_losses: int = 3
     role: StepRole = StepRole.TASK
@@ -72,6 +82,15 @@ class PlanStep:
     child: "Plan | None" = None
     child_input: tuple[str, ...] | None = None  # names of the data that the child is given; None: all of it
     child_output: tuple[str, ...] | None = None  # names of what it returned that are merged; None: all of it
+    inputs: Inputs = ()  # where parameters get their values from, if not from what has their name
+    undo_inputs: Inputs | None = None  # the same for the compensation; None: as the action
+    output: str | None = None  # the one name in the data under which its result is kept
+    poll_for: float = 86_400.0  # seconds within which it may ask to come again as often as it takes
+    says_hour: bool = False  # its hour was said, and is not merely what a plan has that says nothing
+    says_undo_hour: bool = False  # the same of its compensation
+    clean: tuple[str, ...] = ()  # qualified names of the errors that say that nothing was done
+    if_in_doubt: IfInDoubt = IfInDoubt.UNDO
+    records: tuple[str, ...] = ()  # names that its body hands over to its compensation before it returns
 
     @property
     def is_task(self) -> bool:
@@ -91,35 +110,70 @@ class PlanStep:
         return self.retry if round_ == 0 else self.compensation_retry
 
     def timeout_for(self, round_: int) -> float:
-        """Seconds that one execution may take."""
+        """Seconds that one execution may take, where its row does not know better."""
         return self.timeout if round_ == 0 else self.compensation_timeout
+
+    def inputs_for(self, round_: int) -> tuple[Inputs, bool]:
+        """Where parameters get their values from, if not from what has their names; and whether that is inherited.
+
+        A compensation that does not say it gets what its action got, and need not have all its parameters.
+        """
+        return (self.inputs, round_ > 0) if round_ == 0 or self.undo_inputs is None else (self.undo_inputs, False)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The names that a release has to know if it is to run this step, or the plan of its child."""
+        own = frozenset(
+            name for name in CHANGES_MEANING & _FIELDS if getattr(self, name) != self.__dataclass_fields__[name].default
+        )
+        return own | (self.child.needs if self.child else frozenset())
+
+    def said_limits(self, round_: int) -> Limits | None:
+        """How long one execution may take, as the saga says; None: as its task says."""
+        timeout = self.timeout_for(round_)
+        is_said = timeout != UNSAID or (self.says_hour if round_ == 0 else self.says_undo_hour)
+        return Limits(timeout) if is_said else None
+
+    def unmarked(self) -> Self:
+        """The step without the marks that are no part of a plan's fingerprint."""
+        child = self.child.unmarked() if self.child else None
+        return replace(self, says_hour=False, says_undo_hour=False, child=child)
 
     def to_json(self) -> dict[str, Any]:
         # What is as it is by default is left out: a plan keeps its fingerprint when the library learns something new.
         stored = {
-            name: getattr(self, name)
+            stored_name(name): getattr(self, name)
             for name, described in self.__dataclass_fields__.items()
             if name in _ALWAYS_STORED or getattr(self, name) != described.default
         }
         stored |= {"retry": self.retry.to_json(), "compensation_retry": self.compensation_retry.to_json()}
+        stored |= {name: inputs_to_json(stored[name]) for name in ("inputs", "undo_inputs") if name in stored}
+        stored["kind"] = with_needs(self.kind, self.needs)
         return stored | ({"child": self.child.to_json()} if self.child else {})
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
-        known = {name: value for name, value in stored.items() if name in cls.__dataclass_fields__}
+        what = f"the step {stored.get('name')!r:.80} of the plan"
+        known = known_fields(stored, cls.__dataclass_fields__, what)
         read: dict[str, Callable[[Any], Any]] = {
-            "kind": StepKind,
+            "kind": lambda kind: StepKind(without_needs(kind, what)),
             "retry": RetryPolicy.from_json,
             "compensation_retry": RetryPolicy.from_json,
             "role": StepRole,
             "on_timeout": OnTimeout,
+            "if_in_doubt": IfInDoubt,
             "child": Plan.from_json,
             "child_input": tuple,
             "child_output": tuple,
+            "inputs": inputs_from_json,
+            "undo_inputs": inputs_from_json,
+            "clean": tuple,
+            "records": tuple,
         }
         return cls(**{name: read[name](value) if name in read else value for name, value in known.items()})
 
 
+_FIELDS = frozenset(PlanStep.__dataclass_fields__)
 #: What a plan's JSON has in any case.
 _ALWAYS_STORED = frozenset(
     {
@@ -190,11 +244,20 @@ class Plan:
     @cached_property
     def fingerprint(self) -> str:
         """Equal for equal plans, on every machine: 32 hexadecimal digits."""
-        return hashlib.sha256(self.text.encode()).hexdigest()[:32]
+        return hashlib.sha256(self.unmarked().text.encode()).hexdigest()[:32]
+
+    def unmarked(self) -> Self:
+        """The plan as releases stored it that did not tell an hour that was said from one that was not."""
+        return replace(self, steps=tuple(step.unmarked() for step in self.steps))
+
+    @cached_property
+    def needs(self) -> frozenset[str]:
+        """The names that a release has to know if it is to run any of its steps."""
+        return frozenset[str]().union(*(step.needs for step in self.steps))
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
-        known = {name: value for name, value in stored.items() if name in cls.__dataclass_fields__}
+        known = known_fields(stored, cls.__dataclass_fields__, "the plan")
         read: dict[str, Callable[[Any], Any]] = {
             "steps": lambda steps: tuple(PlanStep.from_json(step) for step in steps),
             "locks": tuple,

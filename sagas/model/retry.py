@@ -1,54 +1,67 @@
 """When to try again and how long to wait: arithmetic over plain values, no clock and no dice of its own."""
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Self
 
+from sagas.model.releases import known_fields
+
 #: Answers of a remote service whose outcome is unknown, or which ask to come again later.
 RETRYABLE_HTTP = frozenset({408, 425, 429, *range(500, 600)})
 
-#: In a policy's ``on``: every error of `UNKNOWN_OUTCOME`, and every answer of `RETRYABLE_HTTP`.
+#: In a policy's ``on``: every lost connection and timeout, and every answer of `RETRYABLE_HTTP`.
 CONNECTION, HTTP = "connection", "http"
-
-#: Errors that do not say whether the other side acted: lost connections and timeouts, as the common clients call
-#: them (those of requests, urllib, ssl, redis' sockets and aiohttp's connector are OSErrors).
-UNKNOWN_OUTCOME = frozenset(
-    {
-        "builtins.OSError",
-        "builtins.EOFError",
-        "aiohttp.client_exceptions.ClientError",
-        "amqp.exceptions.RecoverableConnectionError",
-        "botocore.exceptions.HTTPClientError",
-        "grpc.RpcError",
-        "http.client.HTTPException",
-        "httpcore.NetworkError",
-        "httpcore.TimeoutException",
-        "httpx.TransportError",
-        "kombu.exceptions.OperationalError",
-        "psycopg.OperationalError",
-        "psycopg2.OperationalError",
-        "pymongo.errors.AutoReconnect",
-        "redis.exceptions.ConnectionError",
-        "redis.exceptions.TimeoutError",
-        "sqlalchemy.exc.OperationalError",
-        "urllib3.exceptions.HTTPError",
-    }
-)
 
 ANY_ERROR = "builtins.Exception"
 PERMANENT = "sagas.errors.PermanentError"
 
 
 class Verdict(StrEnum):
-    """What one failed execution says about its effect."""
+    """The two answers about one failed execution: is it to be tried again, and is it clean (nothing was done)?
 
-    CLEAN_NO = "clean_no"  # raised before any effect; not done, no retry
-    RETRYABLE = "retryable"  # the policy tries again; until then the effect may exist: in doubt
-    UNKNOWN = "unknown"  # connection, timeout, 5xx that the policy does not try again: in doubt, final
-    TIMEOUT = "timeout"  # over its time limit: in doubt
-    INTERRUPTED = "interrupted"  # the process was told to stop; in doubt, counts as a loss, not as a failure
+    Doubt is the default: an execution is clean only if something says so.
+    """
+
+    CLEAN_NO = "clean_no"  # nothing was done; not again
+    CLEAN_RETRYABLE = "clean_retryable"  # nothing was done; the policy tries again
+    RETRYABLE = "retryable"  # the policy tries again; until then the effect may exist
+    UNKNOWN = "unknown"  # not again; the effect may exist
+    TIMEOUT = "timeout"  # over its time limit: tried again whatever the policy names
+    INTERRUPTED = "interrupted"  # the process was told to stop; counts as a loss, not as a failure
+    STOPPED = "stopped"  # a person has ended it: never run again by itself
     UNUSABLE = "unusable"  # the body returned, its result cannot be kept: done, never run again
+
+    @property
+    def is_again(self) -> bool:
+        """Whether another try is worth it, as far as attempts are left."""
+        return self in (Verdict.CLEAN_RETRYABLE, Verdict.RETRYABLE, Verdict.TIMEOUT)
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether it is certain that nothing was done."""
+        return self in (Verdict.CLEAN_NO, Verdict.CLEAN_RETRYABLE)
+
+    @classmethod
+    def of(cls, *, again: bool, clean: bool) -> Self:
+        """The verdict that gives these two answers."""
+        if clean:
+            return cls(cls.CLEAN_RETRYABLE if again else cls.CLEAN_NO)
+        return cls(cls.RETRYABLE if again else cls.UNKNOWN)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Signs:
+    """What can be seen of an exception, for a policy to judge (see `RetryPolicy.is_again`)."""
+
+    names: frozenset[str]  # the qualified names of its classes
+    is_lost: bool = False  # a lost connection or a timeout
+    is_refused_for_now: bool = False  # the answer 408, 425, 429 or 5xx, or what a client calls so
+    asks_again: bool = False  # it names a time to wait, or says that it may be retried
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether it leaves open that the other side acted, or will."""
+        return self.is_lost or self.is_refused_for_now
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,29 +86,28 @@ class RetryPolicy:
         capped = min(self.max_backoff, self.backoff * self.factor**exponent)
         return capped * (1.0 - self.jitter * dice)
 
-    def classify(self, lineage: Iterable[str], http_status: int | None) -> Verdict:
-        """Judge an exception by the qualified names of its classes (its MRO) and its HTTP status, if any.
+    def is_again(self, signs: Signs) -> bool:
+        """Whether an exception is worth another try; whether it was clean is another question."""
+        if self.refuses(signs):
+            return False
+        by_kind = (CONNECTION in self.on and signs.is_lost) or (
+            HTTP in self.on and (signs.is_refused_for_now or signs.asks_again)
+        )
+        return by_kind or not signs.names.isdisjoint(self.on)
 
-        Two questions, kept apart: is it worth another try (``never_on`` wins over ``on``; a ``PermanentError`` is not,
-        unless ``on`` names it), and is its outcome unknown. Whatever the policy says, a timeout is no clean no.
+    def refuses(self, signs: Signs) -> bool:
+        """Whether it must not be tried again, whatever caused it.
+
+        ``never_on`` wins over ``on``. A ``PermanentError`` is not tried again, unless ``on`` names it by itself.
         """
-        names = set(lineage)
-        if PERMANENT in names and not names & (set(self.on) - {ANY_ERROR}):
-            return Verdict.CLEAN_NO
-        if http_status is None:
-            unknown = bool(names & UNKNOWN_OUTCOME)
-            wanted = CONNECTION in self.on and unknown
-        else:  # the other side answered: its answer decides, not the class that a client wraps it in
-            unknown = http_status in RETRYABLE_HTTP
-            wanted = HTTP in self.on and unknown
-        if (wanted or names & set(self.on)) and not names & set(self.never_on):
-            return Verdict.RETRYABLE
-        return Verdict.UNKNOWN if unknown else Verdict.CLEAN_NO
+        if not signs.names.isdisjoint(self.never_on):
+            return True
+        return PERMANENT in signs.names and not signs.names & (set(self.on) - {ANY_ERROR})
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
-        known = {name: value for name, value in stored.items() if name in cls.__dataclass_fields__}
+        known = known_fields(stored, cls.__dataclass_fields__, "a retry policy of the plan")
         return cls(**{**known, "on": tuple(stored["on"]), "never_on": tuple(stored["never_on"])})

@@ -1,7 +1,8 @@
 """Which fields of the data nobody may see, and how they are stored.
 
-A secret is a field by its name, at the top level of the input, of a step's result and of a signal's payload. It is
-never shown; with a codec it is encrypted wherever it is stored, and opened only for whoever is to work with it.
+A secret is a field by its name, at the top level of the input, of a step's result and of a signal's payload; a result
+that is kept under one name (``output=``) is a level deeper in the data, and so are its fields. It is never shown; with
+a codec it is encrypted wherever it is stored, and opened only for whoever is to work with it.
 """
 
 import json
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 from sagas.errors import ConfigurationError, PayloadError, SecretUnreadable
 from sagas.model import payload
 from sagas.model.payload import HIDDEN, Sealed
+from sagas.model.records import unfolded
 
 #: Takes secret values out of a text.
 Redact = Callable[[str], str]
@@ -55,18 +57,29 @@ class Secrecy:
         return bool(self.names) or self._codec is not None
 
     @property
+    def encrypts(self) -> bool:
+        """Whether secret fields are stored encrypted."""
+        return self._codec is not None
+
+    @property
     def encrypts_nothing(self) -> bool:
         """Whether there is a codec and no name of a field: what is stored encrypted can be read, and no more."""
         return self._codec is not None and not self.names
 
     # -- storing
 
-    def dumps(self, value: Any, what: str) -> str:
+    def dumps(self, value: Any, what: str, *, under: str | None = None) -> str:
         """`payload.dumps`, with the secret fields encrypted.
+
+        Args:
+            under: the one name under which the whole is kept; it may be a secret's name itself.
 
         Raises:
             PayloadError: it cannot be stored; names the path of the culprit.
         """
+        value = payload.fields_of(value, what)
+        if under is not None:
+            value = {under: value if under in self.names else self._seal(value, what)}
         return payload.dumps(self._seal(value, what), what)
 
     def _seal(self, value: Any, what: str) -> Any:
@@ -99,7 +112,14 @@ class Secrecy:
         """
         if not isinstance(value, Mapping):
             return value
-        return {name: self._opened(item, name) if isinstance(item, Sealed) else item for name, item in value.items()}
+        return {name: self._opened_within(item, name) for name, item in value.items()}
+
+    def _opened_within(self, item: Any, name: str) -> Any:
+        if isinstance(item, Sealed):
+            return self._opened(item, name)
+        if isinstance(item, Mapping) and any(isinstance(inner, Sealed) for inner in item.values()):
+            return self.open(item)
+        return item
 
     def _opened(self, sealed: Sealed, name: str) -> Any:
         if self._codec is None:
@@ -119,11 +139,20 @@ class Secrecy:
 
     def hide(self, value: Any) -> Any:
         """The same as people may see it."""
+        value = _seen_fields(value)
         if not isinstance(value, Mapping):
             return value
         return {
-            name: HIDDEN if name in self.names or isinstance(item, Sealed) else item for name, item in value.items()
+            name: HIDDEN if self._is_secret(name, item) else self._hidden_within(item) for name, item in value.items()
         }
+
+    def _hidden_within(self, item: Any) -> Any:
+        if not isinstance(item, Mapping):
+            return item
+        return {name: HIDDEN if self._is_secret(name, inner) else inner for name, inner in item.items()}
+
+    def _is_secret(self, name: str, item: Any) -> bool:
+        return name in self.names or isinstance(item, Sealed)
 
     def redactor(self, *seen: Any) -> Redact:
         """What takes the secret values of these mappings out of a text.
@@ -149,8 +178,8 @@ class Secrecy:
         return True
 
     def _secrets(self, seen: Iterable[Any]) -> Iterator[Any]:
-        for data in seen:
-            for name, item in data.items() if isinstance(data, Mapping) else ():
+        for data in map(_seen_fields, seen):
+            for name, item in _fields(data):
                 if isinstance(item, Sealed):
                     try:
                         yield self._opened(item, name)
@@ -160,11 +189,29 @@ class Secrecy:
                     yield item
 
 
+def _fields(data: Any) -> Iterator[tuple[str, Any]]:
+    """The fields of a mapping, and those of the results that it keeps under one name each."""
+    for name, item in data.items() if isinstance(data, Mapping) else ():
+        yield name, item
+        within = _seen_fields(item)
+        if isinstance(within, Mapping):
+            yield from within.items()
+
+
 def _as_it_is(text: str) -> str:
     return text
 
 
+def _seen_fields(value: Any) -> Any:
+    """A record as the mapping of its fields, also one that cannot be dumped: its secrets may be in other texts."""
+    try:
+        return unfolded(value)
+    except Exception:
+        return dict(getattr(value, "__dict__", {}))
+
+
 def _forms(value: Any) -> Iterator[str]:
+    value = _seen_fields(value)
     if isinstance(value, Mapping):
         for item in value.values():
             yield from _forms(item)

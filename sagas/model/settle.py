@@ -3,8 +3,9 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from sagas.model.draft import Draft, is_queued
-from sagas.model.plan import IfLocked, Plan, PlanStep, StepKind
+from sagas.model.deadline import is_overdue, may_stop, pivot_of
+from sagas.model.draft import Draft, is_queued, waits_for_an_answer
+from sagas.model.plan import IfInDoubt, IfLocked, Plan, PlanStep, StepKind
 from sagas.model.state import (
     RESOLVED,
     Address,
@@ -31,23 +32,22 @@ def settle(draft: Draft) -> None:
 
 def settle_forward(draft: Draft) -> None:
     while draft.status.is_forward:
-        if may_stop(draft):
-            deadline = draft.deadline()
-            is_over = deadline is not None and draft.now >= deadline and not draft.pardons_deadlines
-            if draft.stop is None and deadline is not None and is_over:
-                draft.stop = Stop(kind=StopKind.TIMED_OUT, reason="timed out")
-                draft.note("deadline_passed", deadline=deadline.isoformat())
-            if draft.stop is not None:
-                kind = "sagas.Cancelled" if draft.stop.kind is StopKind.CANCELLED else "sagas.DeadlineExceeded"
-                turn_back(draft, ErrorInfo(type=kind, message=draft.stop.reason))
-                return
+        deadline = draft.deadline()
+        if draft.stop is None and deadline is not None and is_overdue(draft) and not is_done(draft):
+            draft.stop = Stop(kind=StopKind.TIMED_OUT, reason="timed out")
+            draft.note("deadline_passed", deadline=deadline.isoformat())
+        if draft.stop is not None and may_stop(draft):
+            kind = "sagas.Cancelled" if draft.stop.kind is StopKind.CANCELLED else "sagas.DeadlineExceeded"
+            turn_back(draft, ErrorInfo(type=kind, message=draft.stop.reason))
+            return
         if draft.before.awaits_lock and not draft.steps:
             if draft.plan.if_locked is IfLocked.REFUSE:
                 turn_back(draft, ErrorInfo(type="sagas.ResourceLocked", message="another saga holds what it locks"))
             return
         given_up = [step for step in draft.actions() if is_given_up(draft, step)]
-        if given_up and can_turn_back(draft, given_up[0]):
-            turn_back(draft, error_of(given_up[0]))
+        turning = next((step for step in given_up if can_turn_back(draft, step)), None)
+        if turning is not None:
+            turn_back(draft, error_of(turning))
             return
         born = next_in_lanes(draft)
         if not born and not any(step.is_live for step in draft.actions()):
@@ -55,6 +55,8 @@ def settle_forward(draft: Draft) -> None:
                 needs_a_person(draft, given_up[0])
                 return
             born = list(next_position(draft))
+        if draft.before.awaits_lock:
+            return  # a person has let it go on, and others have its place
         for step in born:
             draft.birth(Address(step.position, step.branch))
         # A signal may have been there before the wait for it.
@@ -62,6 +64,13 @@ def settle_forward(draft: Draft) -> None:
         ended = [look(draft, step) for step in waiting]
         if not any(ended):
             return
+
+
+def is_done(draft: Draft) -> bool:
+    """What has succeeded counts: of a saga with nothing left to do its deadline can end nothing."""
+    if any(step.is_live or is_given_up(draft, step) for step in draft.actions()):
+        return False
+    return not draft.plan.heads(draft.position + 1) and not next_in_lanes(draft)
 
 
 def is_given_up(draft: Draft, step: StepState) -> bool:
@@ -92,23 +101,14 @@ def next_position(draft: Draft) -> tuple[PlanStep, ...]:
     return heads
 
 
-def may_stop(draft: Draft) -> bool:
-    """From its claim on the pivot belongs to itself; a lost claim may have been one."""
-    pivot = draft.plan.pivot
-    step = draft.steps.get(Address(pivot.position, pivot.branch)) if pivot else None
-    if step is None:
-        return True
-    untouched = step.status is StepStatus.PENDING and not step.epoch_changed
-    return (untouched or step.status is StepStatus.FAILED) and not step.doubt
-
-
 def past_pivot(draft: Draft) -> bool:
-    pivot = draft.plan.pivot
-    step = draft.steps.get(Address(pivot.position, pivot.branch)) if pivot else None
-    return step is not None and step.status in RESOLVED
+    pivot = pivot_of(draft)
+    return pivot is not None and pivot.status in RESOLVED
 
 
 def can_turn_back(draft: Draft, step: StepState) -> bool:
+    if step.is_parked:
+        return False
     kind = draft.plan_step(step).kind
     return kind is StepKind.COMPENSATABLE or (kind is StepKind.PIVOT and not step.doubt)
 
@@ -121,7 +121,7 @@ def needs_a_person(draft: Draft, step: StepState) -> None:
     """A step has failed for good where there is no way back."""
     draft.status = SagaStatus.FAILED
     draft.error = error_of(step)
-    reason = f"{draft.plan_step(step).kind.value} step failed for good"
+    reason = "cannot be called" if step.is_parked else f"{draft.plan_step(step).kind.value} step failed for good"
     draft.note("needs_a_person", step, reason=reason, **draft.error.to_json())
 
 
@@ -130,9 +130,11 @@ def turn_back(draft: Draft, error: ErrorInfo) -> None:
     draft.status = SagaStatus.COMPENSATING
     draft.error = draft.error or error
     for step in draft.actions():
-        if step.status is StepStatus.PENDING:
+        if step.is_parked:
+            draft.put(step, parked_since=None)
+        elif step.status is StepStatus.PENDING:
             draft.void(step)
-        elif step.status is StepStatus.RUNNING and draft.plan_step(step).cancels_siblings:
+        elif step.status is StepStatus.RUNNING and draft.is_told_to_stop(step):
             draft.stops.append(step.address)
 
 
@@ -143,17 +145,25 @@ def settle_backward(draft: Draft) -> None:
     # Those that are out, with a worker or on their way.
     under_way = [step for step in draft.compensations() if step.is_live and not is_queued(step)]
     failed = [step for step in map(draft.last_round, draft.actions()) if step and step.status is StepStatus.FAILED]
-    to_undo = [] if failed and draft.plan.stop_at_failed_undo else front(draft)
+    stops = draft.plan.stop_at_failed_undo and not all(map(waits_for_an_answer, failed))
+    to_undo = [] if stops else front(draft)
     if any(step.address.action not in to_undo for step in under_way):
         return  # of those before
+    known = frozenset(draft.steps)
     for address in to_undo:
         action = draft.steps[address]
         undo = draft.last_round(action)
         if undo is None or not undo.is_live:
             draft.put(action, stray=False)
-            draft.birth(replace(address, round=undo.address.round + 1 if undo else 1))
+            place = replace(address, round=undo.address.round + 1 if undo else 1)
+            if only_a_person_can_tell(draft.plan_step(action), action):
+                draft.birth_for_a_person(place)
+            else:
+                draft.birth(place)
         elif is_queued(undo):
             draft.begin(undo)
+    if any(waits_for_an_answer(draft.steps[place]) for place in draft.steps.keys() - known):
+        settle_backward(draft)  # nothing was sent for it: those behind it have their turn
     if to_undo:
         return
     for step in draft.compensations():
@@ -161,7 +171,13 @@ def settle_backward(draft: Draft) -> None:
             draft.close(step, StepStatus.FAILED)
     draft.status = SagaStatus.FAILED if failed else SagaStatus.COMPENSATED
     for step in failed if draft.before.status is not SagaStatus.FAILED else ():
-        draft.note("needs_a_person", step, reason="its compensation failed for good")
+        draft.note("needs_a_person", step, reason=why_failed(step))
+
+
+def why_failed(undo: StepState) -> str:
+    if waits_for_an_answer(undo):
+        return "whether it happened is for a person to say"
+    return "its compensation cannot be called" if undo.is_parked else "its compensation failed for good"
 
 
 def front(draft: Draft) -> list[Address]:
@@ -205,9 +221,19 @@ def begun(draft: Draft, step: StepState) -> tuple[int, datetime, int]:
 
 
 def must_be_undone(draft: Draft, step: StepState) -> bool:
-    in_doubt = step.status in (StepStatus.FAILED, StepStatus.SKIPPED) and step.doubt
-    happened = step.status is StepStatus.COMPLETED or in_doubt or step.stray
-    return happened and draft.plan_step(step).is_undoable
+    happened = step.status is StepStatus.COMPLETED or is_in_doubt(step) or step.stray
+    plan_step = draft.plan_step(step)
+    return happened and (plan_step.is_undoable or only_a_person_can_tell(plan_step, step))
+
+
+def is_in_doubt(action: StepState) -> bool:
+    """Given up, and its effect may exist."""
+    return action.status in (StepStatus.FAILED, StepStatus.SKIPPED) and action.doubt
+
+
+def only_a_person_can_tell(plan_step: PlanStep, action: StepState) -> bool:
+    """Whether its undo waits for a person's answer, instead of running as if the action had happened."""
+    return plan_step.if_in_doubt is IfInDoubt.PERSON and is_in_doubt(action)
 
 
 def undo_places(plan: Plan, state: InstanceState) -> list[Address]:
@@ -219,6 +245,8 @@ def undo_places(plan: Plan, state: InstanceState) -> list[Address]:
         if not is_outstanding(action, undo):
             continue
         step = draft.plan_step(action)
+        if undo is None and only_a_person_can_tell(step, action):
+            continue  # no message is sent for it
         if not step.is_task or step.undo_at_once or plan.undo_at_once:
             break
         if undo is not None and undo.is_live:

@@ -1,12 +1,14 @@
 """The state of an instance and of its steps, and the one table of legal transitions."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid5
+
+from sagas.model.limits import Limits
 
 
 class SagaStatus(StrEnum):
@@ -46,7 +48,8 @@ TRANSITIONS: dict[SagaStatus, frozenset[SagaStatus]] = {
         {SagaStatus.COMPLETED, SagaStatus.COMPENSATING, SagaStatus.COMPENSATED, SagaStatus.FAILED}
     ),
     SagaStatus.COMPENSATING: frozenset({SagaStatus.COMPENSATED, SagaStatus.FAILED}),
-    SagaStatus.COMPENSATED: frozenset({SagaStatus.COMPENSATING}),  # a stray effect only
+    # A stray effect only; at once to a person, where only a person can tell whether it happened.
+    SagaStatus.COMPENSATED: frozenset({SagaStatus.COMPENSATING, SagaStatus.FAILED}),
     # An operator, who may skip what was last; or a stray effect.
     SagaStatus.FAILED: frozenset(
         {SagaStatus.RUNNING, SagaStatus.COMPLETED, SagaStatus.COMPENSATING, SagaStatus.COMPENSATED}
@@ -144,6 +147,10 @@ class StepState:
     token: UUID | None = None
     attempts: int = 0  # claims that were not parked
     losses: int = 0  # claims whose holder died
+    polls: int = 0  # attempts that asked to come again, and use up none
+    polled_since: datetime | None = None  # when the first of these was claimed
+    parked_since: datetime | None = None  # since when it cannot be called
+    forgiven: int = 0  # attempts before a person let it try again: told, and no part of any budget
     doubt: bool = False
     stray: bool = False
     dispatches: int = 1
@@ -154,9 +161,12 @@ class StepState:
     finished_at: datetime | None = None
     result: Any = None
     error: ErrorInfo | None = None
+    # What its row was born with, or its claim has written; never stored from here.
+    limits: Limits | None = None  # None: its row is not born yet, and the plan has to do
+    delivery: str | None = None  # the task id of the message that claimed it
     # Evidence gathered with the row; never stored.
     holder: Holder = Holder.NONE
-    overtaken: bool = False  # its message is lost: a later one was consumed, or its consumers sit idle
+    worker: str | None = None  # the name of the one that claimed it last
     epoch_changed: bool = False  # the database crashed since the dispatch: a claim may have been lost
 
     @property
@@ -164,9 +174,14 @@ class StepState:
         return self.status in (StepStatus.PENDING, StepStatus.RUNNING)
 
     @property
+    def is_parked(self) -> bool:
+        """It waits for a person since it cannot be called: nobody has said no, and nothing turns back by that."""
+        return self.status is StepStatus.FAILED and self.parked_since is not None
+
+    @property
     def failures(self) -> int:
-        """Attempts that ended in an error; losses have a budget of their own."""
-        return self.attempts - self.losses
+        """Attempts that ended in an error; losses and polls have limits of their own."""
+        return self.attempts - self.forgiven - self.losses - self.polls
 
 
 class StopKind(StrEnum):
@@ -204,6 +219,7 @@ class Mail:
     name: str = ""
     payload: str | None = None
     by: str = "application"
+    seen: bool = False  # somebody has looked at it before, and kept it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -214,6 +230,23 @@ class ChildState:
     status: SagaStatus
     error: ErrorInfo | None = None
     result: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A time in which no sweep ran, so that nobody could do anything (evidence, never stored with an instance)."""
+
+    began: datetime
+    ended: datetime | None = None  # None: it lasts
+
+
+def pardoned(deadline: datetime, outages: Sequence[Outage], now: datetime) -> datetime:
+    """A deadline that passed in an outage: what was left of it when that began is left when it has ended."""
+    for outage in outages:
+        ended = outage.ended or now
+        if outage.began <= deadline < ended:
+            deadline += ended - outage.began
+    return deadline
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -236,6 +269,9 @@ class InstanceState:
     inbox: tuple[Mail, ...] = ()  # what has not been consumed
     children: tuple[ChildState, ...] = ()
     awaits_lock: bool = False  # others hold what it names, or came before it
+    was_granted: bool = False  # it had to wait for that until now
+    is_superseded: bool = False  # another one was started with its business key
+    outages: tuple[Outage, ...] = ()  # the last that ended, and one that lasts
 
     def at(self, address: Address) -> StepState | None:
         return next((step for step in self.steps if step.address == address), None)

@@ -3,10 +3,11 @@
 import json
 from datetime import timedelta
 
+from sagas.model.attempts import failure_of
 from sagas.model.draft import Draft
 from sagas.model.plan import OnTimeout, StepRole
 from sagas.model.retry import Verdict
-from sagas.model.state import ErrorInfo, MailKind, SagaStatus, StepState, StepStatus, child_id
+from sagas.model.state import RESOLVED, Address, ErrorInfo, MailKind, SagaStatus, StepState, StepStatus, child_id
 
 
 def look(draft: Draft, step: StepState) -> bool:
@@ -36,6 +37,13 @@ def take_signal(draft: Draft, step: StepState) -> bool:
     return False
 
 
+def was_awaited(draft: Draft, name: str) -> bool:
+    """Whether all steps for this signal have done with it; one that failed may be tried again."""
+    places = [Address(step.position, step.branch) for step in draft.plan.steps if step.signal == name]
+    rows = [draft.steps.get(place) for place in places]
+    return bool(rows) and all(row is not None and row.status in RESOLVED for row in rows)
+
+
 def picked(result: str | None, names: tuple[str, ...] | None) -> str | None:
     """Of what the child returned, the names that the parent wants."""
     if result is None or names is None:
@@ -51,7 +59,7 @@ def end(draft: Draft, step: StepState, result: str | None) -> None:
     if clash is None:
         draft.completed(step, result, keys)
     else:
-        draft.note("attempt_failed", step, **clash.to_json(), attempt=step.attempts, verdict=Verdict.UNUSABLE.value)
+        draft.note("attempt_failed", step, **failure_of(clash, step.attempts, Verdict.UNUSABLE))
         draft.close(step, StepStatus.FAILED, error=clash, doubt=draft.plan_step(step).is_undoable)
 
 

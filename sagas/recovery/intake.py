@@ -6,7 +6,7 @@ next worker (celery#7975).
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from celery.bootsteps import StartStopStep
 from celery.exceptions import InvalidTaskError
@@ -17,6 +17,8 @@ class Intake(StartStopStep):
     """Stands before Celery's own handler of messages, also after a reconnect."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
+    #: A function: takes care of a message that is another application's; False: it is none.
+    turn_away: ClassVar[Any]
 
     def __init__(self, consumer: Any, **options: Any) -> None:
         super().__init__(consumer, **options)
@@ -28,7 +30,7 @@ class Intake(StartStopStep):
             def on_task_received(message: Any) -> Any:
                 problem = problem_of(message)
                 if problem is None:
-                    return handle(message)
+                    return None if self.turn_away(message) else handle(message)
                 return consumer.on_invalid_task(None, message, InvalidTaskError(problem))
 
             return on_task_received
@@ -63,6 +65,9 @@ def problem_of_headers(headers: Mapping[str, Any]) -> str | None:
     for name in ("shadow", "root_id", "parent_id", "eta", "expires"):
         if not isinstance(headers.get(name), str | None):
             return f"its {name} is no text"
+    for name in ("eta", "expires"):
+        if headers.get(name) == "":
+            return f"its {name} is empty"
     limits = headers.get("timelimit") or (None, None)
     if not isinstance(limits, list | tuple) or len(limits) != 2 or not all(map(is_limit, limits)):
         return "its timelimit is not two numbers of seconds"

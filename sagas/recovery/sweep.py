@@ -1,61 +1,166 @@
-"""One pass over what is stuck: many short transactions, none of which can stop the others."""
+"""One pass over what is due: many short transactions within a budget of time, none of which can stop the others.
+
+Every worker's timer makes its own passes, and they share the work by what each of them locks first. What is only to be
+sent again is no business of a pass: see `filling`.
+"""
 
 import logging
+import time
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from sqlalchemy.exc import DBAPIError
 
 from sagas.engine import Engine, describe
-from sagas.model import Tick
+from sagas.model import SagaStatus, Tick
+from sagas.recovery.filling import Filler
+from sagas.store import Joining, Woken
 from sagas.store.database import is_outage
 
 logger = logging.getLogger("sagas")
 
-#: Instances picked at a time, and how often a pass comes back for more before it leaves the rest to the next.
-BATCH, ROUNDS = 500, 20
+#: Instances picked at a time: at first, and at most. What is picked is looked at, whatever time is left, since for a
+#: while no other sweep takes it.
+FIRST_BATCH, BATCH = 5, 50
+#: Messages that one pass sends by itself; what more it has to send joins the lines. A hundred thousand that wake up at
+#: one moment would be a hundred thousand messages.
+SENT_AT_ONCE = 10
+#: From there on those for whom nothing but time has passed need no look each: so many at a time are woken.
+WOKEN_AT_ONCE = 500
+#: Looking for what the dead hold reads all that is out. It may take so much of the time.
+SHARE = 0.01
+NO_LIMIT = float("inf")
 
 
 def sweep(engine: Engine, *, forced: bool = False) -> int:
     """Move on whatever is due. Any number of these at once is right.
 
     Args:
-        forced: look even though another sweep ran a moment ago.
+        forced: look at all of it, however long that takes, and send what waits; else it does nothing where the timer
+            of a worker does it, as it should.
 
     Returns:
-        How many instances it moved (merely looking at one does not count).
+        How many instances it moved, and messages it sent from the lines (merely looking does not count).
     """
-    sweeping = engine.store.sweeping
-    begun = sweeping.begin(forced=forced)
-    if begun is None:
+    if not forced and engine.store.sweeping.is_swept():
         return 0
-    engine.brief_sender.try_again()
-    for worker in sweeping.declare_dead():
-        logger.error(
-            "worker declared dead: silent for too long",
-            extra={"worker": str(worker.id), "worker_host": worker.hostname, "worker_pid": worker.pid},
-        )
-    for ended in engine.store.locks.held_by_the_ended(BATCH):
-        engine.loop.release(ended, brief=True)
-    tick = Tick(after_outage=begun.after_outage)
-    moved = sum(_look_at(engine, instance_id, tick) for instance_id in engine.store.instances.inbox.unseen(BATCH))
-    for _ in range(ROUNDS):
-        due = sweeping.due(BATCH)
-        moved += sum(_look_at(engine, instance_id, tick) for instance_id in due)
-        if len(due) < BATCH:
-            break
-    return moved
-
-
-def _look_at(engine: Engine, instance_id: UUID, tick: Tick) -> bool:
+    moved = Sweeper(engine).run(NO_LIMIT if forced else engine.store.timing.budget)
+    filler = Filler(engine)
     try:
-        outcome = engine.loop.handle(instance_id, tick, skip_locked=True, patience=0, brief=True)
-    except Exception as error:  # a bad row must not stop the pass; it waits, alone, with an event
-        if isinstance(error, DBAPIError) and is_outage(error):
-            raise
-        told = describe(error, redact=engine.redactor(instance_id))
-        logger.error("sweep failed on one saga\n%s", told.traceback, extra={"saga_id": str(instance_id)})
-        engine.store.sweeping.back_off(instance_id, told.to_json())
-        return False
-    if outcome is None and engine.store.instances.read(instance_id) is None:
-        engine.store.instances.inbox.forget(instance_id)
-    return outcome is not None and outcome.moved
+        return moved + filler.fill(patience=engine.store.timing.hold.total_seconds() if forced else 0.0)
+    finally:
+        filler.close()
+
+
+class Sweeper:
+    """Makes the passes of one process."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._rests_until = 0.0
+        self._sent = 0
+        self._finds_plain = True
+        self._fresh_until = 0.0
+
+    def run(self, budget: float) -> int:
+        """Make a pass: who is alive, then what the dead held, then what others have to say, then what is due.
+
+        Args:
+            budget: in seconds; each part has a share of it, so that none starves the others.
+
+        Returns:
+            How many instances it moved.
+        """
+        engine, sweeping = self._engine, self._engine.store.sweeping
+        began, self._sent, self._finds_plain = time.monotonic(), 0, True
+        around = sweeping.look_around()
+        self._fresh_until = began + engine.store.timing.pause / 2
+        engine.brief_sender.try_again()
+        for worker in sweeping.declare_dead() if around.has_silent else ():
+            logger.error(
+                "worker declared dead: silent for too long",
+                extra={"worker": str(worker.id), "worker_host": worker.hostname, "worker_pid": worker.pid},
+            )
+        moved = 0
+        if budget == NO_LIMIT or (around.is_first and began > self._rests_until):
+            moved += self._look_at_all(self._lost, budget / 4)
+        if around.has_ended_holders:
+            for ended in engine.store.locks.held_by_the_ended(BATCH):
+                engine.loop.release(ended, brief=True)
+        if around.has_unseen:
+            moved += self._look_at_all(engine.store.instances.inbox.unseen, budget / 4)
+        if around.has_due:
+            moved += self._look_at_all(sweeping.take_due, budget / 2, self._wake)
+        return moved
+
+    def _lost(self, limit: int) -> Sequence[UUID]:
+        began = time.monotonic()
+        picked = self._engine.store.sweeping.lost(limit)
+        self._rests_until = began + (time.monotonic() - began) / SHARE
+        return picked
+
+    def _wake(self, until: float) -> int:
+        """Once enough was sent: whoever merely wakes up, until somebody else is before them. Returns how many."""
+        engine, moved = self._engine, 0
+        while self._sent >= SENT_AT_ONCE and self._finds_plain and time.monotonic() < until:
+            woken = self._woken()
+            self._finds_plain = bool(woken)
+            moved += len(woken)
+            for each in woken:
+                if each.has_begun:
+                    engine.loop.announce_status(each.id, each.saga, SagaStatus.RUNNING)
+        return moved
+
+    def _woken(self) -> Sequence[Woken]:
+        try:
+            return self._engine.store.waking.wake(WOKEN_AT_ONCE, self._engine.messages)
+        except Exception as error:  # one of them must not stop the others: each is looked at
+            if isinstance(error, DBAPIError) and is_outage(error):
+                raise
+            logger.error("those who wake up are looked at one by one: %r", error)
+            return []
+
+    def _look_at_all(
+        self,
+        pick: Callable[[int], Sequence[UUID]],
+        seconds: float,
+        first: Callable[[float], int] = lambda until: 0,
+    ) -> int:
+        """Look at what is picked, and pick again, more each time, until nothing is new or its time is used up.
+
+        Args:
+            first: done before each pick, until the moment that it is given; returns how many it moved.
+        """
+        until = time.monotonic() + seconds
+        moved, looked_at, size = 0, set[UUID](), min(FIRST_BATCH, BATCH)
+        while True:
+            moved += first(until)
+            picked = pick(size)
+            new = [instance_id for instance_id in picked if instance_id not in looked_at]
+            for instance_id in new:
+                moved += self._look_at(instance_id)
+            looked_at.update(new)
+            if len(picked) < size or not new or time.monotonic() > until:
+                return moved
+            size = min(2 * size, BATCH)
+
+    def _look_at(self, instance_id: UUID) -> bool:
+        engine = self._engine
+        if time.monotonic() > self._fresh_until:
+            engine.store.sweeping.go_on()
+            self._fresh_until = time.monotonic() + engine.store.timing.pause / 2
+        joining = Joining.BEHIND_OTHERS if self._sent < SENT_AT_ONCE else Joining.ALWAYS
+        try:
+            outcome = engine.loop.handle(instance_id, Tick(), skip_locked=True, patience=0, brief=True, joining=joining)
+        except Exception as error:  # a bad row must not stop the pass; it waits, alone, with an event
+            if isinstance(error, DBAPIError) and is_outage(error):
+                raise
+            told = describe(error, redact=engine.redactor(instance_id))
+            logger.error("sweep failed on one saga\n%s", told.traceback, extra={"saga_id": str(instance_id)})
+            engine.store.sweeping.back_off(instance_id, told.to_json())
+            return False
+        if outcome is None and engine.store.instances.read(instance_id) is None:
+            engine.store.instances.inbox.forget(instance_id)
+        if outcome is not None:
+            self._sent += len(outcome.decision.sends)
+        return outcome is not None and outcome.moved

@@ -3,11 +3,13 @@
 import contextlib
 import logging
 import os
+import random
 import signal
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any, ClassVar
 
 from billiard.pool import SIG_SOFT_TIMEOUT
@@ -15,12 +17,19 @@ from celery import signals
 from celery.bootsteps import RUN, TERMINATE, StartStopStep
 from celery.worker import state as worker_state
 
-from sagas.engine import ADDRESS_HEADER, CALLBACK_TASK, CONTROL_QUEUE, SWEEP_TASK, Engine
+from sagas.engine import ADDRESS_HEADER, CALLBACK_TASK, SWEEP_TASK, Engine, address_in
+from sagas.recovery import pulse
+from sagas.recovery.ending import Endings
+from sagas.recovery.filling import Filler
 from sagas.recovery.intake import Intake
-from sagas.recovery.sweep import sweep
+from sagas.recovery.neighbours import Neighbourhood
+from sagas.recovery.sweep import Sweeper
 from sagas.store import Beat
 
 logger = logging.getLogger("sagas")
+
+#: Of the messages that a worker keeps back a heartbeat lists so many at most; what it does not list may be sent twice.
+MOST_KEPT = 1_000
 
 
 class _WorkerStep(StartStopStep):
@@ -35,6 +44,10 @@ class _WorkerStep(StartStopStep):
 
     def start(self, worker: Any) -> None:
         self.life.start()
+
+    def info(self, worker: Any) -> dict[str, Any]:
+        """A part of what ``celery inspect stats`` shows."""
+        return self.life.neighbourhood.told()
 
     def stop(self, worker: Any) -> None:
         """A warm shutdown: the pool still finishes what it has, so the heartbeats go on until the end."""
@@ -51,11 +64,19 @@ class WorkerLife:
         self._worker: Any = None
         self._idle = False
         self._told: set[str] = set()
+        self._stays = False
+        self._first_queues: set[str] = set()
+        self._first_limited: set[str] = set()
+        self._endings = Endings(engine, self._forks)
+        self._filler = Filler(engine)
+        self.neighbourhood = Neighbourhood(engine)
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         # A bootstep: workers that tests start in their own process have it too, unlike most signals.
         engine.app.steps["worker"].add(type("SagasStep", (_WorkerStep,), {"life": self}))
-        engine.app.steps["consumer"].add(Intake)
+        turn_away = staticmethod(self.neighbourhood.turn_away)
+        engine.app.steps["consumer"].add(type("SagasIntake", (Intake,), {"turn_away": turn_away}))
+        signals.worker_shutting_down.connect(self._on_shutting_down)
         signals.worker_shutdown.connect(self._on_shutdown)
         signals.task_unknown.connect(self._on_unknown_task)
 
@@ -65,22 +86,42 @@ class WorkerLife:
         """Before the pool's children are forked, which inherit who we are."""
         self._worker = worker
         self._engine.identity.renew()
-        # Also with -Q: somebody has to hear the error callbacks and the sweep.
-        self._engine.app.amqp.queues.select_add(CONTROL_QUEUE)
+        self._engine.leave.max_memory = getattr(worker, "max_memory_per_child", None)
+        self._engine.leave.to_send_events = bool(getattr(worker, "task_events", False))
+        self._first_queues = set(self._engine.app.amqp.queues.consume_from)
+        self._first_limited = self._rate_limited()
+        self._endings.watch()
+        self.neighbourhood.move_in()
 
     def start(self) -> None:
         """After the pool's children were forked, and before the first message is consumed."""
         self._stopping.clear()
         self._idle = False
+        self._stays = True
         self._safely(self._beat)
+        self.neighbourhood.look_around(self._worker.options)
         timing = self._engine.store.timing
-        for name, every, work in (
-            ("sagas-heartbeat", timing.heartbeat, self._beat),
-            ("sagas-sweep", timing.sweep_every, self._sweep),
+        pulse.start(self._engine, getattr(self._worker.pool_cls, "__module__", ""), self._stopping.is_set)
+        filler, sweeper = self._filler, Sweeper(self._engine)
+
+        def until_filling() -> float:
+            # While there is a line its queue must not run empty between two looks.
+            return timing.sweep_every / (4 if filler.has_lines else 1)
+
+        for name, interval, work in (
+            ("sagas-heartbeat", lambda: timing.heartbeat, self._beat),
+            ("sagas-sweep", lambda: timing.pause, lambda: sweeper.run(timing.budget)),
+            ("sagas-fill", until_filling, filler.fill),
         ):
-            thread = threading.Thread(target=self._repeat, args=(every, work), name=name, daemon=True)
+            thread = threading.Thread(target=self._repeat, args=(interval, work), name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
+
+    def _on_shutting_down(self, sender: Any, **_: object) -> None:
+        """Let nothing begin any more that no message has brought."""
+        if self._worker is not None and sender == self._worker.hostname:
+            self._stays = False
+            self._engine.leave.to_go_on = False
 
     def halt(self) -> None:
         """No more heartbeats; what still runs will be found silent."""
@@ -94,7 +135,10 @@ class WorkerLife:
             return
         self.halt()
         # Only when nothing of it runs any more: what it claimed and did not finish is over then.
-        if sender.blueprint.state == TERMINATE and not self._taken_in() and not self._engine.held.listed():
+        self._safely(self._filler.resign)
+        self._safely(self._endings.record)
+        nothing_runs = not self._taken_in() and not self._engine.held.listed() and not self._endings.unrecorded()
+        if sender.blueprint.state == TERMINATE and nothing_runs:
             worker_id = self._engine.identity.id
             if worker_id is not None:
                 self._safely(lambda: self._engine.store.sweeping.say_goodbye(worker_id))
@@ -102,8 +146,9 @@ class WorkerLife:
 
     # -- the timers
 
-    def _repeat(self, every: float, work: Callable[[], object]) -> None:
-        while not self._stopping.wait(every):
+    def _repeat(self, interval: Callable[[], float], work: Callable[[], object]) -> None:
+        # After a restart of the database the timers of a whole fleet would arrive at one moment, and again and again.
+        while not self._stopping.wait(interval() * random.uniform(0.8, 1.0)):
             self._safely(work)
 
     @staticmethod
@@ -113,16 +158,15 @@ class WorkerLife:
         except Exception as error:  # the database is away; the next tick tries again
             logger.warning("saga worker timer failed, trying again: %r", error)
 
-    def _sweep(self) -> None:
-        sweep(self._engine)
-
     def _beat(self) -> None:
         engine = self._engine
         worker_id = engine.identity.id
         if worker_id is None:
             return
+        self._endings.record()
         # Read before the list is made: a claim older than this is either listed or over.
         listed_at = engine.store.sweeping.clock()
+        engine.store.clock.learn(listed_at)
         taken_in = self._taken_in()
         was_idle, self._idle = self._idle, self._is_idle(taken_in)
         beat = Beat(
@@ -130,16 +174,34 @@ class WorkerLife:
             hostname=str(self._worker.hostname) if self._worker else socket.gethostname(),
             pid=os.getpid(),
             queues=list(engine.app.amqp.queues.consume_from),
-            deliveries=list(taken_in) if self._forks() else engine.held.listed(),
+            # What is being ended comes last: it is there before Celery forgets it.
+            deliveries=[*(taken_in if self._forks() else engine.held.listed()), *self._endings.unrecorded()],
             listed_at=listed_at,
             # For a whole heartbeat: it has asked the broker meanwhile, and there was nothing.
             idle=was_idle and self._idle,
+            slots=self._slots(),
+            kept=self._kept_back(),
         )
+        self._grant_leave()
         to_stop = engine.store.sweeping.heartbeat(beat)
         if to_stop is None:
             self._rise_again()
         else:
             self._stop(to_stop)
+            self.neighbourhood.introduce(worker_id)
+
+    def _grant_leave(self) -> None:
+        """Tell the children what an operator has changed since they were forked: queues, rate limits, events."""
+        leave = self._engine.leave
+        keeps_queues = self._first_queues <= set(self._engine.app.amqp.queues.consume_from)
+        leave.to_go_on = self._stays and keeps_queues and self._rate_limited() <= self._first_limited
+        dispatcher = getattr(getattr(self._worker, "consumer", None), "event_dispatcher", None)
+        if dispatcher is not None:  # it is made when the consumer starts
+            # Without -E it is there for the worker's own heartbeats alone.
+            leave.to_send_events = dispatcher.enabled and (not dispatcher.groups or "task" in dispatcher.groups)
+
+    def _rate_limited(self) -> set[str]:
+        return set(filter(self._engine.messages.is_rate_limited, self._engine.app.tasks))
 
     def _stop(self, deliveries: Sequence[str]) -> None:
         """Siblings of a branch that failed. The body may clean up: it is Celery's soft time limit that strikes.
@@ -181,6 +243,22 @@ class WorkerLife:
         if consumer is None or consumer.blueprint.state != RUN or not getattr(connection, "connected", False):
             return False
         return not self._waits() and all(name in (SWEEP_TASK, CALLBACK_TASK) for name in taken_in.values())
+
+    def _slots(self) -> int:
+        """How many tasks it runs at a time."""
+        pool = getattr(self._worker, "pool", None)
+        return int(getattr(pool, "num_processes", 0) or getattr(self._worker, "concurrency", 0) or 1)
+
+    @staticmethod
+    def _kept_back() -> list[str]:
+        """The executions whose message it has received and not begun: behind others, or for a rate limit."""
+        waiting = _snapshot(worker_state.reserved_requests) - _snapshot(worker_state.active_requests)
+        kept = []
+        for request in islice(waiting, MOST_KEPT):
+            headers = request.request_dict
+            with contextlib.suppress(KeyError, ValueError):  # no step of a saga
+                kept.append(f"{headers['root_id']} {address_in(str(headers[ADDRESS_HEADER]))}")
+        return kept
 
     def _forks(self) -> bool:
         """A prefork parent cannot see what its children execute, but it has taken in all of it."""

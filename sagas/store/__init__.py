@@ -1,19 +1,29 @@
 """The only place with SQL: tables, named statements, migrations."""
 
-from sagas.store.database import Database, sqlstate
+from sagas.store.clock import Clock
+from sagas.store.database import Database, reachable, sqlstate
+from sagas.store.doubts import Doubts
+from sagas.store.fleet import Fleet
+from sagas.store.headers import Headers, encode_headers, size_of_headers
 from sagas.store.hot import Claim, Following, HotPath, Progress
 from sagas.store.ids import uuid7
 from sagas.store.inbox import Inbox
-from sagas.store.instances import Instances, Loaded
+from sagas.store.instances import Instances, Joining, Loaded, Saved
+from sagas.store.kinship import Kinship
+from sagas.store.lines import Lines, Released, Waiting
+from sagas.store.listing import Filters, Listing
 from sagas.store.locks import LIMIT_PREFIX, Locks, Wanted
 from sagas.store.migrations.runner import Execute, migrate, migrations, on_connection, quote
 from sagas.store.purging import Purged, Purging
-from sagas.store.rows import error_from, legible, merged
+from sagas.store.records import Records
+from sagas.store.release import RELEASE
+from sagas.store.rows import error_from, legible, merged, stored_step_of
 from sagas.store.starting import CallersTransaction, NewInstance, Starting, has_written
 from sagas.store.sweeping import Beat, Sweeping
 from sagas.store.tables import Tables
 from sagas.store.timing import Timing
 from sagas.store.url import DatabaseUrl, normalise_url
+from sagas.store.waking import Waking, Woken
 
 
 class Store:
@@ -25,12 +35,21 @@ class Store:
         self.timing = timing
         self.database = Database(url)
         self.tables = Tables(schema)
+        self.headers = Headers(self.database, quoted)
         self.instances = Instances(self.database, self.tables, quoted, timing)
-        self.starting = Starting(self.database, self.instances, quoted, timing)
+        self.starting = Starting(self.database, self.instances, quoted)
         self.locks = Locks(self.database, schema, quoted)
+        self.listing = Listing(self.database, quoted)
+        self.kinship = Kinship(self.database, quoted)
+        self.records = Records(self.database, quoted)
+        self.doubts = Doubts(self.database, quoted)
         self.hot = HotPath(self.database, quoted, timing)
+        self.clock = Clock()
+        self.lines = Lines(self.database, quoted, timing)
         self.sweeping = Sweeping(self.database, quoted, timing)
+        self.waking = Waking(self.database, self.instances, quoted)
         self.purging = Purging(self.database, quoted)
+        self.fleet = Fleet(self.database, schema, quoted, timing)
 
     def migrate(self) -> list[str]:
         """Apply the missing migrations; returns their file names."""
@@ -44,29 +63,46 @@ class Store:
 
 
 __all__ = [
+    "LIMIT_PREFIX",
+    "RELEASE",
     "Beat",
     "CallersTransaction",
     "Claim",
+    "Clock",
     "Database",
     "DatabaseUrl",
+    "Doubts",
     "Execute",
+    "Filters",
+    "Fleet",
     "Following",
+    "Headers",
     "HotPath",
     "Inbox",
     "Instances",
-    "LIMIT_PREFIX",
+    "Joining",
+    "Kinship",
+    "Lines",
+    "Listing",
     "Loaded",
     "Locks",
     "NewInstance",
     "Progress",
     "Purged",
     "Purging",
+    "Records",
+    "Released",
+    "Saved",
     "Starting",
     "Store",
     "Sweeping",
     "Tables",
     "Timing",
+    "Waiting",
+    "Waking",
     "Wanted",
+    "Woken",
+    "encode_headers",
     "error_from",
     "has_written",
     "legible",
@@ -75,6 +111,9 @@ __all__ = [
     "migrations",
     "normalise_url",
     "quote",
+    "reachable",
+    "size_of_headers",
     "sqlstate",
+    "stored_step_of",
     "uuid7",
 ]

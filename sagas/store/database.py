@@ -1,17 +1,19 @@
 """Connections: one lazily made engine a process, and what is tried again when PostgreSQL says so."""
 
 import os
+import select
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, NullPool, TextClause, create_engine, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy import URL, Connection, Engine, NullPool, TextClause, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError, ProgrammingError
 
-from sagas.errors import ConfigurationError, SagaError, SchemaMissing
-from sagas.store.url import DatabaseUrl, normalise_url
+from sagas.errors import ConfigurationError, DatabaseUnreachable, SagaError, SchemaMissing
+from sagas.store.url import DatabaseUrl, driver_of, normalise_url
 
 T = TypeVar("T")
 
@@ -50,6 +52,7 @@ class Database:
         #: Are connections kept for the next one who needs one? Tests drop their database while we live.
         self.keeps_connections: Callable[[], bool] = lambda: True
         self._engine: Engine | None = None
+        self._transactional: tuple[Engine, Engine] | None = None
         self._pid: int | None = None
         self._lock = threading.Lock()
 
@@ -72,16 +75,18 @@ class Database:
                 if engine is not None:
                     engine.dispose(close=self._pid == os.getpid())
                 # Unlimited overflow: as many connections as threads, so a step can never starve its own record.
-                pool: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 20, "max_overflow": -1}
+                pool: dict[str, Any] = {"pool_size": 20, "max_overflow": -1}
                 if not self.keeps_connections():
                     pool = {"poolclass": NullPool}
-                engine = create_engine(
-                    url,
-                    isolation_level="AUTOCOMMIT",
-                    connect_args=CONNECT,
-                    hide_parameters=self.hides_parameters,
-                    **pool,
-                )
+                with driver_of(url):
+                    engine = create_engine(
+                        url,
+                        isolation_level="AUTOCOMMIT",
+                        connect_args=CONNECT,
+                        hide_parameters=self.hides_parameters,
+                        **pool,
+                    )
+                event.listen(engine, "checkout", partial(_refuse_lost, engine))
                 self._engine, self._pid = engine, os.getpid()
             return engine
 
@@ -94,13 +99,17 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """A transaction that commits when the block ends and rolls back when it raises."""
-        with translated(), self._transactional() as connection, connection.begin():
+        with translated(), self._connect_for_transactions() as connection, connection.begin():
             yield connection
 
-    def _transactional(self) -> Connection:
+    def _connect_for_transactions(self) -> Connection:
         engine = self.engine
+        made_of, transactional = self._transactional or (None, engine)
+        if made_of is not engine:
+            transactional = engine.execution_options(isolation_level="READ COMMITTED")
+            self._transactional = engine, transactional
         try:
-            return engine.execution_options(isolation_level="READ COMMITTED").connect()
+            return transactional.connect()
         except engine.dialect.loaded_dbapi.Error as error:
             # Setting the isolation level of a connection that broke a moment ago: SQLAlchemy lets that through bare.
             raise OperationalError("connect", None, error, connection_invalidated=True) from error
@@ -132,7 +141,28 @@ class Database:
         """Close this process's connections; the next who needs one makes them anew."""
         if self._engine is not None and self._pid == os.getpid():
             self._engine.dispose()
-            self._engine = None
+            self._engine = self._transactional = None
+
+
+def _refuse_lost(engine: Engine, connection: Any, *_: object) -> None:
+    """Replace a pooled connection that has been lost, and with it the pool's others: what ended one ended them.
+
+    A ping would cost a round trip for each statement. The end of a connection arrives unasked, from the server or (see
+    `CONNECT`) from the kernel: a socket with nothing to read belongs to a connection that is open.
+    """
+    if not connection.closed and not _has_something_to_read(connection):
+        return
+    try:
+        engine.dialect.do_ping(connection)
+    except engine.dialect.loaded_dbapi.Error as error:
+        raise InvalidatePoolError from error
+
+
+def _has_something_to_read(connection: Any) -> bool:
+    try:
+        return bool(select.select([connection], [], [], 0)[0])
+    except ValueError:  # select() cannot tell of file descriptors from 1024 on
+        return True
 
 
 class InSchema:
@@ -141,9 +171,12 @@ class InSchema:
     def __init__(self, database: Database, quoted_schema: str) -> None:
         self._database = database
         self._quoted_schema = quoted_schema
+        self._parsed: dict[str, TextClause] = {}
 
     def _sql(self, statement: str) -> TextClause:
-        return text(statement.replace("{s}", self._quoted_schema))
+        if statement not in self._parsed:
+            self._parsed[statement] = text(statement.replace("{s}", self._quoted_schema))
+        return self._parsed[statement]
 
 
 def is_conflict(error: DBAPIError) -> bool:
@@ -176,6 +209,21 @@ def is_outage(error: DBAPIError) -> bool:
 
 
 @contextmanager
+def reachable(database: Database) -> Iterator[None]:
+    """For an application: a database that does not answer says so, and what to do."""
+    try:
+        yield
+    except DBAPIError as error:
+        if not is_outage(error):
+            raise
+        said = str(error.orig).strip().partition("\n")[0]
+        raise DatabaseUnreachable(
+            f"the database {database.url!r} cannot be reached ({said}): see that it runs and that Sagas(…, database=…) "
+            "names it, then do it again; `start` with a key starts nothing twice"
+        ) from error
+
+
+@contextmanager
 def translated() -> Iterator[None]:
     """A missing table says how to make it, a missing privilege how to grant it."""
     try:
@@ -188,6 +236,11 @@ def translated() -> Iterator[None]:
             raise ConfigurationError(
                 f"the database role may not do what sagas do ({said}): run `GRANT USAGE ON SCHEMA …` and `GRANT "
                 "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA …` as the role that made the tables"
+            ) from error
+        if isinstance(error, ProgrammingError) and sqlstate(error) is None and "connection option" in str(error.orig):
+            said = str(error.orig).strip().splitlines()[0]
+            raise ConfigurationError(
+                f"the database URL has an option that its driver does not know ({said}): mend what follows its `?`"
             ) from error
         if sqlstate(error) in (UNDEFINED_TABLE, UNDEFINED_COLUMN, INVALID_SCHEMA) and "saga_" in str(error):
             said = str(getattr(error, "orig", error)).strip().splitlines()[0]

@@ -12,8 +12,9 @@ from sqlalchemy import Connection
 
 from sagas.model import Address, Plan, PlanStep, SagaStatus, StepStatus
 from sagas.store import statements
-from sagas.store.births import QueueOf, columns_of
+from sagas.store.births import Placement, columns_of
 from sagas.store.database import OUTAGE_PATIENCE, Database
+from sagas.store.prepared import Prepared
 from sagas.store.timing import Timing
 
 #: How often a process reports how far a queue has come, at most, in seconds.
@@ -25,7 +26,10 @@ class Claim:
     """What a claim brought back. JSON is still text: `plan` is None when its fingerprint was known."""
 
     attempts: int
+    forgiven: int  # of these, since a person has let it try again
     claimed_at: datetime
+    timeout: float
+    soft_timeout: float | None
     epoch_changed: bool
     doubt: bool
     saga: str
@@ -35,6 +39,7 @@ class Claim:
     deadline: datetime | None
     earlier_results: str | None
     own_result: str | None
+    headers: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,14 @@ class Progress:
     status: SagaStatus
     following: Following | None
     parent: UUID | None
+    is_late: bool = False  # the deadline has passed: nothing follows, and somebody has to turn it back
+    in_line: frozenset[int] = frozenset()  # the branches whose messages wait in the line of another queue
+
+    @property
+    def needs_a_look(self) -> bool:
+        """What was being drained has ended, it is late, or no statement alone can tell what follows."""
+        hands_over = self.following is not None and self.following.needs_a_decision and self.status.is_forward
+        return self.status is SagaStatus.COMPENSATING or self.is_late or hands_over
 
 
 class HotPath:
@@ -72,9 +85,9 @@ class HotPath:
     def __init__(self, database: Database, quoted_schema: str, timing: Timing) -> None:
         self._database = database
         self._timing = timing
-        self._claim = statements.CLAIM.replace("{s}", quoted_schema)
-        self._complete = statements.COMPLETE.replace("{s}", quoted_schema)
-        self._own_token = statements.OWN_TOKEN.replace("{s}", quoted_schema)
+        self._claim = Prepared(statements.CLAIM.replace("{s}", quoted_schema))
+        self._complete = Prepared(statements.COMPLETE.replace("{s}", quoted_schema))
+        self._own_token = Prepared(statements.OWN_TOKEN.replace("{s}", quoted_schema))
         self._reported_at = 0.0
 
     def claim(
@@ -86,19 +99,28 @@ class HotPath:
         token: UUID,
         worker_id: UUID | None,
         delivery: str | None,
+        digest: str | None = None,
+        sent: datetime | None = None,
         known_plans: Sequence[str],
     ) -> Claim | None:
-        """Take an execution of ``task`` that is unclaimed. None: there is nothing to take."""
+        """Take an execution of ``task`` that is unclaimed. None: there is nothing to take.
+
+        Args:
+            digest: tells which of its saga's headers the message carries.
+            sent: when the message was sent, by the database's clock; evidence about those that were sent before.
+        """
         report = time.monotonic() - self._reported_at >= REPORT_EVERY
         parameters = self._place(instance_id, address, token) | {
             "task": task,
             "worker_id": str(worker_id) if worker_id else None,
             "delivery": delivery,
+            "digest": digest,
             "known_plans": list(known_plans) or [""],
-            "report": report,
+            "sent": sent if report else None,
+            "outage": self._timing.outage,
         }
         row = self._database.retrying(lambda: self._one(self._claim, parameters), OUTAGE_PATIENCE)
-        if report and row is not None:
+        if sent is not None and report and row is not None:
             self._reported_at = time.monotonic()
         return Claim(*row) if row is not None else None
 
@@ -112,7 +134,7 @@ class HotPath:
         result: str | None,
         keys: Sequence[str] = (),
         skipped: bool = False,
-        queue_of: QueueOf,
+        placement: Placement,
         connection: Connection | None = None,
     ) -> Progress | None:
         """Record an action's result. None: the token does not hold the claim (any more), or a key of it is taken.
@@ -120,7 +142,7 @@ class HotPath:
         Args:
             keys: the names in the result, where branches run side by side.
             skipped: its condition was false, so it has not run.
-            queue_of: where the messages of the steps go that this gives birth to.
+            placement: what the rows of the steps keep that this gives birth to.
             connection: the step's own transaction, which the caller commits; else this is its own.
         """
         step = plan.step(address.position, address.branch)
@@ -138,18 +160,21 @@ class HotPath:
             # What is handed over is still pending, or a sibling would take itself for the last one.
             "follow": 1 if following.needs_a_decision else len(following.heads),
             "is_limited": plan.is_limited,
+            "may_stop": plan.pivot is None or step.position < plan.pivot.position,
+            "outage": self._timing.outage,
             "next_position": following.position,
-            **columns_of(following.heads, queue_of),
-            "lease": self._timing.lease,
-            "half_lease": self._timing.lease / 2,
+            **columns_of(following.heads, placement),
         }
         if connection is not None:
-            row = connection.exec_driver_sql(self._complete, parameters).one_or_none()
+            row = self._complete.run_in_full(connection, parameters).one_or_none()
         else:
             row = self._database.retrying(lambda: self._one(self._complete, parameters), OUTAGE_PATIENCE)
         if row is None:
             return None
-        return Progress(SagaStatus(row.status), following if row.advances else None, row.parent_id)
+        in_line = frozenset(row.in_line or ())
+        return Progress(
+            SagaStatus(row.status), following if row.advances else None, row.parent_id, row.is_late, in_line
+        )
 
     def completed_by(
         self, instance_id: UUID, plan: Plan, address: Address, token: UUID, connection: Connection | None = None
@@ -160,7 +185,7 @@ class HotPath:
         """
         parameters = self._place(instance_id, address, token)
         if connection is not None:
-            row = connection.exec_driver_sql(self._own_token, parameters).one_or_none()
+            row = self._own_token.run_in_full(connection, parameters).one_or_none()
         else:
             row = self._database.retrying(lambda: self._one(self._own_token, parameters), OUTAGE_PATIENCE)
         if row is None:
@@ -168,9 +193,9 @@ class HotPath:
         following = Following.of(plan, plan.step(address.position, address.branch))
         return Progress(SagaStatus(row.status), following, row.parent_id)
 
-    def _one(self, statement: str, parameters: dict[str, Any]) -> Any:
+    def _one(self, statement: Prepared, parameters: dict[str, Any]) -> Any:
         with self._database.autocommit() as connection:
-            return connection.exec_driver_sql(statement, parameters).one_or_none()
+            return statement.run(connection, parameters).one_or_none()
 
     @staticmethod
     def _place(instance_id: UUID, address: Address, token: UUID) -> dict[str, Any]:

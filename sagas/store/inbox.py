@@ -19,6 +19,7 @@ class Inbox:
         self._put = text(neighbour_statements.PUT_INTO_INBOX.replace("{s}", quoted_schema))
         self._mark_read = text(neighbour_statements.MARK_READ.replace("{s}", quoted_schema))
         self._pick_unseen = text(neighbour_statements.PICK_UNSEEN.replace("{s}", quoted_schema))
+        self._came_too_late = text(neighbour_statements.CAME_TOO_LATE.replace("{s}", quoted_schema))
         self._forget = text(neighbour_statements.FORGET_INBOX.replace("{s}", quoted_schema))
 
     def put(
@@ -27,15 +28,21 @@ class Inbox:
         instance_id: UUID,
         mail: Mail,
         key: str | None = None,
-    ) -> bool:
-        """Insert, in whatever transaction ``scalar`` belongs to. False: one with this key is there already."""
+    ) -> int | None:
+        """Insert, in whatever transaction ``scalar`` belongs to. None: one with this key is there already."""
         values = {"name": mail.name, "key": key, "payload": mail.payload, "sent_by": mail.by}
-        return scalar(self._put, values | {"instance_id": instance_id, "kind": mail.kind.value}) is not None
+        found: int | None = scalar(self._put, values | {"instance_id": instance_id, "kind": mail.kind.value})
+        return found
 
-    def put_now(self, instance_id: UUID, mail: Mail, key: str | None = None) -> bool:
+    def put_now(self, instance_id: UUID, mail: Mail, key: str | None = None) -> int | None:
         """`put` in a transaction of its own."""
         with self._database.autocommit() as connection:
             return self.put(connection.scalar, instance_id, mail, key)
+
+    def came_too_late(self, instance_id: UUID, number: int) -> bool:
+        """Whether somebody has looked at this one and noted that."""
+        with self._database.autocommit() as connection:
+            return bool(connection.scalar(self._came_too_late, {"id": instance_id, "number": str(number)}))
 
     def mark_read(self, connection: Connection, seen: Sequence[int], consumed: Collection[int]) -> None:
         """What an instance has looked at; signals that nobody waits for yet stay open."""

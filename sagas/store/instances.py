@@ -1,24 +1,25 @@
-"""Instances as the loop sees them: locked, loaded, saved. And as handles see them: read."""
+"""Instances as the loop sees them: locked, loaded, saved."""
 
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum, auto
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Delete, Row, Select, Update, delete, func, insert, select, text, update
+from sqlalchemy import Connection, Delete, Update, delete, func, insert, select, text, update
 
 from sagas.errors import RowDamaged
-from sagas.model import TRANSITIONS, Decision, InstanceState, Note, Plan, StartChild, StepState, payload
+from sagas.model import TRANSITIONS, Address, Decision, InstanceState, Note, Plan, StartChild, StepState
 from sagas.store import neighbour_statements, statements, sweep_statements
-from sagas.store.births import QueueOf
+from sagas.store.births import Placement
 from sagas.store.database import Database
 from sagas.store.inbox import Inbox
+from sagas.store.reading import Reading
 from sagas.store.rows import (
     STEP_COLUMNS,
-    UNREADABLE,
     column_of,
     encoded_whole,
     json_text,
@@ -30,10 +31,24 @@ from sagas.store.rows import (
 from sagas.store.tables import Tables
 from sagas.store.timing import Timing
 
-#: How long a look at an instance holds on while the database is away, in seconds.
-READ_PATIENCE = 5.0
-#: No place in particular.
-EVERYWHERE = {"position": None, "lane": None, "branch": None}
+
+class Joining(Enum):
+    """Whether what is to be sent joins the line of its queue.
+
+    What ends an execution leaves a place among the messages that are out, and its successor takes it.
+    """
+
+    NOT = auto()
+    BEHIND_OTHERS = auto()  # where there is a line
+    ALWAYS = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What was written."""
+
+    moved: bool  # anything but the next look changed
+    in_line: frozenset[Address]  # these wait in their line, though they are to be sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +60,22 @@ class Loaded:
     key: str | None
     plan: Plan
     now: datetime
+    headers: str | None  # see `Headers`
 
 
-class Instances:
+class Instances(Reading):
     """Loads and saves instances, always under the instance's row lock."""
 
     def __init__(self, database: Database, tables: Tables, quoted_schema: str, timing: Timing) -> None:
-        self._database = database
-        self._tables = tables
+        super().__init__(database, tables, quoted_schema)
         self._timing = timing
         self._plans: dict[str, Plan] = {}
         self._load = text(statements.LOAD_INSTANCE.replace("{s}", quoted_schema))
         self._load_if_free = text(statements.LOAD_INSTANCE_IF_FREE.replace("{s}", quoted_schema))
-        self._find = text(statements.FIND_CURRENT.replace("{s}", quoted_schema))
         self._load_steps = text(statements.LOAD_STEPS.replace("{s}", quoted_schema))
         self._load_neighbours = text(statements.LOAD_NEIGHBOURS.replace("{s}", quoted_schema))
-        self._data = text(statements.DATA_AND_RESULTS.replace("{s}", quoted_schema))
         self._stop = text(sweep_statements.STOP_RUNNING.replace("{s}", quoted_schema))
+        self._has_line = text(statements.IS_THERE_A_LINE.replace("{s}", quoted_schema))
         self._mark_ended = text(neighbour_statements.MARK_ENDED.replace("{s}", quoted_schema))
         self.inbox = Inbox(database, quoted_schema)
 
@@ -111,7 +125,7 @@ class Instances:
             self.plan(row.plan_hash, connection.scalar(select(instance.c.plan).where(instance.c.id == instance_id)))
         plan = self._plans[row.plan_hash]
         asked = {"id": instance_id, "has_children": plan.has_children, "is_limited": plan.is_limited}
-        beside = connection.execute(self._load_neighbours, asked).one()
+        beside = connection.execute(self._load_neighbours, asked | {"outage": self._timing.outage}).one()
         return Loaded(
             state=state_of(row, tuple(step_of(step) for step in steps), beside),
             saga=row.saga,
@@ -119,6 +133,7 @@ class Instances:
             plan=plan,
             # A statement that waits for its lock has read the clock before: the second one's is of now.
             now=max([row.now, *(step.now for step in steps)]),
+            headers=row.headers,
         )
 
     def save(
@@ -126,18 +141,24 @@ class Instances:
         connection: Connection,
         loaded: Loaded,
         decision: Decision,
-        queue_of: QueueOf,
-    ) -> bool:
-        """Write what a decision changed. Returns whether anything but the next look did.
+        placement: Placement,
+        joining: Joining = Joining.NOT,
+    ) -> Saved:
+        """Write what a decision changed.
 
         Args:
-            queue_of: where the messages of a step (and a round of it) go.
+            placement: what the row of a step (and a round of it) keeps when it is born.
+            joining: which of the executions to send join the lines of their queues instead.
         """
         before, after = loaded.state, decision.state
         known = {step.address: step for step in before.steps}
         changed_steps = [step for step in after.steps if step != known.get(step.address)]
+        to_send = {send.address for send in decision.sends}
+        in_line = set()
         for step in changed_steps:
-            self._save_step(connection, before.id, loaded.plan, known.get(step.address), step, queue_of)
+            joins = joining if step.address in to_send else Joining.NOT
+            if self._save_step(connection, before.id, loaded.plan, known.get(step.address), step, placement, joins):
+                in_line.add(step.address)
         for note in decision.notes:
             self._add_note(connection, before.id, note, loaded.now)
         for child in decision.children:
@@ -154,7 +175,7 @@ class Instances:
             connection.execute(self._mark_ended, {"id": before.id, "status": after.status.value})
         if moved or before.due_at != after.due_at:
             self._save_instance(connection, before, after)
-        return moved
+        return Saved(moved, frozenset(in_line))
 
     def _save_instance(self, connection: Connection, before: InstanceState, after: InstanceState) -> None:
         if after.status not in TRANSITIONS[before.status] | {before.status}:
@@ -189,9 +210,12 @@ class Instances:
         plan: Plan,
         before: StepState | None,
         after: StepState,
-        queue_of: QueueOf,
-    ) -> None:
+        placement: Placement,
+        joining: Joining,
+    ) -> bool:
+        """Returns whether it waits in the line of its queue now."""
         step, address = self._tables.step, after.address
+        plan_step = plan.step(address.position, address.branch)
         values = {
             column: value
             for column in STEP_COLUMNS
@@ -203,8 +227,16 @@ class Instances:
         if "dispatched_at" in values and after.dispatched_at is not None:
             # Dispatch stamps the epoch: unclaimed under another one, a claim may have been lost.
             values["epoch"] = select(self._tables.epoch.c.epoch).scalar_subquery()
+        in_line = joining is Joining.ALWAYS or (
+            joining is Joining.BEHIND_OTHERS
+            and bool(connection.scalar(self._has_line, {"queue": placement.queue_of(plan_step, address.round)}))
+        )
+        if in_line:
+            values |= {"line": "", "dispatches": max(after.dispatches - 1, 0)}
+        elif before is not None and "dispatched_at" in values:
+            values["line"] = None
         if before is None:
-            plan_step = plan.step(address.position, address.branch)
+            limits = placement.limits_of(plan_step, address.round)
             values |= {
                 "instance_id": instance_id,
                 "position": address.position,
@@ -213,8 +245,9 @@ class Instances:
                 "lane": plan_step.lane,
                 "name": after.name,
                 "task": plan_step.task_for(address.round),
-                "queue": queue_of(plan_step, address.round),
-                "timeout": plan_step.timeout_for(address.round),
+                "queue": placement.queue_of(plan_step, address.round),
+                "timeout": limits.timeout,
+                "soft_timeout": limits.soft,
             }
             connection.execute(insert(step).values(values))
         elif values:
@@ -228,13 +261,14 @@ class Instances:
                 )
                 .values(values)
             )
+        return in_line
 
     def _add_note(self, connection: Connection, instance_id: UUID, note: Note, at: datetime) -> None:
         address = note.address
         connection.execute(
             insert(self._tables.event).values(
                 instance_id=instance_id,
-                at=at,
+                at=note.at or at,
                 event=note.event,
                 position=address.position if address else None,
                 branch=address.branch if address else None,
@@ -263,6 +297,7 @@ class Instances:
                 pending=0,
                 due_at=func.clock_timestamp(),
                 parent_id=loaded.state.id,
+                headers=loaded.headers,
             )
         )
 
@@ -286,108 +321,3 @@ class Instances:
         with self._database.transaction() as connection:
             for statement in statements:
                 connection.execute(statement)
-
-    # -- reading
-
-    def contents(self, instance_id: UUID, connection: Connection | None = None) -> Sequence[Any]:
-        """All that is stored of an instance's data: the input, and what its steps returned; empty if it is gone.
-
-        Raises:
-            RowDamaged: it cannot be read.
-        """
-        if connection is None:
-            with self._database.autocommit() as own:
-                return self.contents(instance_id, own)
-        with legible(instance_id):
-            row = connection.execute(self._data, EVERYWHERE | {"id": instance_id}).one_or_none()
-            return () if row is None else (payload.loads(row[0]), *payload.loads(row[1] or "[]"))
-
-    def read(self, instance_id: UUID) -> Row[Any] | None:
-        """The instance's row as it is now; holds on while the database restarts."""
-
-        def work() -> Row[Any] | None:
-            with self._database.autocommit() as connection:
-                return connection.execute(self._one(instance_id)).one_or_none()
-
-        with legible(instance_id):
-            return self._database.retrying(work, READ_PATIENCE)
-
-    def look(
-        self, instance_id: UUID, *, events: bool
-    ) -> tuple[Row[Any], Sequence[Row[Any]], Sequence[Row[Any]]] | None:
-        """The instance, its executions and (if asked for) its events, all as of one moment.
-
-        The executions come in the order of their addresses, each with the name of the worker that claimed it last;
-        the events come oldest first. None: there is no such instance.
-        """
-
-        def work() -> tuple[Row[Any], Sequence[Row[Any]], Sequence[Row[Any]]] | None:
-            with self._database.transaction() as connection:
-                connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
-                row = connection.execute(self._one(instance_id)).one_or_none()
-                if row is None:
-                    return None
-                steps = connection.execute(self._steps(instance_id)).all()
-                return row, steps, connection.execute(self._events(instance_id)).all() if events else ()
-
-        with legible(instance_id):
-            return self._database.retrying(work, READ_PATIENCE)
-
-    def _one(self, instance_id: UUID) -> Select[Any]:
-        instance = self._tables.instance
-        return select(instance).where(instance.c.id == instance_id)
-
-    def _steps(self, instance_id: UUID) -> Select[Any]:
-        step, worker = self._tables.step, self._tables.worker
-        return (
-            select(step, worker.c.hostname)
-            .outerjoin(worker, worker.c.id == step.c.worker_id)
-            .where(step.c.instance_id == instance_id)
-            .order_by(step.c.position, step.c.branch, step.c.round)
-        )
-
-    def _events(self, instance_id: UUID) -> Select[Any]:
-        event = self._tables.event
-        return select(event).where(event.c.instance_id == instance_id).order_by(event.c.id)
-
-    def find(self, saga: str, key: str) -> UUID | None:
-        """The current instance of a business key."""
-        if not payload.is_storable(saga + key):
-            return None  # PostgreSQL has no such text, and whoever asks may be an address typed by a stranger
-        with self._database.autocommit() as connection:
-            found: UUID | None = connection.scalar(self._find, {"saga": saga, "key": key})
-            return found
-
-    def sagas(self) -> Sequence[str]:
-        """The names of the sagas that were ever started here."""
-        definition = self._tables.definition
-        with self._database.autocommit() as connection:
-            return connection.scalars(select(definition.c.saga).distinct().order_by(definition.c.saga)).all()
-
-    def newest(self, *, saga: str | None, status: str | None, limit: int) -> Sequence[Row[Any]]:
-        """The newest instances first, without their data.
-
-        Raises:
-            RowDamaged: one of them cannot be read; names it.
-        """
-        if not payload.is_storable(saga or ""):
-            return []  # see `find`
-        instance = self._tables.instance
-        columns = [column for column in instance.c if column.name not in ("plan", "data")]
-        query = select(*columns).order_by(instance.c.id.desc()).limit(limit)
-        if saga:
-            query = query.where(instance.c.saga == saga)
-        if status:
-            query = query.where(instance.c.status == status)
-        with self._database.autocommit() as connection:
-            try:
-                return connection.execute(query).all()
-            except UNREADABLE:
-                statement = query.with_only_columns(instance.c.id)
-                ids = connection.scalars(statement).all()
-            rows: list[Row[Any]] = []
-            for each in ids:
-                with legible(each):
-                    statement = query.where(instance.c.id == each)
-                    rows += connection.execute(statement).all()
-            return rows

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row
 
+from sagas.model import Plan
 from sagas.store import neighbour_statements
 from sagas.store.database import Database, InSchema
 
@@ -29,6 +30,18 @@ class Locks(InSchema):
     def __init__(self, database: Database, schema: str, quoted_schema: str) -> None:
         super().__init__(database, quoted_schema)
         self._schema = schema
+
+    def take_place(self, connection: Connection, instance_id: UUID, plan: Plan) -> tuple[bool, Sequence[UUID]]:
+        """A place under the limit again, for an instance that a person has let go on, inside the loop's transaction.
+
+        Returns:
+            As `grant`.
+        """
+        resource = LIMIT_PREFIX + plan.saga
+        self._serialise(connection, instance_id, also=resource)
+        values = {"id": instance_id, "resource": resource, "capacity": plan.max_concurrent}
+        connection.execute(self._sql(neighbour_statements.TAKE_PLACE), values)
+        return self.grant(connection, instance_id)
 
     def grant(self, connection: Connection, instance_id: UUID) -> tuple[bool, Sequence[UUID]]:
         """What an instance has named, as far as it is its turn, inside the loop's transaction.
@@ -73,9 +86,9 @@ class Locks(InSchema):
         with self._database.autocommit() as connection:
             return connection.scalars(self._sql(neighbour_statements.PICK_ENDED_HOLDERS), {"limit": limit}).all()
 
-    def _serialise(self, connection: Connection, instance_id: UUID) -> None:
+    def _serialise(self, connection: Connection, instance_id: UUID, also: str | None = None) -> None:
         statement = self._sql(neighbour_statements.SERIALISE_RESOURCES)
-        connection.execute(statement, {"schema": self._schema, "id": instance_id}).all()
+        connection.execute(statement, {"schema": self._schema, "id": instance_id, "also": also}).all()
 
     def _wake(self, connection: Connection, resources: Sequence[str]) -> Sequence[UUID]:
         values: dict[str, Any] = {"resources": list(resources)}

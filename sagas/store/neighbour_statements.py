@@ -29,16 +29,85 @@ SELECT DISTINCT instance_id FROM (
     ORDER BY id LIMIT :limit) AS unseen
 """
 
+CAME_TOO_LATE = """
+SELECT EXISTS (SELECT FROM {s}.saga_event
+               WHERE instance_id = :id AND event = 'signal_too_late' AND detail ->> 'number' = :number)
+"""
+
 #: What nobody will ever read: its instance is gone.
 FORGET_INBOX = "DELETE FROM {s}.saga_inbox WHERE instance_id = :id"
+
+# -- Records: what a body hands over to its compensation before it returns.
+
+#: Kept for a token that has lost its claim, too; tells whether it holds it. Nothing is kept of a purged instance.
+ADD_RECORD = """
+WITH kept AS (
+    INSERT INTO {s}.saga_record (instance_id, position, branch, token, data)
+    SELECT id, :position, :branch, :token, CAST(CAST(:data AS text) AS jsonb)
+    FROM {s}.saga_instance WHERE id = :instance_id
+)
+SELECT EXISTS (SELECT FROM {s}.saga_step
+               WHERE instance_id = :instance_id AND position = :position AND branch = :branch AND round = 0
+                 AND token = :token AND status = 'running')
+"""
+
+RECORDS_OF = """
+SELECT data::text FROM {s}.saga_record
+WHERE instance_id = :instance_id AND position = :position AND branch = :branch ORDER BY id
+"""
+
+#: A part of the look at an instance's executions: beside the row of an action, what that has recorded.
+RECORDED = """
+(SELECT jsonb_agg(record.data ORDER BY record.id) FROM {s}.saga_record AS record
+ WHERE {s}.saga_step.round = 0 AND record.instance_id = {s}.saga_step.instance_id
+   AND record.position = {s}.saga_step.position AND record.branch = {s}.saga_step.branch)
+"""
+
+# -- Doubts.
+
+#: Reads the events of all instances: for an operator, not for a page. A release that judged by the old rule, by which
+#: an error that no list knew was a clean no, has left no ``clean``: what it called so is told apart by ``is_former``.
+COUNT_DOUBTS = """
+WITH doubts AS (
+    SELECT instance.saga, event.step, event.position, event.branch, instance.plan_hash,
+           event.detail ->> 'verdict' AS verdict, event.detail ->> 'type' AS type,
+           event.detail -> 'clean' IS NULL AS is_former,
+           count(*) AS failures, count(DISTINCT event.instance_id) AS instances, max(event.at) AS last_at,
+           (array_agg(event.instance_id))[1] AS any_of_them
+    FROM {s}.saga_event AS event JOIN {s}.saga_instance AS instance ON instance.id = event.instance_id
+    WHERE event.event = 'attempt_failed' AND event.round = 0 AND event.at > statement_timestamp() - :since
+      AND CASE WHEN event.detail -> 'clean' IS NULL
+               THEN event.detail ->> 'verdict' = :clean_no AND event.detail ->> 'type' <> :permanent
+               ELSE event.detail -> 'clean' = CAST('false' AS jsonb) END
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+), kinds AS (
+    SELECT doubts.*, (
+        SELECT split_part(planned ->> 'kind', '+', 1)
+        FROM {s}.saga_instance AS one, jsonb_array_elements(one.plan -> 'steps') AS planned
+        WHERE one.id = doubts.any_of_them AND CAST(planned ->> 'position' AS int) = doubts.position
+          AND CAST(coalesce(planned ->> 'branch', '0') AS int) = doubts.branch) AS kind
+    FROM doubts
+)
+SELECT saga, step, kind, verdict, type, is_former, CAST(sum(failures) AS int) AS failures,
+       CAST(sum(instances) AS int) AS instances, max(last_at) AS last_at
+FROM kinds GROUP BY saga, step, kind, verdict, type, is_former
+ORDER BY kind = 'pivot' DESC NULLS LAST, kind, failures DESC, saga, step, type, verdict, is_former
+"""
 
 # -- Semantic locks: whoever grants or releases a resource holds its advisory lock until the end of the transaction.
 
 SERIALISE_RESOURCES = """
 SELECT pg_advisory_xact_lock(wanted.number) FROM (
-    SELECT DISTINCT hashtextextended(:schema || ':' || resource, 1) AS number FROM {s}.saga_lock
-    WHERE instance_id = :id ORDER BY number OFFSET 0
+    SELECT DISTINCT hashtextextended(:schema || ':' || named.resource, 1) AS number FROM (
+        SELECT resource FROM {s}.saga_lock WHERE instance_id = :id UNION SELECT CAST(:also AS text)
+    ) AS named WHERE named.resource IS NOT NULL ORDER BY number OFFSET 0
 ) AS wanted
+"""
+
+#: A failed instance has given its place back, or is about to; it comes again after those who wait.
+TAKE_PLACE = """
+INSERT INTO {s}.saga_lock (resource, instance_id, capacity, lasting) VALUES (:resource, :id, :capacity, false)
+ON CONFLICT (resource, instance_id) DO UPDATE SET ended_at = NULL
 """
 
 #: First all of its locks or none: only if each is free, and nobody waits for it who came before. Then its place under
@@ -64,10 +133,11 @@ RETURNING resource
 AWAITS_LOCK = "SELECT EXISTS (SELECT FROM {s}.saga_lock WHERE instance_id = :id AND granted_at IS NULL)"
 
 #: With the end itself: what a failed instance keeps until a person has resolved it is not marked, and what it gets
-#: back by a retry no more.
+#: back by a retry no more. An undo waits for nothing: whoever turns back leaves the line.
 MARK_ENDED = """
 UPDATE {s}.saga_lock SET ended_at = CASE WHEN :status IN ('completed', 'compensated')
-    OR (:status = 'failed' AND NOT lasting) THEN clock_timestamp() END
+    OR (:status = 'failed' AND NOT lasting) OR (:status = 'compensating' AND granted_at IS NULL)
+    THEN clock_timestamp() END
 WHERE instance_id = :id
 """
 
@@ -105,3 +175,14 @@ FROM {s}.saga_lock AS mine WHERE mine.instance_id = :id ORDER BY mine.resource
 
 #: Whoever ended and died before it released what it held.
 PICK_ENDED_HOLDERS = "SELECT DISTINCT instance_id FROM {s}.saga_lock WHERE ended_at IS NOT NULL LIMIT :limit"
+
+# -- Child sagas and their parents.
+
+FAILED_BELOW = """
+WITH RECURSIVE below AS (
+    SELECT id, id AS child, status FROM {s}.saga_instance WHERE parent_id = :id
+    UNION ALL
+    SELECT own.id, below.child, own.status FROM {s}.saga_instance AS own JOIN below ON own.parent_id = below.id
+)
+SELECT child, array_agg(id ORDER BY id) AS failed FROM below WHERE status = 'failed' GROUP BY child
+"""

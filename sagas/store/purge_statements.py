@@ -41,6 +41,8 @@ WITH mail AS (
                                   OR (instance_id = ANY (CAST(:ids AS uuid[])) AND key IS NOT NULL)
 ), events AS (
     DELETE FROM {s}.saga_event WHERE instance_id = ANY (CAST(:ids AS uuid[]))
+), records AS (
+    DELETE FROM {s}.saga_record WHERE instance_id = ANY (CAST(:ids AS uuid[]))
 ), steps AS (
     DELETE FROM {s}.saga_step WHERE instance_id = ANY (CAST(:ids AS uuid[]))
 )
@@ -52,7 +54,7 @@ KEEP_KEYS = """
 WITH tombstone AS (
     UPDATE {s}.saga_instance
     SET plan = jsonb_build_object('saga', saga, 'version', version, 'steps', '[]'::jsonb),
-        plan_hash = 'purged ' || plan_hash, data = '{}', error = NULL, stop = NULL, written = NULL,
+        plan_hash = 'purged ' || plan_hash, data = '{}', error = NULL, stop = NULL, written = NULL, headers = NULL,
         updated_at = clock_timestamp()
     WHERE id = ANY (CAST(:keep AS uuid[]))
     RETURNING id

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,8 @@ from sagas.model import (
     InstanceState,
     Mail,
     MailKind,
+    NewerRelease,
+    Outage,
     SagaStatus,
     StepState,
     StepStatus,
@@ -26,12 +29,17 @@ from sagas.model import (
     StopKind,
     payload,
 )
+from sagas.model.limits import Limits
 
 STEP_COLUMNS = (
     "status",
     "token",
     "attempts",
     "losses",
+    "polls",
+    "polled_since",
+    "parked_since",
+    "forgiven",
     "doubt",
     "stray",
     "dispatches",
@@ -56,6 +64,11 @@ def legible(instance_id: UUID) -> Iterator[None]:
         yield
     except SagaError:
         raise
+    except NewerRelease as error:
+        raise RowDamaged(
+            f"saga {instance_id} was written by a newer release, and waits for a worker of that release: {error}. "
+            "Deploy it here too, or start such sagas once the last older worker is gone"
+        ) from error
     except (*UNREADABLE, IntegrityError, DataError) as error:
         # Not its text, which may be of the data.
         raise RowDamaged(
@@ -82,11 +95,19 @@ def state_of(row: Row[Any], steps: tuple[StepState, ...], beside: Row[Any]) -> I
         inbox=tuple(_mail(entry) for entry in beside.inbox or ()),
         children=tuple(_child(entry) for entry in beside.children or ()),
         awaits_lock=beside.awaits_lock,
+        is_superseded=beside.is_superseded,
+        outages=tuple(_outages(beside)),
     )
 
 
 def step_of(row: Row[Any]) -> StepState:
     """An execution from its row, with the evidence about it."""
+    evidence = {"holder": Holder(row.holder), "epoch_changed": row.epoch_changed, "worker": row.hostname}
+    return replace(stored_step_of(row), **evidence)
+
+
+def stored_step_of(row: Row[Any]) -> StepState:
+    """An execution as its row alone tells."""
     return StepState(
         address=Address(row.position, row.branch, row.round),
         name=row.name,
@@ -94,6 +115,12 @@ def step_of(row: Row[Any]) -> StepState:
         token=row.token,
         attempts=row.attempts,
         losses=row.losses,
+        polls=row.polls,
+        polled_since=row.polled_since,
+        parked_since=row.parked_since,
+        forgiven=row.forgiven,
+        limits=Limits(row.timeout, row.soft_timeout),
+        delivery=row.delivery,
         doubt=row.doubt,
         stray=row.stray,
         dispatches=row.dispatches,
@@ -103,9 +130,6 @@ def step_of(row: Row[Any]) -> StepState:
         first_claimed_at=row.first_claimed_at,
         finished_at=row.finished_at,
         error=error_from(row.error),
-        holder=Holder(row.holder),
-        overtaken=row.overtaken,
-        epoch_changed=row.epoch_changed,
     )
 
 
@@ -149,6 +173,13 @@ def encoded_whole(data: Mapping[str, Any]) -> str:
     return payload.dumps(data, "data", limit=sys.maxsize)
 
 
+def _outages(beside: Row[Any]) -> Iterator[Outage]:
+    if beside.outage_from is not None:
+        yield Outage(beside.outage_from, beside.outage_until)
+    if beside.unswept_since is not None:
+        yield Outage(beside.unswept_since)
+
+
 def _mail(entry: dict[str, Any]) -> Mail:
     return Mail(
         id=entry["id"],
@@ -156,6 +187,7 @@ def _mail(entry: dict[str, Any]) -> Mail:
         name=entry["name"],
         payload=json_text(entry["payload"]),
         by=entry["by"],
+        seen=entry["seen"],
     )
 
 

@@ -8,13 +8,14 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
-from sqlalchemy import URL, TextClause, text
+from sqlalchemy import URL, Connection, TextClause, text
 
 from sagas.errors import ConfigurationError, PlanChanged, StartInProgress
 from sagas.model import Plan, SagaStatus
+from sagas.model.draft import LONGEST_SILENCE
 from sagas.store import statements
 from sagas.store.aside import aside
-from sagas.store.births import QueueOf, columns_of
+from sagas.store.births import Placement, columns_of
 from sagas.store.database import (
     DEADLOCK_DETECTED,
     LOCK_NOT_AVAILABLE,
@@ -25,7 +26,7 @@ from sagas.store.database import (
 )
 from sagas.store.instances import Instances
 from sagas.store.locks import Wanted
-from sagas.store.timing import Timing
+from sagas.store.prepared import Prepared
 
 T = TypeVar("T")
 
@@ -67,18 +68,27 @@ class NewInstance:
     data: str
     deadline: datetime | None
     deadline_seconds: float | None
+    headers: str | None = None  # what its messages carry, encoded too
     wanted: Sequence[Wanted] = ()
-    anew: bool = False  # where the former instance of the key was undone or given up
+    anew: bool = False  # where the former instance of the key was undone
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The instance that a start led to: the new one, or the one which has the key."""
+
+    id: UUID
+    is_to_be_sent: bool = False  # else it is not new, or waits in the line of its queue
 
 
 class Starting:
     """Inserts new instances."""
 
-    def __init__(self, database: Database, instances: Instances, quoted_schema: str, timing: Timing) -> None:
+    def __init__(self, database: Database, instances: Instances, quoted_schema: str) -> None:
         self._database = database
         self._instances = instances
-        self._timing = timing
         self._start = text(statements.START.replace("{s}", quoted_schema))
+        self._start_by_name = Prepared(statements.START.replace("{s}", quoted_schema))
         self._find = text(statements.FIND_CURRENT.replace("{s}", quoted_schema))
         self._retire = text(statements.RETIRE_ENDED.replace("{s}", quoted_schema))
         self._limit_wait = text(statements.LIMIT_LOCK_WAIT)
@@ -110,14 +120,15 @@ class Starting:
         self._instances.remember(plan)
         self._registered.add((self._database.url, plan.fingerprint))
 
-    def insert(self, new: NewInstance, queue_of: QueueOf) -> UUID:
-        """Insert in a transaction of its own; returns the existing instance's id when the key is taken."""
-        # One statement is its own transaction; freeing the key first makes two.
-        begin = self._database.transaction if new.anew else self._database.autocommit
+    def insert(self, new: NewInstance, placement: Placement) -> Started:
+        """Insert in a transaction of its own; returns the existing instance when the key is taken."""
 
-        def work() -> UUID | None:
-            with begin() as connection:
-                return self._insert_by(connection.scalar, new, queue_of)
+        def work() -> Started | None:
+            if new.anew:  # the key is freed first
+                with self._database.transaction() as connection:
+                    return self._insert_by(connection.scalar, new, placement)
+            with self._database.autocommit() as connection:
+                return self._insert_by(partial(self._scalar_by_name, connection), new, placement)
 
         # An instance that is gone again between the two statements was purged: try once more.
         for _ in range(3):
@@ -126,7 +137,14 @@ class Starting:
                 return found
         raise StartInProgress(f"key {new.key!r} of saga {new.plan.saga!r} is changing hands; try again")
 
-    def insert_in(self, transaction: CallersTransaction, new: NewInstance, queue_of: QueueOf) -> UUID:
+    def _scalar_by_name(self, connection: Connection, statement: TextClause, parameters: Mapping[str, Any]) -> Any:
+        """The same in autocommit, where the start itself is a statement that the session knows."""
+        if statement is not self._start:
+            return connection.scalar(statement, parameters)
+        by_driver = {**parameters, "id": str(parameters["id"])}
+        return self._start_by_name.run(connection, by_driver).scalar_one_or_none()
+
+    def insert_in(self, transaction: CallersTransaction, new: NewInstance, placement: Placement) -> Started:
         """Insert in the caller's transaction, without ever harming it.
 
         Raises:
@@ -135,17 +153,19 @@ class Starting:
         found = None
         try:
             found = self.unharmed(
-                transaction, lambda: self._insert_by(transaction.scalar, new, queue_of), may_wait=new.key is not None
+                transaction, lambda: self._insert_by(transaction.scalar, new, placement), may_wait=new.key is not None
             )
             if new.key is None:
-                return new.id
+                assert found is not None
+                return found
         except Exception as error:
             if new.key is None or sqlstate(error) not in WAITED_IN_VAIN:
                 raise
         if found is None and new.key is not None:
             # Committed after this transaction's snapshot (REPEATABLE READ): visible to another connection.
-            found = aside(partial(self._instances.find, new.plan.saga, new.key))
-        if found is None or (new.anew and found != new.id and self._may_be_retired(found)):
+            existing = aside(partial(self._instances.find, new.plan.saga, new.key))
+            found = None if existing is None else Started(existing)
+        if found is None or (new.anew and found.id != new.id and self._may_be_retired(found.id)):
             raise StartInProgress(
                 f"saga {new.plan.saga!r} with key {new.key!r} is being started in another open transaction; start "
                 "last in your transaction, take several keys in one order, and try again when the other has ended"
@@ -169,7 +189,7 @@ class Starting:
     def _may_be_retired(self, instance_id: UUID) -> bool:
         """It should have been: somebody else is about to, and may yet roll back."""
         row = aside(partial(self._instances.read, instance_id))
-        return row is not None and row.status in (SagaStatus.COMPENSATED, SagaStatus.FAILED)
+        return row is not None and row.status == SagaStatus.COMPENSATED
 
     def refuse_elsewhere(self, transaction: CallersTransaction, url: URL) -> None:
         """Make sure that the caller's transaction is in this very database, where workers look. Asks both.
@@ -196,9 +216,9 @@ class Starting:
         self,
         scalar: Callable[[TextClause, Mapping[str, Any]], Any],
         new: NewInstance,
-        queue_of: QueueOf,
-    ) -> UUID | None:
-        """The new instance's id, or that of the one which has the key; None when that cannot be seen from here."""
+        placement: Placement,
+    ) -> Started | None:
+        """The new instance, or the one which has the key; None when that cannot be seen from here."""
         plan = new.plan
         named = {"saga": plan.saga, "key": new.key}
         if new.anew:
@@ -212,16 +232,21 @@ class Starting:
                 "plan": plan.text,
                 "plan_hash": plan.fingerprint,
                 "data": new.data,
+                "headers": new.headers,
                 "deadline": new.deadline,
                 "deadline_seconds": new.deadline_seconds,
-                "lease": self._timing.lease,
-                **columns_of(plan.heads(0) if plan.begins_at_once else (), queue_of),
+                "silence": LONGEST_SILENCE,
+                "line": f"{'' if plan.priority is None else plan.priority}:{plan.saga}",
+                **columns_of(plan.heads(0) if plan.begins_at_once else (), placement),
                 "resources": [wanted.resource for wanted in new.wanted],
                 "capacities": [wanted.capacity for wanted in new.wanted],
                 "lasting": [wanted.lasting for wanted in new.wanted],
             },
         )
         if inserted is not None or new.key is None:
-            return new.id
+            return Started(new.id, bool(inserted))
         found = scalar(self._find, named)
-        return None if found is None else UUID(str(found))  # a driver may have a class of its own for them
+        if found is None:
+            return None
+        id_ = UUID(str(found))  # a driver may have a class of its own for them
+        return Started(id_, id_ == new.id)  # the answer to the first try was lost

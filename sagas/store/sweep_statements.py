@@ -1,24 +1,48 @@
 """The named statements of the sweep and of liveness (see `statements` for their manners)."""
 
-from sagas.store.statements import HOLDER, OVERTAKEN
+from sagas.store.statements import HOLDER
 
 # -- The sweep
 
-#: A pile of sweep messages returns at once. Gives the moment of the sweep before.
-BEGIN_SWEEP = """
-UPDATE {s}.saga_sweep AS this SET swept_at = clock_timestamp()
-FROM (SELECT swept_at FROM {s}.saga_sweep FOR UPDATE) AS former
-WHERE this.singleton AND (:forced OR former.swept_at < clock_timestamp() - CAST(:interval AS interval)
-                          OR former.swept_at > clock_timestamp())  -- the clock went back
-RETURNING former.swept_at < clock_timestamp() - CAST(:outage AS interval) AS after_outage
+#: Whether some worker's timer has looked around a moment ago: one plain read, for messages of beat.
+IS_SWEPT = (
+    "SELECT swept_at BETWEEN clock_timestamp() - CAST(:lease AS interval) AND clock_timestamp() FROM {s}.saga_sweep"
+)
+
+#: The beginning of each pass, which waits for nobody and holds no lock when it is over: notes an outage (no pass of
+#: any worker began for so long) and who is silent; tells what there is to do, and whether this is the first pass of the
+#: fleet for a while. After an outage all are silent, so suspicions begin anew.
+LOOK_AROUND = """
+WITH former AS MATERIALIZED (
+    SELECT swept_at, swept_at > '-infinity' AND swept_at < clock_timestamp() - CAST(:outage AS interval) AS is_long_ago
+    FROM {s}.saga_sweep WHERE swept_at < clock_timestamp() - CAST(:often AS interval)
+       OR swept_at > clock_timestamp()  -- the clock went back
+    FOR UPDATE SKIP LOCKED
+), swept AS (
+    UPDATE {s}.saga_sweep AS this SET swept_at = clock_timestamp(),
+        outage_from = CASE WHEN former.is_long_ago THEN former.swept_at ELSE this.outage_from END,
+        outage_until = CASE WHEN former.is_long_ago THEN clock_timestamp() ELSE this.outage_until END
+    FROM former WHERE this.singleton
+    RETURNING former.swept_at < clock_timestamp() - CAST(:outage AS interval) AS after_outage
+), epoch AS (
+    INSERT INTO {s}.saga_epoch SELECT WHERE NOT EXISTS (SELECT FROM {s}.saga_epoch) ON CONFLICT DO NOTHING
+), suspected AS (
+    UPDATE {s}.saga_worker SET suspected_at = clock_timestamp()
+    WHERE dead_at IS NULL AND stopped_at IS NULL AND heartbeat_at < clock_timestamp() - CAST(:silence AS interval)
+      AND (suspected_at IS NULL OR (SELECT after_outage FROM swept))
+)
+SELECT EXISTS (SELECT FROM swept) AS is_first,
+       EXISTS (SELECT FROM {s}.saga_worker WHERE (dead_at IS NULL AND stopped_at IS NULL AND suspected_at IS NOT NULL)
+               OR coalesce(stopped_at, dead_at) < clock_timestamp() - interval '7 days') AS has_silent,
+       EXISTS (SELECT FROM {s}.saga_lock WHERE ended_at IS NOT NULL) AS has_ended_holders,
+       EXISTS (SELECT FROM {s}.saga_inbox WHERE seen_at IS NULL) AS has_unseen,
+       EXISTS (SELECT FROM {s}.saga_instance WHERE due_at <= statement_timestamp()) AS has_due
 """
 
-KEEP_EPOCH = "INSERT INTO {s}.saga_epoch DEFAULT VALUES ON CONFLICT DO NOTHING"
-
-SUSPECT_SILENT_WORKERS = """
-UPDATE {s}.saga_worker SET suspected_at = clock_timestamp()
-WHERE dead_at IS NULL AND stopped_at IS NULL AND heartbeat_at < clock_timestamp() - CAST(:silence AS interval)
-  AND (suspected_at IS NULL OR :again)
+#: Not after an outage, which the next pass has to note.
+GO_ON = """
+UPDATE {s}.saga_sweep SET swept_at = clock_timestamp()
+WHERE swept_at BETWEEN clock_timestamp() - CAST(:outage AS interval) AND clock_timestamp()
 """
 
 #: Second stage: still silent a lease after the suspicion. Death is final; such a worker registers anew.
@@ -35,52 +59,37 @@ FORGET_OLD_WORKERS = """
 DELETE FROM {s}.saga_worker WHERE coalesce(stopped_at, dead_at) < clock_timestamp() - interval '7 days'
 """
 
-#: Healthy and merely not finished: held by the living within its time, or queued without evidence of a loss.
-#: One statement for all of them; only steps longer than a lease and backlogs pay.
-PUSH_HEALTHY = (
+#: Executions that somebody has to look at: held by the dead, or over their time. Of a silent holder that may still be
+#: acting once after its death, and when the time of its execution is over. Reads what runs and what is out, no line.
+PICK_LOST = (
     """
-WITH healthy AS (
-    SELECT instance.id, look.at FROM {s}.saga_instance AS instance
-    CROSS JOIN LATERAL (
-        SELECT min(CASE WHEN step.task IS NULL THEN coalesce(step.not_before, clock_timestamp() + interval '1 hour')
-                        WHEN step.status = 'running' THEN clock_timestamp() + CAST(:lease AS interval)
-                        ELSE clock_timestamp() + least(greatest(clock_timestamp() - step.dispatched_at,
-                             CAST(:lease AS interval)), interval '60 seconds') END) AS at,
-               count(*) = instance.pending  -- else somebody has to decide what follows
-               AND bool_and(CASE WHEN step.task IS NULL THEN coalesce(step.not_before, '-infinity') > clock_timestamp()
-                             WHEN step.status = 'running'
-                             THEN """
+SELECT DISTINCT step.instance_id FROM {s}.saga_step AS step
+JOIN {s}.saga_instance AS instance ON instance.id = step.instance_id
+LEFT JOIN {s}.saga_worker AS worker ON worker.id = step.worker_id
+CROSS JOIN LATERAL (SELECT """
     + HOLDER
-    + """ = 'alive' AND step.claimed_at + make_interval(secs => step.timeout) > clock_timestamp()
-                             ELSE step.dispatched_at IS NOT NULL AND step.not_before IS NULL
-                                  AND step.dispatched_at + interval '60 seconds' > clock_timestamp()
-                                  AND NOT """
-    + OVERTAKEN
-    + """ END) AS is_healthy
-        FROM {s}.saga_step AS step LEFT JOIN {s}.saga_worker AS worker ON worker.id = step.worker_id
-        WHERE step.instance_id = instance.id AND step.status IN ('pending', 'running')
-    ) AS look
-    WHERE instance.due_at <= statement_timestamp() AND look.is_healthy AND instance.stop IS NULL
-      AND (instance.deadline IS NULL OR instance.deadline > look.at) AND instance.deadline_seconds IS NULL
-    FOR UPDATE OF instance SKIP LOCKED
-)
-UPDATE {s}.saga_instance AS instance SET due_at = healthy.at FROM healthy WHERE instance.id = healthy.id
+    + """ AS holder,
+        -- In seconds: a moment or a timeout that was edited by hand is no interval, and this is one statement for all.
+        CAST(extract(epoch FROM step.claimed_at) AS float8) AS claimed,
+        CAST(extract(epoch FROM worker.dead_at) AS float8) AS died
+) AS seen
+WHERE step.finished_at IS NULL AND step.task IS NOT NULL AND step.line IS NULL AND step.status = 'running'
+  AND (seen.claimed + step.timeout + :grace < CAST(extract(epoch FROM clock_timestamp()) AS float8)
+       OR seen.holder = 'dead' OR (seen.holder = 'silent' AND CAST(extract(epoch FROM instance.updated_at) AS float8)
+           < coalesce(seen.died, seen.claimed + 4 * CAST(extract(epoch FROM CAST(:lease AS interval)) AS float8))))
+LIMIT :limit
 """
 )
 
-#: Due, or held by the dead: a step that queued for long leaves its instance's next look up to 60 s away.
-PICK_DUE = (
-    """
-SELECT instance.id FROM {s}.saga_instance AS instance
-WHERE instance.due_at <= statement_timestamp() + greatest(CAST(:lease AS interval), interval '60 seconds')
-  AND (instance.due_at <= statement_timestamp() OR EXISTS (
-    SELECT FROM {s}.saga_step AS step JOIN {s}.saga_worker AS worker ON worker.id = step.worker_id
-    WHERE step.instance_id = instance.id AND step.status = 'running' AND """
-    + HOLDER
-    + """ IN ('dead', 'silent')))
-ORDER BY instance.due_at LIMIT :limit
-"""
+#: What is due, the longest first; for a lease it is this worker's. Each one takes its own, and none waits.
+TAKE_DUE = """
+WITH due AS (
+    SELECT id FROM {s}.saga_instance WHERE due_at <= statement_timestamp() ORDER BY due_at LIMIT :limit
+    FOR UPDATE SKIP LOCKED
 )
+UPDATE {s}.saga_instance AS instance SET due_at = clock_timestamp() + CAST(:lease AS interval)
+FROM due WHERE instance.id = due.id RETURNING instance.id
+"""
 
 #: One bad instance backs off alone, twice as long each time, with an event that says why.
 BACK_OFF = """
@@ -101,7 +110,7 @@ HASTEN = """
 WITH instance AS (
     SELECT id FROM {s}.saga_instance WHERE id = :id AND due_at IS NOT NULL FOR UPDATE
 )
-UPDATE {s}.saga_step AS step SET dispatched_at = NULL, not_before = NULL FROM instance
+UPDATE {s}.saga_step AS step SET dispatched_at = NULL, not_before = NULL, line = NULL FROM instance
 WHERE step.instance_id = instance.id AND step.status = 'pending'
   AND (step.task IS NOT NULL OR step.name = ANY (CAST(:sleeping AS text[])))
 """
@@ -114,15 +123,30 @@ CLOCK = "SELECT clock_timestamp()"
 #: A heartbeat clears suspicion; a worker that was declared dead gets no row back and registers anew. It takes along
 #: what the worker should stop, again and again for as long as that runs.
 HEARTBEAT = """
-INSERT INTO {s}.saga_worker AS worker (id, hostname, pid, queues, deliveries, listed_at, idle_at)
-VALUES (:id, :hostname, :pid, :queues, :deliveries, :listed_at,
+INSERT INTO {s}.saga_worker AS worker (id, hostname, pid, release, queues, slots, deliveries, kept, listed_at, idle_at)
+VALUES (:id, :hostname, :pid, :release, :queues, :slots, :deliveries, :kept, :listed_at,
         CASE WHEN :idle THEN CAST(:listed_at AS timestamptz) END)
 ON CONFLICT (id) DO UPDATE SET heartbeat_at = clock_timestamp(), deliveries = excluded.deliveries,
-    queues = excluded.queues, listed_at = excluded.listed_at, idle_at = coalesce(excluded.idle_at, worker.idle_at),
+    queues = excluded.queues, slots = excluded.slots, kept = excluded.kept, listed_at = excluded.listed_at,
+    idle_at = CASE WHEN worker.queues = excluded.queues THEN coalesce(excluded.idle_at, worker.idle_at) END,
     suspected_at = NULL,
     to_stop = ARRAY(SELECT unnest(worker.to_stop) INTERSECT SELECT unnest(excluded.deliveries))
 WHERE worker.dead_at IS NULL
 RETURNING to_stop
+"""
+
+#: Workers that are alive and run another release than this one, or one that did not say it yet.
+OF_OTHER_RELEASES = """
+SELECT hostname, pid, release FROM {s}.saga_worker
+WHERE dead_at IS NULL AND stopped_at IS NULL AND heartbeat_at > clock_timestamp() - CAST(:lease AS interval)
+  AND release IS DISTINCT FROM :release
+ORDER BY hostname, pid
+"""
+
+#: Alive, and nothing more: what it runs is not listed by this.
+PULSE = """
+UPDATE {s}.saga_worker SET heartbeat_at = clock_timestamp(), suspected_at = NULL
+WHERE id = :id AND dead_at IS NULL AND stopped_at IS NULL
 """
 
 #: Only a hint: a worker that never hears of it lets the step finish.

@@ -2,8 +2,20 @@
 
 from typing import Any
 
-from sqlalchemy import Boolean, Column, DateTime, Float, Identity, Integer, MetaData, Table, Text, Uuid
-from sqlalchemy.dialects.postgresql import ARRAY, BIGINT
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Float,
+    Identity,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+)
 from sqlalchemy.types import UserDefinedType
 
 
@@ -54,9 +66,11 @@ class Tables:
             Column("pending", Integer, nullable=False),
             Column("parent_id", Uuid),
             Column("written", _Json),
+            Column("headers", _Json),
             _time("created_at", nullable=False),
             _time("updated_at", nullable=False),
             _time("finished_at"),
+            Column("setback", Text),  # which PostgreSQL itself makes of the status
         )
         self.step = Table(
             "saga_step",
@@ -70,15 +84,21 @@ class Tables:
             Column("task", Text),
             Column("queue", Text),
             Column("timeout", Float, nullable=False),
+            Column("soft_timeout", Float),
             Column("status", Text, nullable=False),
             Column("token", Uuid),
             Column("worker_id", Uuid),
             Column("delivery", Text),
             Column("attempts", Integer, nullable=False),
             Column("losses", Integer, nullable=False),
+            Column("polls", Integer, nullable=False),
+            _time("polled_since"),
+            _time("parked_since"),
+            Column("forgiven", Integer, nullable=False),
             Column("doubt", Boolean, nullable=False),
             Column("stray", Boolean, nullable=False),
             Column("dispatches", Integer, nullable=False),
+            Column("line", Text),
             Column("epoch", Uuid),
             _time("created_at", nullable=False),
             _time("dispatched_at"),
@@ -92,7 +112,7 @@ class Tables:
         self.event = Table(
             "saga_event",
             metadata,
-            Column("id", BIGINT, Identity(always=True), primary_key=True),
+            Column("id", BigInteger, Identity(always=True), primary_key=True),
             Column("instance_id", Uuid, nullable=False),
             _time("at", nullable=False),
             Column("event", Text, nullable=False),
@@ -105,7 +125,7 @@ class Tables:
         self.inbox = Table(
             "saga_inbox",
             metadata,
-            Column("id", BIGINT, Identity(always=True), primary_key=True),
+            Column("id", BigInteger, Identity(always=True), primary_key=True),
             Column("instance_id", Uuid, nullable=False),
             Column("kind", Text, nullable=False),
             Column("name", Text, nullable=False),
@@ -121,11 +141,22 @@ class Tables:
             metadata,
             Column("resource", Text, primary_key=True),
             Column("instance_id", Uuid, primary_key=True),
-            Column("ticket", BIGINT, nullable=False),
+            Column("ticket", BigInteger, nullable=False),
             Column("capacity", Integer, nullable=False),
             Column("lasting", Boolean, nullable=False),
             _time("granted_at"),
             _time("ended_at"),
+        )
+        self.record = Table(
+            "saga_record",
+            metadata,
+            Column("id", BigInteger, Identity(always=True), primary_key=True),
+            Column("instance_id", Uuid, nullable=False),
+            Column("position", Integer, nullable=False),
+            Column("branch", Integer, nullable=False),
+            Column("token", Uuid, nullable=False),
+            _time("at", nullable=False),
+            Column("data", _Json, nullable=False),
         )
         self.worker = Table(
             "saga_worker",
@@ -135,6 +166,8 @@ class Tables:
             Column("pid", Integer, nullable=False),
             Column("queues", ARRAY(Text), nullable=False),
             Column("deliveries", ARRAY(Text), nullable=False),
+            Column("slots", Integer, nullable=False),
+            Column("kept", ARRAY(Text), nullable=False),
             Column("to_stop", ARRAY(Text), nullable=False),
             _time("started_at", nullable=False),
             _time("heartbeat_at", nullable=False),
@@ -143,6 +176,11 @@ class Tables:
             _time("suspected_at"),
             _time("dead_at"),
             _time("stopped_at"),
+            Column("release", Text),
+            Column("app", Text),
+            Column("control_queue", Text),
+            Column("broker", Text),
+            Column("plans", _Json),
         )
         self.epoch = Table(
             "saga_epoch",
@@ -155,10 +193,21 @@ class Tables:
             metadata,
             Column("queue", Text, primary_key=True),
             _time("claimed_born", nullable=False),
+            _time("claimed_sent"),
+        )
+        self.lease = Table(
+            "saga_lease",
+            metadata,
+            Column("name", Text, primary_key=True),
+            Column("holder", Uuid, nullable=False),
+            _time("until", nullable=False),
         )
         self.sweep = Table(
             "saga_sweep",
             metadata,
             Column("singleton", Boolean, primary_key=True),
             _time("swept_at", nullable=False),
+            _time("outage_from"),
+            _time("outage_until"),
+            Column("home", Uuid, nullable=False),
         )

@@ -12,12 +12,21 @@ class Timing:
 
     heartbeat: float = 2.0
     sweep_every: float = 2.0
+    parked_after: float = 300.0  # how long a step may wait that cannot be called, before it waits for a person
 
     def __post_init__(self) -> None:
         for name in ("heartbeat", "sweep_every"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 < value <= 3600:
                 raise ConfigurationError(f"{name}={value!r} must be a number of seconds above 0 and up to 3600")
+
+        if not isinstance(self.parked_after, int | float) or not 0 < self.parked_after <= 30 * 86400:
+            raise ConfigurationError(f"parked_after={self.parked_after!r} must be seconds above 0, and 30 days at most")
+
+    @property
+    def patience(self) -> timedelta:
+        """How long a step may wait that cannot be called."""
+        return timedelta(seconds=self.parked_after)
 
     @property
     def lease(self) -> timedelta:
@@ -33,3 +42,22 @@ class Timing:
     def outage(self) -> timedelta:
         """No sweep for this long: the database was away, so everybody's silence proves nothing."""
         return self.lease + timedelta(seconds=2 * self.sweep_every)
+
+    @property
+    def pause(self) -> float:
+        """Seconds between two passes of one worker, at most.
+
+        Before there was a line each worker looked at all that waits, unless a pass had begun within 0.8 of the
+        interval. Where such a worker is still alive it has no reason to.
+        """
+        return 0.75 * self.sweep_every
+
+    @property
+    def budget(self) -> float:
+        """How long a pass of the sweep may take, in seconds; what it leaves is the next one's."""
+        return min(2.0, 0.75 * self.sweep_every)
+
+    @property
+    def hold(self) -> timedelta:
+        """How long the one who fills the queues holds its lease without renewing it."""
+        return min(self.lease, timedelta(seconds=max(2 * self.sweep_every, 1.0)))

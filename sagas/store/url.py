@@ -1,11 +1,12 @@
 """Which database URLs are taken, and what they mean for the library's own blocking connections."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from sagas.errors import ConfigurationError
+from sagas.errors import ConfigurationError, DriverMissing
 
 #: A URL, or what gives it whenever it is asked: a framework's tests change its database under way.
 DatabaseUrl = str | URL | Callable[[], str | URL]
@@ -38,8 +39,10 @@ def normalise_url(database: str | URL) -> URL:
     """
     try:
         url = make_url(database.replace("postgres://", "postgresql://", 1) if isinstance(database, str) else database)
-    except ArgumentError as error:
-        raise ConfigurationError(f"the database URL cannot be read; {CURE}") from error
+    except (ArgumentError, ValueError):  # the latter of a port that is no number
+        given = "the database URL" if isinstance(database, str) and database else f"database={database!r}"
+        # Without the URL, and without what was raised, which may quote the password in it.
+        raise ConfigurationError(f"{given} cannot be read as a URL; {CURE}") from None
     if url.get_backend_name() != "postgresql":
         raise ConfigurationError(f"sagas need PostgreSQL, not {url.get_backend_name()!r}; {CURE}")
     match url.get_driver_name() if "+" in url.drivername else "":
@@ -51,6 +54,23 @@ def normalise_url(database: str | URL) -> URL:
             return url.set(drivername="postgresql+psycopg")
         case _:
             return url
+
+
+@contextmanager
+def driver_of(url: URL) -> Iterator[None]:
+    """A driver that is not there says what to install."""
+    try:
+        yield
+    except NoSuchModuleError as error:
+        raise ConfigurationError(
+            f"there is no driver {url.drivername!r}: use postgresql+psycopg2:// or postgresql+psycopg://"
+        ) from error
+    except ImportError as error:
+        package = "'psycopg[binary]'" if url.get_driver_name() == "psycopg" else "psycopg2-binary"
+        raise DriverMissing(
+            f"the driver of {url.drivername}:// cannot be imported ({error}): run `pip install {package}`, or name the "
+            "driver that you have: postgresql+psycopg2:// or postgresql+psycopg://"
+        ) from error
 
 
 def _from_asyncpg(url: URL) -> URL:

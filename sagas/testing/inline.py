@@ -14,10 +14,12 @@ from celery.app.trace import build_tracer
 
 from sagas.engine import CALLBACK_TASK, SAGA_ID
 from sagas.engine.after_commit import until_sent
-from sagas.engine.messages import ADDRESS_HEADER
+from sagas.engine.capture import capture_for
+from sagas.engine.messages import ADDRESS_HEADER, NO_ROWS
 from sagas.extension import Sagas
 from sagas.handle import SagaHandle
 from sagas.model import Address, Plan, StepRole, StepStatus, Tick
+from sagas.model.limits import Limits
 
 Around = Callable[[], AbstractContextManager[Any]]
 
@@ -36,12 +38,13 @@ class Inline:
 
     def catch(self, name: str, message: Any, headers: Mapping[str, Any]) -> bool:
         """Keep a message of a saga; False: it is another one's."""
-        headers = {**message.headers, **headers}
+        headers = dict(message.headers) | dict(headers)
         if name != CALLBACK_TASK and ADDRESS_HEADER not in headers:
             return False
         instance_id = UUID(message.body[1][SAGA_ID])
         if instance_id not in self.instances:
             self.instances.append(instance_id)
+        headers = self._sagas.engine.carrying.lay(name, message.body, headers)
         self._messages.append((name, message, headers))
         return True
 
@@ -116,7 +119,7 @@ def inline(sagas: Sagas, *, around: Around = nullcontext) -> Iterator[Inline]:
         assert run.status == "completed"
 
     The steps run in this thread, one after the other, on the database that ``sagas`` is bound to. Other tasks go to
-    the broker as always. A block that raises runs nothing.
+    the broker as always, or are eager where ``task_always_eager`` is set. A block that raises runs nothing.
 
     Args:
         around: what surrounds each message: for a framework whose tests have to do something before and after a task.
@@ -129,19 +132,29 @@ def inline(sagas: Sagas, *, around: Around = nullcontext) -> Iterator[Inline]:
     caught = Inline(sagas, around)
 
     def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
-        if caught.catch(name, message, options.get("headers") or {}):
+        headers = options.get("headers") or {}
+        if capture_for(message.body) is None and caught.catch(name, message, headers):
             return None
         return sends(producer, name, message, **options)
 
-    def send_here(instance_id: UUID, plan: Plan, window: list[Address], countdown: float = 0.0) -> bool:
-        sagas.engine.messages.send(instance_id, plan, window, countdown)
+    def send_here(
+        instance_id: UUID,
+        plan: Plan,
+        window: list[Address],
+        countdown: float = 0.0,
+        limits: Mapping[Address, Limits] = NO_ROWS,
+        first_id: str | None = None,
+    ) -> bool:
+        sagas.engine.messages.send(instance_id, plan, window, countdown, limits, first_id)
         return True
 
     amqp.send_task_message = send_task_message
     # There is no broker that could keep anybody waiting, and none that was away a moment ago.
     brief.send = send_here  # type: ignore[method-assign]
+    ran_inline, sagas.engine.runs_inline = sagas.engine.runs_inline, True
     try:
         yield caught
         caught.run()
     finally:
+        sagas.engine.runs_inline = ran_inline
         amqp.send_task_message, brief.send = sends, sends_briefly  # type: ignore[method-assign]

@@ -1,17 +1,20 @@
 """How the services say no.
 
-    PermanentError              the library's: no retry is worth it
-    └── Refused                 a clean no: nothing happened, nothing needs undoing
+    PermanentError              the library's: nothing was done, and no retry is worth it
+    └── Refused                 the request is wrong, or came too late
         ├── InvalidRequest      the request makes no sense, today or tomorrow
         ├── KeyReused           the key belongs to another request
         ├── DoorClosed          the action was undone before it arrived
-        ├── OutOfStock          fewer pieces are left than were asked for
         ├── NotHeld             the reservation was released, committed or has been shipped
-        ├── SoldOut             fewer seats, rooms or cars are left than were asked for
         ├── NotReserved         the booking was cancelled or confirmed
         └── NotOpen             the authorisation was voided or captured
+    Exception
+    └── Unavailable             an ordinary no, as any service has one: a step names it with `clean=`
+        ├── OutOfStock          fewer pieces are left than were asked for
+        └── SoldOut             fewer seats, rooms or cars are left than were asked for
 
-Anything whose outcome is unknown is a `ConnectionError`, which a retry policy takes for what it is.
+These say that nothing was done. Anything else leaves that open: a `ConnectionError`, which a retry policy takes for
+what it is, and a slip in the code as well.
 """
 
 from sagas import PermanentError
@@ -19,6 +22,10 @@ from sagas import PermanentError
 
 class Refused(PermanentError):
     """The service said no before anything happened."""
+
+
+class Unavailable(Exception):
+    """There is not enough of it, and nothing happened."""
 
 
 class InvalidRequest(Refused):
@@ -33,7 +40,7 @@ class DoorClosed(Refused):
     """The action arrived after its own compensation, and must not happen any more."""
 
 
-class OutOfStock(Refused):
+class OutOfStock(Unavailable):
     """Fewer pieces are left than were asked for."""
 
 
@@ -41,7 +48,7 @@ class NotHeld(Refused):
     """The reservation is not held (any more), so it can be neither shipped nor released nor committed."""
 
 
-class SoldOut(Refused):
+class SoldOut(Unavailable):
     """Fewer seats, rooms or cars are left than were asked for."""
 
 

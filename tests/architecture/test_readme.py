@@ -3,10 +3,12 @@
 import ast
 import re
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from celery import Celery
+from django.http import Http404
 
 import sagas
 from sagas import Saga
@@ -53,3 +55,39 @@ def test_the_example_of_every_shape_is_a_saga_as_it_stands() -> None:
 
     assert isinstance(names["trip"], Saga)
     assert len(names["trip"].steps) == 6
+
+
+def test_a_key_that_nobody_has_is_a_404_in_the_view() -> None:
+    (block,) = [block for block in BLOCKS if "def progress(request" in block]
+    view = "def progress(" + block.partition("def progress(")[2]
+    names: dict[str, Any] = {"sagas": SimpleNamespace(find=lambda **_: None), "Http404": Http404}
+    exec(view, names)
+
+    with pytest.raises(Http404):
+        names["progress"](None, "42")
+
+
+def test_one_paragraph_in_bold_says_what_says_that_nothing_was_done() -> None:
+    bold = [
+        " ".join(said.replace("\n> ", " ").split()) for said in re.findall(r"^> \*\*(.*?)\*\*$", README, re.S | re.M)
+    ]
+
+    (paragraph,) = [said for said in bold if "nothing was done" in said]
+    assert paragraph.startswith("Only `PermanentError`, and the errors that a step names (`clean=")
+    assert "Every other exception that a body raises leaves its action *in doubt*" in paragraph
+
+
+def test_d14_the_migration_note_begins_with_pivots_and_the_readme_leads_to_it() -> None:
+    assert "](CHANGELOG.md)" in README
+    note = (ROOT / "CHANGELOG.md").read_text().partition("### Before you upgrade\n")[2].partition("\n### ")[0]
+
+    first, second, *_ = re.findall(r"^\d\. \*\*(.*?)\*\*", note, re.MULTILINE)
+    assert first == "Look at your pivots."
+    assert "other steps" in second
+
+
+def test_d15_the_migration_note_says_by_which_rule_a_failure_is_judged() -> None:
+    note = " ".join((ROOT / "CHANGELOG.md").read_text().split())
+
+    assert "Each failure is judged by the rules of the worker that meets it, whatever plan it belongs to" in note
+    assert "after the last old worker is gone" in note

@@ -9,9 +9,9 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from celery import Celery
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError
 
-from sagas import SagaHandle, Sagas, SagaStatus
+from sagas import DatabaseUnreachable, SagaHandle, Sagas, SagaStatus
 from tasks.orders import order
 from tasks.services import inventory
 from tasks.services.books import Violation, audit
@@ -33,8 +33,8 @@ ACTIONS = {
 UNDOS = {"charge_payment": ("payment", "refund"), "reserve_inventory": ("inventory", "release")}
 
 
-#: A message that a frozen worker took with it leaves no evidence at worst, and is sent again after 60 s; so it takes
-#: more than that to say that a saga is stuck. In seconds.
+#: A message that a frozen worker took with it is lost by no evidence before the worker is declared dead; so it takes
+#: much more than that to say that a saga is stuck. In seconds.
 PATIENCE = 150.0
 
 
@@ -170,7 +170,7 @@ def has_ended(run: SagaHandle) -> bool:
     """False also while the database is away."""
     try:
         return run.status.is_final
-    except (OperationalError, InterfaceError):
+    except (DatabaseUnreachable, InterfaceError):
         return False
 
 

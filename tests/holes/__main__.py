@@ -11,7 +11,12 @@ from tests.holes.table import LETTERS, TABLE
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.holes", description=__doc__)
-    parser.add_argument("letters", nargs="*", metavar="LETTER", help="C1 to C10, H1 to H13, M1 to M14; all by default")
+    parser.add_argument(
+        "letters",
+        nargs="*",
+        metavar="LETTER",
+        help="C1 to C10, H1 to H13, M1 to M14, D1 to D37, B1 to B19; all by default",
+    )
     parser.add_argument("--list", action="store_true", help="say what the holes are, and end")
     parser.add_argument("--why", action="store_true", help="say what the tests complained of")
     parser.add_argument("--untouched", action="store_true", help="run the same tests with nothing taken away")

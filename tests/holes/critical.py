@@ -15,9 +15,10 @@ CRITICAL = (
         edits=(
             Edit(
                 "sagas/store/statements.py",
-                "OR instance.pending = 1) AS advances",
-                "OR NOT EXISTS (SELECT FROM {s}.saga_step AS beside WHERE beside.instance_id = step.instance_id AND "
-                "beside.status IN ('pending', 'running') AND beside.branch <> step.branch)) AS advances",
+                "(%(in_lane)s OR instance.pending = 1)",
+                "(%(in_lane)s OR NOT EXISTS (SELECT FROM {s}.saga_step AS beside "
+                "WHERE beside.instance_id = step.instance_id AND beside.status IN ('pending', 'running') "
+                "AND beside.branch <> step.branch))",
             ),
         ),
         tests=(
@@ -64,8 +65,8 @@ CRITICAL = (
         edits=(
             Edit(
                 "sagas/store/statements.py",
-                "SELECT id, status, pending, written FROM {s}.saga_instance WHERE id = %(instance_id)s FOR UPDATE",
-                "SELECT id, status, pending, written FROM {s}.saga_instance WHERE id = %(instance_id)s",
+                "FROM {s}.saga_instance AS instance WHERE id = %(instance_id)s FOR UPDATE",
+                "FROM {s}.saga_instance AS instance WHERE id = %(instance_id)s",
             ),
         ),
         tests=(
@@ -153,8 +154,8 @@ CRITICAL = (
         edits=(
             Edit(
                 "sagas/model/draft.py",
-                "(step.doubt or verdict is not Verdict.CLEAN_NO)",
-                "verdict is not Verdict.CLEAN_NO",
+                "(step.doubt or not verdict.is_clean)",
+                "not verdict.is_clean",
             ),
         ),
         tests=(
@@ -171,8 +172,8 @@ CRITICAL = (
         edits=(
             Edit(
                 "sagas/model/draft.py",
-                "verdict is not Verdict.CLEAN_NO)",
-                "verdict not in (Verdict.CLEAN_NO, Verdict.RETRYABLE))",
+                "or not verdict.is_clean)",
+                "or (not verdict.is_clean and verdict is not Verdict.RETRYABLE))",
             ),
         ),
         tests=(
@@ -188,13 +189,12 @@ CRITICAL = (
         edits=(
             Edit(
                 "sagas/model/retry.py",
-                "return Verdict.UNKNOWN if unknown else Verdict.CLEAN_NO",
-                "return Verdict.CLEAN_NO",
+                "return cls(cls.RETRYABLE if again else cls.UNKNOWN)",
+                "return cls(cls.RETRYABLE if again else cls.CLEAN_NO)",
             ),
         ),
         tests=(
-            f"{MODEL}test_retry.py::test_c5_ii_a_timeout_that_is_not_to_be_tried_again_is_in_doubt_all_the_same",
-            "tests/unit/engine/test_judging.py::test_c5_an_unknown_outcome_that_the_policy_does_not_try_again_is_no_clean_no",
+            "tests/unit/engine/test_judging.py::test_c5_an_unknown_outcome_that_the_policy_does_not_try_again_is_in_doubt",
         ),
     ),
     Reversal(
@@ -220,9 +220,9 @@ CRITICAL = (
         taken_away="from its claim on the pivot belongs to itself",
         edits=(
             Edit(
-                "sagas/model/settle.py",
-                "return (untouched or step.status is StepStatus.FAILED) and not step.doubt",
-                "return step.status not in RESOLVED",
+                "sagas/model/deadline.py",
+                "return (untouched or pivot.status is StepStatus.FAILED) and not pivot.doubt",
+                "return pivot.status not in (StepStatus.COMPLETED, StepStatus.SKIPPED)",
             ),
         ),
         tests=(
@@ -238,7 +238,9 @@ CRITICAL = (
         taken_away="a pivot whose claim may be lost is not untouched",
         edits=(
             Edit(
-                "sagas/model/settle.py", "is StepStatus.PENDING and not step.epoch_changed\n", "is StepStatus.PENDING\n"
+                "sagas/model/deadline.py",
+                "is StepStatus.PENDING and not pivot.epoch_changed\n",
+                "is StepStatus.PENDING\n",
             ),
         ),
         tests=(
@@ -300,13 +302,13 @@ CRITICAL = (
         edits=(
             Edit(
                 "sagas/model/decide.py",
-                "if not draft.status.is_forward or draft.plan.is_parallel(step.address.position):",
-                "if not draft.status.is_forward:",
+                "not draft.status.is_forward or draft.plan.is_parallel(step.address.position):\n        settle",
+                "not draft.status.is_forward:\n        settle",
             ),
             Edit(
                 "sagas/model/decide.py",
-                "draft.status.is_forward and plan.is_parallel(draft.position):",
-                "draft.status.is_forward and plan.is_parallel(draft.position) and not isinstance(event, Failed):",
+                "(draft.status.is_forward and plan.is_parallel(draft.position)):",
+                "(draft.status.is_forward and plan.is_parallel(draft.position) and not isinstance(event, Failed)):",
             ),
         ),
         tests=(

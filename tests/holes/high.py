@@ -1,4 +1,4 @@
-"""H1 to H5, H9 to H13: messages, counters, the sweep, clocks, arguments and transactions of steps."""
+"""H1 to H5: messages, counters, the sweep."""
 
 from tests.holes.reversal import Edit, Reversal
 
@@ -7,10 +7,8 @@ ENGINE = "tests/unit/engine/"
 STORE = "tests/integration/store/"
 CRASHES = f"{STORE}test_crashes.py::"
 SWEEPING = f"{STORE}test_sweeping.py::"
-TIMES = f"{STORE}test_times.py::"
+LOST = f"{STORE}test_lost_messages.py::"
 DOUBLED = "tests/integration/test_lost_and_doubled_messages.py::"
-SEEN = "tests/integration/test_data_through_steps.py::"
-CURRENT = "tests/integration/test_current_step.py::"
 
 HIGH = (
     Reversal(
@@ -32,8 +30,8 @@ HIGH = (
         taken_away="of a completed step's messages only a redelivery walks on",
         edits=(
             Edit(
-                "sagas/engine/execution.py",
-                'bool((self.request.delivery_info or {}).get("redelivered"))\n            and own is not None',
+                "sagas/engine/messages.py",
+                "is_redelivered(request)\n        and own is not None",
                 "own is not None",
             ),
         ),
@@ -60,7 +58,7 @@ HIGH = (
         hole="A deploy kills the process of a step; counted as a failure, that uses up `max_attempts=1`, and the "
         "saga is undone for nothing.",
         taken_away="losses are counted apart from failures",
-        edits=(Edit("sagas/model/state.py", "return self.attempts - self.losses", "return self.attempts"),),
+        edits=(Edit("sagas/model/state.py", "self.forgiven - self.losses", "self.forgiven"),),
         tests=(f"{MODEL}test_decide.py::test_h2_losses_use_up_no_attempt",),
     ),
     Reversal(
@@ -78,14 +76,14 @@ HIGH = (
     ),
     Reversal(
         letter="H3",
-        hole="A claim does not move `due_at`: a step that queued for long and whose holder dies at once is looked "
-        "at when it would have been anyway, up to a minute later.",
+        hole="A claim does not move `due_at`: a saga whose holder dies is looked at when it would have been anyway, "
+        "up to an hour later.",
         taken_away="the sweep picks what the dead hold, due or not",
         edits=(
             Edit(
                 "sagas/store/sweep_statements.py",
-                "(instance.due_at <= statement_timestamp() OR EXISTS (",
-                "(instance.due_at <= statement_timestamp() OR false AND EXISTS (",
+                "       OR seen.holder = 'dead' OR (",
+                "       OR (",
             ),
         ),
         tests=(
@@ -101,8 +99,9 @@ HIGH = (
         edits=(
             Edit(
                 "sagas/recovery/sweep.py",
-                "        if isinstance(error, DBAPIError) and is_outage(error):\n            raise\n",
-                "        raise\n",
+                "            if isinstance(error, DBAPIError) and is_outage(error):\n                raise\n"
+                "            told = ",
+                "            raise\n            told = ",
             ),
         ),
         tests=(
@@ -114,11 +113,16 @@ HIGH = (
         letter="H4",
         hole="Bad instances stay the first that are due; as many of them as are picked at once fill every batch "
         "for ever.",
-        taken_away="an instance that raises backs off",
+        taken_away="what is taken is not due for a while, and an instance that raises backs off",
         edits=(
             Edit(
+                "sagas/store/sweep_statements.py",
+                "SET due_at = clock_timestamp() + CAST(:lease AS interval)\nFROM due",
+                "SET due_at = instance.due_at\nFROM due",
+            ),
+            Edit(
                 "sagas/recovery/sweep.py",
-                "        engine.store.sweeping.back_off(instance_id, told.to_json())\n",
+                "            engine.store.sweeping.back_off(instance_id, told.to_json())\n",
                 "",
             ),
         ),
@@ -126,11 +130,28 @@ HIGH = (
     ),
     Reversal(
         letter="H4",
+        hole="An instance that no look can move is looked at every few seconds for ever, and its history tells no "
+        "reason.",
+        taken_away="an instance that raises backs off",
+        edits=(
+            Edit(
+                "sagas/recovery/sweep.py",
+                "            engine.store.sweeping.back_off(instance_id, told.to_json())\n",
+                "",
+            ),
+        ),
+        tests=(f"{SWEEPING}test_h4_one_bad_instance_backs_off_alone_twice_as_long_each_time_with_an_event",),
+    ),
+    Reversal(
+        letter="H4",
         hole="A sweep waits for an instance that somebody holds, and everything else that is due waits with it.",
         taken_away="the sweep passes over what is locked",
         edits=(
+            Edit("sagas/recovery/sweep.py", "Tick(), skip_locked=True", "Tick(), skip_locked=False"),
             Edit(
-                "sagas/recovery/sweep.py", "tick, skip_locked=True, patience=0", "tick, skip_locked=False, patience=0"
+                "sagas/store/sweep_statements.py",
+                "ORDER BY due_at LIMIT :limit\n    FOR UPDATE SKIP LOCKED",
+                "ORDER BY due_at LIMIT :limit\n    FOR UPDATE",
             ),
         ),
         tests=(f"{SWEEPING}test_h4_a_locked_instance_is_passed_over_and_the_others_are_moved",),
@@ -138,258 +159,84 @@ HIGH = (
     Reversal(
         letter="H4",
         hole="A pile of sweep messages, as a backlog leaves it, makes as many passes over everything.",
-        taken_away="a sweep that follows another one at once returns",
+        taken_away="a sweep of beat's that follows another one at once returns",
         edits=(
             Edit(
-                "sagas/store/sweep_statements.py", "AND (:forced OR former.swept_at <", "AND (true OR former.swept_at <"
+                "sagas/recovery/sweep.py",
+                "if not forced and engine.store.sweeping.is_swept():",
+                "if not forced and engine.store.sweeping.is_swept() is None:",
             ),
         ),
-        tests=(f"{SWEEPING}test_h4_a_pile_of_sweeps_returns_at_once",),
+        tests=(f"{SWEEPING}test_b13_beats_sweep_does_nothing_where_a_timer_sweeps",),
     ),
     Reversal(
         letter="H5",
         hole="Ten thousand sagas behind a worker that is away for ten minutes are sent again every few seconds, "
         "and become sixty thousand messages.",
-        taken_away="without evidence a message is sent again after a minute, four, ten; now after five seconds, ten, "
-        "twenty",
+        taken_away="without evidence a message is not sent again; now it is after five seconds",
         edits=(
             Edit(
-                "sagas/model/draft.py",
-                "FIRST_PATIENCE = timedelta(seconds=60)\nPATIENCE_FACTOR = 4",
-                "FIRST_PATIENCE = timedelta(seconds=5)\nPATIENCE_FACTOR = 2",
+                "sagas/model/decide.py",
+                "return abs(draft.now - step.dispatched_at) >= LONGEST_SILENCE",
+                "return abs(draft.now - step.dispatched_at) >= timedelta(seconds=5)",
             ),
             Edit(
-                "sagas/store/sweep_statements.py",
-                "AND step.dispatched_at + interval '60 seconds' > clock_timestamp()",
-                "AND step.dispatched_at + interval '5 seconds' > clock_timestamp()",
+                "sagas/model/draft.py",
+                "        return self.now + LONGEST_SILENCE\n\n\ndef is_queued",
+                "        return self.now + timedelta(seconds=5)\n\n\ndef is_queued",
+            ),
+            Edit(
+                "sagas/store/starting.py",
+                '"silence": LONGEST_SILENCE,',
+                '"silence": LONGEST_SILENCE / 720,',
             ),
         ),
         tests=(
-            f"{MODEL}test_examine.py::test_h5_a_backlog_is_no_loss",
-            f"{SWEEPING}test_h5_a_backlog_of_ten_minutes_costs_less_than_three_messages_a_saga",
-            f"{SWEEPING}test_h5_nothing_is_sent_again_within_the_first_minute",
+            f"{MODEL}test_examine.py::test_h5_what_is_out_is_left_alone_however_long_its_queue_is",
+            f"{LOST}test_h5_a_backlog_of_ten_minutes_costs_one_message_a_saga",
         ),
     ),
     Reversal(
         letter="H5",
-        hole="A message that a frozen worker or a flushed broker has lost costs its saga the whole patience, on "
-        "idle workers.",
-        taken_away="an overtaken message is sent again at once",
+        hole="A message that a frozen worker or a flushed broker has lost costs its saga an hour, on idle workers.",
+        taken_away="a message that is lost by all evidence is sent again at once",
         edits=(
             Edit(
-                "sagas/model/decide.py",
-                "if step.overtaken or draft.patience_over(step):",
-                "if draft.patience_over(step):",
+                "sagas/recovery/filling.py",
+                "lost = found = lines.put_lost_back(self._lease, self._me, AT_A_TIME)",
+                "lost = found = 0",
             ),
         ),
         tests=(
-            f"{MODEL}test_examine.py::test_h5_a_message_that_was_overtaken_is_sent_again_at_once",
-            f"{SWEEPING}test_h5_a_message_that_a_later_one_overtook_is_sent_again_at_once",
-            f"{SWEEPING}test_h5_a_message_whose_consumers_sit_idle_is_sent_again_at_once",
+            f"{LOST}test_h5_a_message_that_a_later_one_overtook_is_sent_again_at_once",
+            f"{LOST}test_h5_a_message_whose_consumers_sit_idle_is_sent_again_at_once",
         ),
+    ),
+    Reversal(
+        letter="H5",
+        hole="A worker that sits idle beside a queue that it does not consume, or one that is dead, is evidence of "
+        "losses: a backlog is sent again with every look.",
+        taken_away="only a living consumer of the same queue is evidence",
+        edits=(
+            Edit(
+                "sagas/store/line_statements.py",
+                "WHERE {unclaimed} AND queue = evidence.queue AND line IS NULL",
+                "WHERE {unclaimed} AND queue IS NOT NULL AND line IS NULL",
+            ),
+        ),
+        tests=(f"{LOST}test_h5_who_sits_idle_beside_another_queue_proves_nothing",),
     ),
     Reversal(
         letter="H5",
         hole="A message that nobody can take is evidence of its own loss each time: a storm beside an idle worker.",
-        taken_away="the evidence has to be twice as old each time",
+        taken_away="from the third time on the message must have been out for twice as long each time",
         edits=(
             Edit(
-                "sagas/store/statements.py",
-                "+ CAST(:lease AS interval) * power(2, least(greatest(step.dispatches, 1), 9) - 1))))",
-                "+ CAST(:lease AS interval))))",
+                "sagas/store/line_statements.py",
+                "- CAST(:lease AS interval) * (power(2, least(greatest(dispatches - 2, 0), 9)) - 1)",
+                "",
             ),
         ),
-        tests=(f"{SWEEPING}test_h5_a_message_that_nobody_can_take_becomes_no_storm",),
-    ),
-    Reversal(
-        letter="H9",
-        hole="`now()` is the moment at which the transaction began: a completion in a step's own transaction of "
-        "ten minutes stores a `due_at` that passed ten minutes ago, and is sent twice.",
-        taken_away="a completion reads the clock",
-        edits=(
-            Edit(
-                "sagas/store/statements.py",
-                "WHEN done.advances AND NOT %(in_lane)s THEN clock_timestamp() + %(lease)s",
-                "WHEN done.advances AND NOT %(in_lane)s THEN now() + %(lease)s",
-            ),
-            Edit(
-                "sagas/store/statements.py",
-                "WHEN moving.due_at BETWEEN clock_timestamp() + %(half_lease)s AND clock_timestamp() + %(lease)s",
-                "WHEN moving.due_at BETWEEN now() + %(half_lease)s AND now() + %(lease)s",
-            ),
-        ),
-        tests=(f"{TIMES}test_h9_a_completion_in_the_steps_own_long_transaction_is_of_now",),
-    ),
-    Reversal(
-        letter="H9",
-        hole="A start in a transaction that stays open for long is overdue when it commits: dispatched twice.",
-        taken_away="a start reads the clock",
-        edits=(
-            Edit(
-                "sagas/store/statements.py",
-                "            clock_timestamp() + CASE WHEN cardinality",
-                "            now() + CASE WHEN cardinality",
-            ),
-        ),
-        tests=(f"{TIMES}test_h9_a_start_in_a_long_transaction_is_not_overdue_when_it_commits",),
-    ),
-    Reversal(
-        letter="H9",
-        hole="A deadline in seconds runs while the start's transaction is open and its message waits behind a "
-        "backlog: the saga is born over its deadline.",
-        taken_away="a deadline in seconds counts from the first claim; now from the start",
-        edits=(
-            Edit(
-                "sagas/store/statements.py",
-                "            CAST(:deadline AS timestamptz), CAST",
-                "            coalesce(CAST(:deadline AS timestamptz),\n"
-                "                now() + make_interval(secs => CAST(:deadline_seconds AS double precision))), CAST",
-            ),
-        ),
-        tests=(f"{TIMES}test_h9_a_deadline_in_seconds_counts_from_the_first_claim",),
-    ),
-    Reversal(
-        letter="H9",
-        hole="An event that waited for the instance's lock is dated when it queued up.",
-        taken_away="the clock is read after the lock",
-        edits=(Edit("sagas/store/instances.py", "now=max([row.now, *(step.now for step in steps)]),", "now=row.now,"),),
-        tests=(f"{TIMES}test_h9_the_clock_is_read_after_the_lock_was_waited_for",),
-    ),
-    Reversal(
-        letter="H10",
-        hole="Somebody revokes a message. If its task id is the saga's, every worker discards every further "
-        "dispatch, for three hours and without a word.",
-        taken_away="every dispatch has a fresh task id; now the first step's is the saga's id",
-        edits=(
-            Edit(
-                "sagas/engine/messages.py",
-                "        callback = self._callback(instance_id, plan)\n",
-                "        callback = self._callback(instance_id, plan)\n"
-                "        signatures[0].set(task_id=str(instance_id))\n",
-            ),
-        ),
-        tests=(
-            f"{DOUBLED}test_h10_every_dispatch_has_a_fresh_task_id_under_the_sagas_id",
-            f"{DOUBLED}test_h10_revoking_a_message_does_not_stop_its_saga",
-        ),
-    ),
-    Reversal(
-        letter="H11",
-        hole="A later step returns a name that an earlier one has returned too: the earlier one's undo releases "
-        "the wrong thing.",
-        taken_away="an undo gets its own action's result before the data",
-        edits=(Edit("sagas/engine/binding.py", "whole = {**data, **own_result}", "whole = {**own_result, **data}"),),
-        tests=(f"{ENGINE}test_binding.py::test_h11_a_compensation_gets_its_actions_own_result_before_the_data",),
-    ),
-    Reversal(
-        letter="H11",
-        hole="An undo sees what was returned after its action, which may be of another attempt or another meaning.",
-        taken_away="an undo sees the data as of its action's claim",
-        edits=(
-            Edit(
-                "sagas/store/statements.py",
-                "          AND (earlier.position < claimed.position OR (earlier.position = claimed.position\n"
-                "               AND earlier.lane = claimed.lane AND earlier.branch < claimed.branch))) AS",
-                "          ) AS",
-            ),
-        ),
-        tests=(
-            f"{SEEN}test_h11_a_compensation_sees_its_own_actions_result_first_and_the_data_as_of_its_actions_claim",
-            "tests/integration/test_parallel.py::test_h11_an_undo_of_a_branch_sees_its_own_lane_and_none_of_its_siblings",
-        ),
-    ),
-    Reversal(
-        letter="H11",
-        hole="An action in doubt has no result: an undo whose parameter only that result gives cannot be called, "
-        "and the saga ends `failed`.",
-        taken_away="such a parameter needs a default",
-        edits=(
-            Edit(
-                "sagas/definition/checks.py",
-                "for name in sorted(wanted - certain):",
-                "for name in sorted(wanted - certain - (own or frozenset())):",
-            ),
-        ),
-        tests=(
-            "tests/unit/definition/test_refusals.py::test_h11_a_compensations_parameter_that_only_its_actions_result_gives_needs_a_default",
-        ),
-    ),
-    Reversal(
-        letter="H11",
-        hole="A deploy renames a parameter: that the task cannot be called is taken for a clean no of its body.",
-        taken_away="what cannot be called is parked",
-        edits=(
-            Edit(
-                "sagas/engine/execution.py",
-                "            return self.parked(error, step.name)\n",
-                "            return self.failed(error, judge(error, policy, step.name, self.redact))\n",
-            ),
-        ),
-        tests=(
-            f"{SEEN}test_h11_a_missing_parameter_parks_the_step_in_the_open_until_a_deploy_cures_it",
-            f"{SEEN}test_h11_a_parked_compensation_is_no_failed_one",
-        ),
-    ),
-    Reversal(
-        letter="H12",
-        hole="A body commits the transaction of its step: an effect without a record.",
-        taken_away="the step's connection cannot be committed or closed by the body",
-        edits=(Edit("sagas/engine/transaction.py", '_OURS = ("commit", "rollback", "close", "detach")', "_OURS = ()"),),
-        tests=(f"{CURRENT}test_h12_a_step_cannot_end_the_transaction_itself",),
-    ),
-    Reversal(
-        letter="H12",
-        hole="A body swallows the error of a statement, or loses its connection; recorded on another one, its "
-        "completion stands without what it has written.",
-        taken_away="the completion is part of the step's transaction",
-        edits=(
-            Edit(
-                "sagas/engine/execution.py",
-                "connection=transaction.connection if transaction.is_open else None,",
-                "connection=None,",
-            ),
-        ),
-        tests=(
-            f"{CURRENT}test_h12_a_swallowed_error_of_a_statement_does_not_complete_the_step",
-            f"{CURRENT}test_h12_a_step_whose_connection_was_lost_does_not_complete",
-        ),
-    ),
-    Reversal(
-        letter="H12",
-        hole="A frozen attempt wakes up when another one has completed the step, and commits what it has written.",
-        taken_away="a lost claim rolls the step's transaction back",
-        edits=(
-            Edit(
-                "sagas/engine/execution.py",
-                "            if progress is None and not self.completed_in(plan, transaction):\n",
-                "            if False:\n",
-            ),
-        ),
-        tests=(
-            "tests/integration/test_late_successes.py::test_h12_a_lost_claim_rolls_the_steps_own_transaction_back_and_is_no_late_success",
-        ),
-    ),
-    Reversal(
-        letter="H13",
-        hole="Celery ends a chain at an exception: the undos behind one that has failed for good are never sent.",
-        taken_away="who records the failure of an undo sends the next one",
-        edits=(
-            Edit(
-                "sagas/model/decide.py",
-                "    if not draft.status.is_forward or draft.plan.is_parallel(step.address.position):",
-                "    if draft.status.is_forward and draft.plan.is_parallel(step.address.position):",
-            ),
-        ),
-        tests=(f"{MODEL}test_settle.py::test_h13_when_a_compensation_has_failed_for_good_the_others_still_run",),
-    ),
-    Reversal(
-        letter="H13",
-        hole="Undoing stops at the first undo that has failed for good, and everything before it stays done.",
-        taken_away="the others still run",
-        edits=(Edit("sagas/model/settle.py", "if failed and draft.plan.stop_at_failed_undo else", "if failed else"),),
-        tests=(
-            f"{MODEL}test_settle.py::test_h13_when_a_compensation_has_failed_for_good_the_others_still_run",
-            "tests/integration/test_failing_compensations.py::test_h13_two_compensations_that_fail_for_good_do_not_stop_the_third",
-        ),
+        tests=(f"{LOST}test_h5_a_message_that_nobody_can_take_becomes_no_storm",),
     ),
 )

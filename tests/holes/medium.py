@@ -12,13 +12,12 @@ MEDIUM = (
     Reversal(
         letter="M1",
         hole="`due_at` is indexed: written with every completion, it has all indexes of the widest row rewritten.",
-        taken_away="a completion leaves `due_at` alone while more than half a lease remains",
+        taken_away="a completion leaves `due_at` alone; now it moves it, as a lease would",
         edits=(
             Edit(
                 "sagas/store/statements.py",
-                "WHEN moving.due_at BETWEEN clock_timestamp() + %(half_lease)s AND clock_timestamp() + %(lease)s\n"
-                "                      THEN moving.due_at\n",
-                "",
+                "                      ELSE moving.due_at END,\n        finished_at",
+                "                      ELSE clock_timestamp() + interval '4 seconds' END,\n        finished_at",
             ),
         ),
         tests=(f"{BLOAT}test_m1_a_completion_within_half_a_lease_touches_no_index_of_the_instance",),
@@ -79,8 +78,8 @@ MEDIUM = (
         edits=(
             Edit(
                 "sagas/store/neighbour_statements.py",
-                "    OR (:status = 'failed' AND NOT lasting) THEN",
-                "    OR :status = 'failed' THEN",
+                "    OR (:status = 'failed' AND NOT lasting) OR",
+                "    OR :status = 'failed' OR",
             ),
         ),
         tests=(
@@ -244,12 +243,12 @@ MEDIUM = (
     Reversal(
         letter="M12",
         hole="The database is away for longer than the deadlines of all that runs: at its return everything is undone.",
-        taken_away="the first look after an outage pardons deadlines",
+        taken_away="a deadline does not run in an outage",
         edits=(
             Edit(
-                "sagas/model/decide.py",
-                "draft.pardons_deadlines = event.after_outage",
-                "draft.pardons_deadlines = False",
+                "sagas/model/state.py",
+                "            deadline += ended - outage.began\n",
+                "            pass\n",
             ),
         ),
         tests=(

@@ -71,7 +71,9 @@ def run_pytest(place: Path, tests: tuple[str, ...]) -> str:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.holes.witness"]
     command += [f"--basetemp={place.parent / 'made'}", f"--junit-xml={place.parent / 'report.xml'}", *tests]
     # The original is installed where it stands; what PYTHONPATH names comes before it, also in the tests' workers.
-    environment = os.environ | {"PYTHONPATH": str(place)}
+    # Only the original has a history, from which tests take the last release.
+    asked = subprocess.run(["git", "rev-parse", "--absolute-git-dir"], cwd=ROOT, capture_output=True, text=True)
+    environment = os.environ | {"PYTHONPATH": str(place), "GIT_DIR": asked.stdout.strip()}
     process = subprocess.Popen(
         command,
         cwd=place,

@@ -237,10 +237,11 @@ def test_a_start_without_a_key_takes_fewer_statements(office: Office) -> None:
 
 
 def test_a_start_of_its_own_is_one_statement(office: Office) -> None:
+    """Sent in one string with how it is to be planned: its session knows it by name."""
     office.start()
 
-    assert taken(office.shop.sagas.engine.store.database.engine, office.start) == ["WITH"]
-    assert taken(office.shop.sagas.engine.store.database.engine, lambda: office.start(key="k")) == ["WITH"]
+    assert taken(office.shop.sagas.engine.store.database.engine, office.start) == ["SET"]
+    assert taken(office.shop.sagas.engine.store.database.engine, lambda: office.start(key="k")) == ["SET"]
 
 
 # -- after the commit

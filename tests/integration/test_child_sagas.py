@@ -356,3 +356,19 @@ def test_a_parent_that_is_cancelled_waits_for_the_person_that_its_child_needs_al
 
     assert run.wait(30) is SagaStatus.COMPENSATED
     assert effects(busy_shop, run, child) == ["a", "pay", "undo a"]
+
+
+# -- beside others
+
+
+def test_a_branch_that_fails_and_cancels_the_others_stops_what_a_child_of_them_runs(busy_shop: Shop) -> None:
+    deep = Saga("deep", steps=[Child(Saga("deeper", steps=[step("slow")]))])
+    saga = Saga("cancels-child", steps=[parallel(Child(deep), step("b"), if_one_fails="cancel")])
+    run = busy_shop.start(saga, {"slow": ["wait:never"], "b": ["wait:door, no"]})
+    below = only_child(busy_shop, only_child(busy_shop, run))
+    gates.until_reached(busy_shop.database_url, below, "never")
+
+    gates.open_gate(busy_shop.database_url, run, "door")
+
+    assert run.wait(30) is SagaStatus.COMPENSATED
+    assert below.steps[0].status is StepStatus.COMPENSATED

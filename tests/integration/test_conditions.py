@@ -239,7 +239,7 @@ def test_a_step_whose_condition_the_worker_does_not_know_waits_in_the_open_until
         assert step.error is not None
         assert step.error.type == "sagas.errors.BindingError"
         assert "'tests.support.releases.is_abroad' is not registered in this worker" in step.error.message
-        assert "the condition 'tests.support.releases.is_abroad' is not" in run.timeline()
+        assert "the condition 'tests.support.releases.is_abroad' is not" in " ".join(run.timeline().split())
         eventually(lambda run=run: old.effects(run) == ["a"], "nothing but the step before or beside it")
     cancelled.cancel("nobody will know")
     assert cancelled.wait(30) is SagaStatus.COMPENSATED

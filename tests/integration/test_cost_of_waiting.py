@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sagas import Child, Saga, SagaHandle, Sleep, StepStatus, WaitFor
 from tests.conftest import Shop
 from tests.support import journal, shapes
+from tests.support.copies import copy_rows
 from tests.support.scripted import step
 
 MANY = int(os.environ.get("SAGAS_TEST_WAITING", "20000"))
@@ -69,13 +70,7 @@ def copies(shop: Shop, run: SagaHandle, *, resource: str = "one.resource || numb
         ("saga_lock", "instance_id", f", 'resource', {resource}"),
     ):
         changes = f"jsonb_build_object('{column}', md5(one.{column}::text || number)::uuid{further})"
-        journal.query(
-            shop.database_url,
-            f"INSERT INTO sagas.{table} SELECT copy.* "
-            f"FROM sagas.{table} AS one, generate_series(1, {MANY}) AS number, "
-            f"LATERAL jsonb_populate_record(one, {changes}) AS copy WHERE one.{column} = %s",
-            str(run.id),
-        )
+        copy_rows(shop.database_url, table, MANY, changes, f"one.{column} = %s", str(run.id))
     journal.query(
         shop.database_url,
         "INSERT INTO sagas.saga_inbox (instance_id, kind, name, seen_at) "

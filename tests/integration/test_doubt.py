@@ -67,6 +67,24 @@ def test_a_step_that_is_not_idempotent_never_runs_twice(busy_shop: Shop) -> None
     assert run.steps[1].attempts == 1
 
 
+def test_c5_an_error_after_the_effect_undoes_the_step_too_and_leaves_a_pivot_to_a_person(busy_shop: Shop) -> None:
+    step = busy_shop.start(scripted.three, {"b": "after:invalid"})
+    pivot = busy_shop.start(scripted.pivoted, {"p": "after:invalid"})
+
+    assert step.wait(30) is SagaStatus.COMPENSATED
+    assert busy_shop.effects(step) == ["a", "b", "undo b", "undo a"]
+    assert (step.steps[1].attempts, step.steps[1].in_doubt) == (1, True)
+    assert pivot.wait(30) is SagaStatus.FAILED
+    assert busy_shop.effects(pivot) == ["a", "p"]
+
+
+def test_d35_an_error_of_the_librarys_own_that_a_body_raises_is_in_doubt(busy_shop: Shop) -> None:
+    run = busy_shop.start(scripted.three, {"b": "after:raise:binding"})
+
+    assert run.wait(30) is SagaStatus.COMPENSATED
+    assert busy_shop.effects(run) == ["a", "b", "undo b", "undo a"]
+
+
 @pytest.mark.parametrize("result", ["set", "nul", "nan", "big"])
 def test_c5_a_step_whose_result_cannot_be_stored_is_undone_and_never_run_again(busy_shop: Shop, result: str) -> None:
     run = busy_shop.start(scripted.three, {"b": f"after:return:{result}"})

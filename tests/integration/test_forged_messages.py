@@ -98,7 +98,8 @@ def until_done(worker: Worker, *task_ids: str) -> None:
 
 def ends(worker: Worker, task_id: str) -> bool:
     return any(
-        task_id in line and any(end in line for end in (" succeeded in ", " raised unexpected: ", " retry: "))
+        task_id in line
+        and any(end in line for end in (" succeeded in ", " raised unexpected: ", " raised expected: ", " retry: "))
         for line in worker.text().splitlines()
     )
 

@@ -292,3 +292,19 @@ def test_a_saga_may_end_with_a_best_effort_that_fails(busy_shop: Shop, place: st
 
 def step_is_live(run: SagaHandle, name: str) -> bool:
     return statuses(run)[name] in (StepStatus.PENDING, StepStatus.RUNNING)
+
+
+def test_attempts_count_on_after_a_persons_retry_and_the_budget_is_fresh(busy_shop: Shop) -> None:
+    run = busy_shop.start(scripted.pivoted, {"r": "tell:attempt, broken:bank"})
+    assert run.wait(30) is SagaStatus.FAILED
+    assert run.steps[2].attempts == 3
+
+    run.retry("not yet mended")
+    assert run.wait(30) is SagaStatus.FAILED
+    gates.open_gate(busy_shop.database_url, run, "bank")
+    run.retry("mended")
+
+    assert run.wait(30) is SagaStatus.COMPLETED
+    told = [effect for effect in busy_shop.effects(run) if effect.startswith("attempt=")]
+    assert told == [f"attempt={number}" for number in range(1, 8)]
+    assert run.steps[2].attempts == 7

@@ -82,7 +82,7 @@ def _quiet() -> Iterator[None]:
 
 
 def count(sagas: Sagas) -> int:
-    return len(sagas.engine.store.instances.newest(saga=None, status=None, limit=10_000))
+    return len(sagas.list(limit=10_000))
 
 
 @settings(max_examples=80, deadline=None)

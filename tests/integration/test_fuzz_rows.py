@@ -70,6 +70,7 @@ INSTANCE: dict[str, st.SearchStrategy[Any]] = {
     "pending": whole,
     "parent_id": ids | st.none(),
     "written": values | st.none(),
+    "headers": values | st.none(),
     "created_at": moments,
     "updated_at": moments,
     "finished_at": moments | st.none(),

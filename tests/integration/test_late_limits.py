@@ -102,13 +102,13 @@ def test_m6_a_limit_that_strikes_while_a_result_is_encoded_says_nothing_of_the_r
         def decrypt(self, token: bytes) -> bytes:
             raise AssertionError("nothing is encrypted")
 
-    def dumps(self: Secrecy, value: Any, what: str) -> str:
+    def dumps(self: Secrecy, value: Any, what: str, **options: Any) -> str:
         if what == "result of b" and not struck:
             struck.append(what)
             if strikes_in == "the library":
                 raise SoftTimeLimitExceeded
-            return Secrecy(["b_done"], SlowService()).dumps(value, what)
-        return encodes(self, value, what)
+            return Secrecy(["b_done"], SlowService()).dumps(value, what, **options)
+        return encodes(self, value, what, **options)
 
     monkeypatch.setattr(Secrecy, "dumps", dumps)
 

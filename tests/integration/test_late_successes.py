@@ -19,6 +19,10 @@ from tests.support.workers import Worker, eventually
 
 Script = Mapping[str, Sequence[str]]
 
+RECORDING = Saga(
+    "late-record",
+    steps=[scripted.step("a"), scripted.step("b", compensation=scripted.tell_what_is_seen, records=("charge_id",))],
+)
 #: Every first attempt waits at the gate "late"; what the others do makes the scenario.
 SCENARIOS: dict[str, tuple[Saga, Script]] = {
     "completed elsewhere": (scripted.three, {"b": ["wait:late"]}),
@@ -31,6 +35,7 @@ SCENARIOS: dict[str, tuple[Saga, Script]] = {
     "undo failed": (scripted.three, {"b": ["wait:late", "no"], "undo b": "broken:bank"}),
     "late no": (scripted.three, {"b": ["wait:late,no"]}),
     "late failure after the undo": (scripted.three, {"b": ["wait:late,flaky", "no"]}),
+    "late record": (RECORDING, {"b": ["wait:late,record:ch_late,wait:rest", "no"]}),
     "pivot": (scripted.pivoted, {"p": ["wait:late", "no"]}),
     "own transaction": (scripted.three, {"b": ["write:first,wait:late", "write:second"]}),
     "undo frozen": (scripted.three, {"c": ["no"], "undo b": ["wait:late"]}),
@@ -204,6 +209,22 @@ def test_c8_a_late_failure_that_leaves_its_outcome_open_is_undone_again(frozen: 
     assert run.wait(30) is SagaStatus.COMPENSATED
     assert frozen.shop.effects(run) == ["a", "undo b", "undo a", "undo b"]
     assert outcomes(run) == []
+
+
+def test_d12_what_is_recorded_without_a_claim_is_kept_and_undone_at_once(frozen: Frozen) -> None:
+    run = frozen.runs["late record"]
+    assert run.wait(30) is SagaStatus.COMPENSATED
+    before = frozen.shop.effects(run)
+    assert [what.partition(" with")[0] for what in before] == ["a", "undo b", "undo a"]
+
+    frozen.open("late record", "late")  # it records, and does not end
+    eventually(lambda: len(frozen.shop.effects(run)) > len(before), "another round of the undo")
+
+    assert run.wait(30) is SagaStatus.COMPENSATED
+    (again,) = frozen.shop.effects(run)[len(before) :]
+    assert "charge_id=ch_late" in again
+    assert "charge_id" not in before[1]
+    frozen.open("late record", "rest")
 
 
 def test_c6_a_late_success_of_a_pivot_is_recorded_for_the_person_who_looks_at_it(frozen: Frozen) -> None:

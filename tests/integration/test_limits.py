@@ -6,13 +6,13 @@ from uuid import uuid4
 
 import pytest
 
-from sagas import DefinitionError, Saga, SagaHandle, SagaStatus, StepStatus, WaitFor
+from sagas import DefinitionError, Pivot, Retriable, Saga, SagaHandle, SagaStatus, StepStatus, WaitFor
 from sagas.model import Address
 from tests.conftest import Shop
 from tests.support import gates, journal
 from tests.support.bench import Bench
 from tests.support.programs import briefly
-from tests.support.scripted import step
+from tests.support.scripted import QUICK, act, step
 from tests.support.workers import eventually
 
 
@@ -179,6 +179,64 @@ def test_what_a_person_lets_go_on_needs_no_slot(busy_shop: Shop) -> None:
 
     assert failed.wait(30) is SagaStatus.COMPENSATED
     let_go(busy_shop, second)
+
+
+def forward_only() -> Saga:
+    steps = [step("a"), Pivot(act, name="p"), Retriable(act, name="r", retry=QUICK)]
+    return Saga(f"limited-{uuid4().hex}", steps=steps, max_concurrent=1)
+
+
+def stuck(shop: Shop, saga: Saga, script: str = "broken:bank") -> SagaHandle:
+    """It has failed past its pivot, and its cause is cured."""
+    run = shop.start(saga, {"r": script})
+    assert run.wait(30) is SagaStatus.FAILED
+    gates.open_gate(shop.database_url, run, "bank")
+    return run
+
+
+def test_d29_a_failed_one_that_is_retried_waits_for_its_slot_behind_those_who_came_before(busy_shop: Shop) -> None:
+    saga = forward_only()
+    failed = stuck(busy_shop, saga)
+    second = busy_shop.start(saga, {"a": ["wait:door"]})
+    gates.until_reached(busy_shop.database_url, second, "door")
+    third = busy_shop.start(saga, {"a": ["wait:door"]})
+
+    failed.retry("mended")
+
+    assert failed.status is SagaStatus.RUNNING
+    assert "waits for limit:" in failed.timeline()
+    let_go(busy_shop, second)
+    gates.until_reached(busy_shop.database_url, third, "door")
+    busy_shop.sagas.sweep()
+    assert slots(busy_shop, saga) == [(str(third.id), True), (str(failed.id), False)]
+    assert busy_shop.effects(failed) == ["a", "p"]
+    let_go(busy_shop, third)
+    assert failed.wait(30) is SagaStatus.COMPLETED
+    eventually(lambda: slots(busy_shop, saga) == [], "the last slot to be given back")
+
+
+def test_d29_while_a_retried_one_runs_nobody_else_begins(busy_shop: Shop) -> None:
+    saga = forward_only()
+    failed = stuck(busy_shop, saga, "broken:bank, wait:door")
+    failed.retry("mended")
+    gates.until_reached(busy_shop.database_url, failed, "door")
+
+    other = busy_shop.start(saga)
+    busy_shop.sagas.sweep()
+    assert busy_shop.effects(other) == []
+
+    let_go(busy_shop, failed)
+    assert other.wait(30) is SagaStatus.COMPLETED
+
+
+def test_d29_one_that_ends_by_a_persons_word_takes_no_slot(busy_shop: Shop) -> None:
+    saga = forward_only()
+    failed = stuck(busy_shop, saga)
+
+    failed.skip("done by hand")
+
+    assert failed.status is SagaStatus.COMPLETED
+    assert slots(busy_shop, saga) == []
 
 
 def test_a_saga_that_waits_for_its_slot_has_not_begun(busy_shop: Shop) -> None:

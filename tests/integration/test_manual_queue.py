@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sagas import SagaHandle, SagaStatus
+from sagas import Child, Saga, SagaHandle, SagaStatus
 from tests.conftest import Shop
 from tests.integration.test_cli import Run, command
 from tests.support import scripted, shapes
@@ -52,11 +52,49 @@ def test_the_queue_names_the_instance_what_it_waits_for_and_why(shop: Shop, cli:
     assert "compensation of b" in cli("manual").stdout
 
 
-def test_an_empty_queue_prints_nothing(shop: Shop, cli: Run) -> None:
+def test_d30_a_child_that_waits_is_listed_with_its_parents_and_is_their_reason(shop: Shop, cli: Run) -> None:
+    inner = Saga("inner", steps=[scripted.step("x"), scripted.step("y")])
+    run = shop.start(
+        Saga("outer", steps=[Child(Saga("middle", steps=[Child(inner)]))]), {"y": "no", "undo x": "say:manual"}
+    )
+    work(shop)
+    assert run.status is SagaStatus.RUNNING
+
+    entries = {entry["saga"]: entry for entry in map(json.loads, cli("manual", "--json").stdout.splitlines())}
+
+    assert set(entries) == {"outer", "middle", "inner"}
+    assert (entries["inner"]["what"], entries["outer"]["what"]) == ("compensation of x", "step middle")
+    assert entries["outer"]["error"] == f"its child saga waits for a person: {entries['inner']['id']}"
+    assert entries["middle"]["error"] == entries["outer"]["error"]
+    shop.sagas.get(entries["inner"]["id"]).resolve("undone by hand")
+    work(shop)
+    assert run.status is SagaStatus.COMPENSATED
+    assert cli("manual").stdout == ""
+
+
+def test_an_empty_queue_says_so(shop: Shop, cli: Run) -> None:
     shop.start(scripted.three)
     work(shop)
 
-    assert cli("manual").stdout == ""
+    nothing = cli("manual")
+    assert (nothing.stdout, nothing.stderr) == ("", "nothing waits for a person\n")
+
+
+def test_the_queue_fits_80_columns_and_says_how_many_more_wait(shop: Shop, cli: Run) -> None:
+    for number in range(3):
+        run = shop.start(shapes.stopping, {"c": "no:sold out", "undo b": "say:manual"}, key=f"order-{number}")
+        work(shop)
+        assert run.status is SagaStatus.FAILED
+
+    shown = cli("manual", "--limit", "2")
+    lines = shown.stdout.splitlines()
+
+    assert max(map(len, lines)) <= 80
+    assert "stopping/order-2" in lines[0]
+    assert lines[0].endswith(" UTC")
+    assert lines[1].startswith("    compensation of b: sagas.ManualUndo: ")
+    assert len(lines) == 4
+    assert shown.stderr.startswith("1 more: --after=")
 
 
 def test_a_compensation_that_was_done_by_hand_is_resolved_and_the_others_run(shop: Shop, cli: Run) -> None:

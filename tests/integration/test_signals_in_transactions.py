@@ -118,6 +118,18 @@ def test_a_signal_on_a_connection_is_heard_after_the_commit(busy_shop: Shop, eng
     assert (other.status, letters(busy_shop, other)) == (SagaStatus.RUNNING, [])
 
 
+def test_a_signal_whose_commit_comes_too_late_leaves_a_line_in_the_history(busy_shop: Shop, engine: Engine) -> None:
+    run = waiting(busy_shop)
+    with Session(engine) as session:
+        run.signal("approval", session=session, by="maria")
+        run.cancel("changed mind")
+        assert run.wait(30) is SagaStatus.COMPENSATED
+        session.commit()
+
+    eventually(lambda: "signal_too_late" in [entry.event for entry in run.history()], "the line")
+    assert letters(busy_shop, run) == []
+
+
 def test_a_cancel_in_a_session_is_heard_after_the_commit(busy_shop: Shop, engine: Engine) -> None:
     run, other = waiting(busy_shop), waiting(busy_shop)
     with Session(engine) as session:

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from sagas import InstanceNotFound, SagaStatus, StartInProgress
 from tests.conftest import Shop
+from tests.support import tenants
 from tests.support.bench import Background, Bench
 from tests.support.office import Office, announced, opened, order
 from tests.support.workers import eventually
@@ -247,3 +248,18 @@ def test_h6_a_start_whose_rival_rolls_back_becomes_the_instance(office: Office) 
 
     assert waiting.join().status is SagaStatus.PENDING
     assert office.instances() == 1
+
+
+def test_d9_receivers_look_around_in_the_callers_context_whichever_thread_sends(office: Office) -> None:
+    seen: list[str] = []
+
+    def hear(**_: object) -> None:
+        seen.append(tenants.tenant.get())
+
+    with tenants.connected(hear), office.engine.connect() as connection:
+        with tenants.of("acme"):
+            run = office.start(connection=connection)  # a thread of its own waits for the commit, another one sends
+        connection.commit()
+        eventually(lambda: office.sent_for() == {str(run.id)}, "its message")
+
+    assert seen == ["acme", "acme"]

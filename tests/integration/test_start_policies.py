@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.orm import Session
 
-from sagas import KeyInUse, SagaHandle, SagaStatus, StartInProgress, StartRefused
+from sagas import KeyInUse, Saga, SagaHandle, SagaStatus, StartInProgress, StartRefused, TransitionRefused
 from tests.conftest import Shop
-from tests.support import gates, journal, scripted, shapes
+from tests.support import gates, journal, scripted
 from tests.support.bench import Background, Bench
 from tests.support.office import order
 from tests.support.workers import eventually
@@ -49,6 +49,11 @@ def current(shop: Shop, key: str) -> SagaHandle | None:
     return shop.sagas.find(saga="three", key=key)
 
 
+def lose_the_key(shop: Shop, run: SagaHandle) -> None:
+    """As a restart of the last release did to a failed one."""
+    journal.query(shop.database_url, "UPDATE sagas.saga_instance SET current = false WHERE id = %s", str(run.id))
+
+
 def ended(shop: Shop, key: str, script: dict[str, Any], status: SagaStatus) -> SagaHandle:
     run = shop.start(scripted.three, script, key=key)
     assert run.wait(30) is status
@@ -57,7 +62,6 @@ def ended(shop: Shop, key: str, script: dict[str, Any], status: SagaStatus) -> S
 
 COMPENSATED: dict[str, Any] = {"b": ["no"]}
 FAILED: dict[str, Any] = {"b": ["no"], "undo a": "broken:bank"}
-ENDINGS = {"compensated": COMPENSATED, "failed": FAILED}
 
 
 def at_once(work: Callable[[], Any], number: int = 8) -> list[Any]:
@@ -127,9 +131,8 @@ def test_reject_leaves_the_callers_transaction_as_it_was(busy_shop: Shop, engine
 # -- restart
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_restart_starts_anew_after_one_that_was_undone_or_given_up(busy_shop: Shop, key: str, ending: str) -> None:
-    first = ended(busy_shop, key, ENDINGS[ending], SagaStatus(ending))
+def test_restart_starts_anew_after_one_that_was_undone(busy_shop: Shop, key: str) -> None:
+    first = ended(busy_shop, key, COMPENSATED, SagaStatus.COMPENSATED)
 
     second = busy_shop.start(scripted.three, {}, key=key, if_exists="restart")
 
@@ -137,7 +140,7 @@ def test_restart_starts_anew_after_one_that_was_undone_or_given_up(busy_shop: Sh
     assert second.wait(30) is SagaStatus.COMPLETED
     assert current(busy_shop, key) == second
     # The former one is still there to be read
-    assert (first.status, first.key) == (SagaStatus(ending), key)
+    assert (first.status, first.key) == (SagaStatus.COMPENSATED, key)
     assert instances(busy_shop, key) == [(str(first.id), False), (str(second.id), True)]
 
 
@@ -162,9 +165,8 @@ def test_restart_gives_the_existing_one_while_it_is_being_undone(busy_shop: Shop
     assert run.wait(30) is SagaStatus.COMPENSATED
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_of_eight_at_once_that_restart_one_starts_and_all_are_given_it(busy_shop: Shop, key: str, ending: str) -> None:
-    first = ended(busy_shop, key, ENDINGS[ending], SagaStatus(ending))
+def test_of_eight_at_once_that_restart_one_starts_and_all_are_given_it(busy_shop: Shop, key: str) -> None:
+    first = ended(busy_shop, key, COMPENSATED, SagaStatus.COMPENSATED)
 
     answers = at_once(lambda: busy_shop.start(scripted.three, {"a": ["wait:door"]}, key=key, if_exists="restart"))
 
@@ -199,20 +201,79 @@ def test_a_restart_without_a_key_is_a_start_of_its_own(busy_shop: Shop) -> None:
     assert {run.wait(30) for run in runs} == {SagaStatus.COMPLETED}
 
 
-def test_a_restart_of_what_holds_a_lock_goes_on_when_a_person_has_resolved_it(busy_shop: Shop, key: str) -> None:
+def test_d28_a_restart_beside_a_failed_one_is_refused_until_a_person_has_ended_it(busy_shop: Shop, key: str) -> None:
+    first = ended(busy_shop, key, FAILED, SagaStatus.FAILED)
+
+    for _ in range(2):
+        with pytest.raises(KeyInUse, match=f"waits for a person: {first.id}. Resolve, retry or skip it first"):
+            busy_shop.start(scripted.three, {}, key=key, if_exists="restart")
+
+    assert instances(busy_shop, key) == [(str(first.id), True)]
+    first.resolve("put back by hand")
+    assert busy_shop.start(scripted.three, {}, key=key, if_exists="restart").wait(30) is SagaStatus.COMPLETED
+
+
+@pytest.mark.parametrize("if_locked", ["wait", "refuse"])
+def test_d28_the_key_and_the_lock_stay_with_a_failed_one(busy_shop: Shop, key: str, if_locked: str) -> None:
+    steps = [scripted.step("a"), scripted.step("b")]
+    saga = Saga(f"locking-or-{if_locked}", steps=steps, locks=["account:{account}"], if_locked=if_locked)
     data = {"script": {"b": ["no"], "undo a": "invalid"}, "account": key}
-    first = busy_shop.sagas.start(shapes.locking, data, key=key)
+    first = busy_shop.sagas.start(saga, data, key=key)
     assert first.wait(30) is SagaStatus.FAILED
 
-    second = busy_shop.sagas.start(shapes.locking, {"script": {}, "account": key}, key=key, if_exists="restart")
-    busy_shop.sagas.sweep()
-    assert (second != first, busy_shop.effects(second)) == (True, [])
-    first.resolve("put back by hand")
+    with pytest.raises(KeyInUse):
+        busy_shop.sagas.start(saga, {"script": {}, "account": key}, key=key, if_exists="restart")
 
+    assert instances(busy_shop, key) == [(str(first.id), True)]
+    first.resolve("put back by hand")
+    second = busy_shop.sagas.start(saga, {"script": {}, "account": key}, key=key, if_exists="restart")
     assert second.wait(30) is SagaStatus.COMPLETED
 
 
+def test_d28_one_that_lost_its_key_while_it_was_failed_does_not_go_on_beside_its_successor(
+    busy_shop: Shop, key: str
+) -> None:
+    first = ended(busy_shop, key, FAILED, SagaStatus.FAILED)
+    gates.open_gate(busy_shop.database_url, first, "bank")
+    lose_the_key(busy_shop, first)
+    second = busy_shop.start(scripted.three, {}, key=key)
+    assert second.wait(30) is SagaStatus.COMPLETED
+
+    for ask in (first.retry, first.skip):
+        with pytest.raises(TransitionRefused, match="another saga was started with its key"):
+            ask("the bank is back")
+
+    assert first.status is SagaStatus.FAILED
+    first.resolve("put back by hand")
+    assert first.status is SagaStatus.COMPENSATED
+
+
+def test_d28_one_that_lost_its_key_and_has_no_successor_goes_on(busy_shop: Shop, key: str) -> None:
+    first = ended(busy_shop, key, FAILED, SagaStatus.FAILED)
+    gates.open_gate(busy_shop.database_url, first, "bank")
+    lose_the_key(busy_shop, first)
+
+    first.retry("the bank is back")
+
+    assert first.wait(30) is SagaStatus.COMPENSATED
+
+
 # -- restart in the caller's transaction
+
+
+def test_d28_a_restart_beside_a_failed_one_leaves_the_callers_transaction_as_it_was(
+    busy_shop: Shop, engine: Engine, key: str
+) -> None:
+    first = ended(busy_shop, key, FAILED, SagaStatus.FAILED)
+    with Session(engine) as session:
+        order(session)
+        with pytest.raises(KeyInUse, match="Resolve, retry or skip it first"):
+            busy_shop.start(scripted.three, {}, key=key, if_exists="restart", session=session)
+        order(session)
+        session.commit()
+
+    assert orders(engine) == 2
+    assert current(busy_shop, key) == first
 
 
 def test_a_restart_in_a_session_takes_effect_with_its_commit(busy_shop: Shop, engine: Engine, key: str) -> None:
@@ -306,7 +367,7 @@ def test_a_word_that_is_none_of_the_three_is_refused(busy_shop: Shop, key: str, 
 
 
 def test_a_retry_by_a_person_and_a_restart_at_once_leave_one_of_the_two_with_the_key(busy_shop: Shop, key: str) -> None:
-    """Both are wanted by somebody; the key belongs to the new one, and the former one is undone to its end."""
+    """Both are wanted by somebody: the former one is undone to its end, and a new one begins only after that."""
     first = ended(busy_shop, key, FAILED, SagaStatus.FAILED)
     gates.open_gate(busy_shop.database_url, first, "bank")
     together = threading.Barrier(2)
@@ -317,7 +378,10 @@ def test_a_retry_by_a_person_and_a_restart_at_once_leave_one_of_the_two_with_the
 
     def restart() -> UUID:
         together.wait(10)
-        return busy_shop.start(scripted.three, {}, key=key, if_exists="restart").id
+        try:
+            return busy_shop.start(scripted.three, {}, key=key, if_exists="restart").id
+        except KeyInUse:
+            return first.id
 
     retrying, restarting = Background(retry), Background(restart)
     retrying.join()

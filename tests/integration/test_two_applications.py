@@ -75,4 +75,4 @@ def test_a_start_that_does_not_say_on_which_of_them_is_refused(shops: tuple[Shop
         NotBound, match=r"several Sagas exist in this process; say which with sagas.start\(saga, data\)"
     ):
         scripted.three.start({"script": {}})
-    assert [len(each.sagas.engine.store.instances.newest(saga=None, status=None, limit=9)) for each in shops] == [0, 0]
+    assert [len(each.sagas.list()) for each in shops] == [0, 0]

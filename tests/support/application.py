@@ -5,6 +5,7 @@ import os
 from celery import Celery
 
 from sagas import Sagas
+from sagas.engine.messages import SWEEP_TASK
 from tests.support import scripted, shapes
 
 __all__ = ["app", "sagas", "scripted", "shapes"]
@@ -17,12 +18,20 @@ def make(broker_url: str, database_url: str) -> Sagas:
     for setting in os.environ.get("SAGAS_TEST_SETTINGS", "").split():
         name, _, value = setting.partition("=")
         app.conf[name] = int(value) if value.lstrip("-").isdigit() else value
-    return Sagas(
+    sagas = Sagas(
         app,
         database=database_url,
         heartbeat=float(os.environ.get("SAGAS_HEARTBEAT", "0.5")),
         sweep_every=float(os.environ.get("SAGAS_SWEEP_EVERY", "0.5")),
+        parked_after=float(os.environ.get("SAGAS_PARKED_AFTER", "300")),
     )
+    app.on_after_finalize.connect(sweep_each_second)
+    return sagas
+
+
+def sweep_each_second(sender: Celery, **_: object) -> None:
+    """Beat's entry: tests do not wait for half a minute."""
+    sender.conf.beat_schedule[SWEEP_TASK]["schedule"] = 1.0
 
 
 if "SAGAS_BROKER_URL" in os.environ and "SAGAS_DATABASE_URL" in os.environ:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,6 +14,7 @@ from sqlalchemy import Connection
 
 from sagas.model import Address, Decision, Event, InstanceState, Plan, PlanStep, RetryPolicy, SagaStatus, StepKind
 from sagas.model import decide as decide_purely
+from sagas.model.limits import Limits
 from sagas.store import Beat, Claim, Loaded, NewInstance, Store, Timing, uuid7
 from tests.support import journal
 from tests.support.workers import eventually
@@ -60,8 +62,17 @@ def plan_beside(*lanes: int, **options: Any) -> Plan:
 THREE = plan_of("a", "b", "c")
 
 
-def queue_of(_: PlanStep, __: int) -> str:
-    return QUEUE
+class Placed:
+    """Rows of the bench are all for one queue, and take as long as their plan says."""
+
+    def queue_of(self, _: PlanStep, __: int) -> str:
+        return QUEUE
+
+    def limits_of(self, step: PlanStep, round_: int) -> Limits:
+        return Limits(step.timeout_for(round_))
+
+
+PLACED = Placed()
 
 
 @dataclass
@@ -77,7 +88,7 @@ class Bench:
     def start(self, plan: Plan = THREE, *, key: str | None = None, data: str = "{}", **options: Any) -> UUID:
         self.store.starting.register(plan)
         times = {"deadline": None, "deadline_seconds": None} | options
-        return self.store.starting.insert(NewInstance(id=uuid7(), plan=plan, key=key, data=data, **times), queue_of)
+        return self.store.starting.insert(NewInstance(id=uuid7(), plan=plan, key=key, data=data, **times), PLACED).id
 
     def claim(
         self,
@@ -88,8 +99,9 @@ class Bench:
         worker: UUID | None = None,
         delivery: str | None = "delivery",
         task: str | None = None,
+        sent: datetime | None = None,
     ) -> Claim | None:
-        """Claim by a message of ``task``: the row's own by default."""
+        """Claim by a message of ``task``, the row's own by default; it tells when it was ``sent``, if it does."""
         return self.store.hot.claim(
             instance_id,
             address,
@@ -97,6 +109,7 @@ class Bench:
             token=token or uuid4(),
             worker_id=worker,
             delivery=delivery,
+            sent=sent,
             known_plans=self.store.instances.known_plans,
         )
 
@@ -130,7 +143,7 @@ class Bench:
             result=result,
             keys=keys,
             skipped=skipped,
-            queue_of=queue_of,
+            placement=PLACED,
             connection=connection,
         )
         return None if progress is None else progress.status
@@ -163,7 +176,7 @@ class Bench:
     ) -> Decision:
         lease = self.store.timing.lease
         decision = decide_purely(loaded.plan, evidence(loaded.state), event, loaded.now, lease=lease)
-        self.store.instances.save(connection, loaded, decision, queue_of)
+        self.store.instances.save(connection, loaded, decision, PLACED)
         return decision
 
     def state(self, instance_id: UUID) -> InstanceState:
@@ -172,7 +185,18 @@ class Bench:
             assert loaded is not None
             return loaded.state
 
-    def beat(self, worker: UUID, *deliveries: str, queues: tuple[str, ...] = (QUEUE,), idle: bool = False) -> bool:
+    def decide(self, loaded: Loaded, event: Event) -> Decision:
+        return decide_purely(loaded.plan, loaded.state, event, loaded.now, lease=self.store.timing.lease)
+
+    def beat(
+        self,
+        worker: UUID,
+        *deliveries: str,
+        queues: tuple[str, ...] = (QUEUE,),
+        idle: bool = False,
+        slots: int = 1,
+        kept: tuple[str, ...] = (),
+    ) -> bool:
         beat = Beat(
             id=worker,
             hostname="bench",
@@ -181,6 +205,8 @@ class Bench:
             deliveries=deliveries,
             listed_at=self.store.sweeping.clock(),
             idle=idle,
+            slots=slots,
+            kept=kept,
         )
         return self.store.sweeping.heartbeat(beat) is not None
 
@@ -193,16 +219,10 @@ class Bench:
         return connection
 
     def sql(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """Run ``statement`` with ``{s}`` as the schema, on a connection of its own."""
-        connection = journal.connect(self.url)
-        try:
-            cursor = connection.cursor()
-            schema = '"' + self.store.schema.replace('"', '""') + '"'
-            values = tuple(str(value) if isinstance(value, UUID) else value for value in parameters)
-            cursor.execute(statement.replace("{s}", schema), values or None)
-            return list(cursor.fetchall()) if cursor.description else []
-        finally:
-            connection.close()
+        """Run ``statement`` with ``{s}`` as the schema."""
+        schema = '"' + self.store.schema.replace('"', '""') + '"'
+        values = tuple(str(value) if isinstance(value, UUID) else value for value in parameters)
+        return journal.run(self.url, statement.replace("{s}", schema), values or None)
 
     def row(self, table: str, instance_id: UUID) -> Mapping[str, Any]:
         column = "id" if table == "saga_instance" else "instance_id"
@@ -228,7 +248,8 @@ class Bench:
             ("saga_instance", "due_at created_at updated_at deadline"),
             ("saga_step", "created_at dispatched_at not_before claimed_at first_claimed_at"),
             ("saga_worker", "started_at heartbeat_at listed_at idle_at suspected_at dead_at stopped_at"),
-            ("saga_queue", "claimed_born"),
+            ("saga_queue", "claimed_born claimed_sent"),
+            ("saga_lease", "until"),
             ("saga_sweep", "swept_at"),
         ):
             changes = ", ".join(f"{column} = {column} - make_interval(secs => %s)" for column in columns.split())

@@ -97,10 +97,42 @@ def events(url: str, saga_id: UUID, event: str) -> int:
 
 def query(url: str, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
     """Whatever a test wants to know, or to change, past the library."""
-    connection = connect(url)
+    return run(url, statement, parameters)
+
+
+def run(url: str, statement: str, parameters: tuple[Any, ...] | None) -> list[tuple[Any, ...]]:
+    """Run a statement on a connection that is kept for the next one; without parameters ``%`` is no placeholder."""
+    kept = _kept(url)
     try:
-        cursor = connection.cursor()
+        return _fetched(kept, statement, parameters)
+    except psycopg2.Error as error:
+        if error.pgcode is not None and not kept.closed:
+            raise
+        _forget(url)  # the server was restarted, or has ended its connections
+        return _fetched(_kept(url), statement, parameters)
+
+
+#: Connections of this process by the database's URL: to make one costs more than most of what is asked.
+_connections: dict[tuple[int, str], Any] = {}
+MOST_KEPT = 4
+
+
+def _kept(url: str) -> Any:
+    own = (os.getpid(), url)
+    if own not in _connections:
+        while len(_connections) >= MOST_KEPT:
+            _connections.pop(next(iter(_connections))).close()
+        _connections[own] = connect(url)
+    return _connections[own]
+
+
+def _forget(url: str) -> None:
+    connection = _connections.pop((os.getpid(), url), None)
+    if connection is not None:
+        connection.close()
+
+
+def _fetched(connection: Any, statement: str, parameters: tuple[Any, ...] | None) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         return list(cursor.fetchall()) if cursor.description else []
-    finally:
-        connection.close()

@@ -38,7 +38,7 @@ class Office:
         return Redis(unix_socket_path=f"/{url.database}", db=int(str(url.query["virtual_host"])))
 
     def instances(self) -> int:
-        return len(self.shop.sagas.engine.store.instances.newest(saga=None, status=None, limit=1000))
+        return len(self.shop.sagas.list(limit=1000))
 
     def orders(self) -> int:
         with self.engine.connect() as connection:

@@ -17,7 +17,7 @@ from celery.exceptions import Ignore, Reject
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from sagas import PermanentError, Pivot, Retriable, Retry, Saga, Step, current_step
+from sagas import BindingError, PermanentError, Pivot, Retriable, Retry, Saga, Step, current_step
 from tests.support import gates, journal
 
 
@@ -27,6 +27,7 @@ class CleanNo(PermanentError):
 
 #: ``raise:<name>``; everything that Celery or Python treats in a way of its own.
 ERRORS = {
+    "binding": lambda: BindingError("of a start within the body, say"),
     "ignore": lambda: Ignore(),
     "reject": lambda: Reject("no", requeue=False),
     "requeue": lambda: Reject("no", requeue=True),
@@ -73,6 +74,8 @@ def behave(behaviour: str) -> Any:
             return UNSTORABLE[argument]
         case "say":  # how far an undo got
             return argument
+        case "record":
+            current_step.record({"charge_id": argument})
         case "write":
             enter_in_ledger(argument)
         case "sql":
@@ -187,9 +190,13 @@ pivoted = Saga(
     "pivoted",
     steps=[
         step("a"),
-        Pivot(act, name="p", retry=QUICK),
+        Pivot(act, name="p", retry=QUICK, clean=()),
         Retriable(act, name="r", retry=Retry(max_attempts=3, on=(Exception,), backoff=0.05)),
     ],
+)
+patient = Saga(
+    "patient",
+    steps=[step("a"), step("b", retry=Retry(max_attempts=200, backoff=0.3, factor=1.0, jitter=0.0)), step("c")],
 )
 careful = Saga("careful", steps=[step("a"), step("b", idempotent=False), step("c")])
 limited = Saga("limited", steps=[step("a"), step("b", timeout=1.0), step("c")])

@@ -7,13 +7,27 @@ from typing import Any
 
 from celery import shared_task
 
-from sagas import BestEffort, Child, Pivot, Retriable, Retry, Saga, Sleep, WaitFor, condition, current_step, parallel
+from sagas import (
+    BestEffort,
+    Child,
+    Pivot,
+    Retriable,
+    Retry,
+    Saga,
+    Sleep,
+    Step,
+    WaitFor,
+    condition,
+    current_step,
+    parallel,
+)
 from tests.support import journal
-from tests.support.scripted import QUICK, act, give, step
+from tests.support.scripted import QUICK, act, demand, give, step
 
 #: Past a pivot: a few quick tries, then a person.
 FORWARD = Retry(max_attempts=2, on=(Exception,), backoff=0.05, max_backoff=0.2)
 
+inline = Saga("inline", steps=[step("a"), step("b"), step("c")], continuation="inline")
 beside = Saga("beside", steps=[step("a"), parallel(step("b"), step("c"), step("d")), step("e")])
 undone_beside = Saga(
     "undone-beside", steps=[step("a"), parallel(step("b"), step("c"), step("d"), undo="parallel"), step("e")]
@@ -23,7 +37,9 @@ cancelling = Saga("cancelling", steps=[parallel(step("a"), step("b"), if_one_fai
 eight = Saga("eight", steps=[parallel(*(step(f"b{number}") for number in range(8))), step("last")])
 fifty_branches = Saga("fifty-branches", steps=[parallel(*(step(f"b{number}") for number in range(50))), step("last")])
 #: Both may return what the data says: a clash that nobody can see beforehand.
-clashing = Saga("clashing", steps=[parallel(step("a", task=give), step("b", task=give)), step("c")])
+clashing = Saga(
+    "clashing", steps=[parallel(step("a", task=give), step("b", task=give)), step("c")], input=["script", "gifts"]
+)
 
 
 @condition
@@ -49,7 +65,7 @@ forward = Saga(
     "forward",
     steps=[
         step("a"),
-        Pivot(act, name="p", retry=QUICK, timeout=60),
+        Pivot(act, name="p", retry=QUICK, timeout=60, clean=()),
         parallel(Retriable(act, name="r", retry=FORWARD), Retriable(act, name="s", retry=FORWARD)),
         BestEffort(act, name="n", retry=QUICK),
         Retriable(act, name="last", retry=FORWARD),
@@ -68,8 +84,15 @@ stopping = Saga("stopping", steps=[step("a"), step("b"), step("c")], if_undo_fai
 independent = Saga("independent", steps=[step("a"), step("b"), step("c")], undo="parallel")
 locking = Saga("locking", steps=[step("a"), step("b")], locks=["account:{account}"])
 locking_two = Saga("locking-two", steps=[step("a"), step("b")], locks=["account:{source}", "account:{target}"])
+#: Its second step requires what nothing provides, until a later release of the application.
+wanting = Saga("wanting", steps=[step("a"), Step(demand, name="b", compensation=None), step("c")])
 refusing = Saga("refusing", steps=[step("a")], locks=["account:{account}"], if_locked="refuse")
 limited_to_two = Saga("limited-to-two", steps=[step("a")], max_concurrent=2)
+limited_forward = Saga(
+    "limited-forward",
+    steps=[Pivot(act, name="p", retry=QUICK, timeout=60, clean=()), Retriable(act, name="r", retry=FORWARD)],
+    max_concurrent=1000,
+)
 queued_elsewhere = Saga("queued-elsewhere", steps=[step("a"), step("b", queue="slow"), step("c")])
 urgent = Saga("urgent", steps=[step("a")], priority=0)
 leisurely = Saga("leisurely", steps=[step("a")], priority=9)

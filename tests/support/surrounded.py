@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import Celery, Task, current_task, shared_task
 
-from sagas import Sagas, current_step
+from sagas import PermanentError, Sagas, current_step
 from tests.support import journal
 
 #: What surrounds the body that runs, the outermost first: each with the id of the request that it saw.
@@ -68,7 +68,7 @@ def look(self: Task, script: Mapping[str, Any], nothing: None = None) -> dict[st
     """What a body sees."""
     journal.write(f"{current_step.name} in {' in '.join(name for name, _ in reversed(around.get())) or 'nothing'}")
     if current_step.name in script.get("refuses", ()):
-        raise ValueError("no")
+        raise PermanentError("no")
     return {
         f"{current_step.name}_saw": {
             "around": [list(seen) for seen in around.get()],

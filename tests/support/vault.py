@@ -76,6 +76,15 @@ def pay_out(iban: str, mood: str = "good") -> dict[str, Any]:
 
 
 @shared_task
+def settle(charge: Mapping[str, Any], mood: str = "good") -> str:
+    """Returns a bare value, which is a secret by the name under which it is kept."""
+    journal.write(f"settle {charge['iban']}")
+    if mood in ("blocked", "no refund"):
+        raise Declined(f"{charge} is blocked")
+    return SIGNED
+
+
+@shared_task
 def assess(tax_id: str = "none") -> dict[str, Any]:
     journal.write(f"assess {tax_id}")
     return {"tax_id": tax_id or TAX_ID}
@@ -92,6 +101,7 @@ def step(task: Any, **options: Any) -> Step:
 
 
 payout = Saga("payout", steps=[step(charge, compensation=refund), step(pay_out, when=is_german)])
+kept = Saga("kept", steps=[step(charge, compensation=refund, output="charge"), step(settle, output="signature")])
 signed = Saga("signed", steps=[WaitFor("signed", timeout=3600), step(pay_out)])
 assessment = Saga("assessment", steps=[step(assess)])
 family = Saga("family", steps=[Child(assessment), parallel(step(charge), step(assess, name="again"))])

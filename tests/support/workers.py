@@ -45,18 +45,20 @@ class Worker:
         *,
         application: str = "tests.support.application",
         arguments: tuple[str, ...] = ("-c", "2"),
+        root: Path = ROOT,
     ) -> None:
         self.log = log
+        self._root = root
         self._command = [sys.executable, "-m", "celery", "-A", application, "worker", "-l", "INFO"]
         self._command += ["--without-gossip", "--without-mingle", "--without-heartbeat", *arguments]
-        self._environment = os.environ | {"PYTHONPATH": str(ROOT), "C_FORCE_ROOT": "1"} | environment
+        self.environment = os.environ | {"PYTHONPATH": str(root), "C_FORCE_ROOT": "1"} | environment
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "Worker":
         with self.log.open("ab") as log:
             self._from = log.tell()
             self.process = subprocess.Popen(
-                self._command, env=self._environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+                self._command, env=self.environment, cwd=self._root, stdout=log, stderr=log, start_new_session=True
             )
         eventually(self._is_ready, f"the worker to be ready (see {self.log})", 60)
         return self

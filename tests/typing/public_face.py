@@ -15,8 +15,12 @@ from sagas import (
     BestEffort,
     Child,
     CompensationView,
+    Const,
     ErrorInfo,
     HistoryEntry,
+    Inline,
+    InstanceView,
+    Page,
     Parallel,
     PermanentError,
     Pivot,
@@ -37,6 +41,7 @@ from sagas import (
     current_step,
     parallel,
 )
+from sagas.testing import fail_everywhere
 
 app = Celery("shop")
 sagas = Sagas(app, database="postgresql://localhost/shop", schema="sagas", heartbeat=2.0, sweep_every=5)
@@ -66,6 +71,8 @@ def reserve(order_id: str, items: Sequence[Mapping[str, Any]]) -> dict[str, str]
     assert_type(current_step.deadline, datetime | None)
     assert_type(current_step.connection, Connection)
     assert_type(current_step.saga_id, UUID)
+    current_step.record({"reservation_id": order_id})
+    assert_type(current_step.records, list[dict[str, Any]])
     return {"reservation_id": order_id}
 
 
@@ -88,6 +95,17 @@ order = Saga(
             max_losses=1,
         ),
         Step(reserve, name="again", compensation=None),
+        Step(
+            reserve,
+            name="other",
+            compensation=release,
+            clean=(CardDeclined, "shop.errors.OutOfStock"),
+            if_in_doubt="person",
+            records=("reservation_id",),
+            inputs={"order_id": "other_id", "items": Const([])},
+            output="other",
+            poll_for=60,
+        ),
         Pivot(release, timeout=30),
         Retriable(release, name="last"),
     ],
@@ -121,6 +139,7 @@ every_shape = Saga(
     if_locked="refuse",
     max_concurrent=10,
     priority=3,
+    continuation=Inline(seconds=2, steps=5),
 )
 
 
@@ -163,6 +182,12 @@ def find(id_: UUID) -> None:
     assert_type(sagas.get(id_), SagaHandle)
     assert_type(sagas.get(str(id_)), SagaHandle)
     assert_type(sagas.find(saga="order", key="order-42"), SagaHandle | None)
+    page = sagas.list(
+        saga="order", status=SagaStatus.FAILED, older_than=timedelta(hours=1), needs_person=True, limit=10
+    )
+    assert_type(page, Page)
+    assert_type(page[0], InstanceView)
+    assert_type([run.key for run in sagas.list(text="order-", after=page.after)], list[str | None])
     assert_type(sagas.sweep(), int)
     assert_type(sagas.purge(timedelta(days=30), keep_keys=True), int)
     assert_type(sagas.migrate(), list[str])
@@ -174,3 +199,8 @@ def catch() -> str:
     except SagaError as error:
         return str(error)
     return SagaStatus.COMPLETED
+
+
+def test_every_undo_copes(new_input: Mapping[str, Any]) -> None:
+    assert_type(fail_everywhere(sagas, order, new_input, signals={"approved": {}}), list[SagaHandle])
+    fail_everywhere(sagas, order, lambda: new_input)

@@ -1,9 +1,9 @@
-"""Retry, cancel and skip in the admin: a page that asks for the reason, then one instance after the other."""
+"""Retry, cancel, skip and resolve in the admin: a page that asks for the reason, then one instance after the other."""
 
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
 from django.contrib import messages
@@ -14,7 +14,7 @@ from django.template.response import TemplateResponse
 from sagas.contrib.django.models import Instance, InstanceQuerySet
 from sagas.errors import InstanceNotFound, RowDamaged, SagaError
 from sagas.handle import SagaHandle
-from sagas.model import SagaStatus, StepStatus
+from sagas.model import SagaStatus
 
 if TYPE_CHECKING:
     from sagas.contrib.django.admin import InstanceAdmin
@@ -39,39 +39,84 @@ class ReasonForm(forms.Form):
         do(instance.handle, self.cleaned_data["reason"], by=by)
 
 
-class SkipForm(ReasonForm):
-    """Also past what, where there are several."""
+class StuckForm(ReasonForm):
+    """Also about what, where there are several, and what it has returned."""
 
     result = forms.CharField(
         required=False,
         widget=forms.Textarea(attrs={"rows": 4, "cols": 80}),
-        help_text='What the step would have returned, if later steps need it: {"shipment_id": "4711"}',
+        help_text='What it would have returned, if later steps or its undo need it: {"shipment_id": "4711"}',
     )
 
     def __init__(self, data: Any, instances: Sequence[Instance]) -> None:
         super().__init__(data, instances)
+        self.instances = instances
         self.stuck = {instance.pk: stuck_at(instance.handle) for instance in instances}
-        several = {name: name for names in self.stuck.values() if len(names) > 1 for name in names}
+        several = {name: told for at in self.stuck.values() if len(at) > 1 for name, told in at.items()}
         if several:
             self.fields["step"] = forms.ChoiceField(
                 choices=[("", "---------"), *several.items()],
-                help_text="Where a saga is stuck at several, one of them is skipped at a time.",
+                help_text="Where a saga is stuck at several, say something about one of them at a time.",
                 error_messages={"required": "Say which: a saga is stuck at several."},
             )
+            self.order_fields(self.field_order)
 
-    def clean_result(self) -> dict[str, Any] | None:
+    def clean_result(self) -> Any:
         given = self.cleaned_data["result"]
         try:
-            result = json.loads(given) if given else None
-        except ValueError as error:
+            return json.loads(given) if given else None
+        except (ValueError, RecursionError) as error:
             raise forms.ValidationError(f"It is no JSON: {error}") from error
-        if result is not None and not isinstance(result, dict):
-            raise forms.ValidationError('It must be a JSON object, as in {"shipment_id": "4711"}.')
-        return result
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        result = cleaned.get("result")
+        if not (result is None or isinstance(result, dict) or self.keeps_under_one_name(cleaned.get("step"))):
+            self.add_error("result", 'It must be a JSON object, as in {"shipment_id": "4711"}.')
+        return cleaned
+
+    def keeps_under_one_name(self, step: str | None) -> bool:
+        """Whether what is meant keeps its result under one name, and so may return anything."""
+        return all(
+            output_of(instance.handle, step if len(self.stuck[instance.pk]) > 1 else None) is not None
+            for instance in self.instances
+        )
 
     def do(self, do: Callable[..., None], instance: Instance, by: str) -> None:
         step = self.cleaned_data["step"] if len(self.stuck[instance.pk]) > 1 else None
-        do(instance.handle, self.cleaned_data["reason"], step=step, result=self.cleaned_data["result"], by=by)
+        do(instance.handle, self.cleaned_data["reason"], step=step, by=by, **self.said())
+
+    def said(self) -> dict[str, Any]:
+        """What a handle is told besides."""
+        return {"result": self.cleaned_data["result"]}
+
+
+class ResolveForm(StuckForm):
+    """Also what was found out about an action in doubt, or done by hand."""
+
+    ANSWERS: ClassVar[dict[str, tuple[str, dict[str, Any]]]] = {
+        "happened": ("It happened: go on; where the saga has turned back, undo it now", {"happened": True}),
+        "undone": ("It happened, and was undone by hand", {"happened": True, "undo": False}),
+        "not_happened": ("It did not happen: nothing of it is to be undone, turn back", {"happened": False}),
+        "by_hand": ("Its compensation, which would not succeed, was done by hand", {}),
+    }
+
+    answer = forms.ChoiceField(
+        choices=[("", "---------"), *((name, text) for name, (text, _) in ANSWERS.items())],
+        help_text="To have it tried again, or its compensation, retry the saga instead.",
+        error_messages={"required": "Say what was found out, or done by hand."},
+    )
+    field_order = ("step", "answer", "result", "reason")
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        if cleaned.get("result") is not None and cleaned.get("answer") in ("not_happened", "by_hand"):
+            self.add_error("result", "Only what happened has returned something.")
+        return cleaned
+
+    def said(self) -> dict[str, Any]:
+        _, options = self.ANSWERS[self.cleaned_data["answer"]]
+        return super().said() | options
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,10 +163,18 @@ SKIP = Verb(
     past="Skipped",
     effect="A failed saga goes on past what it is stuck at. You vouch for that: it is not run again.",
     do=SagaHandle.skip,
-    form=SkipForm,
+    form=StuckForm,
     possible=frozenset({SagaStatus.FAILED}),
 )
-VERBS = (RETRY, CANCEL, SKIP)
+RESOLVE = Verb(
+    name="resolve",
+    past="Resolved",
+    effect="A failed saga goes on with what you have found out about an action in doubt, or have undone by hand.",
+    do=SagaHandle.resolve,
+    form=ResolveForm,
+    possible=frozenset({SagaStatus.FAILED}),
+)
+VERBS = (RETRY, CANCEL, SKIP, RESOLVE)
 
 
 def act(
@@ -179,15 +232,23 @@ def _ask(
     return TemplateResponse(request, "admin/celery_sagas/instance/act.html", context)
 
 
-def stuck_at(handle: SagaHandle) -> list[str]:
-    """The steps that a failed instance waits for, by name: undos that failed, or else the step that did."""
+def stuck_at(handle: SagaHandle) -> dict[str, str]:
+    """The steps at which an instance waits for a person, by name, and how they read."""
     try:
-        seen = handle.snapshot()
-        steps = seen.steps
+        waiting = handle.snapshot().needs_a_person
     except (InstanceNotFound, RowDamaged):
-        return []
-    if seen.status is not SagaStatus.FAILED:
-        return []
-    failed = [step for step in steps if step.status is StepStatus.FAILED]
-    undos = [step.name for step in failed if step.compensation_status is StepStatus.FAILED]
-    return undos or [step.name for step in failed][-1:]
+        return {}
+    return {
+        step.name: ("compensation of " if step.compensation else "")
+        + step.name
+        + (f" ({step.doubt})" if step.doubt else "")
+        for step in waiting
+    }
+
+
+def output_of(handle: SagaHandle, step: str | None) -> str | None:
+    """The one name under which a step keeps its result."""
+    try:
+        return handle.snapshot().output_of(step)
+    except (InstanceNotFound, RowDamaged):
+        return None

@@ -7,45 +7,98 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import unquote
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
 from django.db.models import Q
+from django.db.models.expressions import RawSQL
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.functional import cached_property
+from django.utils.text import Truncator
 
-from sagas.contrib.django.acting import CANCEL, RETRY, SKIP, VERBS, Verb, act
+from sagas.contrib.django.acting import CANCEL, RESOLVE, RETRY, SKIP, VERBS, Verb, act
 from sagas.contrib.django.binding import bound
 from sagas.contrib.django.models import Instance, InstanceQuerySet
 from sagas.errors import InstanceNotFound, RowDamaged
 from sagas.handle import HistoryEntry, SagaHandle
+from sagas.model import SagaStatus
+from sagas.store import Filters
+
+#: How far the list goes; beyond that it takes a filter. To count more, and to pass over more, takes time.
+LONGEST_LIST = 10_000
+#: Of a reason in the list; its page has the rest.
+WORDS = 24
 
 
-class SagaFilter(admin.SimpleListFilter):
-    """By saga; the names come from a short table, not from millions of instances."""
+class StatusFilter(admin.SimpleListFilter):
+    """By status, together with the other filters and the search (see `InstanceAdmin.get_search_results`)."""
+
+    title = "status"
+    parameter_name = "status__exact"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(status.value, status.value) for status in SagaStatus]
+
+    def queryset(self, request: HttpRequest, queryset: InstanceQuerySet) -> InstanceQuerySet:
+        return queryset
+
+
+class SagaFilter(StatusFilter):
+    """By saga."""
 
     title = "saga"
     parameter_name = "saga"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(name, name) for name in bound().engine.store.instances.sagas()]
+        return [(name, name) for name in bound().engine.store.listing.names()]
+
+
+class StartFilter(admin.DateFieldListFilter):
+    """By when they were started, which is in an index by saga."""
 
     def queryset(self, request: HttpRequest, queryset: InstanceQuerySet) -> InstanceQuerySet:
-        return queryset.filter(saga=self.value()) if self.value() else queryset
+        found: InstanceQuerySet = super().queryset(request, queryset)
+        return found.filter(saga__in=bound().engine.store.listing.names()) if self.used_parameters else found
+
+
+class ShortPaginator(Paginator):
+    """Counts as far as the list goes."""
+
+    @cached_property
+    def count(self) -> int:
+        return int(self.object_list[:LONGEST_LIST].count())
+
+
+class ReasonedList(ChangeList):
+    """The instances of a page, with their reasons, which are read at once."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        shown: list[Any] = list(vars(self)["result_list"])
+        reasons = bound().engine.store.listing.reasons([instance.pk for instance in shown])
+        for instance in shown:
+            instance.why = reasons.get(instance.pk, "")
+        self.result_list = shown
 
 
 @admin.register(Instance)
 class InstanceAdmin(admin.ModelAdmin):
-    """Lists instances and shows one; retry, cancel and skip are behind permissions of their own."""
+    """Lists instances and shows one; retry, cancel, skip and resolve are behind permissions of their own."""
 
-    actions = ("retry_selected", "cancel_selected", "skip_selected")
-    list_display = ("shown_key", "saga", "version", "status", "created_at", "finished_at", "age")
-    list_filter = ("status", SagaFilter, "created_at")
-    # Newest first: ids are made of the time, and have the index that times have not.
+    actions = ("retry_selected", "cancel_selected", "skip_selected", "resolve_selected")
+    list_display = ("shown_key", "saga", "version", "status", "why", "created_at", "finished_at", "age")
+    list_filter = (StatusFilter, SagaFilter, ("created_at", StartFilter))
+    # Newest first: ids are made of the time, and have an index of their own. No other order has one.
     ordering = ("-id",)
-    search_fields = ("key", "status", "saga")
-    search_help_text = "A key, a status, a saga, or an id"
+    sortable_by = ()
+    paginator = ShortPaginator
+    search_fields = ("key",)
+    search_help_text = "The beginning of a key, words of an error, a status, a saga, or an id"
     show_full_result_count = False
 
     # -- the list
@@ -54,22 +107,42 @@ class InstanceAdmin(admin.ModelAdmin):
     def shown_key(self, instance: Instance) -> str:
         return str(instance.key or instance.id)
 
+    @admin.display(description="why")
+    def why(self, instance: Any) -> str:
+        """Why it needs a person, and then why it turned back."""
+        return str(Truncator(instance.why).words(WORDS))
+
     @admin.display(description="age")
     def age(self, instance: Instance) -> str:
         """How long it took, or has taken so far."""
         lasted: timedelta = (instance.finished_at or timezone.now()) - instance.created_at
         return str(timedelta(seconds=max(0, round(lasted.total_seconds()))))
 
+    def get_changelist(self, request: HttpRequest, **options: Any) -> type[ChangeList]:
+        return ReasonedList
+
     def get_search_results(
         self, request: HttpRequest, queryset: InstanceQuerySet, search_term: str
     ) -> tuple[InstanceQuerySet, bool]:
+        """By what was searched for and by the filters, in the one statement that reads lists (see `Sagas.list`)."""
+        asked = {"status": request.GET.get("status__exact"), "saga": request.GET.get("saga")}
         try:
             pasted = UUID(search_term.strip())
         except ValueError:
-            found: tuple[InstanceQuerySet, bool] = super().get_search_results(request, queryset, search_term)
-            return found
-        # A business key may well be a UUID too.
-        return queryset.filter(Q(pk=pasted) | Q(key__icontains=search_term.strip())), False
+            pass
+        else:  # an id is meant, whatever else is chosen; a business key may well be one too
+            return queryset.filter(Q(pk=pasted) | listed(key=search_term.strip(), **asked)), False
+        rest = []
+        names = bound().engine.store.listing.names() if search_term else ()
+        for word in search_term.split():
+            kind = "status" if word in set(SagaStatus) else "saga" if word in names else None
+            if kind is None:
+                rest.append(word)
+            elif asked[kind] in (None, word):
+                asked[kind] = word
+            else:
+                return queryset.none(), False
+        return queryset.filter(listed(text=" ".join(rest) or None, **asked)), False
 
     def changelist_view(self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None) -> HttpResponseBase:
         if any(name and name not in self.get_actions(request) for name in request.POST.getlist("action")):
@@ -89,7 +162,7 @@ class InstanceAdmin(admin.ModelAdmin):
             read = {
                 "seen": seen,
                 "data": as_json(seen.shown_data),
-                "steps": [(step, as_json(step.result)) for step in seen.steps],
+                "steps": [(step, as_json(step.result), [*map(as_json, step.records)]) for step in seen.steps],
                 "history": [(entry, shown_detail(entry)) for entry in seen.history],
             }
         except RowDamaged as error:
@@ -125,6 +198,10 @@ class InstanceAdmin(admin.ModelAdmin):
     def skip_selected(self, request: HttpRequest, queryset: InstanceQuerySet) -> HttpResponseBase | None:
         return act(self, request, queryset, SKIP)
 
+    @admin.action(permissions=["resolve"], description="Resolve what the selected sagas wait for a person for")
+    def resolve_selected(self, request: HttpRequest, queryset: InstanceQuerySet) -> HttpResponseBase | None:
+        return act(self, request, queryset, RESOLVE)
+
     def list_url(self) -> str:
         """Where the list is; the page's buttons post the list's actions there."""
         return str(reverse("admin:celery_sagas_instance_changelist", current_app=self.admin_site.name))
@@ -144,6 +221,9 @@ class InstanceAdmin(admin.ModelAdmin):
     def has_skip_permission(self, request: HttpRequest) -> bool:
         return self._may(request, SKIP)
 
+    def has_resolve_permission(self, request: HttpRequest) -> bool:
+        return self._may(request, RESOLVE)
+
     @staticmethod
     def _may(request: HttpRequest, verb: Verb) -> bool:
         return bool(request.user.has_perm(f"celery_sagas.{verb.name}_instance"))
@@ -156,6 +236,19 @@ class InstanceAdmin(admin.ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Instance | None = None) -> bool:
         return False
+
+
+def listed(status: str | None, **asked: Any) -> Q:
+    """They are in a list of the newest with these filters."""
+    try:
+        filters = Filters(status=None if status is None else SagaStatus(status), **asked)
+    except ValueError as error:
+        raise IncorrectLookupParameters from error
+    if filters == Filters():
+        return Q()
+    if not filters.is_storable:
+        return Q(pk=None)
+    return Q(pk__in=RawSQL(*bound().engine.store.listing.ids(filters, LONGEST_LIST)))
 
 
 def as_json(value: Any) -> str:

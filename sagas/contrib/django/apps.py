@@ -3,7 +3,11 @@
 from typing import Any
 
 from django.apps import AppConfig
+from django.core import checks
+from django.db import connections
 from django.db.models.signals import post_migrate
+
+from sagas.errors import ConfigurationError
 
 
 class SagasConfig(AppConfig):
@@ -19,7 +23,21 @@ class SagasConfig(AppConfig):
         from sagas.contrib.django.binding import bound
 
         bound()
+        checks.register(_checked, checks.Tags.compatibility)  # one of databases would run for `migrate` alone
         post_migrate.connect(_migrated, sender=self)
+
+
+def _checked(**options: Any) -> list[checks.CheckMessage]:
+    """Sagas need PostgreSQL: said before the first migration fails on another database."""
+    from sagas.contrib.django.binding import require_postgresql
+    from sagas.contrib.django.conf import configuration
+
+    try:
+        require_postgresql(connections[configuration().database])
+    except ConfigurationError as error:
+        what, _, cure = str(error).partition(": ")
+        return [checks.Error(what, hint=cure, id="celery_sagas.E001")]
+    return []
 
 
 def _migrated(using: str, **_: Any) -> None:

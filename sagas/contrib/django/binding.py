@@ -54,8 +54,12 @@ def bound() -> Sagas:
         schema=configured.schema,
         heartbeat=configured.heartbeat,
         sweep_every=configured.sweep_every,
+        parked_after=configured.parked_after,
         secrets=configured.secrets,
         codec=codec_of("settings.SAGAS", configured.codec, configured.keys),
+        headers=configured.headers,
+        control_queue=configured.control_queue,
+        step_results=configured.step_results,
     )
     made.engine.ambient = lambda: surrounding_transaction(configured.database)
     # Whatever other apps there are: Celery's own current app is known to one thread only.

@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connections
 
+from sagas.engine import CONTROL_QUEUE
 from sagas.errors import ConfigurationError
 
 
@@ -21,9 +22,13 @@ class Configuration:
         schema: the PostgreSQL schema of the library's tables.
         heartbeat: seconds between two heartbeats of a worker.
         sweep_every: seconds between two sweeps.
+        parked_after: seconds that a step may wait which cannot be called, before it waits for a person.
         secrets: names of fields of the data that nobody may see (see `Sagas`).
         codec: what encrypts them where they are stored, or where it is, as in ``"shop.vault:codec"``.
         keys: instead of a codec: Fernet keys, the newest first, of which each decrypts what it has encrypted.
+        headers: names of headers that are kept although they look like tokens; None keeps no header (see `Sagas`).
+        control_queue: where error callbacks, sweeps and purges go; of this app alone.
+        step_results: True gives steps rows in django-celery-results, as other tasks have them.
     """
 
     app: str | None = None
@@ -31,9 +36,13 @@ class Configuration:
     schema: str = "sagas"
     heartbeat: float = 2.0
     sweep_every: float = 2.0
+    parked_after: float = 300.0
     secrets: Sequence[str] = ()
     codec: Any = field(default=None, repr=False)
     keys: Sequence[str | bytes] | None = field(default=None, repr=False)
+    headers: Sequence[str] | None = ()
+    control_queue: str = CONTROL_QUEUE
+    step_results: bool = False
 
 
 def configuration() -> Configuration:

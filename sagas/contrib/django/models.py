@@ -19,7 +19,7 @@ class ReadOnly(SagaError):
 def _refuse(*_: Any, **__: Any) -> NoReturn:
     raise ReadOnly(
         "saga rows are read-only in Django: every change goes through the library, which locks and fences them. Use "
-        "instance.handle.cancel(…), .retry(…), .skip(…)"
+        "instance.handle.cancel(…), .retry(…), .skip(…), .resolve(…)"
     )
 
 
@@ -60,6 +60,7 @@ class Instance(models.Model):
             ("retry_instance", "Can let a failed saga go on"),
             ("cancel_instance", "Can cancel a saga"),
             ("skip_instance", "Can skip what a failed saga is stuck at"),
+            ("resolve_instance", "Can say whether a step in doubt happened, or was undone by hand"),
         )
         verbose_name = "saga instance"
 

@@ -21,9 +21,9 @@ class FlaskSagas:
     """The extension. Every app that it is given has its own `Sagas`, as ``app.extensions["sagas"]``.
 
     It reads ``app.config["SAGAS"]``: ``DATABASE`` (default: ``SQLALCHEMY_DATABASE_URI``), ``SCHEMA``,
-    ``HEARTBEAT``, ``SWEEP_EVERY``, ``SECRETS``, and ``CODEC`` or ``KEYS`` (Fernet keys, the newest first). It uses
-    the Celery app in ``app.extensions["celery"]``, or makes one of ``app.config["CELERY"]`` as Flask's
-    documentation does, and puts it there; tasks run inside the app's context.
+    ``HEARTBEAT``, ``SWEEP_EVERY``, ``SECRETS``, and ``CODEC`` or ``KEYS`` (Fernet keys, the newest first),
+    ``HEADERS``, ``CONTROL_QUEUE``. It uses the Celery app in ``app.extensions["celery"]``, or makes one of
+    ``app.config["CELERY"]`` as Flask's documentation does, and puts it there; tasks run inside the app's context.
 
     Args:
         app: the Flask app; or give it to `init_app` later.

@@ -17,9 +17,13 @@ KNOWN: Final = {
     "SCHEMA": "schema",
     "HEARTBEAT": "heartbeat",
     "SWEEP_EVERY": "sweep_every",
+    "PARKED_AFTER": "parked_after",
     "SECRETS": "secrets",
     "CODEC": "codec",
     "KEYS": "keys",
+    "HEADERS": "headers",
+    "CONTROL_QUEUE": "control_queue",
+    "STEP_RESULTS": "step_results",
 }
 
 

@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.db import transaction
 
-from sagas import PermanentError, Pivot, Retriable, Retry, Saga, Step
+from sagas import PermanentError, Pivot, Retriable, Retry, Saga, Step, current_step, parallel
 from tests.django_project.shop.models import Order
 
 #: What happened in this process, in its order; each test empties it.
@@ -57,6 +57,9 @@ def ship(order_id: str) -> None:
     order.state = "shipped"
     order.save()
     happened.append("ship")
+    if order.sku == "vase":
+        current_step.record({"parcel": f"p-{order_id}"})
+        raise KeyError("parcel")
 
 
 @shared_task
@@ -64,6 +67,13 @@ def thank(order_id: str) -> None:
     if "mail" in broken:
         raise ConnectionError("no mail")
     happened.append("thank")
+
+
+@shared_task
+def bill(order_id: str) -> None:
+    if "post" in broken:
+        raise ConnectionError("no post")
+    happened.append("bill")
 
 
 @shared_task
@@ -82,14 +92,20 @@ def place_another(order_id: str) -> None:
 order = Saga(
     "order",
     steps=[
-        Step(reserve, compensation=release, retry=QUICK, compensation_retry=QUICK),
-        Step(pay, compensation=refund, retry=QUICK, compensation_retry=QUICK),
-        Pivot(ship),
+        Step(reserve, compensation=release, clean=(), retry=QUICK, compensation_retry=QUICK),
+        Step(pay, compensation=refund, clean=(), retry=QUICK, compensation_retry=QUICK),
+        Pivot(ship, clean=()),
         Retriable(thank, retry=QUICK),
     ],
 )
 endless = Saga(
     "endless",
-    steps=[Step(never, compensation=None, retry=Retry(max_attempts=10_000, on=(ConnectionError,), backoff=0.01))],
+    steps=[
+        Step(never, compensation=None, clean=(), retry=Retry(max_attempts=10_000, on=(ConnectionError,), backoff=0.01))
+    ],
+)
+gift = Saga(
+    "gift",
+    steps=[Pivot(ship, clean=()), parallel(Retriable(thank, retry=QUICK), Retriable(bill, retry=QUICK))],
 )
 doubled = Saga("doubled", steps=[Step(place_another, compensation=None)])

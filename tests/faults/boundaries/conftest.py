@@ -29,7 +29,7 @@ from tests.faults.boundaries.trials import Ended, play, play_later, rehearse
 from tests.faults.boundaries.workloads import Workload
 from tests.support.rabbitmq import RabbitMQ
 
-#: Lanes whose worker dies as a whole.
+#: Lanes whose worker dies as a whole; and lanes in which a saga is alone.
 NARROW = 2
 CHILDREN = 16
 AT_ONCE = 12
@@ -80,7 +80,7 @@ class Theatre:
 
 @dataclass
 class Stage:
-    """Where trials are played over one broker: one wide lane, and narrow ones for the deaths of whole workers."""
+    """Where trials are played over one broker: one wide lane, and narrow ones, for one trial at a time each."""
 
     broker: str
     open_lane: Callable[..., Lane]
@@ -93,8 +93,14 @@ class Stage:
     def _narrow(self) -> Iterator[Lane]:
         return cycle([self.open_lane(children=2, trials=1, beats=False) for _ in range(NARROW)])
 
-    def lane(self, *, ends_worker: bool) -> Lane:
-        return next(self._narrow) if ends_worker else self.wide
+    @cached_property
+    def _lonely(self) -> Iterator[Lane]:
+        return cycle([self.open_lane(children=4, trials=1, beats=True) for _ in range(NARROW)])
+
+    def lane(self, workload: Workload, *, ends_worker: bool) -> Lane:
+        if ends_worker:
+            return next(self._narrow)
+        return next(self._lonely) if workload.alone else self.wide
 
 
 @pytest.fixture(scope="package")
@@ -119,17 +125,17 @@ def theatre(request: pytest.FixtureRequest, stage: Stage) -> Theatre:
     rehearsals: dict[str, Future[Ended]] = {}
     deaths: dict[str, list[Future[Any]]] = {}
 
-    def lane_for(*, ends_worker: bool) -> Lane:
-        lane = stage.lane(ends_worker=ends_worker)
+    def lane_for(workload: Workload, *, ends_worker: bool) -> Lane:
+        lane = stage.lane(workload, ends_worker=ends_worker)
         shops[lane.shop.database_url] = lane.shop
         return lane
 
     for workload in WORKLOADS:
         if workload.name in named:
-            lane = lane_for(ends_worker=workload in PARENTS)
+            lane = lane_for(workload, ends_worker=workload in PARENTS)
             rehearsals[workload.name] = lane.submit(rehearse, lane, workload)
     for case in chosen:
-        lane = lane_for(ends_worker=case.ends_worker)
+        lane = lane_for(case.workload, ends_worker=case.ends_worker)
         deaths[str(case)] = [lane.submit(play, lane, case)]
         if every and case.stands_for_later:
             deaths[str(case)].append(lane.submit(play_later, lane, case, rehearsals[case.workload.name]))

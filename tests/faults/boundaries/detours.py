@@ -12,19 +12,12 @@ from tests.faults.boundaries.workloads import COMPENSATED, LOOK, LOOP, SWEPT, Wo
 from tests.support import scripted, shapes
 
 STARTS = at("start", "REGISTER_PLAN", "START", "publish action by loop")
-SENDS = at("sweep", *SWEPT, "UPDATE saga_step", "publish action by loop")
-LOOKS_AROUND = (
-    "BEGIN_SWEEP",
-    "KEEP_EPOCH",
-    "SUSPECT_SILENT_WORKERS",
-    "commit of BEGIN_SWEEP",
-    "DECLARE_DEAD_WORKERS",
-    "FORGET_OLD_WORKERS",
-    "PICK_ENDED_HOLDERS",
-    "PICK_UNSEEN",
-    "PUSH_HEALTHY",
-    "PICK_DUE",
+OPERATORS_CHANGE = at(
+    "operator", "SELECT saga_instance", *LOOP, "UPDATE saga_step", "INSERT saga_event", "IS_THERE_A_LINE"
 )
+#: What every pass begins with; and what it does to send what waits.
+LOOKS_AROUND = ("LOOK_AROUND", "PICK_LOST")
+FILLS = ("TAKE_LEASE", "PUT_LOST_BACK", "LOOK_AT_QUEUES", "FILL")
 #: Its first message does not get out.
 REFUSED = Fate(point="start | publish action by loop:before", how=How.REFUSED)
 
@@ -73,29 +66,29 @@ FROM_OUTSIDE: tuple[Workload, ...] = (
             "AWAITS_LOCK",
             "WAKE_NEXT",
         )
-        | at("start", "INSERT saga_step", "publish action by loop"),
+        | at("start", "INSERT saga_step", "IS_THERE_A_LINE", "publish action by loop"),
     ),
     Workload(
         name="start-unsent",
+        alone=True,
         saga=scripted.three,
         story=stories.start_elsewhere,
         first=(REFUSED,),
-        points=at("start", "UNSENT"),
+        points=at("start", "PUT_BACK"),
     ),
     Workload(
         name="signal",
         saga=shapes.approved,
         story=stories.signalled,
         points=at("operator", *LOOK, "PUT_INTO_INBOX", *LOOP, "UPDATE saga_step", "INSERT saga_event")
-        | at("operator", "INSERT saga_step", "MARK_READ", "publish action by loop"),
+        | at("operator", "INSERT saga_step", "IS_THERE_A_LINE", "MARK_READ", "publish action by loop"),
     ),
     Workload(
         name="cancel",
         saga=shapes.approved,
         ends=COMPENSATED,
         story=stories.cancelled,
-        points=at("operator", "SELECT saga_instance", *LOOP, "UPDATE saga_step", "INSERT saga_event")
-        | at("operator", "INSERT saga_step", "publish compensation by loop"),
+        points=OPERATORS_CHANGE | at("operator", "INSERT saga_step", "publish compensation by loop"),
     ),
     Workload(
         name="operators-retry",
@@ -103,10 +96,20 @@ FROM_OUTSIDE: tuple[Workload, ...] = (
         script={"c": "no", "undo b": "broken:mended"},
         ends=COMPENSATED,
         story=stories.retried_by_operator,
-        points=at("operator", "SELECT saga_instance", *LOOP, "UPDATE saga_step", "INSERT saga_event")
-        | at("operator", "publish compensation by loop"),
+        points=OPERATORS_CHANGE | at("operator", "publish compensation by loop"),
         in_order=False,
-        tries=4,
+        tries=5,  # four by itself, and the operator's
+        needs_a_person=True,
+    ),
+    Workload(
+        name="retried-under-a-limit",
+        saga=shapes.limited_forward,
+        script={"r": "broken:mended"},
+        story=stories.retried_by_operator,
+        points=OPERATORS_CHANGE
+        | at("operator", "SERIALISE_RESOURCES", "TAKE_PLACE", "GRANT", "AWAITS_LOCK", "publish action by loop"),
+        besides=OPERATORS_CHANGE | at("operator", "SERIALISE_RESOURCES", "GRANT", "AWAITS_LOCK"),
+        tries=3,
         needs_a_person=True,
     ),
 )
@@ -143,6 +146,7 @@ IN_LINE: tuple[Workload, ...] = (
         story=stories.first_in_line,
         first=(Fate(point="action | SERIALISE_RESOURCES:before"),),
         points=at("sweep", "SERIALISE_RESOURCES", "RELEASE", "WAKE_NEXT", "commit of SERIALISE_RESOURCES"),
+        nobodys=at("sweep", "PICK_ENDED_HOLDERS"),
     ),
 )
 
@@ -194,24 +198,41 @@ AGAIN_AND_AGAIN: tuple[Workload, ...] = (
 SWEPT_UP: tuple[Workload, ...] = (
     Workload(
         name="unsent",
+        alone=True,
         saga=scripted.three,
         story=stories.unsent,
         first=(REFUSED,),
-        points=SENDS,
-        nobodys=at("sweep", *LOOKS_AROUND, "task"),
+        points=at("sweep", "publish action by filler"),
+        nobodys=at("sweep", "task", "IS_SWEPT", *LOOKS_AROUND, *FILLS),
+    ),
+    Workload(
+        name="undo-unsent",
+        alone=True,
+        saga=scripted.three,
+        script={"c": "no"},
+        ends=COMPENSATED,
+        first=(Fate(point="callback | publish compensation by loop:before", how=How.REFUSED),),
+        points=at("callback", "PUT_BACK") | at("sweep", "publish compensation by filler"),
+    ),
+    Workload(
+        name="unsent-again",
+        alone=True,
+        saga=scripted.three,
+        story=stories.unsent,
+        first=(REFUSED, Fate(point="sweep | publish action by filler:before", how=How.REFUSED, turn=1)),
+        points=at("sweep", "PUT_BACK"),
     ),
     Workload(
         name="lost-on-the-way",
+        alone=True,
         saga=scripted.three,
         first=(Fate(point="action | publish action by chain:before"),),
-        points=SENDS | at("sweep", "INSERT saga_event"),
-        besides=SENDS,
+        points=at("sweep", "publish action by filler"),
     ),
     Workload(
         name="sweep-fails",
-        saga=scripted.three,
-        story=stories.unsent,
-        first=(REFUSED, Fate(point="sweep | LOAD_STEPS:before", how=How.REFUSED, turn=1)),
+        saga=shapes.sleepy,
+        first=(Fate(point="sweep | LOAD_STEPS:before", how=How.REFUSED),),
         points=at("sweep", "BACK_OFF"),
         sweep_fails=True,
     ),
@@ -220,6 +241,13 @@ SWEPT_UP: tuple[Workload, ...] = (
         saga=scripted.three,
         story=stories.forgotten,
         points=at("sweep", "LOAD_INSTANCE_IF_FREE", "SELECT saga_instance", "FORGET_INBOX"),
+        nobodys=at("sweep", "PICK_UNSEEN"),
+    ),
+    Workload(
+        name="fallen-silent",
+        saga=scripted.three,
+        story=stories.fallen_silent,
+        nobodys=at("sweep", "DECLARE_DEAD_WORKERS"),
     ),
 )
 
@@ -235,12 +263,20 @@ PARENTS: tuple[Workload, ...] = (
     ),
     Workload(
         name="timer",
+        saga=shapes.sleepy,
+        points=at("timer", *SWEPT, "UPDATE saga_step", "INSERT saga_step", "IS_THERE_A_LINE", "publish action by loop"),
+        nobodys=at("timer", *LOOKS_AROUND, "TAKE_DUE"),
+        few=frozenset({"timer | LOOK_AROUND:after", "timer | commit of LOAD_INSTANCE_IF_FREE:after"}),
+    ),
+    Workload(
+        name="filler",
         saga=scripted.three,
         story=stories.unsent,
         first=(REFUSED,),
-        points=at("timer", *SWEPT, "UPDATE saga_step", "publish action by loop"),
-        nobodys=at("timer", *LOOKS_AROUND),
-        few=frozenset({"timer | commit of BEGIN_SWEEP:after", "timer | commit of LOAD_INSTANCE_IF_FREE:after"}),
+        points=at("filler", "publish action by filler"),
+        nobodys=at("filler", *FILLS),
+        # It dies with its lease; and what it has marked as sent is not.
+        few=frozenset({"filler | TAKE_LEASE:after", "filler | FILL:after"}),
     ),
     Workload(
         name="lost-child",

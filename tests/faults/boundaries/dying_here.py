@@ -1,8 +1,8 @@
 """The hooks with which a process dies at the points that `fates` names. Only these tests' processes have them.
 
 A point is ``<site> | <what>:<moment>``. The site is what the process is doing: ``action``, ``compensation``,
-``callback`` and ``sweep`` are the tasks of a pool's child; ``heartbeat``, ``timer`` and ``parent`` are what a worker's
-parent does; the rest is in processes that start sagas (see `starter`).
+``callback`` and ``sweep`` are the tasks of a pool's child; ``heartbeat``, ``timer`` (it sweeps), ``filler`` and
+``parent`` are what a worker's parent does; the rest is in processes that start sagas (see `starter`).
 """
 
 import os
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from typing import Any
+from unittest.mock import patch
 from uuid import UUID
 
 import kombu.message
@@ -26,17 +27,21 @@ from sqlalchemy.engine.default import DefaultDialect
 from sagas.engine import ADDRESS_HEADER, CALLBACK_TASK, SWEEP_TASK, FencedTask, after_commit, brief
 from sagas.engine.brief import BriefSender
 from sagas.engine.loop import Loop
+from sagas.engine.task import _ENTERED
 from sagas.model import Address
+from sagas.recovery.filling import Filler
+from sagas.recovery.sweep import Sweeper
 from sagas.recovery.worker import WorkerLife
+from sagas.store.sweeping import Sweeping
 from tests.faults.boundaries import fates
-from tests.faults.boundaries.statements import name_of
+from tests.faults.boundaries.statements import name_of, only_tells
 from tests.support import journal
 
 #: What this thread is doing, if that is not what its process does anyhow; for which saga; at which step of it.
 site: ContextVar[str | None] = ContextVar("site", default=None)
 saga: ContextVar[UUID] = ContextVar("saga", default=fates.NOBODY)
 step: ContextVar[str | None] = ContextVar("step", default=None)
-#: Who publishes: Celery, which walks along its chain, or the library's loop.
+#: Who publishes: Celery, which walks along its chain, the library's loop, or who fills the queues from their lines.
 publisher: ContextVar[str] = ContextVar("publisher", default="chain")
 #: The brief sender has a thread of its own, which does not know for whom it works.
 _sites_of_senders: dict[UUID, str] = {}
@@ -84,6 +89,8 @@ def doing(what: str, saga_id: UUID = fates.NOBODY) -> Iterator[None]:
 
 
 def before_statement(connection: Any, cursor: Any, sent: str, parameters: Any, context: Any, many: bool) -> None:
+    if only_tells(sent):
+        return
     name, info = name_of(sent), connection.connection.info
     info.setdefault("began", name)
     # A transaction is about the one that it began with, also where it writes to another's inbox.
@@ -92,6 +99,8 @@ def before_statement(connection: Any, cursor: Any, sent: str, parameters: Any, c
 
 
 def after_statement(connection: Any, cursor: Any, sent: str, parameters: Any, context: Any, many: bool) -> None:
+    if only_tells(sent):
+        return
     info = connection.connection.info
     pass_by(f"{name_of(sent)}:after", info["saga"])
     if connection.connection.dbapi_connection.autocommit:
@@ -142,6 +151,7 @@ def watch_publishing() -> None:
     create = AMQP._create_task_sender
     send_window: Any = Loop.send_window
     send_briefly: Any = BriefSender.send
+    send_from_the_line: Any = Filler._publish
 
     @wraps(create)
     def create_task_sender(self: AMQP) -> Any:
@@ -164,13 +174,16 @@ def watch_publishing() -> None:
 
         return send_task_message
 
-    @wraps(send_window)
-    def send_by_loop(self: Loop, *arguments: Any, **options: Any) -> None:
-        token = publisher.set("loop")
-        try:
-            send_window(self, *arguments, **options)
-        finally:
-            publisher.reset(token)
+    def sends_as(name: str, send: Any) -> Any:
+        @wraps(send)
+        def send_as(*arguments: Any, **options: Any) -> None:
+            token = publisher.set(name)
+            try:
+                send(*arguments, **options)
+            finally:
+                publisher.reset(token)
+
+        return send_as
 
     @wraps(send_briefly)
     def send_for_another(self: BriefSender, instance_id: UUID, *arguments: Any, **options: Any) -> bool:
@@ -179,7 +192,9 @@ def watch_publishing() -> None:
         return sent
 
     AMQP._create_task_sender = create_task_sender
-    Loop.send_window, BriefSender.send = send_by_loop, send_for_another  # type: ignore[method-assign]
+    BriefSender.send = send_for_another  # type: ignore[method-assign]
+    Loop.send_window = sends_as("loop", send_window)  # type: ignore[method-assign]
+    Filler._publish = sends_as("filler", send_from_the_line)  # type: ignore[method-assign]
 
 
 def watch_acks() -> None:
@@ -223,7 +238,7 @@ def watch_tasks() -> None:
     def call_task(self: FencedTask, *args: Any, **kwargs: Any) -> Any:
         request = {name: getattr(self.request, name, None) for name in (ADDRESS_HEADER, "root_id")}
         called_for = subject(self.name, request)
-        if called_for is None:
+        if called_for is None or getattr(self.request, _ENTERED, False):  # the second time it is around the body
             return call(self, *args, **kwargs)
         # Set for good: what Celery does after the task belongs to it too.
         what, saga_id, at = called_for
@@ -255,20 +270,38 @@ def watch_tasks() -> None:
 
 
 def watch_timers() -> None:
-    beat, sweep = WorkerLife._beat, WorkerLife._sweep
+    beat, sweep, fill, is_swept = WorkerLife._beat, Sweeper.run, Filler.fill, Sweeping.is_swept
+    is_timerless = "SAGAS_TEST_TIMERLESS" in os.environ
 
     @wraps(beat)
     def beat_here(self: WorkerLife) -> None:
         with doing("heartbeat"):
             beat(self)
 
-    @wraps(sweep)
-    def sweep_here(self: WorkerLife) -> None:
-        if "SAGAS_TEST_TIMERLESS" not in os.environ:
-            with doing("timer"):
-                sweep(self)
+    def in_thread(name: str, what: str, work: Any) -> Any:
+        @wraps(work)
+        def work_here(*arguments: Any, **options: Any) -> int:
+            if threading.current_thread().name != name:
+                return int(work(*arguments, **options))  # a sweep of beat's, in a pool's child
+            if is_timerless:
+                return 0
+            with doing(what):
+                return int(work(*arguments, **options))
 
-    WorkerLife._beat, WorkerLife._sweep = beat_here, sweep_here  # type: ignore[method-assign]
+        return work_here
+
+    @wraps(is_swept)
+    def is_swept_lately(self: Sweeping) -> bool:
+        """Where no timer sweeps, beat's sweeps are all there is, and one is due after an interval; a pile is not."""
+        if not is_timerless:
+            return is_swept(self)
+        with patch.dict(self._times, lease=self._times["often"]):
+            return is_swept(self)
+
+    WorkerLife._beat = beat_here  # type: ignore[method-assign]
+    Sweeper.run = in_thread("sagas-sweep", "timer", sweep)  # type: ignore[method-assign]
+    Filler.fill = in_thread("sagas-fill", "filler", fill)  # type: ignore[method-assign]
+    Sweeping.is_swept = is_swept_lately  # type: ignore[method-assign]
 
 
 def watch_the_pool() -> None:

@@ -29,6 +29,9 @@ T = TypeVar("T")
 #: has nothing to do with what is only slow.
 PACE, HEARTBEAT = 0.4, 0.8
 
+#: Messages in the control queue, beyond which no sweep is added to them.
+MOST_WAITING = 2
+
 MARK = "SAGAS_TEST_LANE"
 
 _wanted: ContextVar[UUID | None] = ContextVar("wanted", default=None)
@@ -121,7 +124,17 @@ class Lane:
     def _is_due(self) -> bool:
         """A pile of sweeps would only stand in the way of the error callbacks."""
         due = "SELECT swept_at < clock_timestamp() - make_interval(secs => %s) FROM sagas.saga_sweep"
-        return bool(journal.query(self.shop.database_url, due, PACE)[0][0])
+        is_due = bool(journal.query(self.shop.database_url, due, PACE)[0][0])
+        return is_due and waiting(self.shop, CONTROL_QUEUE) <= MOST_WAITING
+
+
+def waiting(shop: Shop, queue: str) -> int:
+    """How many messages; a queue that nobody has used yet is empty."""
+    with shop.sagas.app.connection_for_read() as connection:
+        try:
+            return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
+        except connection.channel_errors:
+            return 0
 
 
 def next_id() -> UUID:

@@ -6,3 +6,5 @@ from tests.support.application import app, sagas
 __all__ = ["app", "sagas"]
 
 dying_here.install()
+#: On a busy machine a child that is born late would be killed for it, and the next one too.
+app.conf.worker_proc_alive_timeout = 60.0

@@ -26,6 +26,8 @@ OTHERS = frozenset(
         "publish compensation by chain",
         "publish compensation by loop",
         "publish callback by chain",
+        "publish action by filler",
+        "publish compensation by filler",
         "ack of action",
         "ack of compensation",
         "ack of callback",
@@ -38,14 +40,32 @@ OTHERS = frozenset(
 
 #: Points that no workload passes, each with its reason.
 EXPLAINED: dict[str, str] = {
+    "FAILED_BELOW": "a read, of what lists the sagas that wait for a person",
+    "CAME_TOO_LATE": "a read, of one who sent a signal and asks what came of it",
+    "COUNT_DOUBTS": "a read, of `doubtful`",
     "COUNT_IN_FLIGHT": "a read, after which a start is refused: nothing has been written by then",
+    "GIVE_LEASE_BACK": "of one whom the broker refuses, or who sweeps by hand: its lease is over in a moment anyhow",
+    "FORGET_OLD_WORKERS": "one statement, after which others are forgotten too; the next pass does it",
+    "GO_ON": "one statement, of a pass that takes long; the next one says the same",
     "HAS_WRITTEN": "a read, of contrib alone: it tells Flask whether a transaction of the application's is open",
     "HASTEN": "of `sagas.testing` alone: one statement, by which steps are due that are due anyhow",
     **dict.fromkeys(
         ("DELETE saga_instance", "DELETE saga_inbox", "DELETE saga_lock", "UPDATE saga_lock"),
         "of a framework's test cases alone: one transaction, after which nothing is left",
     ),
+    "HEADERS": "a read, where a process publishes for a saga of which it has seen no row",
+    "INTRODUCE_WORKER": "of a worker that begins, for its neighbours to read; the next one says it anew",
+    **dict.fromkeys(
+        ("LOCK_DUE", "WAKE_PLAIN"),
+        "of a process that knows the plan already: one transaction for a batch, which its death leaves as it was",
+    ),
     "LOCKS_OF": "a read, of handles",
+    "OF_OTHER_RELEASES": "a read, of `check`",
+    "PARKED": "a read, of `check`",
+    "PULSE": "one statement, of pools of greenlets alone: the next one makes up for it",
+    "UNHEARD": "a read, of `check` and `show`",
+    "WHERE_HOME_IS": "a read, of workers that begin and of beat",
+    "WORKERS_ALIVE": "a read, of `check` and of workers that begin",
     **dict.fromkeys(
         (
             "CUT_OFF",
@@ -58,7 +78,6 @@ EXPLAINED: dict[str, str] = {
         ),
         "of a purge alone: one transaction for whole families of what has ended; the next purge goes on",
     ),
-    "SELECT saga_definition": "a read, of Django's admin",
     "SELECT saga_event": "a read, of histories",
     "SELECT saga_epoch": "never sent by itself: a part of `UPDATE saga_step`",
     "ack of sweep": "acknowledged before it runs, so its loss is that of a sweep, which the next one makes up for",
@@ -122,12 +141,14 @@ class Case:
 
 #: The parent of a pool dies as its container does, with all children; here it dies alone, and its orphans run on.
 ALONE = ("straight-parent-ack_of_action:before", "heartbeat-heartbeat-HEARTBEAT:before")
-IN_PARENT = ("parent", "heartbeat", "timer")
+IN_PARENT = ("parent", "heartbeat", "timer", "filler")
 IN_CHILD = ("action", "compensation", "callback", "sweep")
 #: Of these every point is a case by default. Of the others only one of those that are alike: between two of its marks
 #: (a commit, a publish, an effect, an ack) the world looks the same wherever a process dies.
 WHOLE = ("straight", "compensated", "unsent")
-IN_A_TRANSACTION = frozenset({*LOOP[:-1], *SWEPT[:-1], "UPDATE saga_step", "INSERT saga_step", "INSERT saga_event"})
+IN_A_TRANSACTION = frozenset(
+    {*LOOP[:-1], *SWEPT[:-1], "UPDATE saga_step", "INSERT saga_step", "INSERT saga_event", "IS_THERE_A_LINE"}
+)
 BETWEEN_MARKS = frozenset(
     {
         "task:before",
@@ -135,6 +156,8 @@ BETWEEN_MARKS = frozenset(
         "body:before",
         "body:after",
         "effect:before",
+        "RECORDS_OF:before",
+        "RECORDS_OF:after",
         "COMPLETE:before",
         "ack of action:before",
     }

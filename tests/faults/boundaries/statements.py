@@ -12,17 +12,21 @@ from importlib import import_module
 from pathlib import Path
 
 import sagas.store
-from sagas.store import quote
+from sagas.store import listing_statements, quote, statements
+from sagas.store.prepared import Prepared
 
 STORE = Path(sagas.store.__file__).parent
 #: Parts of other statements, never sent by themselves.
-FRAGMENTS = frozenset({"HOLDER", "OVERTAKEN"})
+FRAGMENTS = frozenset({"DEADLINE", "HAS_LINE", "HOLDER", "LEASE_HELD", "LINE_OF", "RECORDED", "UNCLAIMED"})
+#: A list puts its statement together of these.
+PARTS = frozenset(vars(listing_statements))
 #: What SQLAlchemy builds, by the function that builds it.
 BUILDERS = {"insert": "INSERT", "update": "UPDATE", "delete": "DELETE", "select": "SELECT"}
 #: The migrations' own, which a test of theirs covers (`tests/integration/store`): nothing is in flight then.
 NOT_OURS = ("migrations",)
 
 PARAMETER = re.compile(r"%\(\w+\)s|(?<!:):[a-z_]\w*")
+EXECUTED = re.compile(r"; EXECUTE (sagas_[0-9a-f]{16}) \(")
 TABLE = re.compile(r"\b(?:INTO|FROM|UPDATE) (?:\w+\.)?(\w+)")
 
 
@@ -34,7 +38,7 @@ def named() -> dict[str, str]:
         normal(template.replace("{s}", quote("sagas"))): name
         for module in modules
         for name, template in vars(module).items()
-        if name.isupper() and isinstance(template, str) and name not in FRAGMENTS
+        if name.isupper() and isinstance(template, str) and name not in FRAGMENTS | PARTS
     }
 
 
@@ -48,8 +52,26 @@ def built() -> frozenset[str]:
     return frozenset(found)
 
 
+@cache
+def prepared() -> dict[str, str]:
+    """The hot statements, by the names under which sessions know them."""
+    return {
+        Prepared(template.replace("{s}", quote("sagas"))).name: name
+        for name, template in vars(statements).items()
+        if name.isupper() and isinstance(template, str)
+    }
+
+
+def only_tells(statement: str) -> bool:
+    """Whether it only tells its session what will be executed by name: nothing is done by it."""
+    return statement.startswith("PREPARE ")
+
+
 def name_of(statement: str) -> str:
     """What a statement that was sent is called."""
+    by_name = EXECUTED.search(statement)
+    if by_name is not None:
+        return prepared()[by_name[1]]
     text = normal(statement)
     if text in named():
         return named()[text]

@@ -89,6 +89,7 @@ def is_at(run: SagaHandle, step: str, status: StepStatus) -> bool:
 
 def run_through(trial: Trial) -> SagaHandle:
     trial.arm()
+    trial.arm_nobodys()
     trial.start()
     return trial.until_ended()
 
@@ -210,6 +211,7 @@ def next_in_line(trial: Trial) -> SagaHandle:
 
 def in_line(trial: Trial, *, dies_first: bool) -> SagaHandle:
     trial.arm()
+    trial.arm_nobodys()
     data = {"account": str(trial.saga_id), "script": {"a": "wait:go"}}
     ids = [trial.saga_id, uuid4()] if dies_first else [uuid4(), trial.saga_id]
     first = trial.lane.start(trial.saga, data, ids[0])
@@ -246,6 +248,7 @@ def unsent(trial: Trial) -> SagaHandle:
 def forgotten(trial: Trial) -> None:
     """Mail for a saga that is gone, which nobody will ever read."""
     trial.arm()
+    trial.arm_nobodys()
     journal.query(trial.url, "INSERT INTO sagas.saga_inbox (instance_id, kind) VALUES (%s, 'wake')", str(trial.saga_id))
     # Where it was put away there is nothing to come to a second time.
     eventually(
@@ -253,6 +256,20 @@ def forgotten(trial: Trial) -> None:
     )
     unread = "SELECT 1 FROM sagas.saga_inbox WHERE instance_id = %s AND consumed_at IS NULL"
     eventually(lambda: not journal.query(trial.url, unread, str(trial.saga_id)), "the mail to be put away", PATIENCE)
+
+
+def fallen_silent(trial: Trial) -> None:
+    """A worker of which nobody hears any more: suspected at first, and then declared dead."""
+    trial.arm_nobodys()
+    journal.query(
+        trial.url,
+        "INSERT INTO sagas.saga_worker (id, hostname, pid, queues, deliveries, listed_at, heartbeat_at) "
+        "VALUES (%s, 'elsewhere', 1, '{}', '{}', clock_timestamp(), clock_timestamp() - interval '1 hour')",
+        str(trial.saga_id),
+    )
+    trial.until_struck()
+    is_dead = "SELECT dead_at IS NOT NULL FROM sagas.saga_worker WHERE id = %s"
+    eventually(lambda: journal.query(trial.url, is_dead, str(trial.saga_id))[0][0], "it to be declared dead", PATIENCE)
 
 
 # -- the worker itself

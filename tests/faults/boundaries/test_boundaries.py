@@ -5,6 +5,7 @@ from functools import partial
 from sagas.engine import CONTROL_QUEUE
 from tests.conftest import Shop
 from tests.faults.boundaries.conftest import Theatre
+from tests.faults.boundaries.lanes import waiting
 from tests.faults.boundaries.points import Case
 from tests.support.workers import eventually
 
@@ -17,15 +18,6 @@ def is_silent(shop: Shop) -> bool:
     """No message waits in any queue."""
     queues = (shop.sagas.app.conf.task_default_queue, CONTROL_QUEUE)
     return all(waiting(shop, queue) == 0 for queue in queues)
-
-
-def waiting(shop: Shop, queue: str) -> int:
-    """How many messages; a queue that nobody has used yet is empty."""
-    with shop.sagas.app.connection_for_read() as connection:
-        try:
-            return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
-        except connection.channel_errors:
-            return 0
 
 
 def test_nothing_happens_after_the_end(theatre: Theatre) -> None:

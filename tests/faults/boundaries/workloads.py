@@ -52,6 +52,7 @@ class Workload:
         needs_a_person: it fails on its way.
         sweep_fails: the sweep notes that it could not look at it.
         few: of points that are like others, those that are cases by default.
+        alone: it makes a line, in which the messages of others that run beside it would wait, too.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Workload:
     needs_a_person: bool = False
     sweep_fails: bool = False
     few: frozenset[str] = frozenset()
+    alone: bool = False
 
     @property
     def input(self) -> dict[str, Any]:
@@ -90,7 +92,7 @@ SAYS_NO = at("action", *LOOP, "UPDATE saga_step", "INSERT saga_event", "publish 
     "parent", "ack of callback"
 )
 TURNS_BACK = at("callback", "task", *LOOP, "INSERT saga_step", "publish compensation by loop")
-UNDOES = at("compensation", *RUN, *LOOP, "UPDATE saga_step") | at("parent", "ack of compensation")
+UNDOES = at("compensation", *RUN, "RECORDS_OF", *LOOP, "UPDATE saga_step") | at("parent", "ack of compensation")
 UNDOES_NEXT = at("compensation", "INSERT saga_step", "publish compensation by chain")
 
 straight = Workload(name="straight", saga=scripted.three, points=ACTIONS)
@@ -101,6 +103,17 @@ compensated = Workload(
     ends=COMPENSATED,
     points=ACTIONS | SAYS_NO | TURNS_BACK | UNDOES | UNDOES_NEXT,
     besides=straight.points,
+)
+#: One message runs all of it: the second claim comes without one.
+AT_ONCE = at("action", *RUN, "COMPLETE") | ACKS
+inline = Workload(name="inline", saga=shapes.inline, points=AT_ONCE, nths=(1, 2), often=at("action", *RUN, "COMPLETE"))
+inline_compensated = Workload(
+    name="inline-compensated",
+    saga=shapes.inline,
+    script={"c": "no"},
+    ends=COMPENSATED,
+    points=AT_ONCE | SAYS_NO | TURNS_BACK | UNDOES | UNDOES_NEXT,
+    besides=AT_ONCE | TURNS_BACK | UNDOES | UNDOES_NEXT,
 )
 #: The eighth completion is the join.
 branches = Workload(
@@ -127,7 +140,10 @@ a_branch_fails = Workload(
     | at("parent", "ack of action", "ack of callback")
     | UNDOES
     | UNDOES_NEXT,
-    sometimes=at("callback", "UPDATE saga_instance") | at("compensation", "publish compensation by loop"),
+    # The message of a branch that was never begun finds it voided.
+    sometimes=at("callback", "UPDATE saga_instance")
+    | at("action", "SELECT saga_step")
+    | at("compensation", "publish compensation by loop"),
 )
 branches_undone = Workload(
     name="branches-undone",
@@ -195,6 +211,15 @@ own_transaction = Workload(
     besides=ACTIONS,
     ledger=["x"],
 )
+#: Its process may die between what it did and what it hands over to its undo.
+recording = Workload(
+    name="recording",
+    saga=scripted.three,
+    script={"b": "record:ch-1", "c": "no"},
+    ends=COMPENSATED,
+    points=compensated.points | at("action", "ADD_RECORD"),
+    besides=compensated.points,
+)
 #: Dying in its second step, which is not to be run twice.
 careful = Workload(
     name="careful",
@@ -250,8 +275,9 @@ sleeping = Workload(
     saga=shapes.sleepy,
     points=at("action", *RUN, "COMPLETE", *LOOP, "INSERT saga_step")
     | at("parent", "ack of action")
-    | at("sweep", *SWEPT, "UPDATE saga_step", "INSERT saga_step", "publish action by loop"),
+    | at("sweep", *SWEPT, "UPDATE saga_step", "INSERT saga_step", "IS_THERE_A_LINE", "publish action by loop"),
     besides=ACTIONS,
+    nobodys=at("sweep", "TAKE_DUE"),
 )
 a_child = Workload(
     name="a-child",
@@ -277,6 +303,8 @@ a_child_undone = Workload(
 ON_THE_WAY: tuple[Workload, ...] = (
     straight,
     compensated,
+    inline,
+    inline_compensated,
     branches,
     a_branch_fails,
     branches_undone,
@@ -287,6 +315,7 @@ ON_THE_WAY: tuple[Workload, ...] = (
     undo_windows,
     pivot,
     own_transaction,
+    recording,
     careful,
     lanes,
     clash,

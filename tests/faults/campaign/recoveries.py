@@ -29,7 +29,7 @@ UNDER_WAY = """
 SELECT step.instance_id::text, step.position, step.branch, step.round FROM sagas.saga_step AS step
 LEFT JOIN sagas.saga_worker AS worker ON worker.id = step.worker_id
 WHERE step.task IS NOT NULL AND worker.dead_at IS NULL
-  AND (step.status = 'running' OR step.status = 'pending' AND step.dispatched_at IS NOT NULL)
+  AND (step.status = 'running' OR step.status = 'pending' AND step.dispatched_at IS NOT NULL AND step.line IS NULL)
 """
 #: When they came to their end.
 ENDED = """

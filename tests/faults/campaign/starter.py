@@ -125,7 +125,7 @@ class Starter:
                 self.run_errand(what, saga_id, joined=number % 3 == 0)
             except TransitionRefused:
                 pass  # it has ended, or turned back
-            except DBAPIError:
+            except (DBAPIError, ConnectionError):
                 raise
             except SagaError as error:
                 print(f"{what} of {saga_id}: {error!r}", flush=True)

@@ -51,7 +51,7 @@ def test_migrate_makes_the_tables_once(
 
 def test_list_and_show(flask: Run, completed: SagaHandle) -> None:
     (line,) = flask("list").output.splitlines()
-    assert line.split()[:4] == [str(completed.id), "completed", "greeting", "order-1"]
+    assert line.split()[:3] == [str(completed.id)[:18], "completed", "greeting/order-1"]
 
     assert flask("show", str(completed.id)).output.startswith(f"greeting v1  {completed.id}")
     assert json.loads(flask("show", str(completed.id), "--json").output)["status"] == "completed"
@@ -148,4 +148,4 @@ def test_flasks_own_command_line_finds_them(office: Office, completed: SagaHandl
     )
 
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[:2] == [str(completed.id), "completed"]
+    assert done.stdout.split()[:2] == [str(completed.id)[:18], "completed"]

@@ -13,7 +13,9 @@ from sagas import ConfigurationError, InstanceNotFound, SagaStatus
 from sagas.contrib.flask import FlaskSagas
 from tests.integration.flask.conftest import Office
 from tests.integration.flask.office import Order, bare_app, db
+from tests.support import tenants
 from tests.support.office import announced
+from tests.support.queues import queued
 
 MakeOffice = Callable[..., Office]
 
@@ -274,3 +276,14 @@ def test_without_a_broker_the_commit_succeeds_and_returns_quickly(make_office: M
         assert took < 5
         assert {run.status for run in runs} == {SagaStatus.PENDING}
     assert office.orders() == 3
+
+
+def test_d9_what_a_start_carries_is_its_callers_context_and_not_that_of_the_commit(any_office: Office) -> None:
+    with any_office.app.app_context(), tenants.connected(tenants.put):
+        db.session.add(Order(note="new"))
+        with tenants.of("acme"):
+            any_office.start(key="k")
+        db.session.commit()
+
+    (message,) = queued(any_office.sagas)
+    assert message["tenant"] == "acme"

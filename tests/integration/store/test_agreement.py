@@ -73,6 +73,7 @@ TIMES = (
     "first_claimed_at",
     "finished_at",
     "due_at",
+    "parked_since",
 )
 NOT_DECIDED = {"id", "instance_id", "worker_id", "delivery", "plan_hash"}
 
@@ -325,7 +326,7 @@ def evidence_of(dice: random.Random) -> Callable[[InstanceState], InstanceState]
         if step.status is StepStatus.RUNNING:
             return replace(step, holder=dice.choice([Holder.ALIVE, Holder.ALIVE, Holder.SILENT, Holder.DEAD]))
         if step.status is StepStatus.PENDING:
-            return replace(step, overtaken=dice.random() < 0.3, epoch_changed=dice.random() < 0.1)
+            return replace(step, epoch_changed=dice.random() < 0.1)
         return step
 
     return change
@@ -365,10 +366,10 @@ def next_event(dice: random.Random, state: InstanceState, tokens: list[UUID]) ->
 
 
 def as_stored(state: InstanceState) -> InstanceState:
-    """Without what is never stored (evidence) and what is not loaded (results)."""
-    steps = (
-        replace(step, holder=Holder.NONE, overtaken=False, epoch_changed=False, result=None) for step in state.steps
-    )
+    """Without what is never stored from a state (evidence, limits) and what is not loaded (results)."""
+    evidence: dict[str, Any] = {"holder": Holder.NONE, "epoch_changed": False}
+    of_row: dict[str, Any] = {"limits": None, "delivery": None, "result": None}
+    steps = (replace(step, **evidence, **of_row) for step in state.steps)
     return replace(state, steps=tuple(steps))
 
 

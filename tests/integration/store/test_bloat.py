@@ -53,6 +53,22 @@ def test_m1_a_completion_within_half_a_lease_touches_no_index_of_the_instance(be
     assert after[1] - before[1] >= 15
 
 
+def test_the_first_completion_does_not_log_the_data_again(bench: Bench) -> None:
+    size = 1_200  # not so much that it would be compressed, or kept outside of the row
+    logged = []
+    for _ in range(5):  # others write to the log of this server, too
+        run, token = bench.start(data=f'{{"blob": "{random.Random(7).randbytes(size // 2).hex()}"}}'), uuid4()
+        bench.claim(run, token=token)
+        ((before,),) = bench.sql("SELECT pg_current_wal_insert_lsn() - '0/0'")
+        assert bench.complete(run, THREE, Address(0), token) is SagaStatus.RUNNING
+        ((after,),) = bench.sql("SELECT pg_current_wal_insert_lsn() - '0/0'")
+        logged.append(after - before)
+        bench.store.instances.delete([run])
+        bench.sql("VACUUM {s}.saga_instance")
+
+    assert min(logged) < size, logged
+
+
 def test_m3_no_claim_writes_the_row_of_its_instance(bench: Bench) -> None:
     """The status moves with the first completion: neither the first claim nor a later one has to do with it."""
     run = bench.start()

@@ -16,7 +16,7 @@ from sagas import ConfigurationError, PlanChanged
 from sagas.store import Database, NewInstance, Store, Timing, uuid7
 from tests.conftest import GivenPostgres
 from tests.support import journal
-from tests.support.bench import plan_of, queue_of
+from tests.support.bench import PLACED, plan_of
 
 WHERE = text("SELECT current_database()")
 
@@ -155,7 +155,7 @@ def test_what_is_known_of_one_database_is_not_taken_for_known_of_the_other(switc
         plan = plan_of(*names)
         store.starting.register(plan)
         new = NewInstance(id=uuid7(), plan=plan, key=None, data="{}", deadline=None, deadline_seconds=None)
-        store.starting.insert(new, queue_of)
+        store.starting.insert(new, PLACED)
 
     def migrated() -> Store:
         store = Store(switch, "sagas", Timing())

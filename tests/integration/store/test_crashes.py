@@ -28,7 +28,7 @@ def test_c9_a_cancel_after_a_crash_undoes_the_step_that_was_perhaps_claimed(benc
     run = bench.start()
     forget_epoch(bench)
     if swept:
-        bench.store.sweeping.begin(forced=True)
+        bench.store.sweeping.look_around()
 
     decision = bench.apply(run, CANCEL)
 
@@ -39,7 +39,7 @@ def test_c9_a_cancel_after_a_crash_undoes_the_step_that_was_perhaps_claimed(benc
 
 def test_c9_without_a_crash_nothing_was_claimed_and_nothing_is_undone(bench: Bench) -> None:
     run = bench.start()
-    bench.store.sweeping.begin(forced=True)
+    bench.store.sweeping.look_around()
 
     assert bench.apply(run, CANCEL).state.status is SagaStatus.COMPENSATED
 
@@ -47,11 +47,11 @@ def test_c9_without_a_crash_nothing_was_claimed_and_nothing_is_undone(bench: Ben
 def test_c9_the_sweep_makes_a_new_epoch_and_keeps_the_one_there_is(bench: Bench) -> None:
     epoch = "SELECT epoch FROM {s}.saga_epoch"
     before = bench.sql(epoch)
-    bench.store.sweeping.begin(forced=True)
+    bench.store.sweeping.look_around()
     assert bench.sql(epoch) == before
 
     forget_epoch(bench)
-    bench.store.sweeping.begin(forced=True)
+    bench.store.sweeping.look_around()
 
     assert len(bench.sql(epoch)) == 1
     assert bench.sql(epoch) != before
@@ -61,7 +61,7 @@ def test_c9_a_step_that_is_not_idempotent_is_not_run_again_after_a_crash(bench: 
     # Given: dispatched, then a crash, and the message is overdue
     run = bench.start(CAREFUL)
     forget_epoch(bench)
-    bench.age(90)
+    bench.age(3601)
 
     # When
     decision = bench.apply(run, Tick())
@@ -84,7 +84,7 @@ def test_c9_the_claim_itself_tells_that_an_earlier_one_may_be_lost(bench: Bench)
 
 def test_c9_what_is_dispatched_after_the_crash_is_not_in_doubt(bench: Bench) -> None:
     forget_epoch(bench)
-    bench.store.sweeping.begin(forced=True)
+    bench.store.sweeping.look_around()
     run = bench.start()
 
     claim = bench.claim(run)
@@ -96,8 +96,8 @@ def test_c9_what_is_dispatched_after_the_crash_is_not_in_doubt(bench: Bench) -> 
 def test_c9_a_dispatch_after_the_crash_keeps_the_doubt_of_the_one_before(bench: Bench) -> None:
     run = bench.start()
     forget_epoch(bench)
-    bench.store.sweeping.begin(forced=True)
-    bench.age(90)
+    bench.store.sweeping.look_around()
+    bench.age(3601)
     assert bench.apply(run, Tick()).sends
 
     claim = bench.claim(run)
@@ -195,7 +195,7 @@ def test_c9_a_clean_restart_keeps_the_epoch(own_postgres: EmbeddedPostgres, own_
 
 def sweep_says(bench: Bench) -> set[object]:
     """One pass: who is declared dead."""
-    assert bench.store.sweeping.begin(forced=True)
+    assert bench.store.sweeping.look_around()
     return {row.id for row in bench.store.sweeping.declare_dead()}
 
 
@@ -275,7 +275,7 @@ def test_c10_the_holders_of_a_worker_declared_dead_are_silent_not_proven_dead(be
 
     # Then: an idempotent step runs again, another's time must be over first: its holder may still be acting
     assert bench.state(run).steps[0].holder is Holder.SILENT
-    assert set(bench.store.sweeping.due(10)) == {run, careful}
+    assert set(bench.store.sweeping.lost(10)) == {run, careful}
     assert bench.apply(run, Tick()).sends
     again = bench.state(run).steps[0]
     assert (again.losses, again.doubt, again.status) == (1, True, StepStatus.PENDING)
@@ -305,7 +305,7 @@ def test_h3_a_claim_that_a_later_heartbeat_does_not_list_is_dead_and_due_at_once
     # Then: due though its due_at is not reached; and the other one is let alone
     assert bench.state(run).steps[0].holder is Holder.DEAD
     assert bench.state(other).steps[0].holder is Holder.ALIVE
-    assert bench.store.sweeping.due(10) == [run]
+    assert bench.store.sweeping.lost(10) == [run]
     assert [send.address for send in bench.apply(run, Tick()).sends] == [Address(0)]
 
 
@@ -313,18 +313,18 @@ def test_h3_a_worker_that_said_goodbye_holds_nothing(bench: Bench) -> None:
     worker, run = uuid4(), bench.start()
     bench.beat(worker, "mine")
     bench.claim(run, worker=worker, delivery="mine")
-    assert bench.store.sweeping.due(10) == []
+    assert bench.store.sweeping.lost(10) == []
 
     bench.store.sweeping.say_goodbye(worker)
 
-    assert bench.store.sweeping.due(10) == [run]
+    assert bench.store.sweeping.lost(10) == [run]
 
 
 def test_h3_a_dead_holder_is_found_at_once_also_after_a_long_wait_in_the_queue(bench: Bench) -> None:
     # Given: a step that queued for 50 s, so that the next look at it is far away; then claimed by who dies
     worker, run = uuid4(), bench.start()
     bench.age(50)
-    assert bench.store.sweeping.due(10) == []
+    assert bench.store.sweeping.lost(10) == []
     bench.beat(worker)
     bench.claim(run, worker=worker, delivery="mine")
 
@@ -333,7 +333,7 @@ def test_h3_a_dead_holder_is_found_at_once_also_after_a_long_wait_in_the_queue(b
 
     # Then
     assert bench.state(run).steps[0].holder is Holder.DEAD
-    assert bench.store.sweeping.due(10) == [run]
+    assert bench.store.sweeping.lost(10) == [run]
 
 
 def test_a_claim_by_no_worker_is_alive_until_its_time_is_over(bench: Bench) -> None:

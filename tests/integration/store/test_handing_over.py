@@ -85,5 +85,5 @@ def test_the_next_sweep_finds_what_was_handed_over_however_healthy_its_siblings_
 
     hand_over(bench, instance)
 
-    assert bench.store.sweeping.begin(forced=True)
-    assert bench.store.sweeping.due(10) == [instance]
+    assert bench.store.sweeping.look_around()
+    assert bench.store.sweeping.take_due(10) == [instance]

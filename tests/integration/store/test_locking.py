@@ -77,8 +77,10 @@ def test_c2_a_cancel_that_waited_for_a_claim_drains_what_was_claimed(bench: Benc
         "token": str(token),
         "worker_id": None,
         "delivery": None,
+        "digest": None,
         "known_plans": [""],
-        "report": True,
+        "outage": bench.store.timing.outage,
+        "sent": None,
     }
     with opened(bench) as connection:
         statement = statements.CLAIM.replace("{s}", '"sagas"')

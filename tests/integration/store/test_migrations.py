@@ -12,8 +12,8 @@ from sqlalchemy.exc import ProgrammingError
 from sagas.engine import JoinedConnection
 from sagas.errors import ConfigurationError, SchemaMissing
 from sagas.model import SagaStatus
-from sagas.store import Store, Tables, Timing
-from tests.support.bench import THREE, Bench, bench_on, queue_of
+from sagas.store import Filters, Store, Tables, Timing
+from tests.support.bench import PLACED, THREE, Bench, bench_on
 
 AWKWARD = [
     "Sagas Of Ours",
@@ -105,10 +105,10 @@ def test_the_schema_may_have_any_name(database_url: str, schema: str) -> None:
         run = bench.start(key="k")
         for step in THREE.steps:
             bench.step(run, THREE, type(bench.state(run).steps[0].address)(step.position))
-        bench.store.sweeping.begin(forced=True)
+        bench.store.sweeping.look_around()
         bench.store.sweeping.declare_dead()
 
-        assert bench.store.sweeping.due(10) == []
+        assert bench.store.sweeping.take_due(10) == []
         assert bench.state(run).status is SagaStatus.COMPLETED
         assert bench.store.instances.find("bench", "k") == run
 
@@ -135,7 +135,7 @@ def test_two_schemas_of_one_database_do_not_mix(database_url: str) -> None:
         assert two.claim(run) is None
         assert one.claim(run) is not None
         assert two.store.instances.find("bench", "k") == other
-        assert [row.id for row in two.store.instances.newest(saga=None, status=None, limit=10)] == [other]
+        assert [row.id for row in two.store.listing.page(Filters(), 10)] == [other]
 
 
 def test_missing_tables_say_how_to_make_them(database_url: str) -> None:
@@ -143,8 +143,8 @@ def test_missing_tables_say_how_to_make_them(database_url: str) -> None:
     attempts = [
         lambda: store.starting.register(THREE),
         lambda: store.instances.read(uuid4()),
-        lambda: store.sweeping.begin(forced=True),
-        lambda: store.sweeping.clock() and store.sweeping.due(1),
+        lambda: store.sweeping.look_around(),
+        lambda: store.sweeping.clock() and store.sweeping.take_due(1),
         lambda: store.instances.find("bench", "k"),
     ]
 
@@ -161,7 +161,7 @@ def test_missing_tables_are_told_of_in_the_callers_transaction_too_and_leave_it_
     new = NewInstance(id=uuid7(), plan=THREE, key="k", data="{}", deadline=None, deadline_seconds=None)
     with store.database.transaction() as connection:
         with pytest.raises(SchemaMissing):
-            store.starting.insert_in(JoinedConnection(connection), new, queue_of)
+            store.starting.insert_in(JoinedConnection(connection), new, PLACED)
         assert connection.exec_driver_sql("SELECT 1").scalar_one() == 1
     store.database.dispose()
 

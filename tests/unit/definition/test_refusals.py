@@ -32,6 +32,10 @@ def retries_itself() -> None: ...
 def retries_itself_too() -> None: ...
 
 
+@shared_task
+def needs_two(first: str, second: str) -> None: ...
+
+
 def step(name: str = "act", **options: Any) -> Step:
     return Step(act, compensation=undo, name=name, **options)
 
@@ -82,7 +86,6 @@ RETRIES: dict[str, tuple[dict[str, Any], str]] = {
     "an instance": ({"on": (ValueError(),)}, r"Retry\(on=…\) contains ValueError\(\), which is no exception class"),
     "another class": ({"never_on": (int,)}, r"Retry\(never_on=…\) contains <class 'int'>, which is no exception"),
     "one that is none": ({"on": int}, r"Retry\(on=…\) contains <class 'int'>"),
-    "none of them": ({"never_on": None}, r"Retry\(never_on=None\): pass a tuple"),
     "chance as text": ({"jitter": "much"}, r"Retry\(jitter=…\)"),
 }
 SAGAS: dict[str, tuple[Callable[[], object], str]] = {
@@ -226,3 +229,36 @@ def test_nothing_is_refused_where_nothing_is_declared() -> None:
 def test_parameters_that_need_no_name_are_no_trouble() -> None:
     tasks = (whatever, everything, bound)
     Saga("order", steps=[Step(task, compensation=None) for task in tasks], input=Order)
+
+
+# -- all of it at once
+
+
+def test_d33_a_definition_error_tells_of_all_steps_at_once() -> None:
+    with pytest.raises(DefinitionError) as caught:
+        Saga(
+            "order",
+            input=["order_id"],
+            steps=[
+                Step(needs_two, compensation=None),
+                Step(needs_two, compensation=None),
+                Retriable(needs_two, name="early"),
+                Step(other, name="odd", compensation=None, when="colour"),
+            ],
+        )
+
+    told = str(caught.value)
+    assert told.startswith("saga 'order' cannot work, for ")
+    for problem in (
+        "has two steps named 'needs_two'",
+        "Retriable 'early' stands before any Pivot",
+        "step 'early' requires 'first'",
+        "step 'early' requires 'second'",
+        "step 'odd' asks for 'colour' with when=",
+    ):
+        assert told.count(problem) == 1, problem
+
+
+def test_d33_a_single_problem_is_told_as_ever() -> None:
+    with pytest.raises(DefinitionError, match=r"^saga 'order': the step 'needs_two' requires 'second', and there is"):
+        Saga("order", input=["first"], steps=[Step(needs_two, compensation=None)])

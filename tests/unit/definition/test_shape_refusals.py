@@ -178,6 +178,14 @@ SAGAS: Refusals = {
     "nobody at once": (lambda: saga(step(), max_concurrent=0), "max_concurrent=0 must be a whole number from 1 to"),
     "half of one": (lambda: saga(step(), max_concurrent=1.5), "max_concurrent=1.5 must be a whole number"),
     "true": (lambda: saga(step(), max_concurrent=True), "max_concurrent=True must be a whole number"),
+    "no continuation": (
+        lambda: saga(step(), continuation="inlined"),
+        "continuation='inlined' must be 'chain' or 'inline'",
+    ),
+    "a continuation that is no text": (
+        lambda: saga(step(), continuation=True),
+        "continuation=True must be 'chain', 'inline' or sagas.Inline",
+    ),
     "no priority": (lambda: saga(step(), priority=-1), "priority=-1 must be a whole number from 0 to 255"),
     "too urgent": (lambda: saga(step(), priority=256), "priority=256 must be a whole number from 0 to 255"),
 }

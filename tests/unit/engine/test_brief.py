@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import uuid4
@@ -144,3 +145,16 @@ def test_a_broker_that_dawdles_keeps_nobody_longer_than_one_that_hangs(
 
     assert any(sent for sent, _ in calls)
     assert max(took for _, took in calls) < 2.5, "the last in the queue would have waited more than three seconds"
+
+
+def test_a_message_is_sent_in_its_callers_context(broker: Broker) -> None:
+    tenant: ContextVar[str] = ContextVar("tenant", default="nobody's")
+    seen: list[str] = []
+    broker.send = lambda *_, **__: seen.append(tenant.get())  # type: ignore[method-assign]
+    sender = BriefSender(cast(Messages, broker))
+
+    for name in ("acme", "other"):
+        tenant.set(name)
+        assert sender.send(uuid4(), PLAN, [Address(0)])
+
+    assert seen == ["acme", "other"]

@@ -2,14 +2,17 @@
 
 import threading
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
 
 from sagas import NoCurrentStep, current_step
+from sagas.engine import Engine
 from sagas.engine.context import StepContext, running
+from sagas.engine.recording import Recorder
 from sagas.engine.transaction import StepTransaction
+from sagas.model import Address
 from sagas.store import Database
 
 ID = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
@@ -24,6 +27,7 @@ def context(round_: int = 0, **changes: Any) -> StepContext:
         "round": round_,
         "attempt": 2,
         "deadline": datetime(2040, 1, 1, tzinfo=UTC),
+        "recorder": Recorder(cast(Engine, None), ID, Address(0), UUID(int=1), "pay"),
         "transaction": StepTransaction(Database("postgresql://nobody@/nowhere?host=/nonexistent")),
     }
     return StepContext(**given | changes)

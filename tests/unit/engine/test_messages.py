@@ -1,5 +1,6 @@
 """Chains go out in windows; every signature names its execution and lets nobody else's result in."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -7,8 +8,8 @@ from uuid import uuid4
 import pytest
 from celery import Celery
 
-from sagas.engine.messages import WINDOW, Messages, cut_tail, first_of_tail, window_from
-from sagas.model import Address, InstanceState, Plan, PlanStep, StepKind, StepState, StepStatus
+from sagas.engine.messages import ADDRESS_HEADER, WINDOW, Messages, address_in, cut_tail, first_of_tail, window_from
+from sagas.model import Address, InstanceState, NewerRelease, Plan, PlanStep, StepKind, StepState, StepStatus
 
 
 def plan_of(number: int, compensation: str | None = "tasks.undo") -> Plan:
@@ -64,7 +65,7 @@ def _pivot(position: int) -> PlanStep:
 
 def signature(plan: Plan, address: Address) -> Any:
     app = Celery("messages", set_as_current=False, broker="memory://")
-    return Messages(app)._signature(uuid4(), plan, address)
+    return Messages(app)._signature(uuid4(), plan, address, None)
 
 
 def test_a_signature_is_immutable_fenced_limited_and_readable_in_flower() -> None:
@@ -80,6 +81,17 @@ def test_a_signature_is_immutable_fenced_limited_and_readable_in_flower() -> Non
     assert (action.task, undo.task) == ("tasks.act", "tasks.undo")
     assert action.options["expires"] is None, "a task's own expiry would end the chain without a word"
     assert not {"eta", "countdown", "task_id"} & set(action.options)
+
+
+@pytest.mark.parametrize(("options", "ignored"), [({}, True), ({"step_results": True}, None)])
+def test_steps_leave_no_results_in_the_backend_unless_they_are_wanted(
+    options: dict[str, Any], ignored: bool | None
+) -> None:
+    messages = Messages(Celery("messages", set_as_current=False, broker="memory://"), **options)
+
+    made = messages._signature(uuid4(), plan_of(2), Address(0), None)
+
+    assert made.options.get("ignore_result") is ignored
 
 
 def request_with(chain: list[dict[str, Any]] | None) -> SimpleNamespace:
@@ -106,3 +118,21 @@ def test_h1_a_cut_tail_is_none() -> None:
 def test_addresses_survive_their_text() -> None:
     for address in (Address(0), Address(12, 3, 4)):
         assert Address.parse(str(address)) == address
+
+
+def test_d4_a_message_says_what_whoever_claims_its_step_has_to_know() -> None:
+    plan = plan_of(2)
+    plan = replace(plan, steps=(plan.steps[0], replace(plan.steps[1], output="debit")))
+    messages = Messages(Celery("messages", set_as_current=False, broker="memory://"))
+
+    header = messages._signature(uuid4(), plan, Address(0), None).options["headers"][ADDRESS_HEADER]
+
+    assert header == "0.0.0+output"
+    assert address_in(header) == Address(0)
+    with pytest.raises(ValueError, match="is no address"):
+        Address.parse(header)  # which is all that the last release did with it: it claims nothing
+
+
+def test_d4_a_message_that_asks_for_more_is_not_ours() -> None:
+    with pytest.raises(NewerRelease, match="the message needs 'colour', which this release does not know"):
+        address_in("0.0.0+colour+output")

@@ -4,7 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from sagas.model import OnTimeout, Plan, StepKind
+from sagas.model import IfInDoubt, OnTimeout, Plan, StepKind
 from tests.unit.model.story import Described, beside, child, pivot, plan_of, retriable, sleep, step, tries, wait
 
 SIGNALS = ("approved", "paid")
@@ -29,6 +29,7 @@ ways_back = st.fixed_dictionaries(
         ),
         "compensation_deadline": st.sampled_from([None, None, None, 5.0, 100.0]),
         "best_effort": st.sampled_from([False, False, False, True]),
+        "if_in_doubt": st.sampled_from([IfInDoubt.UNDO, IfInDoubt.UNDO, IfInDoubt.PERSON]),
     }
 )
 seconds = st.sampled_from([1.0, 60.0, 4000.0])

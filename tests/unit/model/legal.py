@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 
 import sagas.store
@@ -13,12 +14,14 @@ from sagas.model import (
     Address,
     Decision,
     InstanceState,
+    Note,
     Plan,
     SagaStatus,
     StepState,
     StepStatus,
     child_id,
 )
+from sagas.model.history import end_of, told_by
 
 _ENDED = (StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED)
 _MIGRATION = Path(sagas.store.__file__).parent / "migrations" / "0001_initial.sql"
@@ -72,11 +75,26 @@ def assert_legal(plan: Plan, before: InstanceState, decision: Decision, now: dat
     if before.status in (SagaStatus.COMPENSATING, SagaStatus.COMPENSATED):
         assert len(after.actions()) == len(before.actions()), "an action is born in a saga that turns back"
     json.dumps([note.detail for note in decision.notes])
+    assert_nothing_is_forgotten(before, decision)
     if after.status is SagaStatus.COMPLETED:
         assert all(is_done(plan, it) and it.address.is_action for it in after.steps)
         assert len(after.steps) == len(plan.steps)
     if looked and after.status.is_forward and not after.awaits_lock:
         assert any(it.is_live for it in after.actions()), "it goes forward, and there is nothing to wait for"
+
+
+def assert_nothing_is_forgotten(before: InstanceState, decision: Decision) -> None:
+    """The ends that rows told, and the beginnings of what had ended, are told by the rows or by entries afterwards."""
+    kept = {(note.event, note.address, note.at) for note in (*told(decision.state), *decision.notes)}
+    was_told = {(note.event, note.address, note.at) for note in told(before)}
+    ended = {step.address for step in before.steps if step.finished_at is not None} | {None}
+    gone = {entry for entry in was_told - kept if entry[1] in ended}
+    assert not gone, f"the history forgets {gone}"
+
+
+def told(state: InstanceState) -> list[Note]:
+    """What the rows alone tell."""
+    return [*chain.from_iterable(map(told_by, state.steps)), *end_of(state)]
 
 
 def assert_commands_fit(plan: Plan, before: InstanceState, decision: Decision) -> None:

@@ -16,6 +16,7 @@ from sagas.model import (
     Claimed,
     Completed,
     Decision,
+    DoubtResolved,
     ErrorInfo,
     Event,
     Failed,
@@ -24,6 +25,7 @@ from sagas.model import (
     Mail,
     MailKind,
     OnTimeout,
+    Outage,
     Outcome,
     Parked,
     Plan,
@@ -170,22 +172,28 @@ class Story:
             replace(
                 it,
                 holder=Holder.ALIVE if it.status is StepStatus.RUNNING else Holder.NONE,
-                overtaken=False,
                 epoch_changed=False,
             )
             for it in state.steps
         )
-        unread = tuple(mail for mail in state.inbox if mail.id not in self.said.consumed)
-        return replace(state, steps=tuple(fresh), inbox=unread)
+        unread = tuple(replace(mail, seen=True) for mail in state.inbox if mail.id not in self.said.consumed)
+        lasting = () if any(outage.ended is None for outage in state.outages) else state.outages
+        return replace(state, steps=tuple(fresh), inbox=unread, outages=lasting, was_granted=False)
 
     def later(self, seconds: float = 1.0) -> Self:
         self.now += timedelta(seconds=seconds)
         return self
 
     def evidence(self, address: Address, **seen: Any) -> Self:
-        """What the next event will find out about an execution: `holder`, `overtaken`, `epoch_changed`."""
+        """What the next event will find out about an execution: `holder`, `dispatched_at`, `epoch_changed`."""
         steps = tuple(replace(it, **seen) if it.address == address else it for it in self.state.steps)
         self.state = replace(self.state, steps=steps)
+        return self
+
+    def outage(self, seconds: float, *, lasts: bool = False) -> Self:
+        """No sweep ran for so long, until now; or it is not over."""
+        outage = Outage(self.now - timedelta(seconds=seconds), None if lasts else self.now)
+        self.state = replace(self.state, outages=(outage,))
         return self
 
     def tick(self) -> Decision:
@@ -208,8 +216,8 @@ class Story:
     def fail(self, address: Address, token: UUID, verdict: Verdict = Verdict.CLEAN_NO, **more: Any) -> Decision:
         return self.happens(Failed(address=address, token=token, verdict=verdict, **{"error": error(), **more}))
 
-    def park(self, address: Address, token: UUID) -> Decision:
-        return self.happens(Parked(address=address, token=token, error=error("does not fit")))
+    def park(self, address: Address, token: UUID, **more: Any) -> Decision:
+        return self.happens(Parked(address=address, token=token, **{"error": error("does not fit"), **more}))
 
     def lose(self, address: Address, holder: Holder = Holder.DEAD) -> Decision:
         """A sweep finds out that its holder is dead."""
@@ -249,14 +257,29 @@ class Story:
 
     def is_granted(self) -> Decision:
         """What it names is free, and the loop has taken it."""
-        self.state = replace(self.state, awaits_lock=False)
-        return self.arrives(MailKind.WAKE).tick()
+        return self.granted().arrives(MailKind.WAKE).tick()
+
+    def granted(self) -> Self:
+        """What the next event finds."""
+        waits = self.state.awaits_lock and self.state.status.is_forward
+        self.state = replace(self.state, awaits_lock=self.state.awaits_lock and not waits, was_granted=waits)
+        return self
+
+    def is_full(self) -> Self:
+        """Others have taken its place under the limit of its saga, and the loop has put it into the line again."""
+        self.state = replace(self.state, awaits_lock=True)
+        return self
 
     def retry(self) -> Decision:
         return self.happens(RetryRequested(reason="repaired"))
 
     def skip(self, step: str | None = None, result: Any = None, *, undone: bool = False) -> Decision:
         event = SkipRequested(reason="done by hand", step=step, result=result, undone=undone, by="maria")
+        return self.happens(event)
+
+    def resolve(self, step: str | None = None, *, happened: bool, result: Any = None, undo: bool = True) -> Decision:
+        """A person has found out whether an action in doubt happened."""
+        event = DoubtResolved(step=step, happened=happened, result=result, undo=undo, reason="asked the bank")
         return self.happens(event)
 
     # -- several at once

@@ -5,6 +5,7 @@ from uuid import uuid4
 import pytest
 
 from sagas.model import ErrorInfo, MailKind, SagaStatus, StepKind, StepStatus
+from sagas.model.draft import AT_ONCE
 from tests.unit.model.story import Story, act, beside, child, pivot, retriable, step, undo
 
 PARENT = uuid4()
@@ -314,3 +315,57 @@ def test_a_child_whose_undo_fails_waits_for_a_person() -> None:
 
     assert story.status is SagaStatus.COMPENSATED
     assert len(story.posts) == 2
+
+
+# -- a branch that fails and cancels the others
+
+
+def cancelled_by(story: Story) -> list[str | None]:
+    return [post.mail.payload for post in story.posts if post.mail.kind is MailKind.CANCEL]
+
+
+@pytest.mark.parametrize(("cancels", "payload"), [(True, AT_ONCE), (False, None)])
+def test_it_tells_a_child_beside_it_to_stop_what_runs(cancels: bool, payload: str | None) -> None:
+    story = Story(beside(step(), child(), cancels_siblings=cancels), step())
+
+    story.fail(act(0, 0), story.claim(act(0, 0)))
+
+    assert cancelled_by(story) == [payload]
+
+
+@pytest.mark.parametrize(("payload", "stops"), [(AT_ONCE, (act(0),)), (None, ())])
+def test_a_child_that_is_told_so_stops_what_runs(payload: str | None, stops: tuple[object, ...]) -> None:
+    story = Story(step(), step(), parent=PARENT)
+    story.claim(act(0))
+
+    story.arrives(MailKind.CANCEL, "its parent turned back", payload).tick()
+
+    assert (story.status, story.said.stops) == (SagaStatus.COMPENSATING, stops)
+
+
+def test_one_that_has_turned_back_already_stops_what_it_waits_for() -> None:
+    story = Story(beside(step(), step(), child()), parent=PARENT)
+    story.claim(act(0, 1))
+    story.fail(act(0, 0), story.claim(act(0, 0)))
+    assert (story.status, story.said.stops, cancelled_by(story)) == (SagaStatus.COMPENSATING, (), [None])
+
+    story.arrives(MailKind.CANCEL, "its parent turned back", AT_ONCE).tick()
+
+    assert (story.said.stops, cancelled_by(story)) == ((act(0, 1),), [None, AT_ONCE])
+
+
+def test_it_reaches_the_child_of_a_child() -> None:
+    story = Story(child(), parent=PARENT)
+
+    story.arrives(MailKind.CANCEL, "its parent turned back", AT_ONCE).tick()
+
+    assert cancelled_by(story) == [AT_ONCE]
+
+
+def test_a_pivot_that_runs_in_a_child_belongs_to_itself() -> None:
+    story = Story(pivot(), parent=PARENT)
+    story.claim(act(0))
+
+    story.arrives(MailKind.CANCEL, "its parent turned back", AT_ONCE).tick()
+
+    assert (story.status.is_forward, story.said.stops) == (True, ())

@@ -182,7 +182,7 @@ def test_c8_a_late_undo_that_began_before_the_effect_does_not_count_for_it() -> 
 
 def test_c8_a_compensation_whose_claim_may_be_lost_counts_as_begun() -> None:
     story, late = frozen_while_the_saga_is_undone()
-    story.evidence(undo(0), epoch_changed=True, overtaken=True).tick()
+    story.evidence(undo(0), epoch_changed=True, dispatched_at=None).tick()
 
     story.complete(act(0), late)
     story.done(undo(0))

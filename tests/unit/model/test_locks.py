@@ -2,8 +2,8 @@
 
 from datetime import timedelta
 
-from sagas.model import IfLocked, MailKind, SagaStatus
-from tests.unit.model.story import Story, act, beside, step, undo, wait
+from sagas.model import IfLocked, MailKind, SagaStatus, StepKind, StepStatus, Verdict
+from tests.unit.model.story import Story, act, beside, child, pivot, retriable, step, undo, wait
 
 LOCKS = ("account:{id}",)
 
@@ -100,5 +100,89 @@ def test_what_has_begun_is_held_up_no_more() -> None:
     story.is_granted()
 
     story.done(act(0)).refused(act(1))
+
+    assert story.sent == [undo(0)]
+
+
+# -- after a failure it needs a place again, to go forward
+
+
+def stuck(*steps: object) -> Story:
+    """It has failed past its pivot, and given its place back."""
+    story = Story(step(), pivot(), *(steps or [retriable(), retriable()]), max_concurrent=1).done(act(0), act(1))
+    if not steps:
+        story.fail(act(2), story.claim(act(2)), Verdict.UNKNOWN, unheard=True)
+        assert story.status is SagaStatus.FAILED
+    return story
+
+
+def test_d29_what_is_retried_waits_for_its_place_and_then_begins() -> None:
+    story = stuck().is_full()
+
+    assert story.retry().accepted
+    assert (story.status, story.sent, story.due_in()) == (SagaStatus.RUNNING, [], 3600)
+    assert not story.is_claimable(act(2))  # by a message of the dispatch before
+    story.later(3600).tick()
+    assert (story.sent, story.is_claimable(act(2))) == ([], False)
+
+    story.is_granted()
+
+    assert story.sent == [act(2)]
+    story.done(act(2), act(3))
+    assert story.status is SagaStatus.COMPLETED
+
+
+def test_d29_with_a_place_it_begins_at_once() -> None:
+    story = stuck()
+
+    assert story.retry().accepted
+
+    assert story.sent == [act(2)]
+
+
+def test_d29_what_follows_a_skipped_step_waits_for_the_place_too() -> None:
+    story = stuck().is_full()
+
+    assert story.skip().accepted
+    assert (story.status, story.state.at(act(3))) == (SagaStatus.RUNNING, None)
+
+    story.is_granted()
+
+    assert story.sent == [act(3)]
+
+
+def test_d29_what_has_nothing_left_to_do_ends_without_a_place() -> None:
+    story = stuck().is_full()
+    story.retry()
+    story.is_granted()
+    story.done(act(2))
+    story.fail(act(3), story.claim(act(3)), Verdict.UNKNOWN, unheard=True)
+
+    assert story.is_full().skip().accepted
+
+    assert story.status is SagaStatus.COMPLETED
+
+
+def test_d29_a_child_saga_that_is_tried_again_starts_with_the_place() -> None:
+    story = stuck(child(kind=StepKind.RETRIABLE))
+    story.child_is(act(2), SagaStatus.COMPENSATED)
+    assert story.status is SagaStatus.FAILED
+
+    assert story.is_full().retry().accepted
+    assert (story.said.children, story.row(act(2)).status) == ((), StepStatus.PENDING)
+    story.later().tick()
+    assert story.said.children == ()
+
+    story.is_granted()
+
+    assert [it.address for it in story.said.children] == [act(2)]
+
+
+def test_d29_an_undo_waits_for_no_place() -> None:
+    story = Story(step(), step(), max_concurrent=1).done(act(0)).refused(act(1))
+    story.fail(undo(0), story.claim(undo(0)))
+    assert story.status is SagaStatus.FAILED
+
+    assert story.is_full().retry().accepted
 
     assert story.sent == [undo(0)]

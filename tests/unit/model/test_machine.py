@@ -28,6 +28,7 @@ from sagas.model import (
     StopRequested,
     Tick,
     Verdict,
+    decide,
 )
 from tests.unit.model.generated import SIGNALS, plans
 from tests.unit.model.story import error
@@ -107,17 +108,17 @@ class Machine(RuleBasedStateMachine):
     def a_body_reports(self, data: st.DataObject) -> None:
         """Any body that ever ran, now: its claim may be gone for long, and it may have reported before."""
         run = data.draw(st.sampled_from(self.world.runs))
-        if run.verdict is None or (run.verdict is not Verdict.CLEAN_NO and data.draw(st.booleans())):
+        if run.verdict is None or (not run.verdict.is_clean and data.draw(st.booleans())):
             self.ends(run, data)
         elif not run.succeeded:
             self.world.fails(run, run.verdict)
 
     @precondition(lambda self: self.world.runs)
-    @rule(data=st.data())
-    def a_body_does_not_fit(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), lacks_result=st.booleans(), for_good=st.booleans())
+    def a_body_does_not_fit(self, data: st.DataObject, lacks_result: bool, for_good: bool) -> None:
         run = data.draw(st.sampled_from(self.world.runs))
         if not run.is_over:
-            self.world.parks(run)
+            self.world.parks(run, lacks_result=lacks_result, for_good=for_good)
 
     @rule(data=st.data())
     def an_old_message_arrives(self, data: st.DataObject) -> None:
@@ -132,13 +133,12 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.world.runs)
     @rule(data=st.data(), verdict=outcomes)
     def a_stranger_reports(self, data: st.DataObject, verdict: Verdict | None) -> None:
-        """Only where the rows do not prove that there can be none: a pivot that is known to have said no."""
+        """Only where nothing proves that there can be none: a pivot that has said no, or of which a person says so."""
         rows = [row for row in self.world.state.steps if self.world.plan_step(row.address).is_task]
         if not rows:
             return
         row = data.draw(st.sampled_from(rows))
         is_known = row.status in (StepStatus.FAILED, StepStatus.SKIPPED) and not row.doubt
-        is_known = is_known and row.address not in self.world.vouched
         is_pivot = self.world.plan_step(row.address).kind is StepKind.PIVOT
         if row.address.is_action and not (is_pivot and is_known):
             self.world.is_of_a_stranger(row.address, verdict)
@@ -179,7 +179,7 @@ class Machine(RuleBasedStateMachine):
         if looked_at:
             self.world.tick()
 
-    @precondition(lambda self: self.world.state.awaits_lock)
+    @precondition(lambda self: self.world.state.awaits_lock and self.world.state.status.is_forward)
     @rule()
     def what_it_waits_for_is_free(self) -> None:
         self.world.is_granted()
@@ -205,8 +205,8 @@ class Machine(RuleBasedStateMachine):
         for row in self.world.state.steps:
             if row.status is StepStatus.RUNNING:
                 self.world.evidence(row.address, holder=holder)
-            elif row.status is StepStatus.PENDING:
-                self.world.evidence(row.address, overtaken=True)
+            elif row.status is StepStatus.PENDING and self.world.plan_step(row.address).is_task:
+                self.world.evidence(row.address, dispatched_at=None)
         self.world.tick()
 
     @rule(data=st.data())
@@ -214,16 +214,19 @@ class Machine(RuleBasedStateMachine):
         for row in self.world.state.steps:
             if row.status is StepStatus.RUNNING:
                 self.world.evidence(row.address, holder=data.draw(st.sampled_from(list(Holder)[1:])))
-            elif row.status is StepStatus.PENDING:
+            elif row.status is StepStatus.PENDING and self.world.plan_step(row.address).is_task:
                 lost, crashed = data.draw(st.booleans()), data.draw(st.sampled_from([False, False, True]))
-                self.world.evidence(row.address, overtaken=lost, epoch_changed=row.epoch_changed or crashed)
+                sent_at = None if lost else row.dispatched_at
+                self.world.evidence(row.address, dispatched_at=sent_at, epoch_changed=row.epoch_changed or crashed)
         self.world.tick()
 
     @precondition(lambda self: self.world.moment % 3 == 0)
-    @rule(after_outage=st.sampled_from([False, False, True]))
-    def somebody_asks(self, after_outage: bool) -> None:
+    @rule(outage=st.sampled_from([None, None, 30.0]), lasts=st.booleans())
+    def somebody_asks(self, outage: float | None, lasts: bool) -> None:
         """The error callback, a message that found no work; or the first sweep after an outage."""
-        self.world.happens(Tick(after_outage=after_outage))
+        if outage is not None:
+            self.world.outage(outage, lasts=lasts)
+        self.world.happens(Tick())
 
     @rule(claimed=st.booleans())
     def the_database_crashes(self, claimed: bool) -> None:
@@ -245,10 +248,21 @@ class Machine(RuleBasedStateMachine):
     def somebody_cancels(self, kind: StopKind) -> None:
         self.world.happens(StopRequested(stop=Stop(kind=kind, reason="changed mind")))
 
+    @precondition(lambda self: self.world.state.status is SagaStatus.FAILED)
+    @rule(is_superseded=st.booleans())
+    def another_one_has_its_key(self, is_superseded: bool) -> None:
+        """For a while, or no more: it was purged, say."""
+        self.world.state = replace(self.world.state, is_superseded=is_superseded)
+
     @precondition(lambda self: self.world.state.status is SagaStatus.FAILED or self.world.moment % 7 == 0)
-    @rule()
-    def an_operator_retries(self) -> None:
-        self.world.happens(RetryRequested(reason="repaired"))
+    @rule(is_full=st.booleans())
+    def an_operator_retries(self, is_full: bool) -> None:
+        """Others may have taken its place meanwhile; an undo needs none."""
+        event = RetryRequested(reason="repaired")
+        would = decide(self.world.plan, self.world.state, event, self.world.now).state.status
+        if is_full and self.world.state.status is SagaStatus.FAILED and would.is_forward:
+            self.world.is_full()
+        self.world.happens(event)
 
     @precondition(lambda self: self.world.state.status is SagaStatus.FAILED or self.world.moment % 7 == 1)
     @rule(data=st.data(), result=st.sampled_from([None, None, None, "{}"]), undone=st.booleans())
@@ -256,6 +270,12 @@ class Machine(RuleBasedStateMachine):
         """By name, or without one where there is only one; now and then the wrong one."""
         names = st.sampled_from([None, *(step.name for step in self.world.plan.steps)])
         self.world.skips(data.draw(names), result, undone=undone)
+
+    @rule(data=st.data(), undo=st.booleans(), result=st.sampled_from([None, '{"key": 1}']))
+    def a_person_answers(self, data: st.DataObject, undo: bool, result: str | None) -> None:
+        """Truthfully; by name, or without one where there is only one; now and then about the wrong step."""
+        names = st.sampled_from([None, *(step.name for step in self.world.plan.steps)])
+        self.world.answers(data.draw(names), result, undo=undo)
 
     @rule(seconds=st.sampled_from([1.0, 6.0, 61.0, 700.0, 3700.0]))
     def time_passes(self, seconds: float) -> None:

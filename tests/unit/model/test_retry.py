@@ -1,17 +1,13 @@
 """When to try again, how long to wait, and what an error says about its effect."""
 
 import json
-import ssl
-import urllib.error
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sagas.engine.judging import lineage
-from sagas.errors import PermanentError
-from sagas.model import RetryPolicy, Verdict
+from sagas.model import RetryPolicy, Signs, Verdict
 
 policies = st.builds(
     RetryPolicy,
@@ -69,97 +65,51 @@ def test_a_policy_survives_its_json(policy: RetryPolicy) -> None:
     assert RetryPolicy.from_json(json.loads(json.dumps(policy.to_json()))) == policy
 
 
-def test_a_policy_that_a_newer_release_stored_can_be_read() -> None:
-    assert RetryPolicy.from_json(RetryPolicy().to_json() | {"hedge": 2}) == RetryPolicy()
+# -- whether an error is tried again; what its signs are is the engine's business (see `test_signs`)
+
+LOST = Signs(names=frozenset({"shop.Gone", "builtins.Exception"}), is_lost=True)
+BUSY = Signs(names=frozenset({"shop.Busy", "builtins.Exception"}), is_refused_for_now=True)
+ASKS = Signs(names=frozenset({"shop.Later", "builtins.Exception"}), asks_again=True)
+OTHER = Signs(names=frozenset({"shop.Declined", "shop.Refused", "builtins.Exception"}))
+NEVER = Signs(names=frozenset({"shop.Final", "sagas.errors.PermanentError", "builtins.Exception"}))
 
 
-# -- what an error says
+def test_by_default_lost_connections_and_answers_that_ask_for_it_are_tried_again() -> None:
+    assert [RetryPolicy().is_again(signs) for signs in (LOST, BUSY, ASKS, OTHER)] == [True, True, True, False]
 
 
-class Declined(Exception):
-    pass
+def test_a_policy_that_names_classes_means_these_and_their_subclasses_alone() -> None:
+    policy = RetryPolicy(on=("shop.Refused",))
 
-
-def judged(error: BaseException, policy: RetryPolicy | None = None, status: int | None = None) -> Verdict:
-    return (policy or RetryPolicy()).classify(lineage(error), status)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        ConnectionResetError(),
-        BrokenPipeError(),
-        TimeoutError(),
-        ssl.SSLError(),
-        urllib.error.URLError("refused"),
-    ],
-    ids=lambda error: type(error).__name__,
-)
-def test_c5_ii_lost_connections_and_timeouts_are_no_clean_no(error: Exception) -> None:
-    assert judged(error) is Verdict.RETRYABLE
-
-
-@pytest.mark.parametrize(
-    "names",
-    [
-        # As their classes' lineages read; the clients need not be installed.
-        ["requests.exceptions.ReadTimeout", "requests.exceptions.Timeout", "builtins.OSError", "builtins.Exception"],
-        ["httpx.ReadTimeout", "httpx.TimeoutException", "httpx.TransportError", "builtins.Exception"],
-        ["aiohttp.client_exceptions.ServerDisconnectedError", "aiohttp.client_exceptions.ClientError"],
-        ["redis.exceptions.TimeoutError", "redis.exceptions.RedisError", "builtins.Exception"],
-        ["sqlalchemy.exc.OperationalError", "sqlalchemy.exc.DBAPIError", "builtins.Exception"],
-    ],
-    ids=lambda names: names[0],
-)
-def test_c5_ii_so_are_those_of_the_common_clients(names: list[str]) -> None:
-    assert RetryPolicy().classify(names, None) is Verdict.RETRYABLE
-
-
-def test_what_the_policy_does_not_know_is_a_clean_no() -> None:
-    assert judged(Declined()) is Verdict.CLEAN_NO
-
-
-def test_a_policy_means_an_exceptions_subclasses_too() -> None:
-    assert judged(ConnectionResetError(), RetryPolicy(on=("builtins.ConnectionError",))) is Verdict.RETRYABLE
-    assert judged(Declined(), RetryPolicy(on=("builtins.Exception",))) is Verdict.RETRYABLE
+    assert policy.is_again(OTHER)
+    assert not any(policy.is_again(signs) for signs in (LOST, BUSY, ASKS))
+    assert all(RetryPolicy(on=("builtins.Exception",)).is_again(signs) for signs in (LOST, BUSY, OTHER))
 
 
 def test_never_on_wins() -> None:
-    policy = RetryPolicy(on=("builtins.Exception",), never_on=(lineage(Declined())[0],))
+    policy = RetryPolicy(on=("builtins.Exception", "connection"), never_on=("shop.Refused", "shop.Gone"))
 
-    assert judged(Declined(), policy) is Verdict.CLEAN_NO
-
-
-@pytest.mark.parametrize("policy", [RetryPolicy(on=("shop.Busy",)), RetryPolicy(never_on=("builtins.TimeoutError",))])
-def test_c5_ii_a_timeout_that_is_not_to_be_tried_again_is_in_doubt_all_the_same(policy: RetryPolicy) -> None:
-    """Whether it is worth another try and whether its outcome is known are two questions."""
-    assert judged(TimeoutError(), policy) is Verdict.UNKNOWN
+    assert not policy.is_again(OTHER)
+    assert not policy.is_again(LOST)
+    assert policy.is_again(BUSY)
 
 
-def test_a_permanent_error_is_a_clean_no() -> None:
-    assert judged(PermanentError("no")) is Verdict.CLEAN_NO
-    assert judged(PermanentError("no"), RetryPolicy(on=("builtins.Exception",))) is Verdict.CLEAN_NO
+def test_a_permanent_error_is_tried_again_only_where_the_policy_names_it_by_itself() -> None:
+    assert not RetryPolicy(on=("builtins.Exception",)).is_again(NEVER)
+    assert RetryPolicy(on=("builtins.Exception", "shop.Final")).is_again(NEVER)
+    assert RetryPolicy(on=("sagas.errors.PermanentError",)).is_again(NEVER)
 
 
-def test_a_permanent_error_that_the_policy_names_is_tried_again() -> None:
-    assert judged(PermanentError("no"), RetryPolicy(on=("sagas.errors.PermanentError",))) is Verdict.RETRYABLE
+# -- the two answers
 
 
-@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 507, 599])
-def test_http_answers_that_leave_the_outcome_open_are_tried_again(status: int) -> None:
-    assert judged(Declined(), status=status) is Verdict.RETRYABLE
+@pytest.mark.parametrize("again", [True, False])
+@pytest.mark.parametrize("clean", [True, False])
+def test_d2_a_verdict_is_two_answers(again: bool, clean: bool) -> None:
+    verdict = Verdict.of(again=again, clean=clean)
+
+    assert (verdict.is_again, verdict.is_clean) == (again, clean)
 
 
-@pytest.mark.parametrize("status", [200, 301, 400, 401, 402, 404, 409, 422])
-def test_http_answers_that_say_no_are_a_clean_no(status: int) -> None:
-    assert judged(Declined(), status=status) is Verdict.CLEAN_NO
-
-
-def test_an_answer_decides_and_not_the_class_that_a_client_wraps_it_in() -> None:
-    """HTTPError is an OSError in urllib and in requests; a 404 is no broken connection."""
-    assert judged(urllib.error.URLError("x"), status=404) is Verdict.CLEAN_NO
-    assert judged(urllib.error.URLError("x"), status=503) is Verdict.RETRYABLE
-
-
-def test_c5_ii_a_503_under_a_policy_without_http_is_in_doubt() -> None:
-    assert judged(Declined(), RetryPolicy(on=()), status=503) is Verdict.UNKNOWN
+def test_whatever_is_not_said_to_be_clean_is_in_doubt() -> None:
+    assert {verdict for verdict in Verdict if verdict.is_clean} == {Verdict.CLEAN_NO, Verdict.CLEAN_RETRYABLE}

@@ -226,3 +226,45 @@ def test_something_else_than_a_codec_is_refused(codec: Any) -> None:
         Secrecy(["card"], codec)
 
     assert "'key'" not in str(refused.value)
+
+
+# -- a result that is kept under one name
+
+
+def test_d27_a_result_under_one_name_is_sealed_before_it_is_nested() -> None:
+    secrecy = Secrecy(["card"], OLD)
+
+    stored = secrecy.dumps(ORDER, "result of charge", under="charge")
+
+    assert CARD not in stored
+    assert set(json.loads(stored)["charge"]["card"]) == {"$secret"}
+    assert secrecy.open(loads(stored)) == {"charge": ORDER}
+
+
+@pytest.mark.parametrize("result", [ORDER, CARD, None])
+def test_d27_a_result_under_a_secrets_name_is_sealed_as_a_whole(result: Any) -> None:
+    secrecy = Secrecy(["card", "charge"], OLD)
+
+    stored = secrecy.dumps(result, "result of charge", under="charge")
+
+    assert CARD not in stored
+    assert set(json.loads(stored)["charge"]) == {"$secret"}
+    assert secrecy.open(loads(stored)) == {"charge": result}
+    assert secrecy.hide(loads(stored)) == {"charge": "•••"}
+
+
+@pytest.mark.parametrize("codec", [None, OLD])
+def test_d27_its_secrets_are_hidden_and_taken_out_of_texts(codec: Any) -> None:
+    secrecy = Secrecy(["card"], codec)
+    stored = loads(secrecy.dumps(ORDER, "result of charge", under="charge"))
+
+    assert secrecy.hide(stored) == {"charge": {"card": "•••", "total": Decimal("9.90")}}
+    assert secrecy.redactor(stored)(f"no answer about {CARD}") == "no answer about •••"
+
+
+def test_a_secret_under_one_name_that_no_key_opens_is_told_by_its_own_name() -> None:
+    stored = loads(Secrecy(["card"], OLD).dumps(ORDER, "result of charge", under="charge"))
+
+    assert not Secrecy(["card"], NEW).knows(stored)
+    with pytest.raises(SecretUnreadable, match="the field 'card' is stored encrypted"):
+        Secrecy(["card"], NEW).open(stored)

@@ -297,9 +297,10 @@ def test_an_operators_retry_repeats_the_step_past_the_pivot_with_fresh_budgets()
     story.retry()
 
     assert story.status is SagaStatus.RUNNING
-    assert (story.sent, story.row(act(1)).attempts) == ([act(1)], 0)
+    assert (story.sent, story.row(act(1)).attempts, story.row(act(1)).failures) == ([act(1)], 2, 0)
     story.fail(act(1), story.claim(act(1)), Verdict.RETRYABLE)
     assert story.done(act(1)).status is SagaStatus.COMPLETED
+    assert story.row(act(1)).attempts == 4  # told as they were
 
 
 def test_only_a_failed_instance_can_be_retried() -> None:

@@ -17,7 +17,7 @@ def test_the_ways_out_of_a_final_status_are_the_promised_ones() -> None:
 
     assert ways == {
         SagaStatus.COMPLETED: {SagaStatus.COMPENSATING, SagaStatus.COMPENSATED},  # by its parent saga
-        SagaStatus.COMPENSATED: {SagaStatus.COMPENSATING},
+        SagaStatus.COMPENSATED: {SagaStatus.COMPENSATING, SagaStatus.FAILED},  # by a stray effect
         SagaStatus.FAILED: {
             SagaStatus.RUNNING,
             SagaStatus.COMPLETED,

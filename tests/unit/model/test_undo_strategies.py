@@ -132,7 +132,7 @@ def test_nor_does_the_clock_change_the_order_of_positions() -> None:
 def test_c9_what_began_after_a_step_whose_claim_a_crash_has_lost_is_undone_before_it() -> None:
     """Of a best effort the saga goes on, so it is not the last that began although nobody knows when it did."""
     story = Story(step(best_effort=True, idempotent=False), step(), step())
-    story.evidence(act(0), epoch_changed=True, overtaken=True).tick()
+    story.evidence(act(0), epoch_changed=True, dispatched_at=None).tick()
     assert (story.row(act(0)).doubt, story.row(act(0)).first_claimed_at) == (True, None)
 
     story.done(act(1)).refused(act(2))
@@ -143,7 +143,7 @@ def test_c9_what_began_after_a_step_whose_claim_a_crash_has_lost_is_undone_befor
 
 def test_c9_also_what_follows_it_in_its_lane() -> None:
     story = Story(beside([step(best_effort=True, idempotent=False), step()], step(compensation=None)), step())
-    story.evidence(act(0, 0), epoch_changed=True, overtaken=True).tick()
+    story.evidence(act(0, 0), epoch_changed=True, dispatched_at=None).tick()
 
     story.done(act(0, 1), act(0, 2)).refused(act(1))
 

@@ -179,6 +179,7 @@ def test_a_signal_that_nobody_waits_for_any_more_stays_where_it_is() -> None:
 
     assert story.status is SagaStatus.COMPLETED
     assert len(story.state.inbox) == 1
+    assert len(story.noted("signal_too_late")) == 1
 
 
 def test_one_that_comes_at_the_last_moment_is_before_the_timeout() -> None:

@@ -183,14 +183,15 @@ class Truth(Story):
     def fails(self, run: Run, verdict: Verdict, dice: float = 0.0, retry_after: float = 0.0) -> None:
         if not run.is_over:
             run.verdict = verdict
-            run.clean = verdict is Verdict.CLEAN_NO
+            run.clean = verdict.is_clean
             run.landed = self.moment + 1
         failed = Failed(address=run.address, token=run.token, error=error(), verdict=verdict)
         self.happens(replace(failed, dice=dice, retry_after=retry_after))
 
-    def parks(self, run: Run) -> None:
+    def parks(self, run: Run, *, lacks_result: bool = False, for_good: bool = False) -> None:
         run.clean, run.verdict = True, Verdict.CLEAN_NO
-        self.happens(Parked(address=run.address, token=run.token, error=error("does not fit")))
+        parked = Parked(address=run.address, token=run.token, error=error("does not fit"))
+        self.happens(replace(parked, lacks_result=lacks_result, for_good=for_good))
 
     def is_of_a_stranger(self, address: Address, verdict: Verdict | None) -> None:
         """The end of a body under a token that the rows never saw: its claim was lost, with all that is known of it."""
@@ -223,7 +224,7 @@ class Truth(Story):
             ends = [way for way in kid.may_become() if way in (SagaStatus.COMPLETED, SagaStatus.COMPENSATED)]
             if ends:
                 self.child_becomes(kid, ends[0])
-        self.state = replace(self.state, awaits_lock=False)
+        self.granted()
         self.now = max(self.now, self.state.due_at or self.now)
         self.tick()
 

@@ -13,7 +13,10 @@ from sagas.model import (
     Holder,
     InstanceState,
     MailKind,
+    Misdelivered,
+    Parked,
     Plan,
+    RetryRequested,
     SagaStatus,
     SkipRequested,
     StepKind,
@@ -34,9 +37,11 @@ class World(Truth):
 
     def __init__(self, plan: Plan, deadline: float | None = None, **options: Any) -> None:
         self.vouched: dict[Address, tuple[int, StepStatus]] = {}  # what a person resolved, when and how
+        self.answered: set[Address] = set()  # about which a person is answering
         self.uncertain: set[Address] = set()  # nobody remembers when they began
         self.doubted: set[Address] = set()  # actions that at some time may have happened
         self.taken: set[int] = set()  # mails that have had their effect
+        self.unfit: set[Address] = set()  # actions that ended since they could not be called
         super().__init__(plan, deadline, **options)
 
     # -- events
@@ -44,12 +49,22 @@ class World(Truth):
     def happens(self, event: Event) -> Decision:
         before, turned_back = self.state, self.turned_back
         said = super().happens(event)
+        self.remember_unfit(event, before)
         self.doubted |= {row.address for row in self.state.actions() if row.doubt}
+        if isinstance(event, RetryRequested) and before.is_superseded:
+            assert not said.accepted, "it goes on beside its successor"
         if isinstance(event, SkipRequested):
             self.check_skip(event, before, said)
         self.check(before, said, turned_back=turned_back)
         self.check_waits(event, before, said)
         return said
+
+    def remember_unfit(self, event: Event, before: InstanceState) -> None:
+        ended = {row.address for row in self.state.actions() if row.status is StepStatus.FAILED}
+        known = {row.address for row in before.actions() if row.status is StepStatus.FAILED}
+        if isinstance(event, Parked | Misdelivered) and event.address in ended - known:
+            self.unfit.add(event.address)
+        self.unfit &= ended
 
     def takes(self, address: Address) -> Run | None:
         turned_back = self.turned_back
@@ -65,6 +80,34 @@ class World(Truth):
     def skips(self, step: str | None = None, result: Any = None, *, undone: bool = False) -> bool:
         """An operator vouches for what it is stuck at: of an action that it is done, of an undo that none is needed."""
         return self.skip(step, result, undone=undone).accepted
+
+    def answers(self, name: str | None, result: str | None, *, undo: bool) -> None:
+        """A person says whether an action in doubt happened, and says the truth."""
+        self.tick()  # what has come meanwhile is read first, and may be what it fails of
+        meant = [row for row in self.stuck(self.state) if name in (None, row.name)]
+        happened = any(bool(self.effects(row.address.action)) for row in meant)
+        before, told = self.state, result if happened else None
+        self.answered = {row.address.action for row in meant}
+        said = self.resolve(name, happened=happened, result=told, undo=undo)
+        self.answered = set()
+        if not said.accepted:
+            if not before.inbox and not any(note.event == "deadline_passed" for note in said.notes):
+                assert (said.state.status, said.state.steps, said.notes) == (before.status, before.steps, ())
+            return
+        row = meant[0]
+        was, action = before.at(row.address.action), said.state.at(row.address.action)
+        assert len(meant) == 1
+        assert was is not None
+        assert action is not None
+        assert was.doubt, "there was no doubt"
+        assert not action.doubt
+        assert action.status is (StepStatus.COMPLETED if happened else StepStatus.FAILED)
+        self.vouched[action.address] = self.moment, action.status
+        if not row.address.is_action and not (happened and undo):
+            done = said.state.at(row.address)
+            assert done is not None
+            assert done.status is (StepStatus.COMPLETED if happened else StepStatus.SKIPPED)
+            self.vouched[row.address] = self.moment, done.status
 
     # -- what must hold
 
@@ -111,7 +154,7 @@ class World(Truth):
 
     def is_really_done(self, row: StepState) -> bool:
         step, address = self.plan_step(row.address), row.address
-        if address in self.vouched:
+        if address in self.vouched or address in self.answered:
             return True
         if row.status is StepStatus.FAILED:
             return step.best_effort
@@ -129,7 +172,7 @@ class World(Truth):
             lane, run = self.plan_step(row.address).lane, by_token.get(row.token) if row.token else None
             came = json.loads(row.result or "null") if self.plan.is_parallel(row.address.position) else None
             names = run.keys if run else came if isinstance(came, dict) else ()
-            for key in names if row.status is StepStatus.COMPLETED else ():
+            for key in names if row.status is StepStatus.COMPLETED and row.address not in self.vouched else ():
                 assert whose.setdefault((row.address.position, key), lane) == lane, f"{key!r} was returned twice"
 
     def check_posts(self, before: InstanceState, said: Decision) -> None:
@@ -146,7 +189,17 @@ class World(Truth):
         """Time ends a sleep, one signal ends one wait, and a signal that is there is not waited for."""
         assert not said.consumed & self.taken, "taken twice"
         self.taken |= said.consumed
-        taken = [mail.name for mail in before.inbox if mail.id in said.consumed and mail.kind is MailKind.SIGNAL]
+        late = {note.detail["number"] for note in said.notes if note.event == "signal_too_late"}
+        came = [mail for mail in before.inbox if mail.kind is MailKind.SIGNAL]
+        taken = [mail.name for mail in came if mail.id in said.consumed - late]
+        new = {mail.id for mail in came if not mail.seen and mail.id not in said.consumed - late}
+        assert late <= new, "what was kept, or taken, is not late"
+        if said.state.status in (*BACKWARD, SagaStatus.COMPLETED):
+            assert late == new, "a signal came in vain, and nothing tells it"
+        assert said.state.status.is_forward or late <= said.consumed, "it is refused, and kept"
+        waits = {self.plan_step(row.address).signal for row in said.state.actions() if row.is_live}
+        missed = waits & {mail.name for mail in came if mail.id in late}
+        assert not (said.state.status.is_forward and missed), f"{missed} is waited for, and not late"
         received = {note.address for note in said.notes if note.event == "signal_received"}
         timed_out = {note.address for note in said.notes if note.event == "signal_timed_out"}
         known = {row.address: row for row in before.steps if not row.is_live}
@@ -170,6 +223,7 @@ class World(Truth):
     def check_commands(self, before: InstanceState, said: Decision, *, turned_back: bool) -> None:
         known = {row.address: row for row in before.steps}
         begun = [child.address for child in said.children] + [it.address for it in said.sends if it.address.is_action]
+        assert not (begun and before.awaits_lock), "it begins without its place"
         for address in begun:
             assert not turned_back, f"{address} begins after compensation had begun"
             assert said.state.status not in BACKWARD, f"{address} begins as compensation does"
@@ -192,7 +246,7 @@ class World(Truth):
         others = [it for it in after.compensations() if is_commanded(it) and it.address != row.address]
         for other in others:
             assert self.are_beside(own, other.address.action), f"{own} is undone beside {other.address}"
-        failed = [it for it in after.actions() if self.is_given_up(it.address)]
+        failed = [it for it in after.actions() if self.has_failed_undo(it.address)]
         assert not (failed and self.plan.stop_at_failed_undo), f"{own} is undone, and that of {failed} has failed"
         for it in after.actions():
             if self.goes_before(it.address, own):
@@ -202,6 +256,12 @@ class World(Truth):
     def is_given_up(self, action: Address) -> bool:
         last = self.last_round(action)
         return last is not None and last.status is StepStatus.FAILED
+
+    def has_failed_undo(self, action: Address) -> bool:
+        """It ran and failed for good; one that waits for an answer keeps no other from running."""
+        last = self.last_round(action)
+        waits = last is not None and last.error is not None and last.error.type == "sagas.InDoubt"
+        return self.is_given_up(action) and not waits
 
     def are_beside(self, one: Address, other: Address) -> bool:
         """May they be undone at the same time?"""
@@ -229,6 +289,7 @@ class World(Truth):
     def check_claim(self, run: Run, *, turned_back: bool) -> None:
         address, step = run.address, self.plan_step(run.address)
         assert step.is_task, f"{address} was claimed, and is no work"
+        assert not (address.is_action and self.state.awaits_lock), f"{address} was claimed without its place"
         if address.is_action:
             assert not turned_back, f"{address} claimed after compensation had begun"
             # `idempotent=False`: never twice, unless an operator says so, or the first time was not a call at all.
@@ -246,7 +307,7 @@ class World(Truth):
         """Accepted exactly where it is clear what is meant; refused, it changes nothing."""
         meant = [row for row in self.stuck(before) if event.step in (None, row.name)]
         fits = [row for row in meant if (not event.undone if row.address.is_action else event.result is None)]
-        may_be = len(meant) == len(fits) == 1
+        may_be = len(meant) == len(fits) == 1 and (event.undone or not before.is_superseded)
         assert said.accepted is may_be, f"{event} of {before}"
         if not may_be:
             # The inbox is read, and a deadline found passed, whatever the event.
@@ -274,6 +335,7 @@ class World(Truth):
         for row in state.actions():
             step = self.plan_step(row.address)
             no_way_back = step.kind is StepKind.RETRIABLE or (step.kind is StepKind.PIVOT and row.doubt)
+            no_way_back = no_way_back or (not self.turned_back and row.address in self.unfit)
             if row.status is StepStatus.FAILED and no_way_back and not step.best_effort:
                 forward.append(row)
         last = {row.address.action: row for row in state.compensations()}  # of each step's rounds
@@ -283,6 +345,7 @@ class World(Truth):
 
     def a_person_ends_it(self) -> None:
         """Whoever skips what it is stuck at, one after the other, gets any instance out of `failed`."""
+        self.state = replace(self.state, is_superseded=False)
         for _ in self.plan.steps:
             if self.state.status is SagaStatus.FAILED:
                 names = [None, *(step.name for step in self.plan.steps)]  # without one where there is only one
@@ -298,12 +361,12 @@ class World(Truth):
             assert moves <= 60 + 8 * len(self.state.steps), f"{self.state.status} for ever: {self.state}"
             assert self.state.due_at is not None
             self.now = max(self.now, self.state.due_at)
-            self.state = replace(self.state, awaits_lock=False)
+            self.granted()
             for row in self.state.steps:
                 if row.status is StepStatus.RUNNING:
                     self.evidence(row.address, holder=Holder.SILENT if silently else Holder.DEAD)
-                elif row.status is StepStatus.PENDING:
-                    self.evidence(row.address, overtaken=True)
+                elif row.status is StepStatus.PENDING and self.plan_step(row.address).is_task:
+                    self.evidence(row.address, dispatched_at=None)
             self.tick()
             for send in self.sends:
                 if (run := self.takes(send.address)) is not None:

@@ -1,9 +1,12 @@
 """One DATABASE_URL for the application's async engine and for the library's own blocking connections."""
 
+import sys
+from typing import Any
+
 import pytest
 
-from sagas import ConfigurationError
-from sagas.store import normalise_url
+from sagas import ConfigurationError, DriverMissing
+from sagas.store import Database, normalise_url
 
 
 def test_an_asyncpg_url_is_taken_for_psycopg2() -> None:
@@ -32,3 +35,35 @@ def test_an_option_that_cannot_be_translated_is_refused_by_name_and_the_password
 
 def test_the_async_name_of_psycopg_3_means_the_blocking_one() -> None:
     assert normalise_url("postgresql+psycopg_async://db/shop").drivername == "postgresql+psycopg"
+
+
+@pytest.mark.parametrize("given", [None, "", 42, "localhost", "postgresql://me:secret@db:port/shop"])
+def test_what_is_no_url_is_refused_with_one_that_is_and_without_the_password(given: Any) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read as a URL; pass database='postgresql") as refused:
+        normalise_url(given)
+
+    assert "secret" not in str(refused.value)
+    assert refused.value.__cause__ is None
+
+
+def test_a_driver_that_nobody_has_written_is_refused_by_name() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"there is no driver 'postgresql\+pyscopg2': use postgresql\+psycopg2"
+    ):
+        _ = Database("postgresql+pyscopg2://db/shop").engine
+
+
+@pytest.mark.parametrize(
+    ("url", "module", "cure"),
+    [
+        ("postgresql://db/shop", "psycopg2", "pip install psycopg2-binary"),
+        ("postgresql+psycopg://db/shop", "psycopg", r"pip install 'psycopg\[binary\]'"),
+    ],
+)
+def test_a_driver_that_is_not_installed_says_what_to_install(
+    url: str, module: str, cure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)  # as an import finds it that is not there
+
+    with pytest.raises(DriverMissing, match=cure):
+        _ = Database(url).engine

@@ -3,7 +3,7 @@
 from contextlib import suppress
 from typing import Any
 
-from sagas import SagaHandle
+from sagas import Saga, SagaHandle
 from tests.django_project.shop.models import Order
 from tests.django_project.shop.tasks import broken, order
 
@@ -12,13 +12,13 @@ class _NotYet(Exception):
     pass
 
 
-def run(case: Any, key: str, sku: str = "pen", breaking: str = "", **data: Any) -> SagaHandle:
+def run(case: Any, key: str, sku: str = "pen", breaking: str = "", saga: Saga = order, **data: Any) -> SagaHandle:
     """One that has ended. ``breaking``: what is broken in the world meanwhile."""
     Order.objects.create(pk=key, sku=sku)
     broken.update(breaking.split())
     try:
         with case.run_sagas():
-            return order.start({"order_id": key, **data}, key=key)
+            return saga.start({"order_id": key, **data}, key=key)
     finally:
         broken.clear()
 

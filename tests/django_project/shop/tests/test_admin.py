@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any, ClassVar
+from unittest.mock import patch
 from uuid import uuid4
 
 from django.db import connection
@@ -71,8 +72,22 @@ class ListTests(AdminTestCase):
         self.assertEqual(self.shown(q="failed"), self.ids(self.failed))
         self.assertEqual(len(self.shown(q="order")), 4)
         self.assertEqual(self.shown(q="order-1 completed"), self.ids(self.completed))
+        self.assertEqual(self.shown(q="no mail"), self.ids(self.failed))
+        self.assertEqual(self.shown(q="failed completed"), [])
+        self.assertEqual(self.shown(q="completed", status__exact="failed"), [])
         self.assertEqual(self.shown(q="100%"), [])
         self.assertEqual(self.shown(q="nul\x00"), self.shown())
+
+    def test_it_tells_why_a_saga_failed_and_search_finds_the_words_of_that(self) -> None:
+        one = run(self, "k-1", sku="piano", breaking="refund")
+
+        text = self.client.get(LIST).content.decode()
+
+        why = "compensation of pay: builtins.ConnectionError: the bank does not answer; "
+        self.assertIn(why, text)
+        self.assertIn("too heavy (in step ", text)
+        self.assertEqual(self.shown(q="bank answer"), self.ids(one))
+        self.assertEqual(self.shown(q="a reason that nobody gave"), [])
 
     def test_search_finds_an_id_however_it_is_pasted(self) -> None:
         for pasted in (str(self.failed.id), self.failed.id.hex.upper(), f" {{{self.failed.id}}} "):
@@ -85,10 +100,18 @@ class ListTests(AdminTestCase):
 
     def test_filters(self) -> None:
         self.assertEqual(self.shown(status__exact="failed"), self.ids(self.failed))
+        self.assertEqual(self.shown(status__exact="failed", saga="order"), self.ids(self.failed))
+        self.assertEqual(self.client.get(LIST, {"status__exact": "lost"}).status_code, 302)
         self.assertEqual(len(self.shown(saga="order")), 4)
         self.assertEqual(self.shown(saga="doubled"), [])
         self.assertEqual(len(self.shown(created_at__gte="2020-01-01 00:00:00+00:00")), 4)
         self.assertIn(">order</a>", self.client.get(LIST).content.decode())
+
+    def test_it_counts_no_further_than_it_goes(self) -> None:
+        with patch("sagas.contrib.django.admin.LONGEST_LIST", 2):
+            response = self.client.get(LIST)
+
+        self.assertEqual(response.context["cl"].result_count, 2)
 
     def test_more_instances_cost_no_more_queries(self) -> None:
         with CaptureQueriesContext(connection) as queries:

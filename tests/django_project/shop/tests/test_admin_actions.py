@@ -1,4 +1,4 @@
-"""Retry, cancel and skip in the admin: with a reason, with a permission, and on the record."""
+"""Retry, cancel, skip and resolve in the admin: with a reason, with a permission, and on the record."""
 
 import json
 from typing import Any, ClassVar
@@ -12,12 +12,13 @@ from sagas import SagaHandle, SagaStatus
 from sagas.contrib.django import sagas
 from sagas.contrib.django.models import Instance
 from sagas.contrib.django.testing import SagaTestCase
-from tests.django_project.shop.tasks import happened
+from tests.django_project.shop.tasks import gift, happened
 from tests.django_project.shop.tests.instances import begin, run
 from tests.django_project.shop.tests.people import person
 
 LIST = "/admin/celery_sagas/instance/"
 WHY = "the customer called"
+VERBS = ("retry", "cancel", "skip", "resolve")
 
 
 class ActionTestCase(SagaTestCase):
@@ -25,7 +26,7 @@ class ActionTestCase(SagaTestCase):
 
     @classmethod
     def setUpTestData(cls) -> None:
-        verbs = ("retry_instance", "cancel_instance", "skip_instance")
+        verbs = ("retry_instance", "cancel_instance", "skip_instance", "resolve_instance")
         cls.operator = person("olga", "view_instance", *verbs)
 
     def setUp(self) -> None:
@@ -193,13 +194,82 @@ class SkipTests(ActionTestCase):
         self.assertContains(self.confirm("skip", one), "only a failed saga can")
 
 
+class ResolveTests(ActionTestCase):
+    def test_d1_a_pivot_in_doubt_that_happened_goes_forward_with_its_result(self) -> None:
+        one = run(self, "k-1", sku="vase")
+        asked = self.choose("resolve", one)
+        self.assertNotContains(asked, 'name="step"')
+        self.assertContains(asked, '<option value="not_happened">')
+
+        done = self.confirm("resolve", one, answer="happened", result='{"parcel": "7"}')
+
+        self.assertContains(done, "Resolved: order k-1")
+        self.assertIs(one.status, SagaStatus.COMPLETED)
+        self.assertEqual(one.data["parcel"], "7")
+        self.assertEqual(happened[-2:], ["ship", "thank"])
+        self.assertEqual(self.noted(one, "doubt_resolved"), {"happened": True, "reason": WHY, "by": "olga"})
+        self.assertEqual(LogEntry.objects.get().change_message, f"Resolved: {WHY}")
+
+    def test_d1_a_pivot_in_doubt_that_did_not_happen_turns_the_saga_back(self) -> None:
+        one = run(self, "k-1", sku="vase")
+
+        self.confirm("resolve", one, answer="not_happened")
+
+        self.assertIs(one.status, SagaStatus.COMPENSATED)
+        self.assertEqual(happened[-2:], ["refund", "release"])
+
+    def test_two_that_are_stuck_side_by_side_are_each_resolved_and_skipped_by_name(self) -> None:
+        one = run(self, "k-1", breaking="mail post", saga=gift)
+        other = run(self, "k-2", breaking="mail post", saga=gift)
+        for verb in ("resolve", "skip"):
+            asked = self.choose(verb, one)
+            self.assertContains(asked, '<option value="thank">thank (in doubt)</option>', html=True)
+            self.assertContains(asked, '<option value="bill">bill (in doubt)</option>', html=True)
+        self.assertContains(self.confirm("resolve", one, answer="happened"), "Say which")
+
+        for run_, verb, more in ((one, "resolve", {"answer": "happened"}), (other, "skip", {})):
+            self.assertContains(self.confirm(verb, run_, step="bill", **more), f"{verb.capitalize()}")
+            self.confirm(verb, run_, step="thank", **more)
+            self.assertIs(run_.status, SagaStatus.COMPLETED)
+
+    def test_a_compensation_that_was_done_by_hand_is_resolved(self) -> None:
+        one = run(self, "k-1", sku="piano", breaking="refund")
+
+        self.confirm("resolve", one, answer="by_hand")
+
+        self.assertIs(one.status, SagaStatus.COMPENSATED)
+        self.assertEqual(self.noted(one, "resolved_by_hand"), {"reason": WHY, "by": "olga"})
+
+    def test_what_cannot_be_meant_is_refused(self) -> None:
+        one = run(self, "k-1", sku="vase")
+        for said, told in (
+            ({}, "Say what was found out"),
+            ({"answer": "perhaps"}, "Select a valid choice"),
+            ({"answer": "happened", "result": "[1]"}, "It must be a JSON object"),
+            ({"answer": "happened", "result": "{"}, "It is no JSON"),
+            ({"answer": "not_happened", "result": "{}"}, "Only what happened has returned something"),
+            ({"answer": "by_hand"}, "the compensation of its step cannot be resolved"),
+        ):
+            with self.subTest(said):
+                self.assertContains(self.confirm("resolve", one, **said), told)
+        self.assertIs(one.status, SagaStatus.FAILED)
+
+    def test_the_page_shows_the_doubt_and_what_was_recorded(self) -> None:
+        one = run(self, "k-1", sku="vase")
+
+        page = self.client.get(f"{LIST}{one.id}/change/")
+
+        self.assertContains(page, "failed (in doubt)")
+        self.assertContains(page, "p-k-1")
+
+
 class PageTests(ActionTestCase):
     def buttons(self, one: SagaHandle) -> list[str]:
         text = self.client.get(f"{LIST}{one.id}/change/").content.decode()
-        return [verb for verb in ("retry", "cancel", "skip") if f'value="{verb}_selected"' in text]
+        return [verb for verb in VERBS if f'value="{verb}_selected"' in text]
 
     def test_its_buttons_are_those_that_its_status_allows(self) -> None:
-        self.assertEqual(self.buttons(run(self, "k-1", breaking="mail")), ["retry", "skip"])
+        self.assertEqual(self.buttons(run(self, "k-1", breaking="mail")), ["retry", "skip", "resolve"])
         self.assertEqual(self.buttons(begin(self, "k-2")), ["cancel"])
         self.assertEqual(self.buttons(run(self, "k-3")), [])
 
@@ -229,7 +299,7 @@ class PermissionTests(ActionTestCase):
 
         self.assertNotContains(self.client.get(f"{LIST}{one.id}/change/"), "_selected")
         self.assertNotContains(self.client.get(LIST), "retry_selected")
-        for verb, target in (("retry", one), ("skip", one), ("cancel", other)):
+        for verb, target in (("retry", one), ("skip", one), ("resolve", one), ("cancel", other)):
             with self.subTest(verb):
                 self.assertEqual(self.choose(verb, target).status_code, 403)
                 self.assertEqual(self.confirm(verb, target).status_code, 403)
@@ -237,15 +307,15 @@ class PermissionTests(ActionTestCase):
         self.assertFalse(LogEntry.objects.exists())
 
     def test_each_verb_has_a_permission_of_its_own(self) -> None:
-        for verb in ("retry", "cancel", "skip"):
+        for verb in VERBS:
             with self.subTest(verb):
                 self.client.force_login(person(f"only {verb}", "view_instance", f"{verb}_instance"))
                 one = begin(self, f"k-{verb}") if verb == "cancel" else run(self, f"k-{verb}", breaking="mail")
-                for other in {"retry", "cancel", "skip"} - {verb}:
+                for other in {*VERBS} - {verb}:
                     self.assertEqual(self.confirm(other, one).status_code, 403)
                 text = self.client.get(f"{LIST}{one.id}/change/").content.decode()
                 self.assertEqual(text.count('name="action"'), 1)
-                self.assertEqual(self.confirm(verb, one).status_code, 200)
+                self.assertEqual(self.confirm(verb, one, answer="happened").status_code, 200)
                 self.assertEqual(LogEntry.objects.filter(object_id=one.id).count(), 1)
 
     def test_the_verbs_without_looking_are_worth_nothing(self) -> None:

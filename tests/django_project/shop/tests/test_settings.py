@@ -5,6 +5,7 @@ from typing import Any
 
 from celery import Celery, current_app, shared_task
 from cryptography.fernet import Fernet
+from django.core.checks import CheckMessage, run_checks
 from django.db import connections
 from django.test import SimpleTestCase, override_settings
 
@@ -43,7 +44,11 @@ class SettingsTests(SimpleTestCase):
             self.assertEqual(configuration(), Configuration())
 
     def test_an_unknown_key(self) -> None:
-        self.refused("SAGAS has no 'SCEMA'; there are APP, CODEC, DATABASE, HEARTBEAT, KEYS, SCHEMA,", SCEMA="x")
+        self.refused(
+            "SAGAS has no 'SCEMA'; there are APP, CODEC, CONTROL_QUEUE, DATABASE, HEADERS, HEARTBEAT, KEYS, "
+            "PARKED_AFTER, SCHEMA,",
+            SCEMA="x",
+        )
 
     def test_no_dict(self) -> None:
         with override_settings(SAGAS="postgresql://"), self.assertRaisesRegex(ConfigurationError, "must be a dict"):
@@ -61,6 +66,18 @@ class SettingsTests(SimpleTestCase):
         # As migrate does
         with override_settings(SAGAS={"DATABASE": "lite"}), self.assertRaisesRegex(ConfigurationError, cure):
             apply(1)(None, connections["lite"].schema_editor())
+
+    def test_a_database_that_is_no_postgresql_is_told_by_the_system_check(self) -> None:
+        def told() -> list[CheckMessage]:
+            return [message for message in run_checks() if message.id == "celery_sagas.E001"]
+
+        self.assertEqual(told(), [])
+        with override_settings(SAGAS={"DATABASE": "lite"}):
+            (found,) = told()
+
+        self.assertEqual((found.id, found.is_serious()), ("celery_sagas.E001", True))
+        self.assertEqual(found.msg, "settings.DATABASES['lite'] is 'sqlite', but sagas need PostgreSQL")
+        self.assertIn("settings.SAGAS['DATABASE']", found.hint)
 
     def test_an_app_that_cannot_be_imported(self) -> None:
         for wrong in ("nowhere.celery:app", "tests.django_project.celery:ap", "tests.django_project.celry", ""):

@@ -13,6 +13,7 @@ from sagas.contrib.django import sagas
 from sagas.contrib.django.models import Instance
 from sagas.contrib.django.testing import SagaTestCase, SagaTransactionTestCase
 from sagas.signals import saga_started
+from sagas.testing import fail_everywhere
 from tests.django_project.shop.models import Order
 from tests.django_project.shop.tasks import broken, doubled, endless, happened, order
 
@@ -51,6 +52,30 @@ class SagaTestCaseTests(ShopTestCase):
         self.assertIs(run.status, SagaStatus.COMPLETED)
         # The steps saw the order that this test has not committed, and the test sees what they wrote
         self.assertEqual(Order.objects.get().state, "shipped")
+
+    def test_d31_it_is_the_same_in_an_eager_suite_and_outside_of_the_block_a_start_is_refused(self) -> None:
+        conf = sagas.app.conf
+        for name in ("task_always_eager", "task_eager_propagates"):
+            self.addCleanup(setattr, conf, name, conf[name])
+            conf[name] = True
+
+        with self.run_sagas():
+            run = place(sku="gold")
+            self.assertEqual(happened, [])
+
+        self.assertIs(run.status, SagaStatus.COMPENSATED)
+        self.assertEqual(happened, ["reserve", "reserve committed", "release"])
+        with self.assertRaisesMessage(ConfigurationError, "task_always_eager is set"):
+            place("2")
+        self.assertEqual(Instance.objects.count(), 1)
+
+    def test_d34_each_step_fails_before_and_after_its_effect_and_is_undone(self) -> None:
+        Order.objects.create(pk="1", sku="pen")
+
+        runs = fail_everywhere(sagas, order, {"order_id": "1"}, inside=self.run_sagas)
+
+        self.assertEqual([run.status for run in runs], [SagaStatus.COMPENSATED] * 5)
+        self.assertEqual(happened.count("refund"), 3)
 
     def test_on_commit_of_a_step_runs_before_the_next_step(self) -> None:
         with self.run_sagas():

@@ -1,0 +1,156 @@
+"""The commands that act on an instance: each does what a handle's method does, and prints how the instance stands."""
+
+import getpass
+import json
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from sagas.cli.commands import bound, in_short, json_line, sagas, told
+from sagas.cli.finding import instance_of
+from sagas.handle import SagaHandle
+
+#: Of every action.
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object, with the names of show --json.")
+NO_OBJECT = 'it must be a JSON object, as in {"shipment_id": "4711"}'
+
+
+def _given(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    if not value.strip():
+        raise click.BadParameter("it needs a reason, which is kept in the history for whoever asks why")
+    return value
+
+
+def _parsed(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+    if value is None:
+        return None
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise click.BadParameter(f"it is no JSON: {error}") from error
+    if found is None:
+        raise click.BadParameter(NO_OBJECT)
+    return found
+
+
+def _mapping(context: click.Context, parameter: click.Parameter, value: str | None) -> dict[str, Any] | None:
+    found = _parsed(context, parameter, value)
+    if found is not None and not isinstance(found, dict):
+        raise click.BadParameter(NO_OBJECT)
+    return found
+
+
+def _fitting(handle: SagaHandle, step: str | None, result: Any) -> Any:
+    """A result as a step returns it: names and values, or anything where it is kept under one name."""
+    if result is not None and not isinstance(result, dict) and handle.snapshot().output_of(step) is None:
+        raise click.BadParameter(NO_OBJECT, param_hint="'--result'")
+    return result
+
+
+@sagas.command()
+@click.argument("instance", metavar="ID")
+@click.option("--reason", required=True, callback=_given, help="Why; kept in the history.")
+@AS_JSON
+@click.pass_context
+def retry(context: click.Context, instance: str, reason: str, as_json: bool) -> None:
+    """Let a failed instance go on; only what is missing runs again."""
+    _act(context, instance, lambda handle: handle.retry(reason, by=_who()), as_json)
+
+
+@sagas.command()
+@click.argument("instance", metavar="ID")
+@click.option("--reason", required=True, callback=_given, help="Why; kept in the history.")
+@AS_JSON
+@click.pass_context
+def cancel(context: click.Context, instance: str, reason: str, as_json: bool) -> None:
+    """Stop forward work and undo what was done."""
+    _act(context, instance, lambda handle: handle.cancel(reason, by=_who()), as_json)
+
+
+@sagas.command()
+@click.argument("instance", metavar="ID")
+@click.option("--reason", required=True, callback=_given, help="Why; kept in the history.")
+@click.option("--step", help="What it is stuck at, where there are several.")
+@click.option("--result", callback=_parsed, help="JSON object that the step would have returned, if others need it.")
+@AS_JSON
+@click.pass_context
+def skip(context: click.Context, instance: str, reason: str, step: str | None, result: Any, as_json: bool) -> None:
+    """Let a failed instance go on past what it is stuck at: you vouch for it, it is not run again."""
+
+    def do(handle: SagaHandle) -> None:
+        handle.skip(reason, step=step, result=_fitting(handle, step, result), by=_who())
+
+    _act(context, instance, do, as_json)
+
+
+@sagas.command()
+@click.argument("instance", metavar="ID")
+@click.option("--reason", required=True, callback=_given, help="Why; kept in the history.")
+@click.option("--step", help="Which one, where it waits at several.")
+@click.option("--happened/--not-happened", default=None, help="What you have found out about an action in doubt.")
+@click.option("--result", callback=_parsed, help="With --happened: JSON object that the action would have returned.")
+@click.option(
+    "--undo/--undone",
+    default=None,
+    help="With --happened, where the saga turns back: run its compensation now (default), or it was undone by hand.",
+)
+@AS_JSON
+@click.pass_context
+def resolve(
+    context: click.Context,
+    instance: str,
+    reason: str,
+    step: str | None,
+    happened: bool | None,
+    result: Any,
+    undo: bool | None,
+    as_json: bool,
+) -> None:
+    """Let a failed instance go on with what you have found out about an action in doubt, or have undone by hand.
+
+    An action in doubt has three answers: --happened, --not-happened, and the command retry. Without one of the two, a
+    compensation that would not succeed was done by hand.
+    """
+    if result is not None and not happened:
+        raise click.UsageError("--result is what an action has returned: say --happened with it")
+    if happened is None and undo:
+        raise click.UsageError("--undo says what follows from --happened: say that too; retry runs a failed undo again")
+    if happened is False and undo is not None:
+        raise click.UsageError("--not-happened leaves nothing to undo: leave out --undo and --undone")
+
+    def do(handle: SagaHandle) -> None:
+        given = _fitting(handle, step, result)
+        handle.resolve(reason, step=step, happened=happened, result=given, undo=undo is not False, by=_who())
+
+    _act(context, instance, do, as_json)
+
+
+@sagas.command()
+@click.argument("instance", metavar="ID")
+@click.argument("name")
+@click.option("--payload", callback=_mapping, help="JSON object that is merged into the saga's data.")
+@click.option("--key", help="What tells it apart: a second one with the same key does nothing.")
+@AS_JSON
+@click.pass_context
+def signal(
+    context: click.Context, instance: str, name: str, payload: dict[str, Any] | None, key: str | None, as_json: bool
+) -> None:
+    """Send an instance the signal that it waits for, or will wait for."""
+    _act(context, instance, lambda handle: handle.signal(name, payload, key=key, by=_who()), as_json)
+
+
+def _act(context: click.Context, instance: str, do: Callable[[SagaHandle], Any], as_json: bool) -> None:
+    with told():
+        handle = instance_of(bound(context), instance)
+        do(handle)
+        seen = handle.snapshot()
+        click.echo(json_line(in_short(seen)) if as_json else f"{seen.id} is {seen.status.value}")
+
+
+def _who() -> str:
+    try:
+        # The environment may name somebody in another encoding.
+        return getpass.getuser().encode(errors="replace").decode() or "operator"
+    except (KeyError, OSError):
+        return "operator"

@@ -1,0 +1,46 @@
+"""How lists look on a terminal: in 80 columns, cut at words, with times that say their zone."""
+
+import textwrap
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+WIDTH = 80
+#: The shortest beginning of an id that lists show: its milliseconds, and some of its chance.
+SHORT = 18
+#: What comes after a page is counted so far.
+MOST_COUNTED = 10_000
+
+
+def short_ids(ids: Sequence[UUID]) -> dict[UUID, str]:
+    """The beginnings of ids by which they can be told apart."""
+    known = {*ids}
+    for length in range(SHORT, 36):
+        short = {id_: str(id_)[:length].rstrip("-") for id_ in known}
+        if len({*short.values()}) == len(known):
+            return short
+    return {id_: str(id_) for id_ in known}
+
+
+def moment(at: datetime | None) -> str:
+    return "-" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def cut(text: str, width: int) -> str:
+    """As much of a text as fits, up to the end of a word."""
+    if len(text) <= width:
+        return text
+    head = text[: width - 1]
+    ends = [place for place, sign in enumerate(head) if not sign.isalnum()]
+    return f"{head[: ends[-1]] if ends and ends[-1] >= width // 2 else head}…"
+
+
+def indented(text: str, most: int = 3) -> str:
+    """A text below its entry, in a few lines at most."""
+    return textwrap.fill(text, WIDTH, initial_indent="    ", subsequent_indent="    ", max_lines=most, placeholder=" …")
+
+
+def more(count: int, after: str) -> str:
+    """A line that says how many come after a page, and how to see them."""
+    there = f"more than {MOST_COUNTED}" if count > MOST_COUNTED else str(count)
+    return f"{there} more: --after={after}"

@@ -1,0 +1,61 @@
+"""The command that counts from history what was in doubt, and what would have been by today's rule."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import click
+from sqlalchemy import Row
+
+from sagas.cli.columns import moment
+from sagas.cli.commands import bound, duration, json_line, sagas, told
+from sagas.definition import Saga
+from sagas.definition.clean import loaded
+from sagas.engine import declared
+from sagas.errors import PermanentError
+
+
+@sagas.command()
+@click.option(
+    "--since", default="30d", show_default=True, callback=duration, help="How far to look back: 30d, 12h, 8w."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.pass_context
+def doubtful(context: click.Context, since: timedelta, as_json: bool) -> None:
+    """Count the failed attempts of actions that left them in doubt, by step and error; pivots first.
+
+    What a release judged that took every unknown error for a clean no is counted as what it would be today, unless it
+    is a PermanentError or the step names it as clean now. Name the errors by which a service refuses with clean=(…).
+    """
+    with told():
+        rows = bound(context).engine.store.doubts.count(since)
+    found = list(counted(rows))
+    if not found:
+        click.echo("no failed attempt has left an action in doubt", err=True)
+    for row in found:
+        if as_json:
+            entry = dict(row._mapping) | {"doubt": "would be" if row.is_former else "is"}
+            del entry["is_former"]
+            click.echo(json_line(entry))
+        else:
+            click.echo(
+                f"{row.kind or '-':<13}  {row.saga}/{row.step}  {row.type} ({row.verdict})  {row.failures} "
+                f"failure{'s' if row.failures > 1 else ''} in {row.instances} saga{'s' if row.instances > 1 else ''}, "
+                f"the last {moment(row.last_at)}  {'would be' if row.is_former else 'is'} in doubt"
+            )
+
+
+def counted(rows: Any) -> Iterator[Row[Any]]:
+    """Without what a former release called clean, and is."""
+    return (row for row in rows if not (row.is_former and is_named(row.saga, row.step, row.type)))
+
+
+def is_named(saga: str, step: str, name: str) -> bool:
+    """Whether an error is clean by its class: as far as this process has it, nothing is imported for it."""
+    named: list[str | type] = [PermanentError]
+    for definition in declared():
+        if isinstance(definition, Saga) and definition.name == saga:
+            named += definition.clean_errors(step)
+    kind = loaded(name)
+    known = tuple(one for one in (loaded(one) if isinstance(one, str) else one for one in named) if one is not None)
+    return name in named or (kind is not None and issubclass(kind, known))

@@ -1,0 +1,104 @@
+"""The commands that list: the newest instances, and what waits for a person."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+from uuid import UUID
+
+import click
+
+from sagas.cli.columns import MOST_COUNTED, cut, indented, moment, more, short_ids
+from sagas.cli.commands import bound, json_line, optional_duration, sagas, told
+from sagas.handle import InstanceView, SagaHandle, left_after
+from sagas.model import SagaStatus
+
+
+@sagas.command(name="list")
+@click.option("--saga", help="Only instances of this saga.")
+@click.option("--status", type=click.Choice([status.value for status in SagaStatus]), help="Only this status.")
+@click.option("--key", help="Only instances with this business key.")
+@click.option("--step", help="Only those that stand at this step: wait there, run it, or are failed with it.")
+@click.option("--text", help="Only those whose key begins so, or whose error has words that do.")
+@click.option("--older-than", callback=optional_duration, help="Only those that were started so long ago: 30d, 12h.")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
+@click.option("--after", help="Where the page before ended, as it says itself.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.pass_context
+def list_instances(context: click.Context, /, as_json: bool, limit: int, after: str | None, **asked: Any) -> None:
+    """List the newest instances. The beginnings of their ids will do for the other commands."""
+    with told():
+        found = bound(context)
+        page = found.list(limit=limit, after=after, **asked)
+        left = left_after(found.engine.store, page, most=MOST_COUNTED + 1, **asked)
+    short = short_ids([run.id for run in page])
+    for run in page:
+        click.echo(json_line(_as_row(run)) if as_json else _as_line(run, short))
+    _say_what_is_left("no instance" + (" fits" if any(asked.values()) else ""), page, left, page.after)
+
+
+@sagas.command()
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
+@click.option("--after", help="Where the page before ended, as it says itself.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.pass_context
+def manual(context: click.Context, limit: int, after: str | None, as_json: bool) -> None:
+    """List what waits for a person: which instance, at which step or compensation, and why."""
+    with told():
+        found = bound(context)
+        page = found.list(needs_person=True, limit=limit, after=after)
+        left = left_after(found.engine.store, page, most=MOST_COUNTED + 1, needs_person=True)
+        entries = [entry for run in page for entry in _waiting_for_a_person(SagaHandle(found.engine, run.id))]
+    short = short_ids([entry["id"] for entry in entries])
+    for entry in entries:
+        click.echo(json_line(entry) if as_json else _in_words(entry, short))
+    _say_what_is_left("nothing waits for a person", entries, left, page.after)
+
+
+def _say_what_is_left(nothing: str, shown: Sequence[Any], left: int, after: str | None) -> None:
+    """How to go on, beside the list and not in it."""
+    if after is not None:
+        click.echo(more(left, after), err=True)
+    elif not shown:
+        click.echo(nothing, err=True)
+
+
+def _as_row(run: InstanceView) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "saga": run.saga,
+        "version": run.version,
+        "key": run.key,
+        "status": run.status,
+        "created_at": run.started_at,
+        "finished_at": run.finished_at,
+    }
+
+
+def _as_line(run: InstanceView, short: dict[UUID, str]) -> str:
+    what = cut(f"{run.saga}/{run.key}" if run.key else run.saga, 21)
+    return f"{short[run.id]:<18}  {run.status:<12}  {what:<21}  {moment(run.started_at)}"
+
+
+def _waiting_for_a_person(handle: SagaHandle) -> Iterator[dict[str, Any]]:
+    seen = handle.snapshot()
+    for step in seen.needs_a_person:
+        undo = step.compensation
+        error = undo.error if undo else step.error
+        below = f"its child saga waits for a person: {', '.join(map(str, seen.waits_below))}"
+        yield {
+            "id": seen.id,
+            "saga": seen.saga,
+            "key": seen.key,
+            "since": seen.finished_at,
+            "what": f"compensation of {step.name}" if undo else f"step {step.name}",
+            "error": below if seen.waits_below else f"{error.type}: {error.message}" if error else None,
+            "in_doubt": step.in_doubt,
+        }
+
+
+def _in_words(entry: dict[str, Any], short: dict[UUID, str]) -> str:
+    what = f"{entry['saga']}/{entry['key']}" if entry["key"] else entry["saga"]
+    since = f"since {moment(entry['since'])}" if entry["since"] else "still runs"
+    doubt = " (in doubt)" if entry["in_doubt"] else ""
+    why = f": {entry['error']}" if entry["error"] else ""
+    head = f"{short[entry['id']]:<18}  {cut(what, 29):<29}  {since}"
+    return f"{head}\n{indented(entry['what'] + doubt + why)}"

@@ -1,0 +1,143 @@
+"""What `check` says of queues: those that strict settings lack, those that a rate limit stops, and entries of beat that
+go to the wrong one.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from celery.exceptions import QueueNotFound
+from celery.utils.functional import maybe_list
+
+from sagas.definition import Saga
+from sagas.engine import CONTROL_TASKS, declared
+from sagas.errors import SagaError
+from sagas.extension import Sagas
+from sagas.model import PlanStep
+
+#: RabbitMQ's own, in seconds.
+CONSUMER_TIMEOUT = 1800.0
+#: A step waits for its turn in a worker that has its message already.
+SPARE = 600.0
+
+
+def queue_findings(sagas: Sagas) -> list[str]:
+    """One line a finding: what, why, and the cure."""
+    return [*undeclared(sagas), *unpermitted(sagas), *misguided_entries(sagas), *stopped_by_a_limit(sagas)]
+
+
+def broker_notes(sagas: Sagas) -> Iterator[str]:
+    """Tell which step outlasts the time that RabbitMQ gives a message: 30 minutes, where nothing else is set."""
+    if not speaks_amqp(sagas.app.conf):
+        return
+    longest: tuple[float, str] = (0.0, "")
+    for saga in declared():
+        for step, round_ in executions(sagas, saga):
+            what = f"saga {saga.name!r}: {'step' if round_ == 0 else 'the compensation of step'} {step.name!r}"
+            # One message runs on for so long before it begins its last step.
+            before = saga.inline.seconds if saga.inline is not None and round_ == 0 else 0.0
+            longest = max(longest, (before + sagas.engine.messages.limits_of(step, round_).for_process, what))
+    seconds, what = longest
+    if seconds >= CONSUMER_TIMEOUT:
+        yield (
+            f"RabbitMQ closes the channel of a worker that keeps a message longer than its consumer_timeout, "
+            f"{CONSUMER_TIMEOUT / 60:g} minutes by default, and {what} may take {seconds:g} s. Set consumer_timeout = "
+            f"{round(seconds + SPARE) * 1000} (milliseconds) in rabbitmq.conf, or give the steps shorter timeouts"
+        )
+
+
+def speaks_amqp(conf: Any) -> bool:
+    urls = [*(maybe_list(conf.broker_url) or ()), *(maybe_list(conf.broker_read_url) or ())]
+    return any(one.strip().startswith(("amqp", "pyamqp")) for url in urls for one in str(url).split(";"))
+
+
+def undeclared(sagas: Sagas) -> Iterator[str]:
+    """The queues that ``task_queues`` has to declare, since Celery makes none by itself."""
+    conf = sagas.app.conf
+    if conf.task_create_missing_queues:
+        return
+    known = declared_queues(conf.task_queues)
+    if sagas.control_queue not in known:
+        yield (
+            f"task_create_missing_queues=False, and task_queues lacks the control queue {sagas.control_queue!r}, "
+            f"which workers and beat declare by themselves, without arguments. Add Queue({sagas.control_queue!r}) there"
+        )
+    missing: dict[tuple[str, str], str] = {}
+    for saga in declared():
+        for step, round_ in executions(sagas, saga):
+            try:
+                queue = sagas.engine.messages.queue_of(step, round_)
+            except QueueNotFound as error:
+                said = str(error.args[0])  # a KeyError would quote it once more
+                missing.setdefault((saga.name, said), f"saga {saga.name!r}, step {step.name!r}: {said}")
+                continue
+            if queue is not None and queue not in known and queue != sagas.control_queue:
+                missing.setdefault(
+                    (saga.name, queue), f"saga {saga.name!r}, step {step.name!r} goes to the queue {queue!r}"
+                )
+    for what in missing.values():
+        yield f"task_create_missing_queues=False: {what}, so it cannot be sent. Add the queue to task_queues"
+
+
+def unpermitted(sagas: Sagas) -> Iterator[str]:
+    """SQS, say, where a transport uses none but the queues that it is told."""
+    predefined = (sagas.app.conf.broker_transport_options or {}).get("predefined_queues")
+    if predefined and sagas.control_queue not in predefined:
+        yield (
+            f"broker_transport_options['predefined_queues'] lacks the control queue {sagas.control_queue!r}: error "
+            "callbacks and sweeps cannot be sent. Make the queue, and add it"
+        )
+
+
+def misguided_entries(sagas: Sagas) -> Iterator[str]:
+    """Entries of beat whose messages go where nobody of this app listens, or will not after the next release."""
+    for name, entry in (sagas.app.conf.beat_schedule or {}).items():
+        task = entry.get("task") if isinstance(entry, Mapping) else None
+        if task not in CONTROL_TASKS:
+            continue
+        queue = (entry.get("options") or {}).get("queue")
+        queue = getattr(queue, "name", queue)
+        if queue is not None and queue != sagas.control_queue:
+            yield (
+                f"beat_schedule[{name!r}] sends {task} to the queue {queue!r}, and the control queue of this app is "
+                f"{sagas.control_queue!r}: say {{'queue': {sagas.control_queue!r}}} in its options"
+            )
+
+
+def stopped_by_a_limit(sagas: Sagas) -> Iterator[str]:
+    """The queues in which a rate limit stops more than its own task."""
+    messages, tasks = sagas.engine.messages, defaultdict[str, set[str]](set)
+    for saga in declared():
+        for step, round_ in executions(sagas, saga):
+            with suppress(QueueNotFound):  # told above
+                queue = messages.queue_of(step, round_) or sagas.app.conf.task_default_queue
+                tasks[queue].add(str(step.task_for(round_)))
+    for queue, names in sorted(tasks.items()):
+        limited = {name for name in names if messages.is_rate_limited(name)}
+        others = sorted(names - limited)
+        for name in sorted(limited) if others else ():
+            yield (
+                f"the queue {queue!r}: {name} has a rate limit, and {others[0]} has none. A worker takes in what it "
+                "may not run yet, until its prefetch is full, and then runs nothing else of the queue. Give the "
+                f"limited task a queue, and a worker that consumes no other: Step({name.rpartition('.')[2]}, queue='…')"
+            )
+
+
+def executions(sagas: Sagas, saga: Any) -> Iterator[tuple[PlanStep, int]]:
+    """The actions and compensations of a saga of this app that are tasks."""
+    if not isinstance(saga, Saga):
+        return
+    try:
+        steps = saga.plan(sagas.engine).steps
+    except SagaError:  # told elsewhere
+        return
+    for step in steps:
+        for round_ in (0, 1):
+            if step.task_for(round_) is not None:
+                yield step, round_
+
+
+def declared_queues(given: Any) -> set[str]:
+    """The names in ``task_queues``, in each form that Celery takes."""
+    return set(given) if isinstance(given, Mapping) else {queue.name for queue in given or ()}

@@ -1,0 +1,51 @@
+"""What the log says of a saga that waits, or has ended otherwise than completed: one line each."""
+
+import logging
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from sagas.model import Decision, ErrorInfo, InstanceState, Plan, SagaStatus, called, waits_for_a_person
+from sagas.store import Loaded
+
+if TYPE_CHECKING:
+    from sagas.engine.loop import Outcome
+
+logger = logging.getLogger("sagas")
+
+
+def log_end(loaded: Loaded, decision: Decision) -> None:
+    """Log a saga that has just failed as a warning, and one that has just been compensated for information."""
+    state, key = decision.state, loaded.key or "-"
+    fields: dict[str, Any] = {"saga_id": str(state.id), "saga": loaded.saga, "key": loaded.key}
+    if state.status is SagaStatus.FAILED:
+        step, why = why_failed(loaded.plan, state)
+        fields |= {"event": "saga_failed", "step": step}
+        logger.warning("saga %s (%s, key %s) failed: %s", state.id, loaded.saga, key, why, extra=fields)
+    elif state.status is SagaStatus.COMPENSATED:
+        step = state.error.step if state.error else None
+        fields |= {"event": "saga_compensated", "step": step}
+        logger.info("saga %s (%s, key %s) compensated: %s", state.id, loaded.saga, key, _turned(state), extra=fields)
+
+
+def why_failed(plan: Plan, state: InstanceState) -> tuple[str | None, str]:
+    """The step at which it waits for a person (the first of several), and the reason, in words."""
+    waiting = waits_for_a_person(plan, state)
+    reasons = [f"{called(step)}: {step.error or 'it waits for an answer'}" for step in waiting]
+    turned = [f"it turned back because of {_turned(state)}"] if not any(s.address.is_action for s in waiting) else []
+    return (waiting[0].name if waiting else None), "; ".join(reasons + turned)
+
+
+def _turned(state: InstanceState) -> str:
+    error = state.error
+    if error is None:
+        return "undone as a part of another saga"
+    return f"{error} (in step {error.step})" if error.step else str(error)
+
+
+def log_parked(outcome: "Outcome | None", instance_id: UUID, error: ErrorInfo) -> None:
+    """Log a step that cannot be called, once for each reason: it is tried again every minute."""
+    if outcome is None or not outcome.decision.notes:
+        return
+    saga, step = outcome.plan.saga, error.step
+    fields = {"event": "step_parked", "saga_id": str(instance_id), "saga": saga, "step": step}
+    logger.error("saga %s (%s): step %s cannot be called: %s", instance_id, saga, step, error.message, extra=fields)

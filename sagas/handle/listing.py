@@ -1,0 +1,113 @@
+"""A list of instances as it reads from outside: pages of values, and what leads from one to the next."""
+
+import base64
+import binascii
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from sagas.errors import ConfigurationError
+from sagas.model import SagaStatus
+from sagas.model.payload import shown
+from sagas.store import Filters, Store
+
+#: Instances on one page.
+LONGEST_PAGE = 10_000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: When an instance was started, in microseconds, and its id.
+CURSOR = struct.Struct(">q16s")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InstanceView:
+    """An instance as a list shows it. `Sagas.get` gives the handle that shows the rest."""
+
+    id: UUID
+    saga: str
+    version: int
+    key: str | None
+    status: SagaStatus
+    parent: UUID | None  # the saga that has started this one as a step of its own
+    started_at: datetime
+    finished_at: datetime | None
+
+
+class Page(tuple[InstanceView, ...]):
+    """The instances of one page, the newest first.
+
+    Attributes:
+        after: give it to `Sagas.list`, with the same filters, for the next page; None when this is the last one.
+    """
+
+    after: str | None
+
+    def __new__(cls, found: Iterable[InstanceView] = (), after: str | None = None) -> Self:
+        page = super().__new__(cls, found)
+        page.after = after
+        return page
+
+
+def read_page(store: Store, *, limit: int, after: str | None, status: SagaStatus | str | None, **filters: Any) -> Page:
+    """Read one page; `Sagas.list` tells of its arguments."""
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= LONGEST_PAGE:
+        raise ConfigurationError(f"list(limit={limit!r}): pass a number of instances from 1 to {LONGEST_PAGE}")
+    older_than, text = filters["older_than"], filters["text"]
+    if older_than is not None and not isinstance(older_than, timedelta):
+        raise ConfigurationError(f"list(older_than={older_than!r}): pass a timedelta, as in timedelta(days=1)")
+    if text is not None and not text.strip():
+        raise ConfigurationError(f"list(text={text!r}): pass the beginning of a key, or words of an error")
+    wanted = Filters(status=_status(status), after=_place(after), **filters)
+    # One more tells whether there is another page.
+    rows = store.listing.page(wanted, limit + 1)
+    is_last = len(rows) <= limit
+    return Page(map(_view, rows[:limit]), None if is_last else _cursor(rows[limit - 1]))
+
+
+def left_after(store: Store, page: Page, *, most: int, status: SagaStatus | str | None = None, **filters: Any) -> int:
+    """How many follow a page that was read with these filters, counted up to ``most``."""
+    if page.after is None:
+        return 0
+    return store.listing.count(Filters(status=_status(status), after=_place(page.after), **filters), most)
+
+
+def _view(row: Row[Any]) -> InstanceView:
+    return InstanceView(
+        id=row.id,
+        saga=row.saga,
+        version=row.version,
+        key=row.key,
+        status=SagaStatus(row.status),
+        parent=row.parent_id,
+        started_at=row.created_at,
+        finished_at=row.finished_at,
+    )
+
+
+def _status(status: SagaStatus | str | None) -> SagaStatus | None:
+    try:
+        return None if status is None else SagaStatus(status)
+    except ValueError:
+        known = ", ".join(known.value for known in SagaStatus)
+        raise ConfigurationError(f"list(status={shown(status)}): the statuses are {known}") from None
+
+
+def _cursor(row: Row[Any]) -> str:
+    microseconds = (row.created_at - EPOCH) // timedelta(microseconds=1)
+    return base64.urlsafe_b64encode(CURSOR.pack(microseconds, row.id.bytes)).decode()
+
+
+def _place(after: str | None) -> tuple[datetime, UUID] | None:
+    if after is None:
+        return None
+    try:
+        microseconds, id_ = CURSOR.unpack(base64.b64decode(after, altchars=b"-_", validate=True))
+        return EPOCH + timedelta(microseconds=microseconds), UUID(bytes=id_)
+    except (binascii.Error, struct.error, OverflowError, TypeError, ValueError):
+        raise ConfigurationError(
+            f"list(after={shown(after)}): pass what the page before has as its `after`, unchanged"
+        ) from None

@@ -1,0 +1,90 @@
+"""An instance as text for people, in 80 columns, cut at words, with times that say their zone."""
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from sagas.model import Outcome
+
+if TYPE_CHECKING:
+    from sagas.handle.views import HistoryEntry, Snapshot, StepView
+
+WIDTH = 80
+#: Of the history, where it is read off the line itself or by `show --json`.
+HIDDEN = ("traceback", "step", "key", "number")
+
+
+def timeline(seen: "Snapshot", more: Sequence[str] = ()) -> str:
+    """What it is and why it stands there, how each step stands, what happened when.
+
+    Args:
+        more: what else there is to say of where it stands.
+    """
+    lines = [f"{seen.saga} v{seen.version}  {seen.id}  key={seen.key or '-'}  {seen.status.value.upper()}"]
+    for told in (*seen.headline, *more, *_facts(seen)):
+        lines += _wrapped(told, "  ", "    ")
+    for step in seen.steps:
+        lines += _wrapped(_step_line(step), "  ", " " * 15)
+    for entry in seen.history:
+        lines += _wrapped(_history_line(entry, seen.started_at), "  ", " " * 15)
+    return "\n".join(lines)
+
+
+def _facts(seen: "Snapshot") -> Iterator[str]:
+    yield f"started {_moment(seen.started_at)}" + (f", ended {_moment(seen.finished_at)}" if seen.finished_at else "")
+    if seen.headers:
+        yield f"carries the headers {', '.join(seen.headers)}"
+    for resource in seen.holds:
+        yield f"holds {resource}"
+    for name, holders in seen.waits_for.items():
+        yield f"waits for {name}, held by {_joined(holders)}"
+
+
+def _moment(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _wrapped(text: str, first: str, others: str) -> list[str]:
+    """In a few lines at most; a long word, an address perhaps, stays whole."""
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=others,
+        break_long_words=False,
+        break_on_hyphens=False,
+        max_lines=4,
+        placeholder=" …",
+    )
+
+
+def _joined(ids: Sequence[UUID]) -> str:
+    return ", ".join(map(str, ids)) or "nobody: it comes after others in the line"
+
+
+def _step_line(step: "StepView") -> str:
+    facts = [f"{step.attempts} attempt{'' if step.attempts == 1 else 's'}"]
+    if step.losses:
+        facts.append(f"{step.losses} lost with its process")
+    facts += [step.doubt] if step.doubt else []
+    facts += [f"recorded {_shown(record)}" for record in step.records]
+    if step.compensation is not None:
+        outcome = step.compensation.outcome
+        told = f" ({outcome.value})" if outcome not in (None, Outcome.FULL) else ""
+        facts.append(f"{step.compensation.name} {step.compensation.status.value}{told}")
+    return f"{step.status.value:<12} {step.name:<18} {', '.join(facts)}"
+
+
+def _shown(record: Any) -> str:
+    fields = record.items() if isinstance(record, Mapping) else [("", record)]
+    return " ".join(f"{name}={value}" for name, value in fields)[:160]
+
+
+def _history_line(entry: "HistoryEntry", began: datetime) -> str:
+    shown = " ".join(
+        f"{name}={value}" for name, value in entry.detail.items() if value is not None and name not in HIDDEN
+    )
+    since = (entry.at - began).total_seconds()
+    return f"{since:+9.3f} s  {entry.event:<22} {entry.step or '':<12} {shown}".rstrip()

@@ -1,0 +1,55 @@
+"""One execution ended in an error: is it tried again, and when?"""
+
+from datetime import timedelta
+from typing import Any
+
+from sagas.model.draft import LONGEST_COUNTDOWN, LONGEST_DELAY, Draft
+from sagas.model.events import Asked
+from sagas.model.retry import Verdict
+from sagas.model.state import ErrorInfo, StepState, StepStatus
+
+
+def attempt_failed(
+    draft: Draft,
+    step: StepState,
+    error: ErrorInfo,
+    verdict: Verdict,
+    dice: float = 0.0,
+    retry_after: float = 0.0,
+    asked: Asked | None = None,
+) -> None:
+    """Retry by the policy, or give up. Every failure goes to the history with its traceback; a poll is only counted."""
+    asked = asked or Asked()
+    policy = draft.plan_step(step).retry_for(step.address.round)
+    failure = failure_of(error, step.attempts, verdict)
+    step = draft.put(step, error=error, doubt=draft.in_doubt(step, verdict))
+    if asked.polls:
+        step = draft.put(step, polls=step.polls + 1, polled_since=step.polled_since or step.claimed_at)
+    else:
+        draft.note("attempt_failed", step, **failure)
+    wait = max(policy.delay(step.failures, dice), retry_after) if asked.wait is None else asked.wait
+    delay = timedelta(seconds=min(wait, LONGEST_DELAY.total_seconds()))
+    has_tries = not poll_is_late(draft, step, delay) if asked.polls else step.failures < policy.max_attempts
+    may_retry = verdict.is_again and has_tries and draft.may_run_again(step, clean=verdict.is_clean)
+    if may_retry and not draft.undo_is_late(step, delay):
+        waiting = draft.put_back(step, not_before=draft.now + delay)
+        if delay <= LONGEST_COUNTDOWN:
+            draft.dispatch(waiting, countdown=delay)
+        return
+    if asked.polls:
+        draft.note("attempt_failed", step, **failure)
+    draft.close(step, StepStatus.FAILED)
+
+
+def failure_of(error: ErrorInfo, attempt: int, verdict: Verdict) -> dict[str, Any]:
+    """What the history keeps of a failed attempt; ``clean`` also tells by which rule it was judged, since it is new."""
+    return {**error.to_json(), "attempt": attempt, "verdict": verdict.value, "clean": verdict.is_clean}
+
+
+def poll_is_late(draft: Draft, step: StepState, delay: timedelta) -> bool:
+    """A step polls within its limit, which counts from the first time that it did."""
+    within = draft.plan_step(step).poll_for
+    is_late = draft.now + delay >= (step.polled_since or draft.now) + timedelta(seconds=within)
+    if is_late:
+        draft.note("poll_limit_passed", step, seconds=within, polls=step.polls)
+    return is_late

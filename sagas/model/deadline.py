@@ -1,0 +1,31 @@
+"""Until when a saga may be stopped, by a person or by its deadline."""
+
+from sagas.model.draft import Draft
+from sagas.model.state import Address, StepState, StepStatus
+
+
+def may_stop(draft: Draft) -> bool:
+    """From its claim on the pivot belongs to itself; a lost claim may have been one."""
+    pivot = pivot_of(draft)
+    if pivot is None:
+        return True
+    untouched = pivot.status is StepStatus.PENDING and not pivot.epoch_changed
+    return (untouched or pivot.status is StepStatus.FAILED) and not pivot.doubt
+
+
+def is_overdue(draft: Draft) -> bool:
+    """The deadline has passed, and the saga can still be stopped: no further action begins.
+
+    A pivot that was claimed in time may be tried again. The claim and complete statements ask the same in SQL.
+    """
+    deadline = draft.deadline()
+    if deadline is None or draft.now < deadline or not draft.status.is_forward:
+        return False
+    pivot = pivot_of(draft)
+    return may_stop(draft) and (pivot is None or pivot.attempts == 0)
+
+
+def pivot_of(draft: Draft) -> StepState | None:
+    """The execution of the pivot; None before it is born."""
+    pivot = draft.plan.pivot
+    return draft.steps.get(Address(pivot.position, pivot.branch)) if pivot else None

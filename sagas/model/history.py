@@ -1,0 +1,68 @@
+"""The history that rows tell by themselves, and what of it has to be written down before they are rewritten.
+
+The happy path writes no entries. A row that has ended is rewritten by a person's answer or a late report alone, and
+what it told until then becomes an entry of its own, with the moment at which it happened.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from sagas.model.commands import Note
+from sagas.model.state import FINAL, InstanceState, StepState, StepStatus
+
+ENDS = frozenset(status.value for status in FINAL)
+
+
+def told_by(step: StepState) -> Iterator[Note]:
+    """When an execution began and how it ended, as far as it has."""
+    what = "step" if step.address.is_action else "compensation"
+    round_: dict[str, Any] = {"round": step.address.round} if step.address.round > 1 else {}
+    if has_begun(step):
+        yield Note(
+            event=f"{what}_started", address=step.address, step=step.name, at=step.first_claimed_at, detail=round_
+        )
+    if step.finished_at is not None:
+        detail = {"attempts": step.attempts, "worker": step.worker, **round_}
+        yield Note(
+            event=f"{what}_{step.status.value}",
+            address=step.address,
+            step=step.name,
+            at=step.finished_at,
+            detail=detail,
+        )
+
+
+def has_begun(step: StepState) -> bool:
+    if step.first_claimed_at is None or (step.status is StepStatus.SKIPPED and not step.attempts):
+        return False
+    # An undo that is to be tried again has all of its time again, from before it is claimed.
+    return step.address.is_action or not step.forgiven or step.attempts > step.forgiven
+
+
+def end_of(state: InstanceState) -> Iterator[Note]:
+    """How the instance ended, if it has."""
+    if state.finished_at is not None:
+        yield Note(event=state.status.value, at=state.finished_at)
+
+
+def place_of(event: str, at: datetime) -> tuple[datetime, int]:
+    """Sorts the history: of what has one moment executions begin after what was asked for; the instance ends last."""
+    if event in ENDS:
+        return at, 3
+    if event.startswith(("step_", "compensation_")):
+        return at, 1 if event.endswith("_started") else 2
+    return at, 0
+
+
+def overwritten(before: InstanceState, after: InstanceState) -> Iterator[Note]:
+    """What the rows of ``before`` told of what had ended, and those of ``after`` tell no more."""
+    for step in before.steps:
+        if step.finished_at is not None:
+            yield from _gone(told_by(step), told_by(after.at(step.address) or step))
+    yield from _gone(end_of(before), end_of(after))
+
+
+def _gone(told: Iterator[Note], still: Iterator[Note]) -> Iterator[Note]:
+    remaining = {(note.event, note.at) for note in still}
+    return (note for note in told if (note.event, note.at) not in remaining)

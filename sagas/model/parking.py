@@ -1,0 +1,63 @@
+"""Steps whose tasks cannot be called: no attempt, and no answer. A deploy may cure that; else a person decides."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from sagas.model.draft import IN_DOUBT, NO_RESULT, Draft
+from sagas.model.events import Misdelivered, Parked
+from sagas.model.settle import settle
+from sagas.model.state import ErrorInfo, StepState, StepStatus
+
+#: How long a step waits until it is tried again.
+PARKED_FOR = timedelta(seconds=60)
+#: How soon a message is sent again that reached a worker without its task; twice as long after each try.
+SECOND_TRY = timedelta(seconds=1)
+
+
+def park(draft: Draft, event: Parked) -> None:
+    step = draft.steps.get(event.address)
+    if step is None or step.token != event.token or step.status is not StepStatus.RUNNING:
+        draft.accepted = False
+        return
+    action = draft.steps[step.address.action]
+    if event.lacks_result and action is not step and action.doubt:
+        # No deploy gives a result to an action that has none; the others are undone meanwhile.
+        error = replace(event.error, type=IN_DOUBT, message=f"{NO_RESULT}: {event.error.message}")
+        draft.note("needs_an_answer", step, **error.to_json())
+        draft.close(step, StepStatus.FAILED, error=error, attempts=step.attempts - 1, token=None)
+        settle(draft)
+        return
+    step = draft.put_back(step, attempts=step.attempts - 1, parked_since=step.parked_since)
+    wait_or_give_up(draft, step, event.error, PARKED_FOR, for_good=event.for_good)
+
+
+def misdelivered(draft: Draft, event: Misdelivered) -> None:
+    """It waits, visibly and a little longer each time: another worker, or a deploy, has to take it."""
+    step = draft.steps.get(event.address)
+    if step is None or step.status is not StepStatus.PENDING or step.dispatched_at is None:
+        draft.accepted = False
+        return
+    if event.task not in (None, draft.plan_step(step).task_for(step.address.round)):
+        draft.accepted = False  # forged: nobody has sent it
+        return
+    wait_or_give_up(draft, step, event.error, min(PARKED_FOR, SECOND_TRY * 2 ** min(step.dispatches, 8)))
+
+
+def wait_or_give_up(
+    draft: Draft, step: StepState, error: ErrorInfo, wait: timedelta, *, for_good: bool = False
+) -> None:
+    """Tried once more when its time is over: only what cannot be called then waits for a person."""
+    if step.error != error:
+        draft.note("parked", step, **error.to_json())
+    since = step.parked_since or draft.now
+    until = since + draft.parked_after
+    if step.address.is_action and not draft.status.is_forward:
+        draft.void(draft.put(step, error=error))
+    elif for_good or draft.now >= until:
+        draft.close(step, StepStatus.FAILED, token=None, error=error, parked_since=since)
+    else:
+        again_at = min(draft.now + wait, until)
+        draft.put(step, error=error, parked_since=since, dispatched_at=None, not_before=again_at)
+        if draft.status.is_forward:
+            return
+    settle(draft)

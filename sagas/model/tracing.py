@@ -1,0 +1,73 @@
+"""The traces among a message's headers: which one it is part of, and which ones it is merely linked to."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+#: How to read a trace's id off the header that has it.
+IDS = {
+    "traceparent": re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-"),
+    "sentry-trace": re.compile(r"\s*([0-9a-f]{32})-"),
+    "b3": re.compile(r"([0-9a-f]{16,32})-"),
+    "x-b3-traceid": re.compile(r"([0-9a-f]+)$"),
+    "x-datadog-trace-id": re.compile(r"(\d+)$"),
+    "uber-trace-id": re.compile(r"([0-9a-f]+)(?::|%3a)"),
+}
+TRACE = re.compile(
+    r"(traceparent|tracestate|baggage|sentry-trace|b3|x-b3-.*|x-datadog-.*|uber-trace-id|uberctx-.*)$", re.IGNORECASE
+)
+#: What a trace can do without.
+BAGGAGE = re.compile(r"(baggage|tracestate|x-datadog-tags|uberctx-.*)$", re.IGNORECASE)
+#: How long a saga's messages are part of the trace that started it, in seconds.
+LASTS = 3600.0
+
+
+def choose(
+    own: Mapping[str, Any], live: Mapping[str, Any], *, within: bool, age: float
+) -> tuple[Mapping[str, Any], list[dict[str, Any]]]:
+    """The trace of a message, and its links.
+
+    A trace of days would have the sampling, the release and the user of its first moment; so after an hour the next
+    message that no step of the saga sends begins another one. Whose hand sends it (an operator's, a sweep's) is never
+    the parent.
+
+    Args:
+        own: of the saga's start.
+        live: of the process that sends the message.
+        within: that is a task of this very saga.
+        age: since the start, in seconds.
+    """
+    is_over = age > LASTS
+    is_same = bool(ids(own) & ids(live))
+    if within and live and (not own or is_same is not is_over):
+        # Spans of the running step: in the saga's trace, or in the one that has begun since that was over.
+        return ({**own, **live} if is_same else live), []
+    led_here = ([own] if is_over else []) + ([] if is_same else [live])
+    links = [_named(trace) for trace in led_here if ids(trace)]
+    return ({} if is_over else own), links
+
+
+def ids(headers: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """The traces that these headers name."""
+    return set(_ids(headers))
+
+
+def _ids(headers: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in headers.items():
+        found = IDS[name.lower()].match(str(value).lower()) if name.lower() in IDS else None
+        if found:
+            yield name.lower(), found[1].lstrip("0")
+
+
+def _named(trace: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in trace.items() if name.lower() in IDS}
+
+
+def only(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """The headers of a trace among these."""
+    return {name: value for name, value in headers.items() if isinstance(name, str) and TRACE.match(name)}
+
+
+def rest(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """All others."""
+    return {name: value for name, value in headers.items() if not isinstance(name, str) or not TRACE.match(name)}

@@ -1,0 +1,182 @@
+"""Filling the queues from their lines: one process of the fleet sends what waits, as fast as it is taken.
+
+A backlog needs each of its messages once, in order, however it came about: the broker lost them, was away, could not
+be reached from where they were to be sent, or ten thousand sleepers woke up. So the recovery from all of these is one
+thing, and costs less than the work.
+"""
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+from sagas.engine import Engine, describe, window_from
+from sagas.model import Plan
+from sagas.store import Released, Waiting, legible
+
+logger = logging.getLogger("sagas")
+
+#: Steps that one statement takes out of a line at most: what a crash between marking and publishing leaves to evidence.
+BATCH = 100
+#: Lost messages that one statement puts back.
+AT_A_TIME = 500
+#: The window of a queue that nobody is known to consume, and the smallest of any.
+LEAST = 10
+#: Messages that may be out unclaimed in one queue, at most.
+MOST = 5_000
+#: After two publishes in a row that failed, how long this process leaves the lease to others, in seconds.
+ABSTAIN = 3.0
+
+
+@dataclass(slots=True)
+class Window:
+    """How many messages of a queue may be out unclaimed: more than what is taken until the next look.
+
+    Pacing by what was claimed would confirm itself, since what is claimed is what was sent. So it grows whenever the
+    queue ran empty before the look, and shrinks slowly. What a rate limit keeps back fills the workers' prefetch, and
+    is no queue that ran empty.
+    """
+
+    size: int = 0
+    left_out: int = 0  # after the last look
+
+    def room(self, out: int, slots: int, *, is_held: bool = False) -> int:
+        """How many more to send, with so many out and so many slots to take them.
+
+        Args:
+            is_held: a rate limit keeps messages of the queue back.
+        """
+        least = max(LEAST, 2 * slots)
+        if not self.size:
+            self.size = max(least, out)
+        elif out <= max(slots, self.size // 8):  # it ran empty, or would have before the next look
+            self.size *= 1 if is_held else 2
+        elif 2 * (self.left_out - out) < self.size:  # more than two intervals' work
+            self.size -= self.size // 16
+        self.size = min(max(self.size, least), MOST)
+        return max(0, self.size - out)
+
+
+class Filler:
+    """Sends what waits in the lines, while it holds the lease of its app."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._own_id = uuid4()
+        self._windows: dict[str, Window] = {}
+        self.has_lines = False  # at the last look
+        self._connection: Any = None
+        self._failures = 0
+        self._abstains_until = 0.0
+
+    @property
+    def _lease(self) -> str:
+        return self._engine.control.queue
+
+    @property
+    def _me(self) -> UUID:
+        # A worker that was declared dead and registers anew has no right to what its former self held.
+        return self._engine.identity.id or self._own_id
+
+    def fill(self, patience: float = 0.0) -> int:
+        """Put back what is lost and send up to each queue's window.
+
+        Args:
+            patience: how long to wait for a lease that another process holds, in seconds.
+
+        Returns:
+            How many messages it sent.
+        """
+        lines, timing = self._engine.store.lines, self._engine.store.timing
+        if time.monotonic() < self._abstains_until:
+            return 0
+        self._failures = 0
+        gives_up_at = time.monotonic() + patience
+        while not lines.take_lease(self._lease, self._me, timing.hold):
+            if time.monotonic() > gives_up_at:
+                return 0
+            time.sleep(0.1)
+        sent = 0
+        try:
+            lost = found = lines.put_lost_back(self._lease, self._me, AT_A_TIME)
+            while found and lines.take_lease(self._lease, self._me, timing.hold):
+                found = lines.put_lost_back(self._lease, self._me, AT_A_TIME)
+                lost += found
+            if lost:
+                logger.warning("%d messages are lost by all evidence, and wait to be sent again", lost)
+            waiting = lines.waiting(MOST)
+            self.has_lines = bool(waiting)
+            self._windows = {one.queue: self._windows.get(one.queue, Window()) for one in waiting}
+            for one in waiting:
+                sent += self._fill_queue(one)
+        finally:
+            if patience or self._failures >= 2:
+                lines.give_lease_back(self._lease, self._me)
+        return sent
+
+    def resign(self) -> None:
+        """Let another process go on at once: this worker stops."""
+        self._engine.store.lines.give_lease_back(self._lease, self._me)
+
+    def close(self) -> None:
+        """Let go of the connection that it publishes with; the next publish makes another one."""
+        if self._connection is not None:
+            self._connection.collect()
+            self._connection = None
+
+    def _fill_queue(self, waiting: Waiting) -> int:
+        window = self._windows[waiting.queue]
+        is_held = waiting.kept > 0 and any(map(self._engine.messages.is_rate_limited, waiting.tasks))
+        room = window.room(waiting.out, waiting.slots, is_held=is_held)
+        window.left_out = waiting.out + room
+        sent = 0
+        store = self._engine.store
+        while sent < room and self._failures < 2:
+            limit = min(BATCH, room - sent)
+            released = store.lines.release(self._lease, self._me, waiting.queue, limit, store.instances.known_plans)
+            for each in released:
+                if self._failures < 2:
+                    sent += self._send(each)
+                else:
+                    store.lines.put_back(each.instance_id, each.address)
+            if len(released) < limit:
+                break
+            store.lines.take_lease(self._lease, self._me, store.timing.hold)
+        return sent
+
+    def _send(self, released: Released) -> bool:
+        store = self._engine.store
+        try:
+            with legible(released.instance_id):
+                plan = store.instances.plan(released.plan_hash, released.plan)
+        except Exception as error:  # one bad row must not stop the others; it waits, alone, with an event
+            told = describe(error, redact=self._engine.redactor(released.instance_id))
+            logger.error("not sent: %s", told.message, extra={"saga_id": str(released.instance_id)})
+            store.sweeping.back_off(released.instance_id, told.to_json())
+            return False
+        store.headers.remember(released.instance_id, released.headers)
+        store.clock.learn(released.dispatched_at)
+        try:
+            self._publish(released, plan)
+        except Exception as error:  # whatever a transport raises: the row is the truth
+            self._failed(released, error)
+            return False
+        self._failures = 0
+        return True
+
+    def _publish(self, released: Released, plan: Plan) -> None:
+        messages, address = self._engine.messages, released.address
+        # An undo says itself what is undone next, once it is done.
+        window = window_from(plan, None, address) if address.is_action else [address]
+        self._connection = self._connection or messages.impatient_connection()
+        limits = {address: released.limits}
+        messages.send(released.instance_id, plan, window, limits=limits, retry=False, connection=self._connection)
+
+    def _failed(self, released: Released, error: Exception) -> None:
+        logger.warning("message of saga %s not sent: %r", released.instance_id, error)
+        self._engine.store.lines.put_back(released.instance_id, released.address)
+        self.close()
+        self._failures += 1
+        if self._failures >= 2:
+            self._abstains_until = time.monotonic() + ABSTAIN

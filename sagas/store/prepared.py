@@ -1,0 +1,65 @@
+"""Hot statements, which PostgreSQL parses and plans once a session and not at every call."""
+
+import logging
+import re
+from hashlib import blake2b
+from typing import Any
+
+from sqlalchemy import Connection, CursorResult
+from sqlalchemy.exc import DBAPIError
+
+from sagas.store.database import sqlstate
+
+logger = logging.getLogger(__name__)
+
+#: As the driver takes it, or as SQLAlchemy does.
+PARAMETER = re.compile(r"%\((\w+)\)s|(?<!:):([a-z]\w*)")
+#: What is prepared is not there, is there already, or does not fit its tables any more. Nothing was done.
+INVALID_STATEMENT_NAME, DUPLICATE_STATEMENT, FEATURE_NOT_SUPPORTED = "26000", "42P05", "0A000"
+NOT_KEPT = (INVALID_STATEMENT_NAME, DUPLICATE_STATEMENT, FEATURE_NOT_SUPPORTED)
+#: One plan for all parameters, which fits large tables also where it was made while they were small. For this one
+#: transaction only: a pooler may give the session to somebody else after it.
+PLANNING = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off"
+
+
+class Prepared:
+    """A statement with named parameters that each session is told once, and then executes by its name.
+
+    A pooler that gives every transaction another session (pgbouncer in transaction mode) does not keep it. Where that
+    is seen, this process sends all such statements in full from then on.
+    """
+
+    #: Whether sessions keep what they were told, as far as this process has seen.
+    is_kept = True
+
+    def __init__(self, statement: str) -> None:
+        self._statement = PARAMETER.sub(lambda found: f"%({found[1] or found[2]})s", statement)
+        parameters = list(dict.fromkeys(one or other for one, other in PARAMETER.findall(statement)))
+        # Named by its text: in a session that others have used, it cannot be theirs with other tables.
+        self.name = f"sagas_{blake2b(statement.encode(), digest_size=8).hexdigest()}"
+        numbered = PARAMETER.sub(lambda found: f"${parameters.index(found[1] or found[2]) + 1}", statement)
+        self._prepare = f"PREPARE {self.name} AS {numbered}"
+        self._execute = f"{PLANNING}; EXECUTE {self.name} ({', '.join(f'%({name})s' for name in parameters)})"
+
+    def run(self, connection: Connection, parameters: dict[str, Any]) -> CursorResult[Any]:
+        """Execute it on a connection in autocommit."""
+        if Prepared.is_kept and connection.dialect.driver == "psycopg2":  # psycopg 3 prepares by itself
+            try:
+                return self._run_by_name(connection, parameters)
+            except DBAPIError as error:
+                if sqlstate(error) not in NOT_KEPT:
+                    raise
+                Prepared.is_kept = False
+                logger.info("sessions of this database do not keep prepared statements: %s", error.orig)
+        return self.run_in_full(connection, parameters)
+
+    def run_in_full(self, connection: Connection, parameters: dict[str, Any]) -> CursorResult[Any]:
+        """Execute it in a transaction, which an unknown name would abort."""
+        return connection.exec_driver_sql(self._statement, parameters)
+
+    def _run_by_name(self, connection: Connection, parameters: dict[str, Any]) -> CursorResult[Any]:
+        told = connection.info.setdefault("sagas.prepared", set())  # lives as long as the session
+        if self.name not in told:
+            connection.exec_driver_sql(self._prepare)
+            told.add(self.name)
+        return connection.exec_driver_sql(self._execute, parameters)

@@ -1,0 +1,72 @@
+"""Plain wakes: of those that are due the ones for whom time alone has passed, a batch of them by one statement.
+
+A look costs as much as running a step, and a hundred thousand may wake up at one moment. `decide` stays the authority:
+a test holds the statement to it, and what it does not say is left to a look.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+
+from sagas.model import Plan, StepRole
+from sagas.model.draft import LONGEST_SILENCE
+from sagas.store import wake_statements
+from sagas.store.births import Placement, columns_of
+from sagas.store.database import Database
+from sagas.store.hot import Following
+from sagas.store.instances import Instances
+
+COLUMNS = ("plans", "after", "branches", "lanes", "names", "tasks", "queues", "timeouts", "soft_timeouts")
+
+
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """An instance that a sleep or the wait for a retry was over for; what it has to send waits in a line."""
+
+    id: UUID
+    saga: str
+    has_begun: bool  # by this its status became `running`
+
+
+class Waking:
+    """Wakes many instances at a time."""
+
+    def __init__(self, database: Database, instances: Instances, quoted_schema: str) -> None:
+        self._database = database
+        self._instances = instances
+        self._lock_due = text(wake_statements.LOCK_DUE.replace("{s}", quoted_schema))
+        self._wake_plain = text(wake_statements.WAKE_PLAIN.replace("{s}", quoted_schema))
+
+    def wake(self, limit: int, placement: Placement) -> Sequence[Woken]:
+        """Of so many that are due, the longest first, move on those for whom only time has passed.
+
+        Of a plan that this process does not know yet none does: a look brings it.
+        """
+        with self._database.transaction() as connection:
+            due = connection.execute(self._lock_due, {"limit": limit}).all()
+            known = set(self._instances.known_plans).intersection(row.plan_hash for row in due)
+            plans = {plan_hash: self._instances.plan(plan_hash, None) for plan_hash in known}
+            ids = [row.id for row in due if row.plan_hash in plans]
+            if not ids:
+                return []
+            asked = {"ids": ids, "silence": LONGEST_SILENCE, **_after_sleeps(plans.items(), placement)}
+            woken = connection.execute(self._wake_plain, asked).all()
+        return [Woken(row.id, plans[row.plan_hash].saga, row.has_begun) for row in woken]
+
+
+def _after_sleeps(plans: Iterable[tuple[str, Plan]], placement: Placement) -> dict[str, list[Any]]:
+    """The rows that follow each sleep whose end needs no decision: it is alone, and what follows is sent."""
+    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    for plan_hash, plan in plans:
+        for step in plan.steps:
+            following = Following.of(plan, step)
+            if step.role is not StepRole.SLEEP or following.in_lane or plan.is_parallel(step.position):
+                continue
+            for name, born in columns_of(following.heads, placement).items():
+                columns[name] += born
+            columns["plans"] += [plan_hash] * len(following.heads)
+            columns["after"] += [step.position] * len(following.heads)
+    return columns

@@ -1,0 +1,1 @@
+"""What the benchmarks' workers run: one module for each contender."""

@@ -1,0 +1,40 @@
+"""The code of the last release, as it was committed: what is beside ours in a rolling deploy."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.workers import ROOT, Worker
+
+COMMIT = "2ee3078b071112fd3cafc689c4567e512030bb78"
+#: Not released: the last one whose workers know no line, and all that came before it.
+BEFORE_THE_LINE = "a1609a37b0427fb86952f6a7699911abbeb2a35e"
+
+
+def unpack(directory: Path, commit: str = COMMIT) -> Path:
+    """All of it, in a directory that is empty."""
+    if subprocess.run(["git", "rev-parse", "--git-dir"], cwd=ROOT, capture_output=True, check=False).returncode:
+        pytest.skip("these sources have no history: clone the repository")
+    packed = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=False)
+    assert packed.returncode == 0, f"the history lacks {commit[:7]}: git fetch --unshallow. {packed.stderr.decode()}"
+    subprocess.run(["tar", "-x", "-C", str(directory)], input=packed.stdout, check=True)
+    return directory
+
+
+def run_in(release: Path, database_url: str, broker_url: str, program: str) -> str:
+    """What a program prints that runs that code."""
+    environment = os.environ | {"PYTHONPATH": str(release)}
+    environment |= {"SAGAS_DATABASE_URL": database_url, "SAGAS_BROKER_URL": broker_url}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=release, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def worker_of(release: Path, database_url: str, broker_url: str, log: Path) -> Worker:
+    """A worker that runs that code; not started yet."""
+    servers = {"SAGAS_DATABASE_URL": database_url, "SAGAS_BROKER_URL": broker_url}
+    return Worker(servers, log, arguments=("-n", f"{log.stem}@%h", "-c", "2"), root=release)

@@ -1,0 +1,31 @@
+"""What those hear who watch workers: Flower, for one."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sagas import Sagas
+
+
+@contextmanager
+def overheard(sagas: Sagas) -> Iterator[list[Any]]:
+    """The events of the workers of an application, while the block lasts."""
+    heard: list[Any] = []
+    receivers: list[Any] = []
+    is_ready = threading.Event()
+
+    def listen() -> None:
+        with sagas.app.connection_for_read() as connection:
+            receivers.append(sagas.app.events.Receiver(connection, handlers={"*": heard.append}))
+            receivers[0].on_consume_ready = lambda *_, **__: is_ready.set()
+            receivers[0].capture(limit=None, timeout=None, wakeup=False)
+
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    assert is_ready.wait(30)
+    try:
+        yield heard
+    finally:
+        receivers[0].should_stop = True
+        thread.join(10)

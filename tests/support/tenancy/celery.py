@@ -1,0 +1,7 @@
+"""The project's Celery app, as tenant-schemas-celery teaches."""
+
+from tenant_schemas_celery.app import CeleryApp
+
+app = CeleryApp("tenancy", set_as_current=False)
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks(["tests.support.tenancy"])
