@@ -10,16 +10,14 @@ import pytest
 from tests.support.workers import ROOT, Worker
 
 COMMIT = "2ee3078b071112fd3cafc689c4567e512030bb78"
-#: Not released: the last one whose workers know no line, and all that came before it.
-BEFORE_THE_LINE = "a1609a37b0427fb86952f6a7699911abbeb2a35e"
 
 
-def unpack(directory: Path, commit: str = COMMIT) -> Path:
-    """All of it, in a directory that is empty."""
+def unpack(directory: Path) -> Path:
+    """Unpack all of it into an empty directory."""
     if subprocess.run(["git", "rev-parse", "--git-dir"], cwd=ROOT, capture_output=True, check=False).returncode:
         pytest.skip("these sources have no history: clone the repository")
-    packed = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=False)
-    assert packed.returncode == 0, f"the history lacks {commit[:7]}: git fetch --unshallow. {packed.stderr.decode()}"
+    packed = subprocess.run(["git", "archive", COMMIT], cwd=ROOT, capture_output=True, check=False)
+    assert packed.returncode == 0, f"the history lacks {COMMIT[:7]}: git fetch --unshallow. {packed.stderr.decode()}"
     subprocess.run(["tar", "-x", "-C", str(directory)], input=packed.stdout, check=True)
     return directory
 
