@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, Unpack, get_args
 from uuid import UUID
 
 from celery import Celery, signals
@@ -12,7 +12,7 @@ from celery.app.task import Task
 from celery.utils.functional import maybe_list
 from celery.utils.imports import symbol_by_name
 
-from sagas.definition import Saga
+from sagas.definition import FormatWord, Saga, StartOptions, StatusWord
 from sagas.engine import (
     CALLBACK_TASK,
     CONTROL_QUEUE,
@@ -61,8 +61,6 @@ TRANSPORT_DEFAULTS: dict[str, dict[str, Any]] = {
 SWEEP_EXPIRES = 3600
 #: Seconds between two of beat's sweeps, at least: they stand in for the timers of workers, and Flower shows each.
 BEAT_EVERY = 30.0
-#: What `Sagas.graph` draws.
-GRAPHS = ("mermaid", "svg")
 #: In the class the name `list` is a method's.
 Names = list[str]
 
@@ -147,7 +145,7 @@ class Sagas:
         """Create or update the tables; safe to run twice and at once. Returns the migrations it applied."""
         return self.engine.store.migrate()
 
-    def start(self, saga: Saga, data: Data, **options: Any) -> SagaHandle:
+    def start(self, saga: Saga, data: Data, **options: Unpack[StartOptions]) -> SagaHandle:
         """`Saga.start` on this very app, where a process has several."""
         return saga.start_on(self.engine, data, **options)
 
@@ -177,7 +175,7 @@ class Sagas:
         self,
         *,
         saga: str | None = None,
-        status: SagaStatus | str | None = None,
+        status: SagaStatus | StatusWord | None = None,
         key: str | None = None,
         step: str | None = None,
         older_than: timedelta | None = None,
@@ -221,7 +219,7 @@ class Sagas:
             needs_person=needs_person,
         )
 
-    def graph(self, what: Saga | SagaHandle, *, format: str = "mermaid") -> str:
+    def graph(self, what: Saga | SagaHandle, *, format: FormatWord = "mermaid") -> str:
         """A saga, or an instance with the way it went, as a picture; no network is needed to make or to see it.
 
         Args:
@@ -235,8 +233,8 @@ class Sagas:
         Example:
             ``Path("order.svg").write_text(sagas.graph(order, format="svg"), encoding="utf-8")``
         """
-        if format not in GRAPHS:
-            raise ConfigurationError(f"graph(format={format!r}): the formats are {' and '.join(map(repr, GRAPHS))}")
+        if format not in (formats := get_args(FormatWord)):
+            raise ConfigurationError(f"graph(format={format!r}): the formats are {' and '.join(map(repr, formats))}")
         from sagas.graph import mermaid, svg  # which few processes need
 
         draw = svg if format == "svg" else mermaid

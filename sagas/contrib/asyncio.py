@@ -15,14 +15,13 @@ own, which reads as the other one does: ``run.cancel("…")`` becomes ``await ru
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 
-from sagas.definition import Saga
+from sagas.definition import Deadline, IfExistsWord, Saga
 from sagas.engine import engine_for
 from sagas.errors import StartRefused, WaitTimeout
 from sagas.extension import Sagas
@@ -162,8 +161,8 @@ async def start(
     *,
     session: "AsyncSession | async_scoped_session[Any] | None" = None,
     key: str | None = None,
-    deadline: datetime | timedelta | float | None = None,
-    if_exists: str = "return",
+    deadline: Deadline | None = None,
+    if_exists: IfExistsWord = "return",
     sagas: Sagas | None = None,
 ) -> AsyncSagaHandle:
     """Start an instance. What returned without a session, or whose session committed, is never lost.

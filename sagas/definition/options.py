@@ -2,8 +2,9 @@
 
 import string
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
+from sagas.definition.signatures import ContinuationWord
 from sagas.errors import DefinitionError, MissingInput, StartRefused
 from sagas.model import Inline
 from sagas.model.payload import is_storable
@@ -20,13 +21,13 @@ def choice(given: str, allowed: Sequence[str], what: str) -> str:
     return given
 
 
-def inline(given: str | Inline, what: str) -> Inline | None:
+def inline(given: ContinuationWord | Inline, what: str) -> Inline | None:
     """Return how far one message goes on; None: each step has a message of its own."""
     if isinstance(given, Inline):
         return given
     if not isinstance(given, str):
         raise DefinitionError(f"{what}={given!r} must be 'chain', 'inline' or sagas.Inline(seconds=…, steps=…)")
-    return Inline() if choice(given, ("chain", "inline"), what) == "inline" else None
+    return Inline() if choice(given, get_args(ContinuationWord), what) == "inline" else None
 
 
 def whole(given: int | None, least: int, most: int, what: str) -> int | None:

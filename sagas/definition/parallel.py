@@ -1,8 +1,11 @@
 """Branches that run side by side, as one position of a saga."""
 
 from collections.abc import Sequence
+from typing import get_args
 
+from sagas.definition.options import choice
 from sagas.definition.part import Part
+from sagas.definition.signatures import IfOneFailsWord, UndoWord
 from sagas.errors import DefinitionError
 from sagas.model import StepKind
 
@@ -12,22 +15,20 @@ FEWEST, MOST = 2, 50
 class Parallel:
     """Made by `parallel`."""
 
-    def __init__(self, branches: Sequence[Part | Sequence[Part]], undo: str, if_one_fails: str) -> None:
+    def __init__(self, branches: Sequence[Part | Sequence[Part]], undo: UndoWord, if_one_fails: IfOneFailsWord) -> None:
         self.lanes: tuple[tuple[Part, ...], ...] = tuple(_lane(branch) for branch in branches)
         if not FEWEST <= len(self.lanes) <= MOST:
             raise DefinitionError(f"parallel(…) takes {FEWEST} to {MOST} branches, not {len(self.lanes)}")
-        if undo not in ("reverse", "parallel"):
-            raise DefinitionError(f"parallel(…): undo={undo!r} must be 'reverse' or 'parallel'")
-        if if_one_fails not in ("finish", "cancel"):
-            raise DefinitionError(f"parallel(…): if_one_fails={if_one_fails!r} must be 'finish' or 'cancel'")
-        self.undo_at_once = undo == "parallel"
-        self.cancels_siblings = if_one_fails == "cancel"
+        self.undo_at_once = choice(undo, get_args(UndoWord), "parallel(…): undo") == "parallel"
+        self.cancels_siblings = choice(if_one_fails, get_args(IfOneFailsWord), "parallel(…): if_one_fails") == "cancel"
 
     def __repr__(self) -> str:
         return f"parallel({', '.join(repr(lane[0]) if len(lane) == 1 else repr(list(lane)) for lane in self.lanes)})"
 
 
-def parallel(*branches: Part | Sequence[Part], undo: str = "reverse", if_one_fails: str = "finish") -> Parallel:
+def parallel(
+    *branches: Part | Sequence[Part], undo: UndoWord = "reverse", if_one_fails: IfOneFailsWord = "finish"
+) -> Parallel:
     """Run branches side by side, on as many workers as there are; the saga goes on when all of them are done::
 
         parallel(

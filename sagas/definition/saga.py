@@ -7,7 +7,7 @@ parameter and the cure. Declaring touches no Celery app: names are resolved when
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection
@@ -18,6 +18,16 @@ from sagas.definition.keys import declared_keys
 from sagas.definition.options import checked_locks, choice, inline, refuse_secrets, resource_name, whole
 from sagas.definition.parallel import Parallel
 from sagas.definition.part import NAME, Part, Place
+from sagas.definition.signatures import (
+    CeleryTask,
+    ContinuationWord,
+    Deadline,
+    Fields,
+    IfExistsWord,
+    IfLockedWord,
+    IfUndoFailsWord,
+    UndoWord,
+)
 from sagas.definition.step import Step
 from sagas.engine import Beginning, Engine, IfExists, current_app, declare, engine_for, joined
 from sagas.errors import DefinitionError, MissingInput, PlanChanged, StartRefused
@@ -68,14 +78,14 @@ class Saga:
         *,
         version: int = 1,
         steps: Sequence[Part | Parallel],
-        input: Any = None,
-        undo: str = "reverse",
-        if_undo_fails: str = "continue",
+        input: Fields | None = None,
+        undo: UndoWord = "reverse",
+        if_undo_fails: IfUndoFailsWord = "continue",
         locks: Sequence[str] = (),
-        if_locked: str = "wait",
+        if_locked: IfLockedWord = "wait",
         max_concurrent: int | None = None,
         priority: int | None = None,
-        continuation: str | Inline = "chain",
+        continuation: ContinuationWord | Inline = "chain",
     ) -> None:
         if not isinstance(name, str) or not NAME.fullmatch(name):
             raise DefinitionError(f"saga name {name!r} must be text of letters, digits, '_', '.' or '-'")
@@ -85,10 +95,10 @@ class Saga:
         self.version = version
         self.steps = tuple(steps)
         self.input = declared_keys(input)
-        self.undo = choice(undo, ("reverse", "parallel"), f"saga {name!r}: undo")
-        self.if_undo_fails = choice(if_undo_fails, ("continue", "stop"), f"saga {name!r}: if_undo_fails")
+        self.undo = choice(undo, get_args(UndoWord), f"saga {name!r}: undo")
+        self.if_undo_fails = choice(if_undo_fails, get_args(IfUndoFailsWord), f"saga {name!r}: if_undo_fails")
         self.locks = checked_locks(locks, self.input, name)
-        self.if_locked = IfLocked(choice(if_locked, tuple(IfLocked), f"saga {name!r}: if_locked"))
+        self.if_locked = IfLocked(choice(if_locked, get_args(IfLockedWord), f"saga {name!r}: if_locked"))
         self.max_concurrent = whole(max_concurrent, 1, 100_000, f"saga {name!r}: max_concurrent")
         self.priority = whole(priority, 0, 255, f"saga {name!r}: priority")
         self.inline = inline(continuation, f"saga {name!r}: continuation")
@@ -115,7 +125,7 @@ class Saga:
         """Whether an instance may have to wait for others before it begins."""
         return bool(self.locks) or self.max_concurrent is not None
 
-    def tasks(self) -> list[Any]:
+    def tasks(self) -> list[CeleryTask]:
         """Every task that it uses: actions and compensations."""
         return [task for part in self.parts for task in part.tasks()]
 
@@ -130,8 +140,8 @@ class Saga:
         key: str | None = None,
         session: "Session | scoped_session[Any] | None" = None,
         connection: "Connection | CallersTransaction | None" = None,
-        deadline: datetime | timedelta | float | None = None,
-        if_exists: str = "return",
+        deadline: Deadline | None = None,
+        if_exists: IfExistsWord = "return",
     ) -> SagaHandle:
         """Start an instance. What returned, or whose transaction committed, is never lost.
 
@@ -181,8 +191,8 @@ class Saga:
         key: str | None = None,
         session: "Session | scoped_session[Any] | None" = None,
         connection: "Connection | CallersTransaction | None" = None,
-        deadline: datetime | timedelta | float | None = None,
-        if_exists: str = "return",
+        deadline: Deadline | None = None,
+        if_exists: IfExistsWord = "return",
         beginning: Beginning | None = None,
     ) -> SagaHandle:
         """`start` on a particular engine, where a process has several.

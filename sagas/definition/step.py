@@ -1,14 +1,24 @@
 """Steps that workers run: compensatable, pivot, retriable, best effort."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Unpack, get_args
 
 from sagas.definition.clean import checked_clean, checked_records, names_of
-from sagas.definition.inputs import Const, checked_inputs, checked_output, inherited, refuse_secret_constants
+from sagas.definition.inputs import checked_inputs, checked_output, inherited, refuse_secret_constants
 from sagas.definition.keys import declared_return
 from sagas.definition.options import choice
 from sagas.definition.part import Compiler, Need, Part, Place
 from sagas.definition.retry import ACTION_RETRY, COMPENSATION_RETRY, LONGEST_TIMEOUT, RETRIABLE_RETRY, Retry, number
+from sagas.definition.signatures import (
+    CeleryTask,
+    CleanErrors,
+    Condition,
+    IfInDoubtWord,
+    InputNames,
+    Names,
+    StepOptions,
+    UndoableOptions,
+)
 from sagas.engine import TaskFace, condition_name, look_at, refuse_unfit
 from sagas.errors import DefinitionError
 from sagas.model import IfInDoubt, Inputs, PlanStep, StepKind
@@ -77,9 +87,9 @@ class Step(Part):
 
     def __init__(
         self,
-        task: Any,
+        task: CeleryTask,
         *,
-        compensation: Any = _UNSET,
+        compensation: CeleryTask | None = _UNSET,
         name: str | None = None,
         retry: Retry | None = None,
         compensation_retry: Retry | None = None,
@@ -88,14 +98,14 @@ class Step(Part):
         idempotent: bool = True,
         poll_for: float = POLL_FOR,
         max_losses: int = 3,
-        when: Any = None,
+        when: Condition | None = None,
         queue: str | None = None,
         compensation_deadline: float | None = None,
-        clean: Any = _UNSET,
-        if_in_doubt: str = "undo",
-        records: Iterable[str] = (),
-        inputs: Mapping[str, str | Const] | None = None,
-        undo_inputs: Mapping[str, str | Const] | None = None,
+        clean: CleanErrors = _UNSET,
+        if_in_doubt: IfInDoubtWord = "undo",
+        records: Names = (),
+        inputs: InputNames | None = None,
+        undo_inputs: InputNames | None = None,
         output: str | None = None,
     ) -> None:
         self.face = _task(task, f"{type(self).__name__}(…)")
@@ -134,7 +144,7 @@ class Step(Part):
         #: An empty tuple says that no error but `PermanentError` is clean; left out it says nothing.
         self.says_clean = clean is not _UNSET
         self.clean = checked_clean(clean if self.says_clean else (), f"step {self.name!r}")
-        self.if_in_doubt = IfInDoubt(choice(if_in_doubt, tuple(IfInDoubt), f"step {self.name!r}: if_in_doubt"))
+        self.if_in_doubt = IfInDoubt(choice(if_in_doubt, get_args(IfInDoubtWord), f"step {self.name!r}: if_in_doubt"))
         self.records = checked_records(records, f"step {self.name!r}")
         self.inputs = () if inputs is None else checked_inputs(inputs, self.face, f"step {self.name!r}", "inputs")
         self.undo_inputs = self._undo_inputs(undo_inputs)
@@ -144,7 +154,7 @@ class Step(Part):
     def is_certain(self) -> bool:
         return self.when is None and self.predicate is None
 
-    def tasks(self) -> list[Any]:
+    def tasks(self) -> list[CeleryTask]:
         return [task for task in (self.task, self.compensation) if task is not None]
 
     def gives(self) -> frozenset[str] | None:
@@ -173,7 +183,7 @@ class Step(Part):
         own = (promise.names if promise else frozenset()) | self.records | ({self.output} if self.output else set())
         return own if promise or own else None
 
-    def _undo_inputs(self, given: Mapping[str, str | Const] | None) -> Inputs | None:
+    def _undo_inputs(self, given: InputNames | None) -> Inputs | None:
         if given is None:
             return None
         if self.compensation_face is None:
@@ -238,7 +248,7 @@ class Step(Part):
 
 
 class _WithoutWayBack(Step):
-    def __init__(self, task: Any, **options: Any) -> None:
+    def __init__(self, task: CeleryTask, **options: Unpack[StepOptions]) -> None:
         for option in WAYS_BACK:
             if option in options:
                 raise DefinitionError(
@@ -276,7 +286,9 @@ class BestEffort(Step):
     kind = None
     best_effort = True
 
-    def __init__(self, task: Any, *, compensation: Any = None, **options: Any) -> None:
+    def __init__(
+        self, task: CeleryTask, *, compensation: CeleryTask | None = None, **options: Unpack[UndoableOptions]
+    ) -> None:
         super().__init__(task, compensation=compensation, **options)
 
     @property

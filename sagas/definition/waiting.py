@@ -3,11 +3,13 @@
 import re
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, get_args
 
 from sagas.definition.keys import declared_keys
+from sagas.definition.options import choice
 from sagas.definition.part import Compiler, Part, Place
 from sagas.definition.retry import number
+from sagas.definition.signatures import Fields, OnTimeoutWord
 from sagas.errors import DefinitionError
 from sagas.model import OnTimeout, PlanStep, StepKind, StepRole
 
@@ -65,8 +67,8 @@ class WaitFor(Part):
         signal: str,
         *,
         timeout: timedelta | float,
-        on_timeout: str = "compensate",
-        payload: Any = None,
+        on_timeout: OnTimeoutWord = "compensate",
+        payload: Fields | None = None,
         name: str | None = None,
     ) -> None:
         if not isinstance(signal, str) or not SIGNAL.fullmatch(signal):
@@ -74,12 +76,8 @@ class WaitFor(Part):
         super().__init__(name or signal.replace(":", "."))
         self.signal = signal
         self.seconds = number(timeout, f"WaitFor({signal!r}): timeout", 0.001, LONGEST_WAIT)
-        try:
-            self.on_timeout = OnTimeout(on_timeout)
-        except ValueError:
-            raise DefinitionError(
-                f"WaitFor({signal!r}): on_timeout={on_timeout!r} must be 'compensate' or 'continue'"
-            ) from None
+        word = choice(on_timeout, get_args(OnTimeoutWord), f"WaitFor({signal!r}): on_timeout")
+        self.on_timeout = OnTimeout(word)
         self._payload = declared_keys(payload)
 
     @property

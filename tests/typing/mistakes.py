@@ -4,7 +4,9 @@ from datetime import date
 
 from celery import shared_task
 
-from sagas import Pivot, Retry, Saga, SagaHandle, Sagas, Step
+from sagas import BestEffort, Child, Pivot, Retriable, Retry, Saga, SagaHandle, Sagas, Step, WaitFor, parallel
+from sagas.contrib import asyncio
+from sagas.contrib.flask import FlaskSagas
 
 
 @shared_task
@@ -19,6 +21,39 @@ Step(act, compensation=None, timeout="30")  # refused
 Saga("order", steps=["act"])  # refused
 Saga("order", version="1", steps=[])  # refused
 saga = Saga("order", steps=[Pivot(act)])
+
+# no task
+Step(3, compensation=None)  # refused
+Step("shop.tasks.act", compensation=None)  # refused
+Step(act, compensation="shop.tasks.undo")  # refused
+Pivot(None)  # refused
+BestEffort("act")  # refused
+
+# no such option
+Pivot(act, timout=3)  # refused
+Pivot(act, timeout="3")  # refused
+Pivot(act, compensation=act)  # refused
+Pivot(act, if_in_doubt="undo")  # refused
+Retriable(act, retries=3)  # refused
+BestEffort(act, compensation_timout=3)  # refused
+BestEffort(act, records="charge_id")  # refused
+saga.start({}, dealine=3)  # refused
+
+# no such word
+Step(act, compensation=act, if_in_doubt="ask")  # refused
+BestEffort(act, if_in_doubt="ask")  # refused
+Saga("order", steps=[], undo="forward")  # refused
+Saga("order", steps=[], if_undo_fails="finish")  # refused
+Saga("order", steps=[], if_locked="queue")  # refused
+Saga("order", steps=[], continuation="eager")  # refused
+Saga("order", steps=[], input="order_id")  # refused
+parallel(Pivot(act), Pivot(act), undo="forward")  # refused
+parallel(Pivot(act), Pivot(act), if_one_fails="stop")  # refused
+WaitFor("approved", timeout=30, on_timeout="fail")  # refused
+WaitFor("approved", timeout=30, payload="by")  # refused
+Child("order")  # refused
+saga.start({}, if_exists="replace")  # refused
+
 saga.start("data")  # refused
 saga.start({}, key=7)  # refused
 saga.start({}, deadline=date(2040, 1, 1))  # refused
@@ -29,3 +64,18 @@ def act_on(run: SagaHandle, sagas: Sagas) -> None:
     run.wait("30")  # refused
     run.status = "completed"  # refused
     sagas.find("order", "key")  # refused
+    sagas.start(saga, {}, dealine=3)  # refused
+    sagas.start(saga, {}, if_exists="replace")  # refused
+    sagas.start(saga, {}, key=7)  # refused
+    sagas.graph(saga, format="png")  # refused
+    sagas.list(status="complete")  # refused
+
+
+def start_in_flask(sagas: FlaskSagas) -> None:
+    sagas.start(saga, {}, dealine=3)  # refused
+    sagas.start(saga, {}, if_exists="replace")  # refused
+
+
+async def start_on_the_loop() -> None:
+    await asyncio.start(saga, {}, dealine=3)  # refused
+    await asyncio.start(saga, {}, if_exists="replace")  # refused

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any, TypedDict, assert_type
 from uuid import UUID
 
-from celery import Celery, shared_task
+from celery import Celery, Task, shared_task
 from cryptography.fernet import Fernet, MultiFernet
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session, scoped_session
@@ -41,6 +41,8 @@ from sagas import (
     current_step,
     parallel,
 )
+from sagas.contrib import asyncio
+from sagas.contrib.flask import FlaskSagas
 from sagas.testing import fail_everywhere
 
 app = Celery("shop")
@@ -80,6 +82,17 @@ def reserve(order_id: str, items: Sequence[Mapping[str, Any]]) -> dict[str, str]
 def release() -> None: ...
 
 
+class Charge(Task):
+    """A task class of the user's own."""
+
+    name = "shop.charge"
+
+    def run(self, order_id: str) -> None: ...
+
+
+charge = app.register_task(Charge())
+
+
 order = Saga(
     "order",
     version=2,
@@ -106,8 +119,22 @@ order = Saga(
             output="other",
             poll_for=60,
         ),
-        Pivot(release, timeout=30),
-        Retriable(release, name="last"),
+        Step(Charge(), name="charge_before", compensation=charge),
+        Pivot(
+            charge,
+            name="charge",
+            retry=Retry(max_attempts=2),
+            timeout=30,
+            idempotent=False,
+            poll_for=60,
+            max_losses=0,
+            when="items",
+            queue="payments",
+            clean=CardDeclined,
+            inputs={"order_id": "order_id"},
+            output="charged",
+        ),
+        Retriable(release, name="last", clean=("stripe.CardError",)),
     ],
     input=Order,
 )
@@ -132,6 +159,17 @@ every_shape = Saga(
         WaitFor("approved", timeout=timedelta(days=2), on_timeout="continue", payload=("by",)),
         Child(order, input=["order_id"], output=(), name="child"),
         BestEffort(release, name="tell"),
+        BestEffort(
+            release,
+            name="show",
+            compensation=release,
+            compensation_retry=Retry(),
+            compensation_timeout=3,
+            compensation_deadline=60,
+            if_in_doubt="person",
+            records=["shown_at"],
+            undo_inputs={},
+        ),
     ],
     undo="parallel",
     if_undo_fails="stop",
@@ -148,8 +186,20 @@ def start(session: Session, scoped: scoped_session[Session], connection: Connect
     order.start(data, key="order-42", session=session)
     order.start({"order_id": "42"}, session=scoped, deadline=timedelta(minutes=5))
     order.start({}, connection=connection, deadline=datetime.now(UTC))
-    sagas.start(order, {}, deadline=30)
+    order.start({}, if_exists="reject")
+    sagas.start(order, {}, key="order-42", session=scoped, deadline=timedelta(minutes=5), if_exists="restart")
+    sagas.start(order, data, connection=connection, deadline=30)
     return order.start({})
+
+
+def start_in_flask(flask: FlaskSagas, session: Session) -> None:
+    assert_type(flask.start(order, {}, key="order-42", session=session, deadline=30, if_exists="restart"), SagaHandle)
+
+
+async def start_on_the_loop() -> None:
+    run = await asyncio.start(order, {}, key="order-42", deadline=30, if_exists="restart")
+    assert_type(run, asyncio.AsyncSagaHandle)
+    assert_type(await run.wait(timeout=3), SagaStatus)
 
 
 def look(run: SagaHandle) -> None:
@@ -182,6 +232,7 @@ def find(id_: UUID) -> None:
     assert_type(sagas.get(id_), SagaHandle)
     assert_type(sagas.get(str(id_)), SagaHandle)
     assert_type(sagas.find(saga="order", key="order-42"), SagaHandle | None)
+    sagas.list(status="failed")
     page = sagas.list(
         saga="order", status=SagaStatus.FAILED, older_than=timedelta(hours=1), needs_person=True, limit=10
     )

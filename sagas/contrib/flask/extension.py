@@ -1,7 +1,6 @@
 """`FlaskSagas`: gives each Flask app its own `Sagas`."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 from uuid import UUID
 
 from celery import Celery
@@ -10,11 +9,12 @@ from sqlalchemy.orm import scoped_session
 
 from sagas.contrib.flask.commands import current_sagas, flask_sagas
 from sagas.contrib.flask.settings import make_celery, push_context, sagas_settings
-from sagas.definition import Saga
+from sagas.definition import Saga, StartOptions
 from sagas.engine import JoinedSession
 from sagas.errors import ConfigurationError
 from sagas.extension import Sagas
 from sagas.handle import SagaHandle
+from sagas.model import Data
 
 
 class FlaskSagas:
@@ -84,7 +84,7 @@ class FlaskSagas:
         """
         return current_sagas()
 
-    def start(self, saga: Saga, data: Mapping[str, Any], **options: Any) -> SagaHandle:
+    def start(self, saga: Saga, data: Data, **options: Unpack[StartOptions]) -> SagaHandle:
         """`Saga.start` on the current app."""
         return self.current.start(saga, data, **options)
 
