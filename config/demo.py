@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
@@ -54,7 +55,7 @@ def _tell(started: ExitStack) -> int:
     }
     started.enter_context(_celery(logs, "beat", "beat", "-s", str(logs / "schedule")))
     for name in workers:
-        until(lambda log=logs / f"{name}.log": " ready." in log.read_text(), f"worker {name} to be ready")
+        until(partial(_is_ready, logs / f"{name}.log"), f"worker {name} to be ready")
     print("  two workers and beat")
 
     right = stories.tell(workers)
@@ -64,6 +65,10 @@ def _tell(started: ExitStack) -> int:
 
 def _celery(logs: Path, name: str, *arguments: str) -> AbstractContextManager["subprocess.Popen[bytes]"]:
     return python(["-m", "celery", "-A", "config", *arguments, "-l", "INFO"], logs / f"{name}.log")
+
+
+def _is_ready(log: Path) -> bool:
+    return " ready." in log.read_text()
 
 
 if __name__ == "__main__":

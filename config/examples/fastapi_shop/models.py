@@ -6,8 +6,8 @@ python -m config.examples.fastapi_shop.models     creates it
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import DateTime, Numeric, Text, func
-from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy import DateTime, Executable, Numeric, Text, func
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from config.examples.order_form import OrderForm
@@ -29,7 +29,7 @@ class Order(Base):
     placed_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
     @classmethod
-    def placed(cls, form: OrderForm) -> Insert:
+    def placed(cls, form: OrderForm) -> Executable:
         """Inserts the order and returns its id; nothing when it is there already."""
         values = {"id": form.order_id, "sku": form.sku, "quantity": form.quantity, "total": form.total}
         return insert(cls).values(values).on_conflict_do_nothing().returning(cls.id)
