@@ -9,7 +9,7 @@ WORKDIR /src
 # The dependencies change seldom: a layer of their own, which editing the code does not rebuild.
 COPY requirements.lock ./
 RUN pip install --require-hashes -r requirements.lock
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY sagas ./sagas
 # The lock holds the tools and the embedded servers as well. They are needed to build or to test, not to run.
 RUN pip install --no-deps --no-build-isolation . \

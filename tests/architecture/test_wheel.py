@@ -57,6 +57,16 @@ def test_the_metadata_names_the_dependencies_and_the_command(wheel: zipfile.ZipF
     assert "[celery.commands]\nsagas = sagas.cli:sagas" in wheel.read(entry).decode()
 
 
+def test_the_metadata_names_the_license_and_the_wheel_holds_its_text(wheel: zipfile.ZipFile) -> None:
+    (path,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    metadata = email.message_from_bytes(wheel.read(path))
+    (text,) = (name for name in wheel.namelist() if name.endswith(".dist-info/licenses/LICENSE"))
+
+    assert metadata["License-Expression"] == "BSD-3-Clause"
+    assert metadata.get_all("License-File") == ["LICENSE"]
+    assert wheel.read(text) == (ROOT / "LICENSE").read_bytes()
+
+
 def test_an_installed_wheel_can_be_imported_and_finds_its_migrations(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
     wheel.extractall(tmp_path)
     script = (
