@@ -20,7 +20,7 @@ from sagas.engine.messages import (
     SAGA_ID,
     SWEEP_TASK,
     Messages,
-    address_in,
+    execution_in,
     window_from,
 )
 from sagas.engine.redaction import redacted_error, redacted_value
@@ -53,7 +53,6 @@ __all__ = [
     "TaskFace",
     "WorkerIdentity",
     "add_engine",
-    "address_in",
     "bind",
     "condition",
     "condition_name",
@@ -63,6 +62,7 @@ __all__ = [
     "declared",
     "describe",
     "engine_for",
+    "execution_in",
     "joined",
     "left_in",
     "look_at",

@@ -18,7 +18,7 @@ from sagas.engine.control import Control
 from sagas.engine.joining import JoinedConnection
 from sagas.engine.liveness import Held, Leave, WorkerIdentity
 from sagas.engine.loop import Loop
-from sagas.engine.messages import ADDRESS_HEADER, CONTROL_QUEUE, Messages, address_in, window_from
+from sagas.engine.messages import CONTROL_QUEUE, Messages, execution_in, window_from
 from sagas.engine.sentences import Sentences
 from sagas.engine.watchdog import Watchdog
 from sagas.errors import ConfigurationError, KeyInUse, ResourceLocked, SignalInProgress
@@ -237,10 +237,10 @@ class Engine:
 
     def unknown_task(self, headers: Mapping[str, Any], task: str) -> None:
         """A worker has no task of that name, and Celery has dropped the message."""
-        try:
-            instance_id, address = UUID(str(headers.get("root_id"))), address_in(str(headers[ADDRESS_HEADER]))
-        except ValueError:
-            return  # forged or mangled: it belongs to nobody
+        named = execution_in(headers)
+        if named is None:
+            return
+        instance_id, address = named
         error = ErrorInfo(
             type="celery.exceptions.NotRegistered",
             message=f"a worker of its queue has no task {task!r}: deploy one that has, or keep the old name until "

@@ -233,6 +233,14 @@ def address_in(header: str) -> Address:
     return Address.parse(without_needs(header, "the message"))
 
 
+def execution_in(headers: Mapping[str, Any]) -> tuple[UUID, Address] | None:
+    """Return the instance and the address that a message's headers name; None where they are forged, or name none."""
+    try:
+        return UUID(str(headers["root_id"])), address_in(str(headers[ADDRESS_HEADER]))
+    except (KeyError, ValueError):
+        return None
+
+
 def sent_at(request: Any) -> datetime | None:
     """When a message was sent; None where it does not say, or may have overtaken others."""
     sent = getattr(request, SENT_HEADER, None)

@@ -18,8 +18,7 @@ from celery.utils.imports import symbol_by_name
 from celery.worker import state as worker_state
 from sqlalchemy.exc import DBAPIError
 
-from sagas.engine import ADDRESS_HEADER, Engine, Sentence
-from sagas.engine.messages import address_in
+from sagas.engine import Engine, Sentence, execution_in
 from sagas.model import Ended
 from sagas.store.database import is_outage
 
@@ -52,12 +51,10 @@ class Endings:
 
     def begin(self, request: Any, sentence: Sentence) -> None:
         """The worker is about to end this one. While that is not recorded, heartbeats go on listing it."""
-        headers = request.request_dict
-        try:
-            address_in(str(headers[ADDRESS_HEADER]))
-            instance_id = UUID(str(headers.get("root_id")))
-        except (KeyError, ValueError):
-            return  # no step of a saga
+        named = execution_in(request.request_dict)
+        if named is None:
+            return
+        instance_id, _ = named
         self._engine.sentences.pronounce(request.id, sentence)
         ending = _Ending(instance_id, sentence, self._end_of(request, sentence))
         with self._lock:

@@ -17,7 +17,7 @@ from celery import signals
 from celery.bootsteps import RUN, TERMINATE, StartStopStep
 from celery.worker import state as worker_state
 
-from sagas.engine import ADDRESS_HEADER, CALLBACK_TASK, SWEEP_TASK, Engine, address_in
+from sagas.engine import ADDRESS_HEADER, CALLBACK_TASK, SWEEP_TASK, Engine, execution_in
 from sagas.recovery import pulse
 from sagas.recovery.ending import Endings
 from sagas.recovery.filling import Filler
@@ -255,9 +255,10 @@ class WorkerLife:
         waiting = _snapshot(worker_state.reserved_requests) - _snapshot(worker_state.active_requests)
         kept = []
         for request in islice(waiting, MOST_KEPT):
-            headers = request.request_dict
-            with contextlib.suppress(KeyError, ValueError):  # no step of a saga
-                kept.append(f"{headers['root_id']} {address_in(str(headers[ADDRESS_HEADER]))}")
+            named = execution_in(request.request_dict)
+            if named is not None:
+                instance_id, address = named
+                kept.append(f"{instance_id} {address}")
         return kept
 
     def _forks(self) -> bool:

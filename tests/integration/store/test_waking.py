@@ -193,27 +193,9 @@ def turning_back(bench: Bench) -> UUID:
     return run
 
 
-def past_its_deadline(bench: Bench) -> UUID:
-    run = asleep(bench)
-    bench.sql("UPDATE {s}.saga_instance SET deadline = clock_timestamp() WHERE id = %s", run)
-    return run
-
-
-def past_its_seconds(bench: Bench) -> UUID:
-    run = asleep(bench)
-    bench.sql("UPDATE {s}.saga_instance SET deadline = NULL, deadline_seconds = 0.0 WHERE id = %s", run)
-    return run
-
-
 def lost_claim(bench: Bench) -> UUID:
     run = to_retry(bench)
     bench.sql("DELETE FROM {s}.saga_epoch")
-    return run
-
-
-def awaiting_a_lock(bench: Bench) -> UUID:
-    run = asleep(bench)
-    bench.sql("INSERT INTO {s}.saga_lock (resource, instance_id) VALUES ('account:7', %s)", run)
     return run
 
 
@@ -237,14 +219,24 @@ def of_a_plan_that_is_not_known(bench: Bench) -> UUID:
     return run
 
 
-def with_a_row_too_many(bench: Bench) -> UUID:
-    run = asleep(bench)
-    bench.sql(
-        "INSERT INTO {s}.saga_step (instance_id, position, branch, round, name, timeout, status, finished_at) "
-        "VALUES (%s, 2, 0, 0, 'c', 1, 'completed', clock_timestamp())",
-        run,
-    )
-    return run
+def edited(statement: str) -> Callable[[Bench], UUID]:
+    """One that sleeps, and of which one row is not as usual."""
+
+    def one(bench: Bench) -> UUID:
+        run = asleep(bench)
+        bench.sql(statement, run)
+        return run
+
+    return one
+
+
+PAST_ITS_DEADLINE = "UPDATE {s}.saga_instance SET deadline = clock_timestamp() WHERE id = %s"
+PAST_ITS_SECONDS = "UPDATE {s}.saga_instance SET deadline = NULL, deadline_seconds = 0.0 WHERE id = %s"
+AWAITING_A_LOCK = "INSERT INTO {s}.saga_lock (resource, instance_id) VALUES ('account:7', %s)"
+WITH_A_ROW_TOO_MANY = (
+    "INSERT INTO {s}.saga_step (instance_id, position, branch, round, name, timeout, status, finished_at) "
+    "VALUES (%s, 2, 0, 0, 'c', 1, 'completed', clock_timestamp())"
+)
 
 
 @pytest.mark.parametrize(
@@ -253,14 +245,14 @@ def with_a_row_too_many(bench: Bench) -> UUID:
         cancelled,
         told,
         turning_back,
-        past_its_deadline,
-        past_its_seconds,
+        pytest.param(edited(PAST_ITS_DEADLINE), id="past_its_deadline"),
+        pytest.param(edited(PAST_ITS_SECONDS), id="past_its_seconds"),
         lost_claim,
-        awaiting_a_lock,
+        pytest.param(edited(AWAITING_A_LOCK), id="awaiting_a_lock"),
         beside_one_that_runs,
         beside_one_that_was_handed_over,
         of_a_plan_that_is_not_known,
-        with_a_row_too_many,
+        pytest.param(edited(WITH_A_ROW_TOO_MANY), id="with_a_row_too_many"),
         lambda bench: asleep(bench, with_sleep(THREE, 2)),
         lambda bench: asleep(bench, with_sleep(SLEEPING, 2)),
         lambda bench: asleep(bench, with_sleep(plan_beside(2, 1), 0, branch=0)),

@@ -3,13 +3,24 @@
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from celery import Celery
 
-from sagas.engine.messages import ADDRESS_HEADER, WINDOW, Messages, address_in, cut_tail, first_of_tail, window_from
+from sagas.engine.messages import (
+    ADDRESS_HEADER,
+    WINDOW,
+    Messages,
+    address_in,
+    cut_tail,
+    execution_in,
+    first_of_tail,
+    window_from,
+)
 from sagas.model import Address, InstanceState, NewerRelease, Plan, PlanStep, StepKind, StepState, StepStatus
+
+ROOT = "019a0000-0000-7000-8000-000000000001"
 
 
 def plan_of(number: int, compensation: str | None = "tasks.undo") -> Plan:
@@ -118,6 +129,26 @@ def test_h1_a_cut_tail_is_none() -> None:
 def test_addresses_survive_their_text() -> None:
     for address in (Address(0), Address(12, 3, 4)):
         assert Address.parse(str(address)) == address
+
+
+def test_headers_name_an_instance_and_an_address() -> None:
+    assert execution_in({"root_id": ROOT, ADDRESS_HEADER: "1.0.2"}) == (UUID(ROOT), Address(1, 0, 2))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"root_id": ROOT},
+        {ADDRESS_HEADER: "0.0.0"},
+        {"root_id": None, ADDRESS_HEADER: "0.0.0"},
+        {"root_id": "nonsense", ADDRESS_HEADER: "0.0.0"},
+        {"root_id": ROOT, ADDRESS_HEADER: "nonsense"},
+        {"root_id": ROOT, ADDRESS_HEADER: 7},
+        {"root_id": ROOT, ADDRESS_HEADER: "0.0.0+colour"},
+    ],
+)
+def test_headers_that_are_mangled_or_for_a_newer_release_name_nothing(headers: dict[str, Any]) -> None:
+    assert execution_in(headers) is None
 
 
 def test_d4_a_message_says_what_whoever_claims_its_step_has_to_know() -> None:
