@@ -44,7 +44,7 @@ from sagas.errors import (
 )
 from sagas.extension import Sagas
 from sagas.handle import CompensationView, HistoryEntry, InstanceView, Page, SagaHandle, Snapshot, StepView
-from sagas.model import ErrorInfo, Inline, SagaStatus, StepStatus
+from sagas.model import ErrorInfo, HistoryEvent, Inline, Reason, SagaStatus, StepStatus
 from sagas.store import RELEASE as __version__  # noqa: F401 - not star-imported, and asked for by this name
 
 __all__ = [
@@ -78,7 +78,9 @@ __all__ = [
     "Page",
     "CompensationView",
     "HistoryEntry",
+    "HistoryEvent",
     "ErrorInfo",
+    "Reason",
     # errors
     "SagaError",
     "DefinitionError",

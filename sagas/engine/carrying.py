@@ -16,7 +16,7 @@ from celery.utils.imports import symbol_by_name
 
 from sagas.engine.capture import capture_for
 from sagas.engine.messages import ADDRESS_HEADER, CALLBACK_TASK, SENT_HEADER, saga_id_of
-from sagas.model import Address, ErrorInfo, Misdelivered, Secrecy
+from sagas.model import Address, ErrorInfo, Misdelivered, Reason, Secrecy
 from sagas.model.headers import DIGEST_HEADER, laid_over, without
 from sagas.store import Store, legible
 
@@ -64,7 +64,7 @@ class Carrying:
         if kept is None or kept.digest in (None, getattr(request, DIGEST_HEADER, None)):
             return None
         error = ErrorInfo(
-            type="sagas.HeadersMissing",
+            type=Reason.HEADERS_MISSING,
             message=f"the message came without the headers of its saga ({', '.join(kept.names())}): a worker of an "
             "older release has sent it, or something on its way takes headers off",
         )

@@ -22,7 +22,7 @@ from sagas.engine.messages import CONTROL_QUEUE, Messages, execution_in, window_
 from sagas.engine.sentences import Sentences
 from sagas.engine.watchdog import Watchdog
 from sagas.errors import ConfigurationError, KeyInUse, ResourceLocked, SignalInProgress
-from sagas.model import Address, ErrorInfo, IfLocked, Mail, Misdelivered, Plan, SagaStatus, Secrecy
+from sagas.model import Address, ErrorInfo, HistoryEvent, IfLocked, Mail, Misdelivered, Plan, SagaStatus, Secrecy
 from sagas.model.secrecy import Redact
 from sagas.signals import saga_started
 from sagas.store import CallersTransaction, DatabaseUrl, NewInstance, Store, Timing, Wanted, uuid7
@@ -230,7 +230,8 @@ class Engine:
         if looked is None:
             return True  # committed: the sweep looks
         decision = looked.decision
-        if any(note.detail.get("number") == number for note in decision.notes if note.event == "signal_too_late"):
+        too_late = (note for note in decision.notes if note.event is HistoryEvent.SIGNAL_TOO_LATE)
+        if any(note.detail.get("number") == number for note in too_late):
             return None
         is_seen_here = any(mail.id == number for mail in decision.state.inbox)
         return True if is_seen_here or not inbox.came_too_late(instance_id, number) else None

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sagas.errors import PayloadError, SagaError
-from sagas.model import Address, ErrorInfo, Failed, Verdict, payload
+from sagas.model import Address, ErrorInfo, Failed, Reason, Verdict, payload
 
 if TYPE_CHECKING:
     from sagas.engine.core import Engine
@@ -51,7 +51,7 @@ class Recorder:
     def _report(self) -> None:
         """Report an effect of an execution that has lost its claim: it may have landed after its undo."""
         message = "it recorded an effect after its claim had been taken away"
-        error = ErrorInfo(type="sagas.ClaimLost", message=message, step=self._step)
+        error = ErrorInfo(type=Reason.CLAIM_LOST, message=message, step=self._step)
         lost = Failed(address=self._address, token=self._token, error=error, verdict=Verdict.UNKNOWN)
         self._engine.loop.handle(self._instance_id, lost)
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from enum import IntEnum
 
 from sagas.engine.judging import Judgement
-from sagas.model import ErrorInfo, Verdict
+from sagas.model import ErrorInfo, Reason, Verdict
 
 #: How many are remembered; a worker ends a few at a time.
 SLOTS = 512
@@ -36,7 +36,7 @@ class Sentence(IntEnum):
             message = "it did not stop when it was asked to, and was ended by its hard time limit"
             return ErrorInfo(type="billiard.exceptions.TimeLimitExceeded", message=message, step=step)
         message = "its task was revoked and terminated while it ran"
-        return ErrorInfo(type="sagas.Terminated", message=message, step=step)
+        return ErrorInfo(type=Reason.TERMINATED, message=message, step=step)
 
     def upon(self, judgement: Judgement) -> Judgement:
         """What becomes of a judgement on a body that was struck: the worker knows better what the signal meant."""

@@ -16,6 +16,7 @@ from sagas.model import (
     FINAL,
     ChildState,
     ErrorInfo,
+    HistoryEvent,
     InstanceState,
     Outcome,
     Plan,
@@ -85,7 +86,7 @@ class StepView:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HistoryEntry:
-    """One line of an instance's history."""
+    """One line of an instance's history. ``event`` is a `HistoryEvent`, unless another release wrote it."""
 
     at: datetime
     event: str
@@ -238,7 +239,8 @@ class Snapshot:
     @_legible
     def history(self) -> list[HistoryEntry]:
         """Everything that happened, the oldest first: from the rows, and from the append-only events."""
-        entries = [HistoryEntry(at=self.started_at, event="started", step=None, detail={"key": self.key})]
+        began = HistoryEntry(at=self.started_at, event=HistoryEvent.STARTED, step=None, detail={"key": self.key})
+        entries = [began]
         for event in self._event_rows:
             detail = self._show.detail(event.detail)
             entries.append(HistoryEntry(at=event.at, event=event.event, step=event.step, detail=detail))

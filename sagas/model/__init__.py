@@ -45,6 +45,7 @@ from sagas.model.state import (
     StopKind,
     child_id,
 )
+from sagas.model.vocabulary import HistoryEvent, Reason
 
 __all__ = [
     "DEFAULT_LEASE",
@@ -64,6 +65,7 @@ __all__ = [
     "ErrorInfo",
     "Event",
     "Failed",
+    "HistoryEvent",
     "Holder",
     "IfInDoubt",
     "IfLocked",
@@ -82,6 +84,7 @@ __all__ = [
     "Plan",
     "PlanStep",
     "Post",
+    "Reason",
     "RetryPolicy",
     "RetryRequested",
     "SagaStatus",

@@ -7,6 +7,7 @@ from sagas.model.draft import LONGEST_COUNTDOWN, LONGEST_DELAY, Draft
 from sagas.model.events import Asked
 from sagas.model.retry import Verdict
 from sagas.model.state import ErrorInfo, StepState, StepStatus
+from sagas.model.vocabulary import HistoryEvent
 
 
 def attempt_failed(
@@ -26,7 +27,7 @@ def attempt_failed(
     if asked.polls:
         step = draft.put(step, polls=step.polls + 1, polled_since=step.polled_since or step.claimed_at)
     else:
-        draft.note("attempt_failed", step, **failure)
+        draft.note(HistoryEvent.ATTEMPT_FAILED, step, **failure)
     wait = max(policy.delay(step.failures, dice), retry_after) if asked.wait is None else asked.wait
     delay = timedelta(seconds=min(wait, LONGEST_DELAY.total_seconds()))
     has_tries = not poll_is_late(draft, step, delay) if asked.polls else step.failures < policy.max_attempts
@@ -37,7 +38,7 @@ def attempt_failed(
             draft.dispatch(waiting, countdown=delay)
         return
     if asked.polls:
-        draft.note("attempt_failed", step, **failure)
+        draft.note(HistoryEvent.ATTEMPT_FAILED, step, **failure)
     draft.close(step, StepStatus.FAILED)
 
 
@@ -51,5 +52,5 @@ def poll_is_late(draft: Draft, step: StepState, delay: timedelta) -> bool:
     within = draft.plan_step(step).poll_for
     is_late = draft.now + delay >= (step.polled_since or draft.now) + timedelta(seconds=within)
     if is_late:
-        draft.note("poll_limit_passed", step, seconds=within, polls=step.polls)
+        draft.note(HistoryEvent.POLL_LIMIT_PASSED, step, seconds=within, polls=step.polls)
     return is_late

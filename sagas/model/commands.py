@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from sagas.model.state import Address, InstanceState, Mail
+from sagas.model.vocabulary import HistoryEvent
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,7 +21,7 @@ class Send:
 class Note:
     """An entry of the append-only history: what cannot be read off the rows."""
 
-    event: str
+    event: HistoryEvent
     address: Address | None = None
     step: str | None = None
     detail: dict[str, Any] = field(default_factory=dict)

@@ -45,6 +45,7 @@ from sagas.model.state import (
     Stop,
     StopKind,
 )
+from sagas.model.vocabulary import HistoryEvent, Reason
 from sagas.model.waiting import look, was_awaited
 
 DEFAULT_LEASE = timedelta(seconds=5)
@@ -170,7 +171,7 @@ def note_late_signals(draft: Draft) -> None:
         if mail.kind is MailKind.SIGNAL and not mail.seen and mail.id not in draft.consumed and is_late(draft, mail):
             if not draft.status.is_forward:
                 draft.consumed.add(mail.id)
-            draft.note("signal_too_late", signal=mail.name, by=mail.by, number=mail.id)
+            draft.note(HistoryEvent.SIGNAL_TOO_LATE, signal=mail.name, by=mail.by, number=mail.id)
 
 
 def is_late(draft: Draft, mail: Mail) -> bool:
@@ -184,7 +185,7 @@ def is_late(draft: Draft, mail: Mail) -> bool:
 def undo_as_one(draft: Draft) -> None:
     """A completed child saga is undone by its parent, as a unit and in reverse."""
     if draft.status is SagaStatus.COMPLETED and draft.before.parent is not None:
-        draft.note("undone_by_parent")
+        draft.note(HistoryEvent.UNDONE_BY_PARENT)
         draft.status = SagaStatus.COMPENSATING
         settle(draft)
 
@@ -200,7 +201,7 @@ def examine(draft: Draft, step: StepState) -> None:
             draft.lost(step, proven=step.holder is Holder.DEAD)
         elif draft.now >= draft.end_of(step):
             message = f"still running after {draft.timeout_of(step):g} s"
-            error = ErrorInfo(type="sagas.StepTimeout", message=message, step=step.name)
+            error = ErrorInfo(type=Reason.STEP_TIMEOUT, message=message, step=step.name)
             attempt_failed(draft, step, error, Verdict.TIMEOUT)
     elif step.status is StepStatus.PENDING and not is_queued(step) and is_to_be_sent(draft, step):
         dispatch_unsent(draft, step)
@@ -217,8 +218,8 @@ def dispatch_unsent(draft: Draft, step: StepState) -> None:
     """Of a retry, or of a try with another deploy; a claim may have been lost with a crash meanwhile."""
     may_have_run = step.address.is_action and step.epoch_changed
     if may_have_run and not draft.plan_step(step).idempotent:
-        error = ErrorInfo(type="sagas.ClaimLost", message="a crash of the database lost the claim", step=step.name)
-        draft.note("given_up_in_doubt", step, **error.to_json())
+        error = ErrorInfo(type=Reason.CLAIM_LOST, message="a crash of the database lost the claim", step=step.name)
+        draft.note(HistoryEvent.GIVEN_UP_IN_DOUBT, step, **error.to_json())
         draft.close(step, StepStatus.FAILED, doubt=True, error=error)
         return
     draft.dispatch(step)
@@ -307,5 +308,5 @@ def request_stop(draft: Draft, event: StopRequested) -> None:
         draft.accepted = False
     elif draft.stop is None:
         draft.stop = event.stop
-        draft.note("stop_requested", reason=event.stop.reason, kind=event.stop.kind.value, by=event.by)
+        draft.note(HistoryEvent.STOP_REQUESTED, reason=event.stop.reason, kind=event.stop.kind.value, by=event.by)
         settle(draft)

@@ -21,6 +21,7 @@ from sagas.model.state import (
     child_id,
     pardoned,
 )
+from sagas.model.vocabulary import HistoryEvent, Reason
 
 #: A retry sooner than this is a Celery countdown; a later one waits in ``due_at`` and holds no message.
 LONGEST_COUNTDOWN = timedelta(seconds=5)
@@ -97,7 +98,7 @@ class Draft:
         self.steps[step.address] = changed
         return changed
 
-    def note(self, event: str, step: StepState | None = None, /, **detail: Any) -> None:
+    def note(self, event: HistoryEvent, step: StepState | None = None, /, **detail: Any) -> None:
         address, name = (step.address, step.name) if step else (None, None)
         self.notes.append(Note(event=event, address=address, step=name, detail=detail))
 
@@ -110,7 +111,7 @@ class Draft:
     def birth_for_a_person(self, undo: Address) -> None:
         """The undo of an action in doubt of which only a person can tell whether it happened."""
         name = self.plan.step(undo.position, undo.branch).name
-        error = ErrorInfo(type=IN_DOUBT, message=ONLY_A_PERSON_CAN_TELL, step=name)
+        error = ErrorInfo(type=Reason.IN_DOUBT, message=ONLY_A_PERSON_CAN_TELL, step=name)
         self.close(StepState(address=undo, name=name, dispatches=0), StepStatus.FAILED, error=error)
 
     def keep_waiting(self, step: StepState) -> None:
@@ -198,7 +199,7 @@ class Draft:
             if branch is not None and branch not in own:
                 other = self.plan.step(step.address.position, branch).name
                 message = f"the branches {other!r} and {step.name!r} both return {key!r}: give it two names"
-                return ErrorInfo(type="sagas.KeyClash", message=message, step=step.name)
+                return ErrorInfo(type=Reason.KEY_CLASH, message=message, step=step.name)
         return None
 
     # -- one execution failed, was lost, or waits
@@ -214,7 +215,7 @@ class Draft:
             return False
         is_late = self.now + delay >= step.first_claimed_at + timedelta(seconds=within)
         if is_late:
-            self.note("compensation_deadline_passed", step, seconds=within)
+            self.note(HistoryEvent.COMPENSATION_DEADLINE_PASSED, step, seconds=within)
         return is_late
 
     def may_run_again(self, step: StepState, *, clean: bool = False) -> bool:
@@ -227,17 +228,17 @@ class Draft:
         """Its holder died. Losses have their own budget: a deploy's SIGKILL uses up no attempt."""
         within_budget = step.losses + 1 <= self.plan_step(step).max_losses
         if self.may_run_again(step) and within_budget and not self.undo_is_late(step):
-            self.note("holder_lost", step, attempt=step.attempts, proven=proven)
+            self.note(HistoryEvent.HOLDER_LOST, step, attempt=step.attempts, proven=proven)
             doubt = self.in_doubt(step, Verdict.INTERRUPTED)
             self.dispatch(self.put_back(step, losses=step.losses + 1, doubt=doubt, error=error or step.error))
         elif proven or self.now >= self.end_of(step) or not step.address.is_action:
-            self.note("holder_lost", step, attempt=step.attempts, proven=proven, given_up=True)
+            self.note(HistoryEvent.HOLDER_LOST, step, attempt=step.attempts, proven=proven, given_up=True)
             self.close(
                 step,
                 StepStatus.FAILED,
                 losses=step.losses + 1,
                 doubt=self.in_doubt(step, Verdict.INTERRUPTED),
-                error=error or step.error or ErrorInfo(type="sagas.HolderLost", message=LOST, step=step.name),
+                error=error or step.error or ErrorInfo(type=Reason.HOLDER_LOST, message=LOST, step=step.name),
             )
         # else: a silent holder may still be acting behind a cut cable; undoing waits until its time is over.
 
@@ -358,13 +359,11 @@ def is_queued(step: StepState) -> bool:
 
 def waits_for_an_answer(undo: StepState) -> bool:
     """A compensation that has not run, since a person has to say first whether its action happened."""
-    return undo.status is StepStatus.FAILED and undo.error is not None and undo.error.type == IN_DOUBT
+    return undo.status is StepStatus.FAILED and undo.error is not None and undo.error.type == Reason.IN_DOUBT
 
 
 #: The payload of a cancel that reaches what runs, too.
 AT_ONCE = '{"at_once": true}'
-#: The type of the error of a compensation that waits for a person's answer about its action.
-IN_DOUBT = "sagas.InDoubt"
 ONLY_A_PERSON_CAN_TELL = (
     "in doubt, and its step says that only a person can tell whether it happened: resolve it with that answer, or "
     "retry to have it undone now"

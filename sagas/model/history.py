@@ -10,6 +10,7 @@ from typing import Any
 
 from sagas.model.commands import Note
 from sagas.model.state import FINAL, InstanceState, StepState, StepStatus
+from sagas.model.vocabulary import HistoryEvent
 
 ENDS = frozenset(status.value for status in FINAL)
 
@@ -19,18 +20,12 @@ def told_by(step: StepState) -> Iterator[Note]:
     what = "step" if step.address.is_action else "compensation"
     round_: dict[str, Any] = {"round": step.address.round} if step.address.round > 1 else {}
     if has_begun(step):
-        yield Note(
-            event=f"{what}_started", address=step.address, step=step.name, at=step.first_claimed_at, detail=round_
-        )
+        event = HistoryEvent(f"{what}_started")
+        yield Note(event=event, address=step.address, step=step.name, at=step.first_claimed_at, detail=round_)
     if step.finished_at is not None:
         detail = {"attempts": step.attempts, "worker": step.worker, **round_}
-        yield Note(
-            event=f"{what}_{step.status.value}",
-            address=step.address,
-            step=step.name,
-            at=step.finished_at,
-            detail=detail,
-        )
+        event = HistoryEvent(f"{what}_{step.status.value}")
+        yield Note(event=event, address=step.address, step=step.name, at=step.finished_at, detail=detail)
 
 
 def has_begun(step: StepState) -> bool:
@@ -43,7 +38,7 @@ def has_begun(step: StepState) -> bool:
 def end_of(state: InstanceState) -> Iterator[Note]:
     """How the instance ended, if it has."""
     if state.finished_at is not None:
-        yield Note(event=state.status.value, at=state.finished_at)
+        yield Note(event=HistoryEvent(state.status.value), at=state.finished_at)
 
 
 def place_of(event: str, at: datetime) -> tuple[datetime, int]:

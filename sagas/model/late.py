@@ -8,12 +8,13 @@ from sagas.model.plan import StepKind
 from sagas.model.retry import Verdict
 from sagas.model.settle import can_turn_back, is_given_up, settle
 from sagas.model.state import RESOLVED, ErrorInfo, SagaStatus, StepState, StepStatus
+from sagas.model.vocabulary import HistoryEvent, Reason
 
 
 def late_success(draft: Draft, step: StepState, event: Completed) -> bool:
     """Decide by the state, not by the report. Returns True when the report became the completion."""
     if is_still_wanted(draft, step):
-        draft.note("late_success", step, outcome="accepted as the completion")
+        draft.note(HistoryEvent.LATE_SUCCESS, step, outcome="accepted as the completion")
         # As if it had held the claim all along: reported again it is known, and what follows began after it.
         held = draft.put(step, token=event.token, first_claimed_at=step.first_claimed_at or draft.now)
         take_completion(draft, held, event)
@@ -25,21 +26,21 @@ def late_success(draft: Draft, step: StepState, event: Completed) -> bool:
         if step.address.is_action and turns_back(draft, step):
             # Completed elsewhere with the same key, and being undone: the effect may have landed after the undo.
             return stray(draft, step, event)
-        draft.note("late_success", step, outcome="absorbed by the idempotency key")
+        draft.note(HistoryEvent.LATE_SUCCESS, step, outcome="absorbed by the idempotency key")
         return False
     if step.status is StepStatus.RUNNING:
         # Somebody else runs it with the same key. Should that end in a clean no, the effect still exists.
         draft.put(step, doubt=step.address.is_action)
-        draft.note("late_success", step, outcome="absorbed by the execution that holds the claim")
+        draft.note(HistoryEvent.LATE_SUCCESS, step, outcome="absorbed by the execution that holds the claim")
         return False
     if not step.address.is_action or draft.plan_step(step).kind is not StepKind.COMPENSATABLE:
         draft.put(step, doubt=step.address.is_action)
-        draft.note("late_success", step, outcome="recorded for the person who looks at it")
+        draft.note(HistoryEvent.LATE_SUCCESS, step, outcome="recorded for the person who looks at it")
         return False
     if not goes_back(draft):
         # The saga went on without it, since it was skipped or its failure hurt nobody.
         draft.put(step, doubt=True)
-        draft.note("late_success", step, outcome="undone only if the saga turns back")
+        draft.note(HistoryEvent.LATE_SUCCESS, step, outcome="undone only if the saga turns back")
         return False
     return stray(draft, step, event)
 
@@ -47,7 +48,7 @@ def late_success(draft: Draft, step: StepState, event: Completed) -> bool:
 def take_completion(draft: Draft, step: StepState, event: Completed) -> None:
     """The end of an execution that holds its claim."""
     if event.outcome is Outcome.MANUAL:
-        error = ErrorInfo(type="sagas.ManualUndo", message="its compensation says: by hand, please", step=step.name)
+        error = ErrorInfo(type=Reason.MANUAL_UNDO, message="its compensation says: by hand, please", step=step.name)
         draft.close(step, StepStatus.FAILED, result=event.result, error=error)
         return
     clash = draft.clash(step, event.keys) if step.address.is_action else None
@@ -56,7 +57,7 @@ def take_completion(draft: Draft, step: StepState, event: Completed) -> None:
         attempt_failed(draft, step, clash, Verdict.UNUSABLE)
         return
     if event.outcome is Outcome.PARTIAL:
-        draft.note("undone_in_part", step)
+        draft.note(HistoryEvent.UNDONE_IN_PART, step)
     if event.skipped:
         draft.skipped(step)
     else:
@@ -126,7 +127,8 @@ def stray(draft: Draft, action: StepState, success: Completed | None) -> bool:
     else:
         draft.put(action, stray=True)
         outcome = "will be undone again"
-    draft.note("late_success" if success else "late_failure", action, outcome=outcome, stray=True)
+    event = HistoryEvent.LATE_SUCCESS if success else HistoryEvent.LATE_FAILURE
+    draft.note(event, action, outcome=outcome, stray=True)
     if draft.status in (SagaStatus.COMPENSATED, SagaStatus.FAILED) and (undo is None or undo.status in RESOLVED):
         draft.status = SagaStatus.COMPENSATING
     settle(draft)

@@ -3,10 +3,11 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from sagas.model.draft import IN_DOUBT, NO_RESULT, Draft
+from sagas.model.draft import NO_RESULT, Draft
 from sagas.model.events import Misdelivered, Parked
 from sagas.model.settle import settle
 from sagas.model.state import ErrorInfo, StepState, StepStatus
+from sagas.model.vocabulary import HistoryEvent, Reason
 
 #: How long a step waits until it is tried again.
 PARKED_FOR = timedelta(seconds=60)
@@ -22,8 +23,8 @@ def park(draft: Draft, event: Parked) -> None:
     action = draft.steps[step.address.action]
     if event.lacks_result and action is not step and action.doubt:
         # No deploy gives a result to an action that has none; the others are undone meanwhile.
-        error = replace(event.error, type=IN_DOUBT, message=f"{NO_RESULT}: {event.error.message}")
-        draft.note("needs_an_answer", step, **error.to_json())
+        error = replace(event.error, type=Reason.IN_DOUBT, message=f"{NO_RESULT}: {event.error.message}")
+        draft.note(HistoryEvent.NEEDS_AN_ANSWER, step, **error.to_json())
         draft.close(step, StepStatus.FAILED, error=error, attempts=step.attempts - 1, token=None)
         settle(draft)
         return
@@ -48,7 +49,7 @@ def wait_or_give_up(
 ) -> None:
     """Tried once more when its time is over: only what cannot be called then waits for a person."""
     if step.error != error:
-        draft.note("parked", step, **error.to_json())
+        draft.note(HistoryEvent.PARKED, step, **error.to_json())
     since = step.parked_since or draft.now
     until = since + draft.parked_after
     if step.address.is_action and not draft.status.is_forward:

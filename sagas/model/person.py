@@ -13,6 +13,7 @@ from sagas.model.events import DoubtResolved, RetryRequested, SkipRequested, Sto
 from sagas.model.plan import Plan, StepRole
 from sagas.model.settle import UNKNOWN_START, can_turn_back, is_given_up, settle, undo_order
 from sagas.model.state import InstanceState, SagaStatus, StepState, StepStatus, child_id
+from sagas.model.vocabulary import HistoryEvent
 
 #: The result of an undo that a person did by hand, as JSON.
 BY_HAND = '{"outcome": "manual"}'
@@ -57,7 +58,7 @@ def request_retry(draft: Draft, event: RetryRequested) -> None:
     if draft.status is not SagaStatus.FAILED or (stuck and not again) or draft.before.is_superseded:
         draft.accepted = False  # it has not failed, or waits for nothing but an answer
         return
-    draft.note("retry_requested", reason=event.reason, by=event.by)
+    draft.note(HistoryEvent.RETRY_REQUESTED, reason=event.reason, by=event.by)
     for step in again:
         run_again(draft, step)
     go_on(draft, stuck)
@@ -69,7 +70,7 @@ def cancel_parked(draft: Draft, event: StopRequested) -> bool:
     waits = bool(stuck) and all(step.address.is_action and step.is_parked for step in stuck)
     if not waits or not all(can_turn_back(draft, replace(step, parked_since=None)) for step in stuck):
         return False
-    draft.note("stop_requested", reason=event.stop.reason, kind=event.stop.kind.value, by=event.by)
+    draft.note(HistoryEvent.STOP_REQUESTED, reason=event.stop.reason, kind=event.stop.kind.value, by=event.by)
     draft.status, draft.error, draft.stop = SagaStatus.RUNNING, None, event.stop
     settle(draft)
     return True
@@ -98,10 +99,10 @@ def request_skip(draft: Draft, event: SkipRequested) -> None:
         draft.accepted = False
         return
     if event.undone:
-        draft.note("resolved_by_hand", step, reason=event.reason, by=event.by)
+        draft.note(HistoryEvent.RESOLVED_BY_HAND, step, reason=event.reason, by=event.by)
         draft.close(step, StepStatus.COMPLETED, doubt=False, error=None, result=BY_HAND, token=None)
     else:
-        draft.note("skip_requested", step, reason=event.reason, by=event.by)
+        draft.note(HistoryEvent.SKIP_REQUESTED, step, reason=event.reason, by=event.by)
         draft.close(step, StepStatus.SKIPPED, doubt=False, result=event.result, token=None, parked_since=None)
     go_on(draft, stuck)
 
@@ -118,7 +119,7 @@ def resolve_doubt(draft: Draft, event: DoubtResolved) -> None:
     if draft.clash(action, keys) is not None:
         draft.accepted = False  # a branch beside it has returned one of these names
         return
-    draft.note("doubt_resolved", step, happened=event.happened, reason=event.reason, by=event.by)
+    draft.note(HistoryEvent.DOUBT_RESOLVED, step, happened=event.happened, reason=event.reason, by=event.by)
     if event.happened:
         draft.completed(draft.put(action, token=None), event.result, keys)
         if step is not action and event.undo:

@@ -17,6 +17,7 @@ from sagas.model.state import (
     Stop,
     StopKind,
 )
+from sagas.model.vocabulary import HistoryEvent, Reason
 from sagas.model.waiting import look
 
 #: Sorts an action whose claim was lost with a crash: nobody knows when it began, so it is undone first.
@@ -35,14 +36,14 @@ def settle_forward(draft: Draft) -> None:
         deadline = draft.deadline()
         if draft.stop is None and deadline is not None and is_overdue(draft) and not is_done(draft):
             draft.stop = Stop(kind=StopKind.TIMED_OUT, reason="timed out")
-            draft.note("deadline_passed", deadline=deadline.isoformat())
+            draft.note(HistoryEvent.DEADLINE_PASSED, deadline=deadline.isoformat())
         if draft.stop is not None and may_stop(draft):
-            kind = "sagas.Cancelled" if draft.stop.kind is StopKind.CANCELLED else "sagas.DeadlineExceeded"
+            kind = Reason.CANCELLED if draft.stop.kind is StopKind.CANCELLED else Reason.DEADLINE_EXCEEDED
             turn_back(draft, ErrorInfo(type=kind, message=draft.stop.reason))
             return
         if draft.before.awaits_lock and not draft.steps:
             if draft.plan.if_locked is IfLocked.REFUSE:
-                turn_back(draft, ErrorInfo(type="sagas.ResourceLocked", message="another saga holds what it locks"))
+                turn_back(draft, ErrorInfo(type=Reason.RESOURCE_LOCKED, message="another saga holds what it locks"))
             return
         given_up = [step for step in draft.actions() if is_given_up(draft, step)]
         turning = next((step for step in given_up if can_turn_back(draft, step)), None)
@@ -114,7 +115,7 @@ def can_turn_back(draft: Draft, step: StepState) -> bool:
 
 
 def error_of(step: StepState) -> ErrorInfo:
-    return step.error or ErrorInfo(type="sagas.StepFailed", message="given up", step=step.name)
+    return step.error or ErrorInfo(type=Reason.STEP_FAILED, message="given up", step=step.name)
 
 
 def needs_a_person(draft: Draft, step: StepState) -> None:
@@ -122,7 +123,7 @@ def needs_a_person(draft: Draft, step: StepState) -> None:
     draft.status = SagaStatus.FAILED
     draft.error = error_of(step)
     reason = "cannot be called" if step.is_parked else f"{draft.plan_step(step).kind.value} step failed for good"
-    draft.note("needs_a_person", step, reason=reason, **draft.error.to_json())
+    draft.note(HistoryEvent.NEEDS_A_PERSON, step, reason=reason, **draft.error.to_json())
 
 
 def turn_back(draft: Draft, error: ErrorInfo) -> None:
@@ -171,7 +172,7 @@ def settle_backward(draft: Draft) -> None:
             draft.close(step, StepStatus.FAILED)
     draft.status = SagaStatus.FAILED if failed else SagaStatus.COMPENSATED
     for step in failed if draft.before.status is not SagaStatus.FAILED else ():
-        draft.note("needs_a_person", step, reason=why_failed(step))
+        draft.note(HistoryEvent.NEEDS_A_PERSON, step, reason=why_failed(step))
 
 
 def why_failed(undo: StepState) -> str:

@@ -90,7 +90,10 @@ class Holder(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ErrorInfo:
-    """An error as it is kept: qualified type, text, traceback, and the step that raised it."""
+    """An error as it is kept: type, text, traceback, and the step that raised it.
+
+    The type is the qualified name of an exception class, or a `Reason` where the library itself decided.
+    """
 
     type: str
     message: str

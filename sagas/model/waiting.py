@@ -8,6 +8,7 @@ from sagas.model.draft import Draft
 from sagas.model.plan import OnTimeout, StepRole
 from sagas.model.retry import Verdict
 from sagas.model.state import RESOLVED, Address, ErrorInfo, MailKind, SagaStatus, StepState, StepStatus, child_id
+from sagas.model.vocabulary import HistoryEvent, Reason
 
 
 def look(draft: Draft, step: StepState) -> bool:
@@ -31,7 +32,7 @@ def take_signal(draft: Draft, step: StepState) -> bool:
     for mail in draft.before.inbox:
         if mail.kind is MailKind.SIGNAL and mail.name == name and mail.id not in draft.consumed:
             draft.consumed.add(mail.id)
-            draft.note("signal_received", step, signal=mail.name, by=mail.by)
+            draft.note(HistoryEvent.SIGNAL_RECEIVED, step, signal=mail.name, by=mail.by)
             end(draft, step, mail.payload)
             return True
     return False
@@ -59,20 +60,20 @@ def end(draft: Draft, step: StepState, result: str | None) -> None:
     if clash is None:
         draft.completed(step, result, keys)
     else:
-        draft.note("attempt_failed", step, **failure_of(clash, step.attempts, Verdict.UNUSABLE))
+        draft.note(HistoryEvent.ATTEMPT_FAILED, step, **failure_of(clash, step.attempts, Verdict.UNUSABLE))
         draft.close(step, StepStatus.FAILED, error=clash, doubt=draft.plan_step(step).is_undoable)
 
 
 def time_out(draft: Draft, step: StepState) -> None:
     plan_step = draft.plan_step(step)
     waited = timedelta(seconds=plan_step.seconds or 0)
-    draft.note("signal_timed_out", step, signal=plan_step.signal, on_timeout=plan_step.on_timeout.value)
+    draft.note(HistoryEvent.SIGNAL_TIMED_OUT, step, signal=plan_step.signal, on_timeout=plan_step.on_timeout.value)
     if plan_step.on_timeout is OnTimeout.CONTINUE:
         draft.completed(step, None)
     else:
         message = f"no signal {plan_step.signal!r} came within {waited}"
         draft.close(
-            step, StepStatus.FAILED, error=ErrorInfo(type="sagas.SignalTimeout", message=message, step=step.name)
+            step, StepStatus.FAILED, error=ErrorInfo(type=Reason.SIGNAL_TIMEOUT, message=message, step=step.name)
         )
 
 
@@ -88,6 +89,6 @@ def look_at_child(draft: Draft, step: StepState) -> None:
     elif child.status is SagaStatus.COMPLETED:
         end(draft, step, picked(child.result, draft.plan_step(step).child_output))
     elif child.status is SagaStatus.COMPENSATED:
-        why = child.error or ErrorInfo(type="sagas.ChildCompensated", message="it was undone", step=step.name)
-        draft.note("child_compensated", step, child=str(child.id), **why.to_json())
+        why = child.error or ErrorInfo(type=Reason.CHILD_COMPENSATED, message="it was undone", step=step.name)
+        draft.note(HistoryEvent.CHILD_COMPENSATED, step, child=str(child.id), **why.to_json())
         draft.close(step, StepStatus.FAILED, error=why)

@@ -269,7 +269,7 @@ class Instances(Reading):
             insert(self._tables.event).values(
                 instance_id=instance_id,
                 at=note.at or at,
-                event=note.event,
+                event=note.event.value,
                 position=address.position if address else None,
                 branch=address.branch if address else None,
                 round=address.round if address else None,

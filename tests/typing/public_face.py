@@ -18,12 +18,14 @@ from sagas import (
     Const,
     ErrorInfo,
     HistoryEntry,
+    HistoryEvent,
     Inline,
     InstanceView,
     Page,
     Parallel,
     PermanentError,
     Pivot,
+    Reason,
     Retriable,
     Retry,
     Saga,
@@ -214,6 +216,8 @@ def look(run: SagaHandle) -> None:
     assert_type(run.steps[0].compensation, CompensationView | None)
     assert_type(run.steps[0].compensation_status, StepStatus | None)
     assert_type(run.history(), list[HistoryEntry])
+    assert_type([entry.at for entry in run.history() if entry.event == HistoryEvent.NEEDS_A_PERSON], list[datetime])
+    assert_type(run.error is not None and run.error.type == Reason.CANCELLED, bool)
     assert_type(run.wait(timeout=30), SagaStatus)
     assert_type(run.wait(), SagaStatus)
     run.cancel("changed mind")

@@ -2,8 +2,7 @@
 
 import pytest
 
-from sagas.model import IfInDoubt, SagaStatus, StepStatus, Verdict
-from sagas.model.draft import IN_DOUBT
+from sagas.model import IfInDoubt, Reason, SagaStatus, StepStatus, Verdict
 from tests.unit.model.story import Story, act, beside, error, pivot, retriable, step, tries, undo
 
 PERSON = IfInDoubt.PERSON
@@ -182,7 +181,7 @@ def test_d13_a_step_of_which_only_a_person_can_tell_is_left_and_the_others_are_u
     assert story.status is SagaStatus.FAILED
     waits = story.row(undo(1))
     assert waits.error is not None
-    assert (waits.status, waits.attempts, waits.error.type) == (StepStatus.FAILED, 0, IN_DOUBT)
+    assert (waits.status, waits.attempts, waits.error.type) == (StepStatus.FAILED, 0, Reason.IN_DOUBT)
 
 
 def test_d13_it_keeps_nothing_back_where_a_failed_undo_would() -> None:
