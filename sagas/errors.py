@@ -3,18 +3,18 @@
     SagaError
     ├── DefinitionError          a saga was declared in a way that cannot work
     ├── ConfigurationError       the app or the database is not set up for sagas
-    │   ├── SchemaMissing        the tables are not there, or too old
+    │   ├── SchemaMissing        the tables do not exist, or are too old
     │   ├── DriverMissing        the package that the database URL asks for is not installed
     │   ├── NotBound             no ``Sagas(app, …)`` is known for this saga
-    │   └── SecretUnreadable     no key here opens what is stored encrypted
+    │   └── SecretUnreadable     no key in this process decrypts a stored value
     ├── DatabaseUnreachable      the database does not answer (also a ConnectionError)
     ├── PayloadError             data that cannot be stored and come back as it was (also a ValueError)
     ├── StartRefused
     │   ├── MissingInput         a step needs a parameter that nothing provides
-    │   ├── PlanChanged          other steps under the same version
+    │   ├── PlanChanged          the steps differ under the same version
     │   ├── StartInProgress      the key is being started in another open transaction
-    │   ├── KeyInUse             the key has an instance that ``if_exists=`` does not put up with
-    │   └── ResourceLocked       another instance holds what this one locks
+    │   ├── KeyInUse             the key has an instance, which ``if_exists=`` does not allow
+    │   └── ResourceLocked       another instance holds a resource that this one locks
     ├── SignalInProgress         the same signal is being sent in another open transaction
     ├── InstanceNotFound         no such instance (also a LookupError)
     ├── RowDamaged               the rows of an instance cannot be read, or do not fit together (also a RuntimeError)
@@ -22,12 +22,12 @@
     ├── WaitTimeout              ``wait`` gave up; the saga goes on (also a TimeoutError)
     ├── WaitRefused              ``wait`` or ``watch`` inside a step, which would hold its worker (also a RuntimeError)
     ├── NoCurrentStep            ``current_step`` was used outside a step
-    ├── NotInAStep               a step's body asked Celery for what a saga cannot do (``self.replace``)
+    ├── NotInAStep               a step's body asked Celery for something a saga cannot do (``self.replace``)
     ├── BindingError             a task's parameters cannot be filled from the saga's data
-    └── PermanentError           raised *by an action*: a clean no, no retry is worth it
+    └── PermanentError           raised *by an action*: nothing was done, and no retry is worth it
 
-Each message says what is wrong, where, and the way out. All of them survive pickling, since Celery pickles
-what a pool process raises: an error takes its message as its only argument.
+Each message says what is wrong, where, and the way out. All errors survive pickling, since Celery pickles what a
+pool process raises: an error takes its message as its only argument.
 """
 
 
@@ -52,15 +52,15 @@ class DriverMissing(ConfigurationError):
 
 
 class NotBound(ConfigurationError):
-    """No ``Sagas(app, database=…)`` is known for what was called, or more than one could be meant."""
+    """No ``Sagas(app, database=…)`` is known for this saga, or more than one could be meant."""
 
 
 class SecretUnreadable(ConfigurationError):
-    """No key here opens what is stored encrypted. The step waits; a process with the key cures it."""
+    """No key in this process decrypts a stored value. The step waits; a process that has the key cures it."""
 
 
 class DatabaseUnreachable(SagaError, ConnectionError):
-    """The database does not answer, or lets nobody in. `start` with a ``key`` may be called again when it does."""
+    """The database does not answer, or refuses the connection. `start` with a ``key`` is safe to call again."""
 
 
 class PayloadError(SagaError, ValueError):
@@ -84,7 +84,7 @@ class StartInProgress(StartRefused):
 
 
 class KeyInUse(StartRefused):
-    """The business key has an instance, and ``start`` was told to reject that, or to restart beside a failed one."""
+    """The business key has an instance, and ``if_exists=`` rejects it or allows a restart only after a failed one."""
 
 
 class ResourceLocked(StartRefused):
@@ -100,11 +100,11 @@ class InstanceNotFound(SagaError, LookupError):
 
 
 class RowDamaged(SagaError, RuntimeError):
-    """The rows of an instance cannot be read or do not fit together: edited by hand, or of a newer release."""
+    """The rows of an instance cannot be read or do not fit together: edited by hand, or written by a newer release."""
 
 
 class TransitionRefused(SagaError):
-    """The instance's status does not allow what was asked; the message says which status would."""
+    """The instance's status does not allow the request; the message says which status would."""
 
 
 class WaitTimeout(SagaError, TimeoutError):
@@ -112,7 +112,7 @@ class WaitTimeout(SagaError, TimeoutError):
 
 
 class WaitRefused(SagaError, RuntimeError):
-    """``wait`` or ``watch`` inside a running step, as Celery refuses ``result.get()`` inside a task."""
+    """``wait`` or ``watch`` was called in a running step, as Celery refuses ``result.get()`` inside a task."""
 
 
 class NoCurrentStep(SagaError, RuntimeError):
@@ -120,11 +120,11 @@ class NoCurrentStep(SagaError, RuntimeError):
 
 
 class NotInAStep(SagaError):
-    """A step's body asked Celery for what a saga cannot do: ``self.replace``, or a ``self.retry`` that changes it."""
+    """A step's body asked Celery for something a saga cannot do: ``self.replace``, or ``self.retry`` with changes."""
 
 
 class BindingError(SagaError, TypeError):
-    """A task's parameters cannot be filled from the saga's data. The step waits for a deploy, or for a person.
+    """A task's parameters cannot be filled from the saga's data. The step waits for a deploy or for a person.
 
     Attributes:
         lacks_value: the data has no value for a parameter that requires one.
@@ -134,7 +134,7 @@ class BindingError(SagaError, TypeError):
 
 
 class PermanentError(SagaError):
-    """Raise it in an action to say a clean no: nothing was done and no retry is worth it.
+    """Raise it in an action to say that nothing was done and no retry is worth it.
 
-    The saga then compensates the steps before it. Subclass it for your own refusals (``CardDeclined``).
+    The saga then compensates the steps before this one. Subclass it for your own refusals (``CardDeclined``).
     """

@@ -1,4 +1,4 @@
-"""The rules of a saga as pure values and functions: standard library only, no clock, no dice, no I/O."""
+"""The rules of a saga as pure values and functions: standard library only, no clock, no random numbers, no I/O."""
 
 from sagas.model.commands import Decision, Note, Post, Send, StartChild
 from sagas.model.continuation import Inline

@@ -1,4 +1,4 @@
-"""One execution ended in an error: is it tried again, and when?"""
+"""The consequence of one execution that ended in an error: whether it is tried again, and when."""
 
 from datetime import timedelta
 from typing import Any
@@ -19,7 +19,7 @@ def attempt_failed(
     retry_after: float = 0.0,
     asked: Asked | None = None,
 ) -> None:
-    """Retry by the policy, or give up. Every failure goes to the history with its traceback; a poll is only counted."""
+    """Retry by the policy, or give up. Every failure is noted with its traceback; a poll is only counted."""
     asked = asked or Asked()
     policy = draft.plan_step(step).retry_for(step.address.round)
     failure = failure_of(error, step.attempts, verdict)
@@ -43,12 +43,12 @@ def attempt_failed(
 
 
 def failure_of(error: ErrorInfo, attempt: int, verdict: Verdict) -> dict[str, Any]:
-    """What the history keeps of a failed attempt; ``clean`` also tells by which rule it was judged, since it is new."""
+    """Return what the history keeps of a failed attempt; ``clean`` also shows by which rule it was judged."""
     return {**error.to_json(), "attempt": attempt, "verdict": verdict.value, "clean": verdict.is_clean}
 
 
 def poll_is_late(draft: Draft, step: StepState, delay: timedelta) -> bool:
-    """A step polls within its limit, which counts from the first time that it did."""
+    """Return whether a poll would come after the step's limit, which counts from its first poll."""
     within = draft.plan_step(step).poll_for
     is_late = draft.now + delay >= (step.polled_since or draft.now) + timedelta(seconds=within)
     if is_late:

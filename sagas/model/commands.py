@@ -1,4 +1,4 @@
-"""What `decide` wants done: a new state to save, executions to send, entries for the history."""
+"""The results of `decide`: a new state to save, executions to send, entries for the history."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,13 +19,13 @@ class Send:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Note:
-    """An entry of the append-only history: what cannot be read off the rows."""
+    """An entry of the append-only history: facts that cannot be read off the rows."""
 
     event: HistoryEvent
     address: Address | None = None
     step: str | None = None
     detail: dict[str, Any] = field(default_factory=dict)
-    at: datetime | None = None  # of what happened before, and a row told until now; None: it happens now
+    at: datetime | None = None  # when it happened, for a fact that a row held until now; None: now
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +38,7 @@ class StartChild:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Post:
-    """Put something into another instance's inbox, in the same transaction; its row is not locked for that."""
+    """Put an entry into another instance's inbox, in the same transaction; its row is not locked for that."""
 
     to: UUID
     mail: Mail
@@ -54,5 +54,5 @@ class Decision:
     children: tuple[StartChild, ...] = ()
     posts: tuple[Post, ...] = ()
     consumed: frozenset[int] = frozenset()  # entries of the inbox that have had their effect
-    stops: tuple[Address, ...] = ()  # running actions whose workers are to be told to stop
+    stops: tuple[Address, ...] = ()  # running actions whose workers are told to stop
     accepted: bool = True  # False: the reporting execution no longer held its claim

@@ -1,4 +1,4 @@
-"""How a saga goes on from a step that is done to the next one: by a message, or at once in the same worker."""
+"""How a saga goes on from a completed step to the next: by a message, or at once in the same worker."""
 
 import math
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ class Inline:
     """Bounds of ``Saga(continuation="inline")``: how far a worker goes on with one message.
 
     A message that runs long is acknowledged late, keeps others of its queue waiting, and delays a warm shutdown; so a
-    further step begins only within both bounds, and is sent as a message otherwise.
+    further step begins only within both bounds, and is otherwise sent as a message.
 
     Args:
-        seconds: after the message began, within which a further step may begin.
-        steps: that one message runs at most, its own included.
+        seconds: time since the message began within which a further step may begin.
+        steps: the most steps that one message runs, its own included.
 
     Raises:
-        ValueError: one of them is not a number within its limits.
+        ValueError: a bound is not a number within its limits.
 
     Example:
         ``Saga("order", steps=[…], continuation=Inline(seconds=2, steps=5))``
@@ -33,12 +33,12 @@ class Inline:
             raise ValueError(f"Inline(steps={self.steps!r}) must be a whole number from 2 to 100")
 
     def __str__(self) -> str:
-        """Return it as a message's header carries it."""
+        """Return the form that a message's header carries."""
         return f"{self.seconds:g} {int(self.steps)}"
 
     @classmethod
     def parse(cls, header: object) -> Self | None:
-        """Return the bounds that a message carries; None for one that runs its own step alone, or was mangled."""
+        """Return the bounds that a message carries; None if it runs its own step alone, or was mangled."""
         if not isinstance(header, str):
             return None
         try:

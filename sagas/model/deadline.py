@@ -5,7 +5,7 @@ from sagas.model.state import Address, StepState, StepStatus
 
 
 def may_stop(draft: Draft) -> bool:
-    """From its claim on the pivot belongs to itself; a lost claim may have been one."""
+    """Return whether the saga may still stop: a pivot cannot be stopped once claimed, and a lost claim counts."""
     pivot = pivot_of(draft)
     if pivot is None:
         return True
@@ -14,7 +14,7 @@ def may_stop(draft: Draft) -> bool:
 
 
 def is_overdue(draft: Draft) -> bool:
-    """The deadline has passed, and the saga can still be stopped: no further action begins.
+    """Return whether the deadline has passed and the saga can still be stopped: no further action begins.
 
     A pivot that was claimed in time may be tried again. The claim and complete statements ask the same in SQL.
     """
@@ -26,6 +26,6 @@ def is_overdue(draft: Draft) -> bool:
 
 
 def pivot_of(draft: Draft) -> StepState | None:
-    """The execution of the pivot; None before it is born."""
+    """Return the execution of the pivot; None before it is born."""
     pivot = draft.plan.pivot
     return draft.steps.get(Address(pivot.position, pivot.branch)) if pivot else None

@@ -1,4 +1,4 @@
-"""The rules: what an event means for an instance. A pure function; another module performs the answer.
+"""The rules: what an event means for an instance. A pure function; another module performs the decision.
 
 Garcia-Molina & Salem's saga (1987) with Richardson's pivot, and with doubt: an action that may have happened
 is treated as one that did. ``decide`` reads no clock and rolls no dice, and it never raises on a legal state:
@@ -60,7 +60,7 @@ def decide(
     lease: timedelta = DEFAULT_LEASE,
     parked_after: timedelta = PARKED_AFTER,
 ) -> Decision:
-    """What is to be done about ``event``.
+    """Decide what is to be done about ``event``.
 
     Args:
         plan: the instance's own plan, never today's code.
@@ -68,7 +68,7 @@ def decide(
         event: what happened.
         now: the database's clock.
         lease: how soon to look again at something that should be moving.
-        parked_after: how long a step may wait that cannot be called, before it waits for a person.
+        parked_after: how long a step that cannot be called may wait, before it waits for a person.
 
     Returns:
         The state to save, the executions to send after the commit, and entries for the history.
@@ -77,7 +77,7 @@ def decide(
     read_inbox(draft)
     if state.was_granted and draft.status.is_forward:
         begin_in_its_place(draft)
-    draft.accepted = True  # it speaks of the event alone
+    draft.accepted = True  # `accepted` is about the event alone
     match event:
         case Tick():
             for step in list(draft.steps.values()):
@@ -105,7 +105,7 @@ def decide(
             resolve_doubt(draft, event)
     if not isinstance(event, Tick) and state.inbox:
         look_at_waiting(draft)
-    # A lane may have been handed over to whoever decides next; `pending` is counted anew here.
+    # A lane may have been left to the next decision; `pending` is recounted here.
     if is_overdue(draft) or (draft.status.is_forward and plan.is_parallel(draft.position)):
         settle(draft)
     note_late_signals(draft)
@@ -113,9 +113,9 @@ def decide(
 
 
 def first(plan: Plan, now: datetime, state: InstanceState, *, lease: timedelta = DEFAULT_LEASE) -> Decision:
-    """The decision to start: gives birth to the first steps. The start statement is this compiled to SQL.
+    """Return the decision to start, which gives birth to the first steps. The start statement is this compiled to SQL.
 
-    What has to wait for something is left to the first `Tick`, as is what no worker runs.
+    A saga that must wait, or whose first step no worker runs, is left to the first `Tick`.
     """
     draft = Draft(plan, state, now, lease)
     if plan.begins_at_once:
@@ -125,7 +125,7 @@ def first(plan: Plan, now: datetime, state: InstanceState, *, lease: timedelta =
 
 
 def read_inbox(draft: Draft) -> None:
-    """What others have to say comes first. Signals stay until a step waits for them."""
+    """Take what the inbox holds, before the event. Signals stay until a step waits for them."""
     for mail in draft.before.inbox:
         if mail.kind is MailKind.SIGNAL:
             continue
@@ -140,7 +140,7 @@ def read_inbox(draft: Draft) -> None:
 
 
 def stop_running(draft: Draft) -> None:
-    """It has turned back already, and waits for what still runs; the parent of this one does not want to."""
+    """Stop the running actions of an instance that has turned back already, since its parent does not wait for them."""
     for step in draft.actions():
         if step.status is StepStatus.RUNNING:
             draft.stops.append(step.address)
@@ -149,14 +149,14 @@ def stop_running(draft: Draft) -> None:
 
 
 def begin_in_its_place(draft: Draft) -> None:
-    """It was let go on by a person, and had to wait for its place under the limit of its saga."""
+    """Begin the steps that an operator's retry let go on and that had to wait for a place under their saga's limit."""
     for step in draft.actions():
         if step.status is StepStatus.PENDING and step.dispatched_at is None:
             draft.begin(draft.put(step, not_before=None))
 
 
 def look_at_waiting(draft: Draft) -> None:
-    """Whoever reads the inbox draws all its consequences: it counts as seen."""
+    """Look at waiting steps, since reading the inbox marks it as seen."""
     if draft.before.awaits_lock:
         return
     waiting = [step for step in draft.steps.values() if step.is_live and draft.waits(step)]
@@ -166,7 +166,7 @@ def look_at_waiting(draft: Draft) -> None:
 
 
 def note_late_signals(draft: Draft) -> None:
-    """What has just come and no step will take is told."""
+    """Note new signals that no step will take."""
     for mail in draft.before.inbox:
         if mail.kind is MailKind.SIGNAL and not mail.seen and mail.id not in draft.consumed and is_late(draft, mail):
             if not draft.status.is_forward:
@@ -175,7 +175,10 @@ def note_late_signals(draft: Draft) -> None:
 
 
 def is_late(draft: Draft, mail: Mail) -> bool:
-    """Only a saga that goes forward takes signals; one that has just got stuck there keeps what came before that."""
+    """Return whether a signal is too late: only a saga that goes forward takes signals.
+
+    One that has just got stuck going forward keeps the signals that came before.
+    """
     if draft.status.is_forward:
         return was_awaited(draft, mail.name)
     stuck_now = draft.status is SagaStatus.FAILED and draft.before.status.is_forward
@@ -183,7 +186,7 @@ def is_late(draft: Draft, mail: Mail) -> bool:
 
 
 def undo_as_one(draft: Draft) -> None:
-    """A completed child saga is undone by its parent, as a unit and in reverse."""
+    """Undo a completed child saga for its parent, as a unit and in reverse order."""
     if draft.status is SagaStatus.COMPLETED and draft.before.parent is not None:
         draft.note(HistoryEvent.UNDONE_BY_PARENT)
         draft.status = SagaStatus.COMPENSATING
@@ -191,7 +194,7 @@ def undo_as_one(draft: Draft) -> None:
 
 
 def examine(draft: Draft, step: StepState) -> None:
-    """The sweep's look at one execution: is its holder alive and in time, has the time come to send it?"""
+    """Look at one execution for the sweep: is its holder alive and in time, and has the time come to send it?"""
     if draft.before.awaits_lock and draft.status.is_forward and step.status is StepStatus.PENDING:
         draft.keep_waiting(step)
     elif step.is_live and draft.waits(step):
@@ -208,14 +211,14 @@ def examine(draft: Draft, step: StepState) -> None:
 
 
 def is_to_be_sent(draft: Draft, step: StepState) -> bool:
-    """Its time has come, or it has not been heard of for so long that another message does no harm."""
+    """Return whether its time has come, or it has been silent for so long that another message does no harm."""
     if step.dispatched_at is None:
         return step.not_before is None or step.not_before <= draft.now
     return abs(draft.now - step.dispatched_at) >= LONGEST_SILENCE
 
 
 def dispatch_unsent(draft: Draft, step: StepState) -> None:
-    """Of a retry, or of a try with another deploy; a claim may have been lost with a crash meanwhile."""
+    """Send an execution that has no message: a retry, or a try after a deploy. A crash may have lost a claim."""
     may_have_run = step.address.is_action and step.epoch_changed
     if may_have_run and not draft.plan_step(step).idempotent:
         error = ErrorInfo(type=Reason.CLAIM_LOST, message="a crash of the database lost the claim", step=step.name)
@@ -245,9 +248,10 @@ def claim(draft: Draft, event: Claimed) -> None:
 
 
 def may_be_claimed(draft: Draft, step: StepState) -> bool:
-    """An old message must neither cut a retry's wait short nor start a compensation before its turn.
+    """Return whether an execution may be claimed.
 
-    And once the deadline has passed no action begins.
+    An old message must neither cut a retry's wait short nor start a compensation before its turn, and no action begins
+    once the deadline has passed.
     """
     if step.address.is_action and is_overdue(draft):
         return False
@@ -260,7 +264,7 @@ def complete(draft: Draft, event: Completed) -> None:
     if step is None:
         draft.accepted = False
     elif step.token != event.token or step.status is not StepStatus.RUNNING:
-        # "Mine and completed already" is success: a commit's answer can be lost.
+        # "Mine and already completed" is success: the answer to a commit can be lost.
         if event.rolled_back:
             draft.accepted = False
         elif not (step.token == event.token and step.status in RESOLVED):
@@ -281,15 +285,15 @@ def fail(draft: Draft, event: Failed) -> None:
         draft.lost(step, proven=True, error=event.error)
     else:
         attempt_failed(draft, step, event.error, event.verdict, event.dice, event.retry_after, event.asked)
-    # Forward, the error callback (or the sweep) draws the consequence. Backward, Celery ends the chain of
-    # compensations at an exception, so the rest is dispatched by whoever records the failure. Beside others the saga
-    # turns back at once: a completion that comes between would let the next step of its lane begin.
+    # Going forward, the error callback or the sweep draws the consequence. Going backward, Celery ends the chain of
+    # compensations at an exception, so the process that records the failure dispatches the rest. In a parallel position
+    # the saga turns back at once: a completion in between would let the next step of its lane begin.
     if event.unheard or not draft.status.is_forward or draft.plan.is_parallel(step.address.position):
         settle(draft)
 
 
 def end(draft: Draft, event: Ended) -> None:
-    """An execution was ended from outside, which may have been too late: it may have reported something itself."""
+    """Record that an execution was ended from outside; it may have reported its own end before."""
     running = (step for step in draft.steps.values() if step.status is StepStatus.RUNNING)
     step = next((step for step in running if step.delivery == event.delivery), None)
     if step is None:

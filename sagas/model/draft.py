@@ -1,4 +1,4 @@
-"""The working copy that `decide` changes: an instance being moved on, and the rules for a single execution."""
+"""The working copy that `decide` changes: an instance being moved on, with the rules for a single execution."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -23,14 +23,14 @@ from sagas.model.state import (
 )
 from sagas.model.vocabulary import HistoryEvent, Reason
 
-#: A retry sooner than this is a Celery countdown; a later one waits in ``due_at`` and holds no message.
+#: A retry sooner than this is a Celery countdown; a later one waits in ``due_at`` and needs no message.
 LONGEST_COUNTDOWN = timedelta(seconds=5)
-#: Whatever a policy or a service's Retry-After asks for.
+#: The longest wait, whatever a policy or a service's Retry-After asks for.
 LONGEST_DELAY = timedelta(days=7)
-#: How soon to look at what should be heard of: a child saga, a message that is out, an execution that runs. Evidence
-#: of a loss comes sooner, and by itself (see `sagas.recovery`).
+#: How soon to look at something that should report by itself: a child saga, a sent message, a running execution.
+#: Evidence of a loss comes sooner, and on its own (see `sagas.recovery`).
 LONGEST_SILENCE = timedelta(hours=1)
-#: And how long altogether, before it waits for a person.
+#: How long a step that cannot be called waits altogether, before it waits for a person.
 PARKED_AFTER = timedelta(seconds=300)
 #: The sweep enforces a timeout this much later than Celery's own limits, which end the process as well.
 TIMEOUT_GRACE = timedelta(seconds=5)
@@ -63,7 +63,7 @@ class Draft:
         self.posts: list[Post] = []
         self.consumed: set[int] = set()
         self.stops: list[Address] = []
-        self.stops_at_once = False  # what runs is told to stop, as by a parent that tells all its branches
+        self.stops_at_once = False  # running steps are told to stop, as by a parent that tells all its branches
         self.accepted = True
 
     # -- reading
@@ -72,7 +72,7 @@ class Draft:
         return self.plan.step(step.address.position, step.address.branch)
 
     def waits(self, step: StepState) -> bool:
-        """For time, a signal or another saga: no worker has to do with it."""
+        """Return whether it waits for time, a signal or another saga; no worker is involved."""
         return not self.plan_step(step).is_task
 
     def actions(self) -> list[StepState]:
@@ -83,7 +83,7 @@ class Draft:
 
     @property
     def position(self) -> int:
-        """How far it has come; -1 before the first step."""
+        """The last position that was begun; -1 before the first step."""
         return max((step.address.position for step in self.actions()), default=-1)
 
     def last_round(self, action: StepState) -> StepState | None:
@@ -103,23 +103,23 @@ class Draft:
         self.notes.append(Note(event=event, address=address, step=name, detail=detail))
 
     def birth(self, address: Address) -> None:
-        """A row is born when it is dispatched."""
+        """Add a row, which is born when it is dispatched."""
         name = self.plan.step(address.position, address.branch).name
         self.steps[address] = StepState(address=address, name=name, dispatches=0)
         self.begin(self.steps[address])
 
     def birth_for_a_person(self, undo: Address) -> None:
-        """The undo of an action in doubt of which only a person can tell whether it happened."""
+        """Add the undo of an action in doubt, when only a person can tell whether the action happened."""
         name = self.plan.step(undo.position, undo.branch).name
         error = ErrorInfo(type=Reason.IN_DOUBT, message=ONLY_A_PERSON_CAN_TELL, step=name)
         self.close(StepState(address=undo, name=name, dispatches=0), StepStatus.FAILED, error=error)
 
     def keep_waiting(self, step: StepState) -> None:
-        """For a place under the limit of its saga. A message of an earlier dispatch must not begin it."""
+        """Keep a step waiting for a place under its saga's limit. A message sent earlier must not begin it."""
         self.put(step, not_before=self.now + 2 * LONGEST_SILENCE)
 
     def begin(self, step: StepState) -> None:
-        """Send what a worker is to run; let begin what waits for something else, which has no message."""
+        """Send a step that a worker runs; begin one that waits for something else, which has no message."""
         plan_step = self.plan_step(step)
         if plan_step.is_task:
             self.dispatch(step)
@@ -140,11 +140,11 @@ class Draft:
         self.posts.append(Post(to=child_id(self.before.id, action), mail=mail))
 
     def is_told_to_stop(self, action: StepState) -> bool:
-        """While it runs, once its saga turns back."""
+        """Return whether a running action is told to stop once its saga turns back."""
         return self.stops_at_once or self.plan_step(action).cancels_siblings
 
     def dispatch(self, step: StepState, countdown: timedelta = timedelta(0)) -> None:
-        """Send it (again). A dispatch under another epoch than the last one: a claim in between may be lost."""
+        """Send it (again). If the epoch has changed since the last dispatch, a claim in between may be lost."""
         self.put(
             step,
             status=StepStatus.PENDING,
@@ -156,7 +156,7 @@ class Draft:
         self.sends.append(Send(address=step.address, countdown=countdown.total_seconds()))
 
     def put_back(self, step: StepState, **changes: Any) -> StepState:
-        """Unclaimed again; nothing is sent by this alone."""
+        """Make it unclaimed again; this alone sends nothing."""
         return self.put(
             step,
             status=StepStatus.PENDING,
@@ -169,7 +169,7 @@ class Draft:
         )
 
     def close(self, step: StepState, status: StepStatus, **changes: Any) -> StepState:
-        if status is StepStatus.FAILED:  # what waits for a person since it cannot be called says so itself
+        if status is StepStatus.FAILED:  # a step that waits for a person because it cannot be called sets this itself
             changes = {"parked_since": None, **changes}
         return self.put(step, status=status, finished_at=self.now, holder=Holder.NONE, **changes)
 
@@ -180,7 +180,7 @@ class Draft:
             self.written = {**(self.written or {}), **dict.fromkeys(keys, step.address.branch)}
 
     def skipped(self, step: StepState) -> None:
-        """Its condition is false, so it did nothing. One before it may have: only a completion clears doubt."""
+        """Record that its condition is false, so it did nothing. An earlier attempt's doubt stays."""
         doubt = step.doubt or step.epoch_changed  # of a claim that a crash may have lost
         self.close(step, StepStatus.SKIPPED, error=None, attempts=max(step.attempts - 1, 0), doubt=doubt)
         self.has_moved(step)
@@ -190,7 +190,7 @@ class Draft:
             self.status = SagaStatus.RUNNING
 
     def clash(self, step: StepState, keys: tuple[str, ...]) -> ErrorInfo | None:
-        """Two branches that return the same key would race for it in the data."""
+        """Return an error if another branch has returned one of these keys: they would race for it in the data."""
         if step.address.position != self.position:
             return None  # the branches of its position are long done
         own = {other.branch for other in self.plan.lane(self.plan_step(step))}
@@ -205,11 +205,11 @@ class Draft:
     # -- one execution failed, was lost, or waits
 
     def in_doubt(self, step: StepState, verdict: Verdict) -> bool:
-        """Doubt is sticky, and a matter of actions: an undo that may have happened is simply run again."""
+        """Return whether the step is in doubt. Doubt is sticky, and only for actions: an undo simply runs again."""
         return step.address.is_action and (step.doubt or not verdict.is_clean)
 
     def undo_is_late(self, step: StepState, delay: timedelta = timedelta(0)) -> bool:
-        """An undo with a deadline is given up when its next try would begin after it."""
+        """Return whether an undo with a deadline would begin its next try after it, and must be given up."""
         within = self.plan_step(step).compensation_deadline
         if step.address.is_action or within is None or step.first_claimed_at is None:
             return False
@@ -219,13 +219,13 @@ class Draft:
         return is_late
 
     def may_run_again(self, step: StepState, *, clean: bool = False) -> bool:
-        """An action that is not idempotent runs a second time only if nothing was done the first time."""
+        """Return whether it may run again: an action that is not idempotent only if nothing was done the first time."""
         if not step.address.is_action:
             return True
         return self.status.is_forward and (self.plan_step(step).idempotent or (clean and not step.doubt))
 
     def lost(self, step: StepState, *, proven: bool, error: ErrorInfo | None = None) -> None:
-        """Its holder died. Losses have their own budget: a deploy's SIGKILL uses up no attempt."""
+        """Record that its holder died. Losses have their own limit: a deploy's SIGKILL does not count as a failure."""
         within_budget = step.losses + 1 <= self.plan_step(step).max_losses
         if self.may_run_again(step) and within_budget and not self.undo_is_late(step):
             self.note(HistoryEvent.HOLDER_LOST, step, attempt=step.attempts, proven=proven)
@@ -240,22 +240,22 @@ class Draft:
                 doubt=self.in_doubt(step, Verdict.INTERRUPTED),
                 error=error or step.error or ErrorInfo(type=Reason.HOLDER_LOST, message=LOST, step=step.name),
             )
-        # else: a silent holder may still be acting behind a cut cable; undoing waits until its time is over.
+        # else: a silent holder may still be acting behind a broken connection; undoing waits until its time is over.
 
     def end_of(self, step: StepState) -> datetime:
-        """When its timeout is over, whatever its process does."""
+        """Return when its timeout is over, whatever its process does."""
         return (step.claimed_at or self.now) + timedelta(seconds=self.timeout_of(step)) + TIMEOUT_GRACE
 
     def timeout_of(self, step: StepState) -> float:
-        """Seconds that one execution of it may take."""
+        """Return the seconds that one execution may take."""
         return step.limits.timeout if step.limits else self.plan_step(step).timeout_for(step.address.round)
 
     def void(self, action: StepState) -> None:
-        """Leaving forward: an unclaimed action never runs; one that may have run is given up in doubt."""
+        """Leave forward: an unclaimed action never runs; one that may have run is given up in doubt."""
         self.sends = [send for send in self.sends if send.address != action.address]
         starting = [child for child in self.children if child.address == action.address]
         if self.plan_step(action).role is StepRole.CHILD and not starting:
-            # It ends by itself, one way or the other, and tells; until then it is waited for.
+            # It ends by itself, one way or the other, and reports; until then the parent waits.
             self.tell_child(action, MailKind.CANCEL, "its parent turned back")
             return
         self.children = [child for child in self.children if child not in starting]
@@ -269,7 +269,7 @@ class Draft:
     def decision(self) -> Decision:
         steps = tuple(self.steps[address] for address in sorted(self.steps))
         live = [step for step in steps if step.is_live]
-        # Failed and still failed ended then; failed and skipped past ends now.
+        # An instance that was failed and still is ended then; one whose last step was skipped ends now.
         ended = (self.before.finished_at if self.status is self.before.status else None) or self.now
         state = replace(
             self.before,
@@ -299,7 +299,10 @@ class Draft:
         )
 
     def given_up_beside_others(self) -> list[StepState]:
-        """Counted as pending while the saga goes forward: the last of the others must not take all for done."""
+        """Return the failed branches that count as pending while the saga goes forward.
+
+        Otherwise the last of the other branches would take the whole position for done.
+        """
         if not self.status.is_forward:
             return []
         return [
@@ -311,9 +314,10 @@ class Draft:
         ]
 
     def deadline(self, *, lasting: bool = True) -> datetime | None:
-        """Counted from the beginning of the first step: neither a long open transaction nor a backlog eats it up.
+        """Return the deadline, counted from the beginning of the first step.
 
-        Nor does an outage. One that lasts moves it from moment to moment, which is not to be stored.
+        An open transaction, a backlog or an outage does not use it up. An outage that has not ended moves the deadline
+        from moment to moment, which must not be stored.
         """
         began = [step.first_claimed_at for step in self.actions() if step.first_claimed_at]
         deadline = self.before.deadline
@@ -323,8 +327,8 @@ class Draft:
         return deadline and pardoned(deadline, outages, self.now)
 
     def next_look(self, live: list[StepState]) -> datetime:
-        """The moment by which something should have happened."""
-        # Who waits in line is woken.
+        """Return the moment by which something should have happened."""
+        # An instance that waits for a lock is woken when it is free.
         waits_in_line = self.before.awaits_lock and self.status.is_forward
         idle = LONGEST_SILENCE if waits_in_line else self.lease
         looks = [self.now + idle] if waits_in_line or not live else [self.look_at(step) for step in live]
@@ -332,28 +336,28 @@ class Draft:
         if deadline and self.status.is_forward and deadline > self.now:
             looks.append(deadline)
         elif deadline is None and self.before.deadline_seconds is not None:
-            # Nothing has begun; from its beginning on it has all of that time.
+            # No step has begun; from its beginning on it has all of that time.
             looks.append(self.now + timedelta(seconds=max(self.before.deadline_seconds, 1.0)))
         if self.given_up_beside_others():
-            # Whoever completes beside it takes it for one that still runs, and leaves the end to the next look.
+            # A branch that completes counts it as running, and leaves the end to the next look.
             looks.append(self.now + self.lease)
         return min(looks)
 
     def look_at(self, step: StepState) -> datetime:
         if self.waits(step):
-            # A child saga tells when it has ended: nothing has to be looked after.
+            # A child saga reports its end: there is no need to look for it.
             return step.not_before or self.now + LONGEST_SILENCE
         if step.status is StepStatus.RUNNING and step.holder is Holder.SILENT:
-            # A silent holder is waited for, not watched: death was declared and is final.
+            # A silent holder is waited for, not watched: the declaration of its death is final.
             return self.end_of(step)
         if step.not_before and step.not_before > self.now and step.dispatched_at is None:
             return step.not_before
-        # A message that is out, or waits in its queue's line, costs nothing: the line and its evidence find a loss.
+        # A message that is sent, or waits in its queue's line, needs no look: the line and its evidence find a loss.
         return self.now + LONGEST_SILENCE
 
 
 def is_queued(step: StepState) -> bool:
-    """A compensation that waits for its turn: `settle` sends it."""
+    """Return whether a compensation waits for its turn, when `settle` sends it."""
     return not step.address.is_action and step.dispatched_at is None and step.not_before is None
 
 
@@ -362,13 +366,13 @@ def waits_for_an_answer(undo: StepState) -> bool:
     return undo.status is StepStatus.FAILED and undo.error is not None and undo.error.type == Reason.IN_DOUBT
 
 
-#: The payload of a cancel that reaches what runs, too.
+#: The payload of a cancel that also stops running steps.
 AT_ONCE = '{"at_once": true}'
 ONLY_A_PERSON_CAN_TELL = (
     "in doubt, and its step says that only a person can tell whether it happened: resolve it with that answer, or "
     "retry to have it undone now"
 )
 NO_RESULT = "its action is in doubt, and no result"
-#: How a child saga ends for its parent; one that failed waits for a person, and so does its parent.
+#: Statuses of a child saga that its parent hears of; one that failed waits for a person, and so does its parent.
 TOLD_TO_PARENT = frozenset({SagaStatus.COMPLETED, SagaStatus.COMPENSATED})
 LOST = "the process that ran it died and it was not to be run again"

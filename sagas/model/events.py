@@ -1,4 +1,4 @@
-"""What can happen to an instance. Everything enters `decide` as one of these values."""
+"""The events that can happen to an instance: everything enters `decide` as one of these values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,22 +11,22 @@ from sagas.model.state import Address, ErrorInfo, Stop
 
 
 class Outcome(StrEnum):
-    """How far a compensation got, as it says itself."""
+    """How far a compensation got, as it reports itself."""
 
     FULL = "full"
-    PARTIAL = "partial"  # as far as it can be undone; what is left stays
+    PARTIAL = "partial"  # as far as it can be undone; the rest stays
     MANUAL = "manual"  # a person has to do it
 
     @classmethod
     def of(cls, value: Any) -> Self:
-        """What a compensation says of itself: it returns the word, or a dict that has it under ``outcome``."""
+        """Read the outcome off a compensation's return value: the word, or a dict with the word under ``outcome``."""
         said = value.get("outcome") if isinstance(value, Mapping) else value
         return cls(said) if said in ("full", "partial", "manual") else cls("full")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tick:
-    """Somebody asks what is to be done now: the sweep, an error callback, a message that found no work."""
+    """A question about what is to be done now: from the sweep, an error callback, or a message that found no work."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,9 +41,9 @@ class Claimed:
 class Completed:
     """An execution returned. The complete statement is this event compiled to SQL for the happy path.
 
-    ``keys`` are the names in the result, where branches run side by side that may not write the same. ``skipped``
-    says that the step's condition was false. ``outcome`` is what a compensation says of itself. ``rolled_back`` says
-    that its effect is gone again: without its claim it is not even late.
+    ``keys`` are the names in the result, where parallel branches must not return the same name. ``skipped`` says that
+    the step's condition was false. ``outcome`` is what a compensation reports. ``rolled_back`` says that its effect is
+    gone again: without its claim it is not even a late success.
     """
 
     address: Address
@@ -57,9 +57,9 @@ class Completed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asked:
-    """A body asked to be tried again, after ``wait`` seconds (None: as the policy says).
+    """A body asked to be tried again, after ``wait`` seconds (None: the policy's delay).
 
-    ``polls``: for as long as it takes, within the step's ``poll_for``; it uses up no attempt.
+    ``polls``: again and again, within the step's ``poll_for``; it does not count as a failure.
     """
 
     wait: float | None = None
@@ -68,9 +68,9 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failed:
-    """An execution raised. ``dice`` in [0, 1) is the jitter; ``retry_after`` seconds, when the service named it.
+    """An execution raised. ``dice`` in [0, 1) is the jitter; ``retry_after`` is in seconds, if the service named it.
 
-    ``unheard`` says that its process ends with it: no error callback will ask what follows.
+    ``unheard`` says that its process ends with it: no error callback will follow.
     """
 
     address: Address
@@ -85,8 +85,8 @@ class Failed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ended:
-    """The worker has ended an execution, named by its ``delivery``, and reports why: its time was over, or a person
-    has stopped it. Nothing of it runs any more.
+    """The worker ended an execution, named by its ``delivery``, and reports why: its time was over, or a person stopped
+    it. Nothing of it still runs.
     """
 
     delivery: str
@@ -97,10 +97,10 @@ class Ended:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parked:
-    """A claimed execution could not even be called (its parameters do not fit): it waits, uncounted.
+    """A claimed execution could not be called (its parameters do not fit): it waits, and no attempt is counted.
 
-    ``lacks_result``: of a compensation, a parameter that only its action's result could have given. ``for_good``: the
-    saga's data lacks what the code asks for by which it was started, so that no deploy is on its way.
+    ``lacks_result``: a compensation has a parameter that only its action's result could provide. ``for_good``: the
+    saga's data lacks a value that the code it was started by requires, so no deploy will cure it.
     """
 
     address: Address
@@ -114,7 +114,7 @@ class Parked:
 class Misdelivered:
     """A worker got the message of an execution whose task it does not know, and could only drop it.
 
-    ``task`` is what the message called it; None: nobody has looked.
+    ``task`` is the name in the message; None: not checked.
     """
 
     address: Address
@@ -124,7 +124,7 @@ class Misdelivered:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StopRequested:
-    """A cancel."""
+    """A cancel was requested."""
 
     stop: Stop
     by: str = "application"
@@ -132,7 +132,7 @@ class StopRequested:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryRequested:
-    """An operator wants a failed instance to go on."""
+    """An operator asks for a failed instance to go on."""
 
     reason: str
     by: str = "operator"
@@ -140,10 +140,10 @@ class RetryRequested:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SkipRequested:
-    """An operator vouches for what a failed instance is stuck at: it counts as done from here on.
+    """An operator vouches for the step at which a failed instance is stuck: it counts as done from here on.
 
-    ``step`` names it, and may be None where there is only one; ``result`` stands in for what it would have returned.
-    ``undone`` says that it was undone by hand, which only a compensation can be.
+    ``step`` names it, and may be None if there is only one; ``result`` stands in for its return value. ``undone`` says
+    that it was undone by hand, which only applies to a compensation.
     """
 
     reason: str
@@ -157,8 +157,8 @@ class SkipRequested:
 class DoubtResolved:
     """A person has found out whether an action in doubt happened.
 
-    ``result`` stands in for what it would have returned. ``undo`` says that what happened is to be undone now, where
-    the saga has turned back; else a person has done that too.
+    ``result`` stands in for its return value. ``undo`` says that what happened is to be undone now, if the saga has
+    turned back; otherwise a person has done that too.
     """
 
     happened: bool

@@ -1,7 +1,7 @@
-"""What a saga's messages carry of its caller's context: which headers are kept, and how they lie over a message.
+"""The caller's context that a saga's messages carry: which headers are kept, and how they are merged into a message.
 
-What is kept is never changed again, and always comes from the instance's row: what is taken from a message at hand
-would grow with every receiver that appends.
+Kept headers never change, and always come from the instance's row: headers taken from the message at hand would grow
+with every receiver that appends.
 """
 
 import hashlib
@@ -19,16 +19,16 @@ _CELERYS = (
     "chain chord called_directly correlation_id delivery_info hostname is_eager logfile loglevel properties reply_to "
     "taskset utc time_limit soft_time_limit as_execution_options children clear get update"
 )
-#: Names that a message has for Celery itself, and those of a task's request in the worker, which they would replace:
-#: another message's id, task and limits.
+#: Names that a message uses for Celery itself, and the attributes of a task's request in the worker, which headers of
+#: these names would replace: another message's id, task and limits.
 CELERYS = frozenset(_CELERYS.split())
-#: The library's own names, the broker's, and those that tell the moment or the message rather than the caller.
+#: The library's own names, the broker's, and those that describe the moment or the message rather than the caller.
 NEVER = re.compile(
     r"saga_|x-(first-|last-)?death|x-delivery-count|sentry-monitor-|.*timestamp|.*enqueued"
     r"|(.*[-_])?(queued|published|sent)[-_](at|time)$|(.*[-_])?parent[-_](task[-_])?id$",
     re.IGNORECASE,
 )
-#: Names under which tokens travel.
+#: Names that usually carry tokens.
 TOKENS = re.compile(
     r"auth(?!or(s|ed|ity)?([^a-z]|$))|cookie|token|secret|passw|session|api[-_]?key|credential|bearer|jwt",
     re.IGNORECASE,
@@ -36,23 +36,23 @@ TOKENS = re.compile(
 #: How much may be kept, in bytes of JSON: every message of the saga carries it.
 MOST_BYTES = 2048
 
-#: On each message that its saga's headers were laid over: which these were.
+#: The header that says which saga's headers a message carries.
 DIGEST_HEADER = "saga_headers"
-#: On a message that begins a trace: the ones that led to it.
+#: The header of a message that begins a trace: the traces that led to it.
 LINKS_HEADER = "saga_links"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kept:
-    """What an instance's messages carry.
+    """The headers that an instance's messages carry.
 
     Attributes:
         at: when it was captured, in seconds since the epoch.
         top: the headers of the message.
-        nested: what the message's ``headers`` header, which some integrations read first, has otherwise than ``top``;
-            None: it had none.
-        secret: what is never put on a message, stored as the secrets of the data are.
-        digest: tells these headers from others; None where a message without them does no harm, being a trace alone.
+        nested: those entries of the message's ``headers`` header, which some integrations read first, that differ from
+            ``top``; None: it has no such header.
+        secret: headers that are never put on a message, stored as the secrets of the data are.
+        digest: identifies these headers; None if a message without them does no harm, since they are only a trace.
     """
 
     at: float
@@ -62,11 +62,11 @@ class Kept:
     digest: str | None = None
 
     def names(self) -> list[str]:
-        """All names, in order."""
+        """Return all names, sorted."""
         return sorted({*self.top, *(self.nested or ()), *self.secret})
 
     def without(self, names: re.Pattern[str]) -> "Kept":
-        """The same without a part of its trace."""
+        """Return the same headers without a part of their trace."""
 
         def left(headers: Mapping[str, Any]) -> dict[str, Any]:
             return {name: value for name, value in headers.items() if not names.match(name)}
@@ -75,18 +75,18 @@ class Kept:
 
 
 def digest_of(top: Mapping[str, Any], nested: Mapping[str, Any] | None) -> str | None:
-    """The digest of headers whose values are JSON."""
+    """Return the digest of headers whose values are JSON."""
     told = [tracing.rest(top), tracing.rest(nested or {})]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16] if any(told) else None
 
 
 class Choice:
-    """Which of a message's headers are kept.
+    """A choice of the headers to keep.
 
     Args:
-        listed: names that may be kept although they look like those of tokens.
+        listed: names that are kept although they look like those of tokens.
         secrets: names that are never put on a message.
-        keeps_secrets: whether they are kept, which they are where that encrypts them.
+        keeps_secrets: whether secret headers are kept, which they are if they are encrypted.
     """
 
     def __init__(self, listed: Iterable[str] = (), secrets: Iterable[str] = (), *, keeps_secrets: bool = False) -> None:
@@ -95,7 +95,7 @@ class Choice:
         self._keeps_secrets = keeps_secrets
 
     def of(self, headers: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any]]:
-        """What is kept: on top, nested, and secret."""
+        """Return the headers to keep: on top, nested, and secret."""
         stamps = frozenset(headers.get("stamped_headers") or ())
         inner = headers.get("headers")
         top = dict(self._kept(headers, stamps))
@@ -108,7 +108,7 @@ class Choice:
         return top, nested, secret if self._keeps_secrets else {}
 
     def looks_like_a_token(self, headers: Mapping[str, Any]) -> set[str]:
-        """The names that are left out for what they look like."""
+        """Return the names that are left out because they look like those of tokens."""
         told: set[str] = set()
         for name, value in headers.items():
             if name == "headers" or not _is_celerys(name):
@@ -124,7 +124,7 @@ class Choice:
                 yield name, self._within(value)
 
     def _within(self, value: Any) -> Any:
-        """A context of several values may have a token among them."""
+        """Return a value without its tokens: a context of several values may contain one."""
         if not isinstance(value, Mapping):
             return value
         return {name: self._within(item) for name, item in value.items() if self._may_keep(name)}
@@ -138,7 +138,7 @@ def _is_celerys(name: Any) -> bool:
 
 
 def without(headers: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
-    """A message's headers without some, on top and nested."""
+    """Return a message's headers without some names, on top and nested."""
     left = {name: value for name, value in headers.items() if name not in names}
     if isinstance(left.get("headers"), Mapping):
         left["headers"] = {name: value for name, value in left["headers"].items() if name not in names}
@@ -146,12 +146,12 @@ def without(headers: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]
 
 
 def laid_over(headers: Mapping[str, Any], kept: Kept, *, within: bool, now: float) -> dict[str, Any]:
-    """A message's headers with those that its saga keeps.
+    """Return a message's headers merged with those that its saga keeps.
 
     Args:
-        headers: as Celery and all receivers have made them.
-        within: it is sent by a task of this very saga, whose trace is the saga's then.
-        now: in seconds since the epoch.
+        headers: the headers that Celery and all receivers made.
+        within: whether a task of this very saga sends it; the trace of that task is the saga's.
+        now: seconds since the epoch.
     """
     given = headers.get("headers")
     inner: Mapping[str, Any] = given if isinstance(given, Mapping) else {}

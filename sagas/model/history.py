@@ -1,7 +1,7 @@
-"""The history that rows tell by themselves, and what of it has to be written down before they are rewritten.
+"""The history that the rows hold, and the part of it to be written down before they are rewritten.
 
-The happy path writes no entries. A row that has ended is rewritten by a person's answer or a late report alone, and
-what it told until then becomes an entry of its own, with the moment at which it happened.
+The happy path writes no entries. Only an operator's answer or a late report rewrites a row that has ended, and what
+the row said until then becomes an entry of its own, with the moment at which it happened.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ ENDS = frozenset(status.value for status in FINAL)
 
 
 def told_by(step: StepState) -> Iterator[Note]:
-    """When an execution began and how it ended, as far as it has."""
+    """Yield when an execution began and how it ended, as far as it has."""
     what = "step" if step.address.is_action else "compensation"
     round_: dict[str, Any] = {"round": step.address.round} if step.address.round > 1 else {}
     if has_begun(step):
@@ -31,18 +31,18 @@ def told_by(step: StepState) -> Iterator[Note]:
 def has_begun(step: StepState) -> bool:
     if step.first_claimed_at is None or (step.status is StepStatus.SKIPPED and not step.attempts):
         return False
-    # An undo that is to be tried again has all of its time again, from before it is claimed.
+    # An undo that is to be retried has all of its time again, even before it is claimed.
     return step.address.is_action or not step.forgiven or step.attempts > step.forgiven
 
 
 def end_of(state: InstanceState) -> Iterator[Note]:
-    """How the instance ended, if it has."""
+    """Yield how the instance ended, if it has."""
     if state.finished_at is not None:
         yield Note(event=HistoryEvent(state.status.value), at=state.finished_at)
 
 
 def place_of(event: str, at: datetime) -> tuple[datetime, int]:
-    """Sorts the history: of what has one moment executions begin after what was asked for; the instance ends last."""
+    """Return a sort key: in one moment requests come before beginnings, and the instance's end comes last."""
     if event in ENDS:
         return at, 3
     if event.startswith(("step_", "compensation_")):
@@ -51,7 +51,7 @@ def place_of(event: str, at: datetime) -> tuple[datetime, int]:
 
 
 def overwritten(before: InstanceState, after: InstanceState) -> Iterator[Note]:
-    """What the rows of ``before`` told of what had ended, and those of ``after`` tell no more."""
+    """Yield the ends that the rows of ``before`` hold and those of ``after`` do not."""
     for step in before.steps:
         if step.finished_at is not None:
             yield from _gone(told_by(step), told_by(after.at(step.address) or step))

@@ -1,4 +1,4 @@
-"""Where a task's parameters get their values from, if not from what has their name in the data."""
+"""The sources of a task's parameters that do not take the data's value of the same name."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from sagas.model import payload
 
-#: A constant is part of every message's plan: what is larger belongs into the input, in bytes.
+#: In bytes. A constant is part of every message's plan: larger values belong in the input.
 LARGEST_CONSTANT = 16 * 1024
 
 
@@ -20,17 +20,17 @@ class Source:
 
     @classmethod
     def constant(cls, value: Any) -> Self:
-        """A value that is always the same.
+        """Return a source that always gives the same value.
 
         Raises:
-            PayloadError: it cannot be stored.
+            PayloadError: the value cannot be stored.
         """
         tagged = json.loads(payload.dumps(value, "the constant", limit=LARGEST_CONSTANT))
         return cls(const=json.dumps(tagged, sort_keys=True, separators=(",", ":")))
 
     @property
     def value(self) -> Any:
-        """The constant; a new copy each time, since a task may change what it is given."""
+        """The constant; a new copy each time, since a task may change its arguments."""
         assert self.const is not None
         return payload.loads(self.const)
 
@@ -43,14 +43,14 @@ class Source:
 
 
 def unwrapped(result: Any, output: str | None) -> Any:
-    """What a step returned, from what is stored of it: under the name that its ``output`` says, if it says one."""
+    """Return a step's return value from its stored result, which has it under the name ``output``, if there is one."""
     return result.get(output) if output is not None and isinstance(result, Mapping) else result
 
 
 def own_names(result: Any, output: str | None, recorded: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """What a compensation sees of its action: what that recorded, the oldest first, and what is stored of its result.
+    """Return the names that a compensation gets from its action: recorded ones, oldest first, then the result's.
 
-    A result that is kept under one name gives that name, and the names within it.
+    A result that is kept under one name provides that name and the names within it.
     """
     named: dict[str, Any] = {}
     for mapping in (*recorded, result, unwrapped(result, output)):

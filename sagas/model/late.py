@@ -12,7 +12,7 @@ from sagas.model.vocabulary import HistoryEvent, Reason
 
 
 def late_success(draft: Draft, step: StepState, event: Completed) -> bool:
-    """Decide by the state, not by the report. Returns True when the report became the completion."""
+    """Decide by the state, not by the report. Return True if the report becomes the completion."""
     if is_still_wanted(draft, step):
         draft.note(HistoryEvent.LATE_SUCCESS, step, outcome="accepted as the completion")
         # As if it had held the claim all along: reported again it is known, and what follows began after it.
@@ -29,7 +29,7 @@ def late_success(draft: Draft, step: StepState, event: Completed) -> bool:
         draft.note(HistoryEvent.LATE_SUCCESS, step, outcome="absorbed by the idempotency key")
         return False
     if step.status is StepStatus.RUNNING:
-        # Somebody else runs it with the same key. Should that end in a clean no, the effect still exists.
+        # Another process runs it with the same key. If that ends with nothing done, this effect still exists.
         draft.put(step, doubt=step.address.is_action)
         draft.note(HistoryEvent.LATE_SUCCESS, step, outcome="absorbed by the execution that holds the claim")
         return False
@@ -38,7 +38,7 @@ def late_success(draft: Draft, step: StepState, event: Completed) -> bool:
         draft.note(HistoryEvent.LATE_SUCCESS, step, outcome="recorded for the person who looks at it")
         return False
     if not goes_back(draft):
-        # The saga went on without it, since it was skipped or its failure hurt nobody.
+        # The saga went on without it: it was skipped, or was best effort.
         draft.put(step, doubt=True)
         draft.note(HistoryEvent.LATE_SUCCESS, step, outcome="undone only if the saga turns back")
         return False
@@ -46,14 +46,14 @@ def late_success(draft: Draft, step: StepState, event: Completed) -> bool:
 
 
 def take_completion(draft: Draft, step: StepState, event: Completed) -> None:
-    """The end of an execution that holds its claim."""
+    """Take the completion of an execution that holds its claim."""
     if event.outcome is Outcome.MANUAL:
         error = ErrorInfo(type=Reason.MANUAL_UNDO, message="its compensation says: by hand, please", step=step.name)
         draft.close(step, StepStatus.FAILED, result=event.result, error=error)
         return
     clash = draft.clash(step, event.keys) if step.address.is_action else None
     if clash is not None:
-        # Its body is done: never run again for this, and undone with the others.
+        # Its body is done: it never runs again for this, and is undone with the other steps.
         attempt_failed(draft, step, clash, Verdict.UNUSABLE)
         return
     if event.outcome is Outcome.PARTIAL:
@@ -65,11 +65,11 @@ def take_completion(draft: Draft, step: StepState, event: Completed) -> None:
 
 
 def late_failure(draft: Draft, step: StepState, event: Failed) -> None:
-    """It ended without a clean no, so its effect may exist. Never a completion, but a reason to undo (again)."""
+    """Take a late failure that leaves the effect in doubt: never a completion, but a reason to undo (again)."""
     if event.verdict.is_clean or not step.address.is_action:
         return
     if step.token == event.token and step.status in RESOLVED:
-        return  # it had ended well before the limit struck that it reports
+        return  # it had ended well before the limit that it reports
     if step.status is StepStatus.COMPLETED:
         is_news = turns_back(draft, step)
     else:
@@ -80,7 +80,7 @@ def late_failure(draft: Draft, step: StepState, event: Failed) -> None:
 
 
 def goes_back(draft: Draft) -> bool:
-    """A failed one goes the way that it was going: forward, if it is stuck past its pivot."""
+    """Return whether it goes backward. A failed instance keeps its direction: forward if stuck past its pivot."""
     if draft.status is SagaStatus.FAILED:
         return not any(is_given_up(draft, step) and not can_turn_back(draft, step) for step in draft.actions())
     return draft.status in (SagaStatus.COMPENSATING, SagaStatus.COMPENSATED)
@@ -92,7 +92,7 @@ def turns_back(draft: Draft, action: StepState) -> bool:
 
 
 def is_still_wanted(draft: Draft, step: StepState) -> bool:
-    """Unclaimed, or given up without consequences yet, while the instance still goes that way."""
+    """Return whether it is unclaimed or given up without consequences, while the instance still goes that way."""
     if step.status not in (StepStatus.PENDING, StepStatus.FAILED):
         return False
     if step.address.is_action:
@@ -101,10 +101,10 @@ def is_still_wanted(draft: Draft, step: StepState) -> bool:
 
 
 def stray(draft: Draft, action: StepState, success: Completed | None) -> bool:
-    """An effect in a saga that turns or has turned back: it must be undone, again if need be.
+    """Handle an effect in a saga that turns or has turned back: it must be undone, again if need be.
 
     Args:
-        success: the report that brings its result; None: it only may have happened.
+        success: the report that brings its result; None: the effect only may exist.
     """
     undo = draft.last_round(action)
     is_news = action.status is not StepStatus.COMPLETED
@@ -136,16 +136,16 @@ def stray(draft: Draft, action: StepState, success: Completed | None) -> bool:
 
 
 def happened(draft: Draft, action: StepState, success: Completed) -> None:
-    """What it returned is there for its undo; reported again it is known."""
+    """Complete the action, so that its undo has its result and a repeated report is recognised."""
     draft.close(
         action, StepStatus.COMPLETED, doubt=False, error=None, result=success.result, token=success.token, stray=False
     )
 
 
 def is_untouched(undo: StepState) -> bool:
-    """Never claimed, as far as one dispatch tells; a claim in between may be lost with a crash.
+    """Return whether an undo was never claimed, as far as a single dispatch can tell; a crash may have lost a claim.
 
-    One that was claimed may have found nothing to undo, and its key would repeat that answer.
+    An undo that was claimed may have found nothing to undo, and its key would repeat that answer.
     """
     unclaimed = undo.status is StepStatus.PENDING and undo.first_claimed_at is None
     return unclaimed and undo.dispatches <= 1 and not undo.epoch_changed

@@ -1,13 +1,13 @@
-"""How long one execution may take: as long as its step says, or as its task's own limits say; pure arithmetic."""
+"""How long one execution may take, as its step or its task's own limits say; pure arithmetic."""
 
 from dataclasses import dataclass
 from typing import Any
 
-#: What a plan has for a step that says nothing. Then the task's own limits hold, or this where it has none; seconds.
+#: The timeout of a step that declares none: then the task's own limits apply, or this if it has none; in seconds.
 UNSAID = 3600.0
-#: Celery's hard limit ends the process this much after the soft one asked the body to stop, in seconds.
+#: Celery's hard limit ends the process this much later than the soft limit asks the body to stop, in seconds.
 HARD_LIMIT_GRACE = 5.0
-#: A task with a hard limit alone is asked to stop before it: by a tenth of it, within these bounds, in seconds.
+#: A task that has only a hard limit is asked to stop before it: by a tenth of it, within these bounds, in seconds.
 SHORTEST_WARNING, LONGEST_WARNING = 1.0, 5.0
 
 
@@ -15,7 +15,7 @@ SHORTEST_WARNING, LONGEST_WARNING = 1.0, 5.0
 class Limits:
     """The limits of one execution, as its row keeps them; in seconds.
 
-    ``timeout`` is when its time is over. ``soft`` is when the body is asked to stop, where that is earlier.
+    ``timeout`` is when its time is over. ``soft`` is when the body is asked to stop, if that is earlier.
     """
 
     timeout: float
@@ -28,17 +28,17 @@ class Limits:
 
     @property
     def for_process(self) -> float:
-        """When the worker ends the process. A body that was asked to stop only now is given a moment to do so."""
+        """When the worker ends the process. A body that is asked to stop only now gets a moment to do so."""
         return self.timeout + HARD_LIMIT_GRACE if self.soft is None else self.timeout
 
 
 def own_limits(soft: Any, hard: Any) -> Limits:
-    """Those of a task, or of its app, for a step that does not say how long it may take.
+    """Return the limits of a task, or of its app, for a step that declares none.
 
-    What they leave open is as it is without them: an hour, and a soft limit before every hard one.
+    A limit that is missing has its default: an hour, and a soft limit before every hard one.
 
     Args:
-        soft: Celery's ``soft_time_limit``, in seconds; what is not a number above 0 is as good as none.
+        soft: Celery's ``soft_time_limit``, in seconds; a value that is not a number above 0 counts as missing.
         hard: Celery's ``time_limit``.
     """
     soft, hard = _seconds(soft), _seconds(hard)

@@ -1,4 +1,4 @@
-"""What goes wrong between applications that share a broker or a schema: decided from what each says of itself."""
+"""Clashes between applications that share a broker or a schema, as found in what each reports of itself."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Neighbour:
-    """A worker, by what it says of itself.
+    """A worker, as it describes itself.
 
     Attributes:
         worker: its name, for the operator.
         app: the name of its Celery app.
-        home: the mark of the schema that its sagas live in.
-        control_queue: where its error callbacks, sweeps and purges come.
-        broker: its broker's URL without the password; None where it answered over ours.
+        home: identifies the schema of its sagas.
+        control_queue: the queue of its error callbacks, sweeps and purges.
+        broker: its broker's URL without the password; None if it answered over this app's broker.
         plans: fingerprints of its sagas' plans, by name and version.
     """
 
@@ -26,14 +26,14 @@ class Neighbour:
 
 
 def place_of(home: str) -> str:
-    """A mark in words, for the operator."""
+    """Describe a schema's mark for the operator."""
     database, _, schema = home.rpartition("/")[0].rpartition("/")
     return f"schema {schema!r} of database {database!r}"
 
 
 def clashes(own: Neighbour, others: Iterable[Neighbour]) -> list[str]:
-    """One line for each clash of an application with another one: what, why, and the cure."""
-    found: dict[str, str] = {}  # one of a fleet tells of all
+    """Return one line for each clash of an application with another one: what, why, and the cure."""
+    found: dict[str, str] = {}  # one worker of a fleet stands for all
     for other in others:
         if other.home != own.home:
             if other.control_queue == own.control_queue:
@@ -48,7 +48,7 @@ def clashes(own: Neighbour, others: Iterable[Neighbour]) -> list[str]:
 
 
 def other_brokers(own: Neighbour, others: Iterable[Neighbour]) -> list[str]:
-    """One line for each other broker that workers of the same schema name; it may be the same by another name."""
+    """Return one line for each other broker that workers of the same schema name; it may be ours by another name."""
     found: dict[str, str] = {}
     for other in others:
         if other.home == own.home and other.broker not in (None, own.broker):

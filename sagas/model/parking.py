@@ -1,4 +1,4 @@
-"""Steps whose tasks cannot be called: no attempt, and no answer. A deploy may cure that; else a person decides."""
+"""Steps whose tasks cannot be called: this is no attempt and no answer. A deploy may cure it; else a person decides."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -9,9 +9,9 @@ from sagas.model.settle import settle
 from sagas.model.state import ErrorInfo, StepState, StepStatus
 from sagas.model.vocabulary import HistoryEvent, Reason
 
-#: How long a step waits until it is tried again.
+#: How long a step waits before it is tried again.
 PARKED_FOR = timedelta(seconds=60)
-#: How soon a message is sent again that reached a worker without its task; twice as long after each try.
+#: How soon a message that reached a worker without its task is sent again; the wait doubles after each try.
 SECOND_TRY = timedelta(seconds=1)
 
 
@@ -33,13 +33,13 @@ def park(draft: Draft, event: Parked) -> None:
 
 
 def misdelivered(draft: Draft, event: Misdelivered) -> None:
-    """It waits, visibly and a little longer each time: another worker, or a deploy, has to take it."""
+    """Let the step wait, visibly and a little longer each time: another worker, or a deploy, has to take it."""
     step = draft.steps.get(event.address)
     if step is None or step.status is not StepStatus.PENDING or step.dispatched_at is None:
         draft.accepted = False
         return
     if event.task not in (None, draft.plan_step(step).task_for(step.address.round)):
-        draft.accepted = False  # forged: nobody has sent it
+        draft.accepted = False  # forged: the library never sent it
         return
     wait_or_give_up(draft, step, event.error, min(PARKED_FOR, SECOND_TRY * 2 ** min(step.dispatches, 8)))
 
@@ -47,7 +47,7 @@ def misdelivered(draft: Draft, event: Misdelivered) -> None:
 def wait_or_give_up(
     draft: Draft, step: StepState, error: ErrorInfo, wait: timedelta, *, for_good: bool = False
 ) -> None:
-    """Tried once more when its time is over: only what cannot be called then waits for a person."""
+    """Let the step wait, with a last try when its time is over; after that it waits for a person."""
     if step.error != error:
         draft.note(HistoryEvent.PARKED, step, **error.to_json())
     since = step.parked_since or draft.now

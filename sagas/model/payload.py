@@ -1,10 +1,10 @@
-"""Data in, the same data out: JSON with tags for what JSON lacks, checked before it can hurt.
+"""Encode data as JSON, with tags for the types that JSON lacks, so that the same data comes back.
 
 Tagged: Decimal, UUID, datetime (with the name of its zone, if it has one), date, time, timedelta, and floats that
-PostgreSQL's jsonb would turn into integers. Tuples come back as lists, enums as their values, and what has named fields
-as a dict of these (see `records`). Everything else is refused with the path of the culprit, as are NUL characters and
-lone surrogates (PostgreSQL cannot store them), NaN and infinities, and text over the limit. A value that is stored
-encrypted comes back `Sealed`, and goes out again as it is (see `secrecy`).
+PostgreSQL's jsonb would turn into integers. Tuples come back as lists, enums as their values, and values with named
+fields as dicts (see `records`). Everything else is refused with the path of the culprit, as are NUL characters and
+lone surrogates (PostgreSQL cannot store them), NaN and infinities, and text over the limit. An encrypted value comes
+back `Sealed`, and is stored again as it is (see `secrecy`).
 """
 
 import json
@@ -22,17 +22,17 @@ from sagas.errors import PayloadError, RowDamaged
 from sagas.model.records import unfolded
 
 MAX_BYTES = 1024 * 1024
-#: Levels of nesting. Far from the interpreter's limit, which a worker's deep stack reaches sooner than a start.
+#: Levels of nesting. Far below the interpreter's limit, which a worker's deep stack reaches sooner than `start` does.
 MAX_DEPTH = 100
-#: About the 4300 digits that Python converts from and to text.
+#: About 4300 digits, which is as many as Python converts from and to text.
 MAX_INTEGER_BITS = 14_000
-#: Stands where nobody is to see what is there.
+#: Replaces a hidden value.
 HIDDEN = "•••"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Sealed:
-    """A value that is stored encrypted; it shows nothing of itself."""
+    """An encrypted value; its representation is hidden."""
 
     token: str
 
@@ -41,9 +41,9 @@ class Sealed:
 
 
 def _written(moment: datetime) -> str:
-    """As RFC 9557 writes it, the name of the zone behind the offset: ``2026-03-28T12:00:00+01:00[Europe/Berlin]``.
+    """Format a time as RFC 9557 does, with the name of its zone: ``2026-03-28T12:00:00+01:00[Europe/Berlin]``.
 
-    A release that knows no such names refuses to read it, and does not take it for a fixed offset.
+    A release that does not know such names refuses to read it, rather than take it for a fixed offset.
     """
     zone = moment.tzinfo
     return f"{moment.isoformat()}[{zone.key}]" if isinstance(zone, ZoneInfo) and zone.key else moment.isoformat()
@@ -60,7 +60,7 @@ def _read(text: str) -> datetime:
         raise RowDamaged(
             f"a stored time is in the zone {key!r}, which is not known here: install the package tzdata"
         ) from error
-    # The clock on the wall is what was meant, and the offset tells the first from the second 02:30 of an autumn night.
+    # The wall clock is meant, and the offset tells the first from the second 02:30 of a night in autumn.
     first, second = moment.replace(tzinfo=zone, fold=0), moment.replace(tzinfo=zone, fold=1)
     return second if second.utcoffset() == moment.utcoffset() != first.utcoffset() else first
 
@@ -92,11 +92,11 @@ def dumps(value: Any, what: str, limit: int = MAX_BYTES) -> str:
 
     Args:
         value: the data; mappings need text keys.
-        what: how to call the value in an error, for example ``data`` or ``result of charge_payment``.
+        what: the name of the value in an error, for example ``data`` or ``result of charge_payment``.
         limit: the largest size in bytes.
 
     Raises:
-        PayloadError: the data cannot be kept and given back unchanged; names the path of the culprit.
+        PayloadError: the data cannot be kept and given back unchanged; the message names the path.
     """
     text = json.dumps(_tag(value, what), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     size = len(text.encode())
@@ -108,7 +108,7 @@ def dumps(value: Any, what: str, limit: int = MAX_BYTES) -> str:
 
 
 def loads(text: str) -> Any:
-    """Decode what `dumps` made."""
+    """Decode the output of `dumps`."""
     return restore(json.loads(text))
 
 
@@ -150,10 +150,10 @@ def _tag(value: Any, path: str, depth: int = 0) -> Any:
 
 
 def fields_of(value: Any, path: str) -> Any:
-    """A record as the mapping of its fields, everything else itself.
+    """Return a record as a mapping of its fields, and any other value as it is.
 
     Raises:
-        PayloadError: it cannot tell its fields.
+        PayloadError: the record cannot dump itself.
     """
     try:
         return unfolded(value)
@@ -181,7 +181,7 @@ def _tag_mapping(value: Mapping[Any, Any], path: str, depth: int) -> dict[str, A
         _checked_text(str.__str__(key), f"a key of {path}"): _tag(item, f"{path}[{shown(key)}]", depth + 1)
         for key, item in value.items()
     }
-    # The user's own single "$…" key would read as a tag.
+    # A user's own single "$…" key would read as a tag.
     if len(tagged) == 1 and next(iter(tagged)).startswith("$"):
         return {"$escaped": [[key, item] for key, item in tagged.items()]}
     return tagged
@@ -190,19 +190,19 @@ def _tag_mapping(value: Mapping[Any, Any], path: str, depth: int) -> dict[str, A
 def _told(key: Any) -> str:
     try:
         return repr(key)[:80]
-    except Exception:  # a number of thousands of digits, or somebody's own class
+    except Exception:  # a number of thousands of digits, or a user's own class
         return "…"
 
 
 def shown(given: Any, longest: int = 80) -> str:
-    """What was given, for an error: the beginning of a text; of everything else only what it is."""
+    """Describe a value for an error: a text by its beginning, anything else by its type alone."""
     if not isinstance(given, str):
         return f"a {type(given).__qualname__}"
     return repr(given) if len(given) <= longest else f"{given[:longest]!r}…"
 
 
 def is_storable(text: str) -> bool:
-    """Whether PostgreSQL can store it: no NUL, no lone surrogate (which are in what a terminal types in Latin-1)."""
+    """Return whether PostgreSQL can store it: no NUL, no lone surrogate (a terminal in Latin-1 types these)."""
     return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
@@ -212,7 +212,7 @@ def _checked_text(text: str, path: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise PayloadError(f"{path} contains a lone surrogate, which is no valid text; remove it") from error
+        raise PayloadError(f"{path} contains a lone surrogate, which is not valid text; remove it") from error
     return text
 
 

@@ -1,7 +1,7 @@
-"""What an instance waits for a person for, and what a person may answer.
+"""The questions that an instance waits for a person to answer, and the possible answers.
 
-The answers about an action in doubt are three: it happened, it did not happen, try again. Each is an event that enters
-`decide` like any other, and is refused where it does not fit.
+An action in doubt has three answers: it happened, it did not happen, try again. Each is an event that enters `decide`
+like any other, and is refused where it does not fit.
 """
 
 import json
@@ -20,9 +20,9 @@ BY_HAND = '{"outcome": "manual"}'
 
 
 def waits_for_a_person(plan: Plan, state: InstanceState) -> tuple[StepState, ...]:
-    """The executions at which an instance waits for a person, in order.
+    """Return the executions at which an instance waits for a person, in order.
 
-    While it moves by itself these are the steps whose child sagas wait for one: what is to be said is said to these.
+    While it moves by itself these are the steps whose child sagas wait for a person: the answers go to those.
     """
     if state.status is not SagaStatus.FAILED:
         return tuple(step for step in state.steps if step.is_live and child_waits(plan, state, step))
@@ -30,7 +30,7 @@ def waits_for_a_person(plan: Plan, state: InstanceState) -> tuple[StepState, ...
 
 
 def called(step: StepState) -> str:
-    """An execution as people call it."""
+    """Return what people call an execution."""
     return f"step {step.name}" if step.address.is_action else f"compensation of {step.name}"
 
 
@@ -43,7 +43,7 @@ def child_waits(plan: Plan, state: InstanceState, step: StepState) -> bool:
 
 
 def stuck_at(draft: Draft) -> list[StepState]:
-    """What a failed instance waits for: the steps past which it cannot go, or the undos that failed, in their order."""
+    """Return what a failed instance waits for, in order: the steps that it cannot pass, or the undos that failed."""
     actions = [step for step in draft.actions() if is_given_up(draft, step) and not can_turn_back(draft, step)]
     if actions:
         return actions
@@ -52,11 +52,11 @@ def stuck_at(draft: Draft) -> list[StepState]:
 
 
 def request_retry(draft: Draft, event: RetryRequested) -> None:
-    """An operator's retry re-runs only what is missing: the undos that failed, or the step past which it stuck."""
+    """Run again only what is missing: the undos that failed, or the step at which the instance is stuck."""
     stuck = stuck_at(draft) if draft.status is SagaStatus.FAILED else []
     again = [step for step in stuck if can_run(draft, step)]
     if draft.status is not SagaStatus.FAILED or (stuck and not again) or draft.before.is_superseded:
-        draft.accepted = False  # it has not failed, or waits for nothing but an answer
+        draft.accepted = False  # it has not failed, or only an answer helps
         return
     draft.note(HistoryEvent.RETRY_REQUESTED, reason=event.reason, by=event.by)
     for step in again:
@@ -65,7 +65,7 @@ def request_retry(draft: Draft, event: RetryRequested) -> None:
 
 
 def cancel_parked(draft: Draft, event: StopRequested) -> bool:
-    """What waits for a person only since a step cannot be called is undone; returns whether it can be."""
+    """Undo an instance that waits for a person only because steps cannot be called; return whether that is possible."""
     stuck = stuck_at(draft)
     waits = bool(stuck) and all(step.address.is_action and step.is_parked for step in stuck)
     if not waits or not all(can_turn_back(draft, replace(step, parked_since=None)) for step in stuck):
@@ -77,7 +77,7 @@ def cancel_parked(draft: Draft, event: StopRequested) -> bool:
 
 
 def can_run(draft: Draft, step: StepState) -> bool:
-    """Whether there is anything to run: a step without a compensation may still wait for an answer about its action."""
+    """Return whether there is anything to run: a step without a compensation may still wait for an answer."""
     return step.address.is_action or draft.plan_step(step).is_undoable
 
 
@@ -88,11 +88,11 @@ def run_again(draft: Draft, step: StepState) -> None:
     elif again.address.is_action:
         draft.begin(again)
     else:
-        draft.put(again, first_claimed_at=draft.now)  # all of its time again; and it has been claimed before
+        draft.put(again, first_claimed_at=draft.now)  # it has all of its time again, and has been claimed before
 
 
 def request_skip(draft: Draft, event: SkipRequested) -> None:
-    """An operator did it by hand, or has seen that it happened, or that nothing needs to be undone."""
+    """Skip a step: an operator did it by hand, or saw that it happened or that nothing needs to be undone."""
     stuck = stuck_at(draft) if draft.status is SagaStatus.FAILED else []
     step = the_one(stuck, event.step)
     if step is None or not fits(event, step) or is_for_its_successor(draft, event):
@@ -108,7 +108,7 @@ def request_skip(draft: Draft, event: SkipRequested) -> None:
 
 
 def resolve_doubt(draft: Draft, event: DoubtResolved) -> None:
-    """A person has found out whether an action in doubt happened."""
+    """Take a person's answer on whether an action in doubt happened."""
     stuck = stuck_at(draft) if draft.status is SagaStatus.FAILED else []
     step = the_one(stuck, event.step)
     action = draft.steps[step.address.action] if step is not None else None
@@ -117,7 +117,7 @@ def resolve_doubt(draft: Draft, event: DoubtResolved) -> None:
         draft.accepted = False
         return
     if draft.clash(action, keys) is not None:
-        draft.accepted = False  # a branch beside it has returned one of these names
+        draft.accepted = False  # a parallel branch has returned one of these names
         return
     draft.note(HistoryEvent.DOUBT_RESOLVED, step, happened=event.happened, reason=event.reason, by=event.by)
     if event.happened:
@@ -134,7 +134,7 @@ def resolve_doubt(draft: Draft, event: DoubtResolved) -> None:
 
 
 def may_answer(draft: Draft, event: DoubtResolved, step: StepState) -> bool:
-    """Past the pivot there is no way back for what did not happen, and an undo has to exist to run."""
+    """Return whether the answer fits: past the pivot there is no way back, and an undo must exist to run."""
     if step.address.is_action and event.happened:
         return not draft.before.is_superseded
     if step.address.is_action:
@@ -143,25 +143,25 @@ def may_answer(draft: Draft, event: DoubtResolved, step: StepState) -> bool:
 
 
 def the_one(stuck: list[StepState], name: str | None) -> StepState | None:
-    """The only one that is meant; None where there is none, or several."""
+    """Return the only execution that can be meant; None if there is none, or several."""
     named = [step for step in stuck if name in (None, step.name)]
     return named[0] if len(named) == 1 else None
 
 
 def is_for_its_successor(draft: Draft, event: SkipRequested) -> bool:
-    """Another saga has its business key by now, and does the same: what is left of this one is done by hand."""
+    """Return whether another saga has its business key and does the same: the rest of this one is done by hand."""
     return draft.before.is_superseded and not event.undone
 
 
 def fits(event: SkipRequested, step: StepState) -> bool:
-    """Only a step returns something, and only a compensation can have been done by hand."""
+    """Return whether the skip fits: only a step has a result, and only a compensation can have been done by hand."""
     if step.address.is_action:
         return not event.undone
     return event.result is None
 
 
 def go_on(draft: Draft, stuck: list[StepState]) -> None:
-    """Out of `failed`, in the direction in which it was going."""
+    """Leave `failed`, in the direction in which the instance was going."""
     if any(step.address.is_action for step in stuck):
         draft.status, draft.error, draft.stop = SagaStatus.RUNNING, None, None
     else:

@@ -1,4 +1,4 @@
-"""The plan: what an instance is going to do, frozen as JSON in its row when it starts."""
+"""The plan: the steps of an instance, frozen as JSON in its row when it starts."""
 
 import hashlib
 import json
@@ -25,23 +25,23 @@ class StepKind(StrEnum):
 
 
 class StepRole(StrEnum):
-    """Who moves a step on once it is dispatched."""
+    """The party that moves a step on once it is dispatched."""
 
     TASK = "task"  # a worker: it has a message
-    SLEEP = "sleep"  # time: neither worker nor message
-    WAIT = "wait"  # a signal, or its timeout: neither worker nor message
-    CHILD = "child"  # the end of another saga, which it starts: neither worker nor message
+    SLEEP = "sleep"  # time: neither a worker nor a message
+    WAIT = "wait"  # a signal, or its timeout: neither a worker nor a message
+    CHILD = "child"  # the end of another saga, which it starts: neither a worker nor a message
 
 
 class IfInDoubt(StrEnum):
-    """What follows when an action is given up in doubt and the saga turns back."""
+    """The consequence of giving up an action in doubt when the saga turns back."""
 
     UNDO = "undo"  # its compensation runs, as if it had happened
-    PERSON = "person"  # only a person can tell; the others are undone meanwhile
+    PERSON = "person"  # only a person can tell; the other steps are undone meanwhile
 
 
 class OnTimeout(StrEnum):
-    """What follows when a signal does not come in time."""
+    """The consequence of a signal that does not come in time."""
 
     COMPENSATE = "compensate"
     CONTINUE = "continue"
@@ -51,8 +51,8 @@ class OnTimeout(StrEnum):
 class PlanStep:
     """One step of a plan: names of Celery tasks and policies, no code.
 
-    Several steps of one ``position`` run side by side, in ``lane``s of one or more steps that follow one another;
-    ``branch`` counts all the steps of a position, lane by lane.
+    Several steps of one ``position`` run in parallel, in ``lane``s of one or more consecutive steps; ``branch`` counts
+    all steps of a position, lane by lane.
     """
 
     position: int
@@ -69,78 +69,78 @@ class PlanStep:
     idempotent: bool = True
     max_losses: int = 3
     role: StepRole = StepRole.TASK
-    queue: str | None = None  # where its messages go; None: where Celery's routing sends its tasks
-    when: str | None = None  # a name in the data; the step is skipped when that is missing or false
-    predicate: str | None = None  # a registered condition; the step is skipped when that is false
-    best_effort: bool = False  # its failure hurts nobody
+    queue: str | None = None  # where its messages go; None: where Celery routes its tasks
+    when: str | None = None  # a name in the data; the step is skipped if it is missing or false
+    predicate: str | None = None  # a registered condition; the step is skipped if it is false
+    best_effort: bool = False  # its failure does not turn the saga back
     compensation_deadline: float | None = None  # seconds from its first claim after which an undo is given up
-    undo_at_once: bool = False  # the lanes of its position are undone side by side
-    cancels_siblings: bool = False  # when it fails for good, what runs beside it is told to stop
+    undo_at_once: bool = False  # the lanes of its position are undone in parallel
+    cancels_siblings: bool = False  # when it fails for good, running steps of the same position are told to stop
     seconds: float | None = None  # how long it sleeps, or waits for its signal
     signal: str | None = None
     on_timeout: OnTimeout = OnTimeout.COMPENSATE
     child: "Plan | None" = None
-    child_input: tuple[str, ...] | None = None  # names of the data that the child is given; None: all of it
-    child_output: tuple[str, ...] | None = None  # names of what it returned that are merged; None: all of it
-    inputs: Inputs = ()  # where parameters get their values from, if not from what has their name
-    undo_inputs: Inputs | None = None  # the same for the compensation; None: as the action
-    output: str | None = None  # the one name in the data under which its result is kept
-    poll_for: float = 86_400.0  # seconds within which it may ask to come again as often as it takes
-    says_hour: bool = False  # its hour was said, and is not merely what a plan has that says nothing
-    says_undo_hour: bool = False  # the same of its compensation
-    clean: tuple[str, ...] = ()  # qualified names of the errors that say that nothing was done
+    child_input: tuple[str, ...] | None = None  # names of the data that the child gets; None: all of it
+    child_output: tuple[str, ...] | None = None  # names of its result that are merged; None: all of it
+    inputs: Inputs = ()  # sources of parameters whose values do not have the parameter's own name
+    undo_inputs: Inputs | None = None  # the same for the compensation; None: the action's
+    output: str | None = None  # the single name in the data under which its result is kept
+    poll_for: float = 86_400.0  # seconds within which it may ask to be polled again
+    says_hour: bool = False  # the default timeout of an hour was given explicitly
+    says_undo_hour: bool = False  # the same for its compensation
+    clean: tuple[str, ...] = ()  # qualified names of the errors which say that nothing was done
     if_in_doubt: IfInDoubt = IfInDoubt.UNDO
-    records: tuple[str, ...] = ()  # names that its body hands over to its compensation before it returns
+    records: tuple[str, ...] = ()  # names that its body hands to its compensation before it returns
 
     @property
     def is_task(self) -> bool:
-        """Whether a worker runs it; else it waits for time, a signal or another saga."""
+        """Whether a worker runs it; otherwise it waits for time, a signal or another saga."""
         return self.role is StepRole.TASK
 
     @property
     def is_undoable(self) -> bool:
-        """Whether there is something to do when it is to be undone."""
+        """Whether undoing it takes any action."""
         return self.compensation is not None or self.role is StepRole.CHILD
 
     def task_for(self, round_: int) -> str | None:
-        """The Celery task of the action (round 0) or of its compensation (any later round); None: no worker runs it."""
+        """Return the Celery task of the action (round 0) or compensation (later rounds); None: no worker runs it."""
         return self.task if round_ == 0 else self.compensation
 
     def retry_for(self, round_: int) -> RetryPolicy:
         return self.retry if round_ == 0 else self.compensation_retry
 
     def timeout_for(self, round_: int) -> float:
-        """Seconds that one execution may take, where its row does not know better."""
+        """Return the seconds that one execution may take, for a row that does not say."""
         return self.timeout if round_ == 0 else self.compensation_timeout
 
     def inputs_for(self, round_: int) -> tuple[Inputs, bool]:
-        """Where parameters get their values from, if not from what has their names; and whether that is inherited.
+        """Return the sources of parameters that differ from their names, and whether these are inherited.
 
-        A compensation that does not say it gets what its action got, and need not have all its parameters.
+        A compensation that declares none inherits its action's, and need not have all of its parameters.
         """
         return (self.inputs, round_ > 0) if round_ == 0 or self.undo_inputs is None else (self.undo_inputs, False)
 
     @property
     def needs(self) -> frozenset[str]:
-        """The names that a release has to know if it is to run this step, or the plan of its child."""
+        """The names that a release must know in order to run this step, or its child's plan."""
         own = frozenset(
             name for name in CHANGES_MEANING & _FIELDS if getattr(self, name) != self.__dataclass_fields__[name].default
         )
         return own | (self.child.needs if self.child else frozenset())
 
     def said_limits(self, round_: int) -> Limits | None:
-        """How long one execution may take, as the saga says; None: as its task says."""
+        """Return how long one execution may take, if the saga says so; None: the task's limits apply."""
         timeout = self.timeout_for(round_)
         is_said = timeout != UNSAID or (self.says_hour if round_ == 0 else self.says_undo_hour)
         return Limits(timeout) if is_said else None
 
     def unmarked(self) -> Self:
-        """The step without the marks that are no part of a plan's fingerprint."""
+        """Return the step without the marks that are not part of a plan's fingerprint."""
         child = self.child.unmarked() if self.child else None
         return replace(self, says_hour=False, says_undo_hour=False, child=child)
 
     def to_json(self) -> dict[str, Any]:
-        # What is as it is by default is left out: a plan keeps its fingerprint when the library learns something new.
+        # Defaults are left out: a plan keeps its fingerprint when the library gains a field.
         stored = {
             stored_name(name): getattr(self, name)
             for name, described in self.__dataclass_fields__.items()
@@ -174,7 +174,7 @@ class PlanStep:
 
 
 _FIELDS = frozenset(PlanStep.__dataclass_fields__)
-#: What a plan's JSON has in any case.
+#: Fields that a plan's JSON always has.
 _ALWAYS_STORED = frozenset(
     {
         "position",
@@ -192,7 +192,7 @@ _ALWAYS_STORED = frozenset(
 
 
 class IfLocked(StrEnum):
-    """What a saga does that finds a resource of its taken by another one."""
+    """What a saga does if another instance holds a resource that it names."""
 
     WAIT = "wait"
     REFUSE = "refuse"
@@ -200,17 +200,17 @@ class IfLocked(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The frozen list of steps an instance started with (Courier's *itinerary*)."""
+    """The frozen list of steps that an instance started with (Courier's *itinerary*)."""
 
     saga: str
     version: int
     steps: tuple[PlanStep, ...]
-    undo_at_once: bool = False  # its steps are independent: all are undone side by side
-    stop_at_failed_undo: bool = False  # the first undo that fails for good keeps those behind it from running
+    undo_at_once: bool = False  # its steps are independent: all are undone in parallel
+    stop_at_failed_undo: bool = False  # the first undo that fails for good keeps the remaining ones from running
     locks: tuple[str, ...] = ()  # templates of resource names, filled from the input
     if_locked: IfLocked = IfLocked.WAIT
     max_concurrent: int | None = None  # instances of this saga that may run at once
-    priority: int | None = None  # of its messages, in the broker's own scale
+    priority: int | None = None  # the priority of its messages, on the broker's own scale
 
     def __post_init__(self) -> None:
         places = [(step.position, step.branch) for step in self.steps]
@@ -243,16 +243,16 @@ class Plan:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Equal for equal plans, on every machine: 32 hexadecimal digits."""
+        """A hash that is equal for equal plans, on every machine: 32 hexadecimal digits."""
         return hashlib.sha256(self.unmarked().text.encode()).hexdigest()[:32]
 
     def unmarked(self) -> Self:
-        """The plan as releases stored it that did not tell an hour that was said from one that was not."""
+        """Return the plan as older releases stored it, which did not mark an explicit hour."""
         return replace(self, steps=tuple(step.unmarked() for step in self.steps))
 
     @cached_property
     def needs(self) -> frozenset[str]:
-        """The names that a release has to know if it is to run any of its steps."""
+        """The names that a release must know in order to run any of its steps."""
         return frozenset[str]().union(*(step.needs for step in self.steps))
 
     @classmethod
@@ -265,26 +265,26 @@ class Plan:
         }
         return cls(**{name: read[name](value) if name in read else value for name, value in known.items()})
 
-    # -- finding one's way
+    # -- navigating
 
     def step(self, position: int, branch: int = 0) -> PlanStep:
         return self._by_position[position][branch]
 
     def beside(self, position: int) -> tuple[PlanStep, ...]:
-        """All steps of a position, lane by lane; none past the end."""
+        """Return all steps of a position, lane by lane; empty past the end."""
         return self._by_position[position] if position < len(self._by_position) else ()
 
     def heads(self, position: int) -> tuple[PlanStep, ...]:
-        """What is dispatched when a position is reached: the first step of each lane; none past the end."""
+        """Return the steps dispatched when a position is reached: the first of each lane; empty past the end."""
         return tuple(next(lane) for _, lane in groupby(self.beside(position), key=attrgetter("lane")))
 
     def next_in_lane(self, step: PlanStep) -> PlanStep | None:
-        """The step that follows in the same lane; None for the last one."""
+        """Return the step that follows in the same lane; None for the last one."""
         following = self.beside(step.position)[step.branch + 1 : step.branch + 2]
         return following[0] if following and following[0].lane == step.lane else None
 
     def lane(self, step: PlanStep) -> tuple[PlanStep, ...]:
-        """The steps of its lane, its own and those before it included."""
+        """Return the steps of its lane, including itself and those before it."""
         return tuple(other for other in self.beside(step.position) if other.lane == step.lane)
 
     def is_parallel(self, position: int) -> bool:
@@ -296,7 +296,7 @@ class Plan:
         return next((step for step in self.steps if step.kind is StepKind.PIVOT), None)
 
     def is_plain(self, position: int) -> bool:
-        """Whether it is reached by sending messages alone; else somebody has to decide. True past the end."""
+        """Return whether sending messages is enough to reach it; otherwise `decide` is needed. True past the end."""
         return all(step.is_task for step in self.heads(position))
 
     @cached_property

@@ -1,7 +1,7 @@
-"""Values with named fields that are stored as a mapping of these: recognised by what they show, nothing is imported.
+"""Recognise values with named fields, which are stored as mappings; nothing is imported for that.
 
-Dataclasses, NamedTuples, attrs classes, pydantic models (of its second version, as they dump themselves) and msgspec
-Structs. What comes back is a dict.
+These are dataclasses, NamedTuples, attrs classes, pydantic models (version 2, which dump themselves) and msgspec
+Structs. They come back as dicts.
 """
 
 import dataclasses
@@ -29,14 +29,14 @@ class MsgspecStruct(Protocol):
     __struct_fields__: ClassVar[tuple[str, ...]]
 
 
-#: What a saga may be started with.
+#: The types that a saga may be started with.
 Data = Mapping[str, Any] | Dataclass | NamedFields | Attrs | PydanticModel | MsgspecStruct
 
 
 def unfolded(value: Any) -> Any:
-    """A record as the mapping of its fields, whose values stay as they are; everything else is given back itself.
+    """Return a record as a mapping of its fields, with their values unchanged; return any other value as it is.
 
-    A pydantic model may raise what it likes, and may dump itself as something else than a mapping.
+    A pydantic model may raise anything, and may dump itself as something other than a mapping.
     """
     kind = type(value)
     if _is_pydantic(kind):
@@ -48,7 +48,7 @@ def unfolded(value: Any) -> Any:
 
 
 def names_of(kind: type) -> frozenset[str] | None:
-    """The names that records of a class have; None: it is no such class, or does not say."""
+    """Return the field names of a class of records; None if it is no such class or does not say."""
     if _is_pydantic(kind):
         if getattr(kind, "__pydantic_root_model__", False):
             return None
@@ -77,7 +77,7 @@ def _attributes(kind: type) -> tuple[str, ...] | None:
 
 
 def _is_set(value: Any, name: str) -> bool:
-    """Whether a field has a value: one that is left out of ``__init__`` may have none, msgspec's UNSET is none."""
+    """Return whether a field has a value: one left out of ``__init__`` may have none; msgspec's UNSET is not one."""
     if not hasattr(value, name):
         return False
     kind = type(getattr(value, name))

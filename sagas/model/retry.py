@@ -1,4 +1,4 @@
-"""When to try again and how long to wait: arithmetic over plain values, no clock and no dice of its own."""
+"""When to try again and how long to wait: arithmetic over plain values, without a clock or random numbers."""
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -17,7 +17,7 @@ PERMANENT = "sagas.errors.PermanentError"
 
 
 class Verdict(StrEnum):
-    """The two answers about one failed execution: is it to be tried again, and is it clean (nothing was done)?
+    """The two answers about a failed execution: is it to be tried again, and is it clean (nothing was done)?
 
     Doubt is the default: an execution is clean only if something says so.
     """
@@ -28,8 +28,8 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"  # not again; the effect may exist
     TIMEOUT = "timeout"  # over its time limit: tried again whatever the policy names
     INTERRUPTED = "interrupted"  # the process was told to stop; counts as a loss, not as a failure
-    STOPPED = "stopped"  # a person has ended it: never run again by itself
-    UNUSABLE = "unusable"  # the body returned, its result cannot be kept: done, never run again
+    STOPPED = "stopped"  # a person ended it: never run again automatically
+    UNUSABLE = "unusable"  # the body returned, but its result cannot be kept: done, never run again
 
     @property
     def is_again(self) -> bool:
@@ -43,7 +43,7 @@ class Verdict(StrEnum):
 
     @classmethod
     def of(cls, *, again: bool, clean: bool) -> Self:
-        """The verdict that gives these two answers."""
+        """Return the verdict that gives these two answers."""
         if clean:
             return cls(cls.CLEAN_RETRYABLE if again else cls.CLEAN_NO)
         return cls(cls.RETRYABLE if again else cls.UNKNOWN)
@@ -51,16 +51,16 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Signs:
-    """What can be seen of an exception, for a policy to judge (see `RetryPolicy.is_again`)."""
+    """What a policy can see of an exception (see `RetryPolicy.is_again`)."""
 
     names: frozenset[str]  # the qualified names of its classes
     is_lost: bool = False  # a lost connection or a timeout
-    is_refused_for_now: bool = False  # the answer 408, 425, 429 or 5xx, or what a client calls so
+    is_refused_for_now: bool = False  # the answer 408, 425, 429 or 5xx, or a client's equivalent
     asks_again: bool = False  # it names a time to wait, or says that it may be retried
 
     @property
     def is_transient(self) -> bool:
-        """Whether it leaves open that the other side acted, or will."""
+        """Whether the other side may have acted, or may still act."""
         return self.is_lost or self.is_refused_for_now
 
 
@@ -77,17 +77,17 @@ class RetryPolicy:
     jitter: float = 0.5
 
     def delay(self, failures: int, dice: float) -> float:
-        """Seconds to wait after the ``failures``-th failure (counted from 1).
+        """Return the seconds to wait after the ``failures``-th failure (counted from 1).
 
-        ``dice`` in [0, 1) is the caller's random number. ``jitter`` is the share of the delay that it may
-        take away: 0 is none, 1 is AWS's "full jitter".
+        ``dice`` in [0, 1) is the caller's random number. ``jitter`` is the share of the delay that it may take away:
+        0 is none, 1 is AWS's "full jitter".
         """
         exponent = min(max(failures, 1) - 1, 64)
         capped = min(self.max_backoff, self.backoff * self.factor**exponent)
         return capped * (1.0 - self.jitter * dice)
 
     def is_again(self, signs: Signs) -> bool:
-        """Whether an exception is worth another try; whether it was clean is another question."""
+        """Return whether an exception is worth another try; whether it was clean is another question."""
         if self.refuses(signs):
             return False
         by_kind = (CONNECTION in self.on and signs.is_lost) or (
@@ -96,7 +96,7 @@ class RetryPolicy:
         return by_kind or not signs.names.isdisjoint(self.on)
 
     def refuses(self, signs: Signs) -> bool:
-        """Whether it must not be tried again, whatever caused it.
+        """Return whether it must not be tried again, whatever caused it.
 
         ``never_on`` wins over ``on``. A ``PermanentError`` is not tried again, unless ``on`` names it by itself.
         """

@@ -1,8 +1,8 @@
-"""Which fields of the data nobody may see, and how they are stored.
+"""Secret fields of the data, and how they are stored.
 
-A secret is a field by its name, at the top level of the input, of a step's result and of a signal's payload; a result
-that is kept under one name (``output=``) is a level deeper in the data, and so are its fields. It is never shown; with
-a codec it is encrypted wherever it is stored, and opened only for whoever is to work with it.
+A field is secret by its name, at the top level of the input, of a step's result and of a signal's payload. A result
+kept under one name (``output=``) is a level deeper in the data, and so are its fields. A secret is never shown; with a
+codec it is encrypted wherever it is stored, and decrypted only for the code that works with it.
 """
 
 import json
@@ -17,12 +17,12 @@ from sagas.model.records import unfolded
 
 #: Takes secret values out of a text.
 Redact = Callable[[str], str]
-#: What is shorter is in every other text, so taking it out would tell more than it hides.
+#: Shorter values occur in every other text, so removing them would reveal more than it hides.
 SHORTEST = 4
 
 
 class Codec(Protocol):
-    """Encrypts and decrypts, as ``cryptography.fernet.MultiFernet`` does; what it encrypts to is ASCII."""
+    """An object that encrypts and decrypts, as ``cryptography.fernet.MultiFernet`` does; its ciphertext is ASCII."""
 
     def encrypt(self, data: bytes, /) -> bytes: ...
 
@@ -33,7 +33,7 @@ class Secrecy:
     """The names of the secret fields, and the codec that encrypts them, if there is one.
 
     Raises:
-        ConfigurationError: these are no names, or this is no codec.
+        ConfigurationError: ``names`` are not names, or ``codec`` is not a codec.
     """
 
     def __init__(self, names: Iterable[str] = (), codec: Codec | None = None) -> None:
@@ -63,19 +63,19 @@ class Secrecy:
 
     @property
     def encrypts_nothing(self) -> bool:
-        """Whether there is a codec and no name of a field: what is stored encrypted can be read, and no more."""
+        """Whether there is a codec but no secret name: encrypted values can be read, but none are written."""
         return self._codec is not None and not self.names
 
     # -- storing
 
     def dumps(self, value: Any, what: str, *, under: str | None = None) -> str:
-        """`payload.dumps`, with the secret fields encrypted.
+        """Encode like `payload.dumps`, with the secret fields encrypted.
 
         Args:
-            under: the one name under which the whole is kept; it may be a secret's name itself.
+            under: the one name under which the whole value is kept; it may itself be the name of a secret.
 
         Raises:
-            PayloadError: it cannot be stored; names the path of the culprit.
+            PayloadError: the value cannot be stored; the message names the path.
         """
         value = payload.fields_of(value, what)
         if under is not None:
@@ -98,17 +98,17 @@ class Secrecy:
         try:
             return Sealed(self._codec.encrypt(encoded).decode("ascii"))
         except Exception as error:
-            # Not its text: it may hold what it could not encrypt.
+            # Without the error's text, which may contain the value that could not be encrypted.
             raise PayloadError(
                 f"{path} cannot be encrypted: the codec says {type(error).__qualname__}; its encrypt() takes bytes and "
                 "returns ASCII"
             ) from None
 
     def open(self, value: Any) -> Any:
-        """The same with its secret fields decrypted: for whoever is to work with it.
+        """Return the value with its secret fields decrypted, for the code that works with it.
 
         Raises:
-            SecretUnreadable: no key here opens one of them; names it.
+            SecretUnreadable: no key in this process decrypts a field; the message names it.
         """
         if not isinstance(value, Mapping):
             return value
@@ -138,7 +138,7 @@ class Secrecy:
     # -- showing
 
     def hide(self, value: Any) -> Any:
-        """The same as people may see it."""
+        """Return the value as people may see it."""
         value = _seen_fields(value)
         if not isinstance(value, Mapping):
             return value
@@ -155,7 +155,7 @@ class Secrecy:
         return name in self.names or isinstance(item, Sealed)
 
     def redactor(self, *seen: Any) -> Redact:
-        """What takes the secret values of these mappings out of a text.
+        """Return a function that removes the secret values of these mappings from a text.
 
         It finds a value as text, and as Python and JSON write that text.
         """
@@ -164,12 +164,12 @@ class Secrecy:
         forms = {form for value in self._secrets(seen) for form in _forms(value) if len(form) >= SHORTEST}
         if not forms:
             return _as_it_is
-        # The longest first: one secret may begin like another.
+        # The longest first: one secret may be the beginning of another.
         pattern = re.compile("|".join(re.escape(form) for form in sorted(forms, key=lambda form: (-len(form), form))))
         return lambda text: pattern.sub(HIDDEN, text)
 
     def knows(self, *seen: Any) -> bool:
-        """Whether every secret of these mappings can be read here, so that it can be found in other texts."""
+        """Return whether every secret of these mappings can be read here, so that it can be found in other texts."""
         try:
             for data in seen:
                 self.open(data)
@@ -184,13 +184,13 @@ class Secrecy:
                     try:
                         yield self._opened(item, name)
                     except SecretUnreadable:
-                        continue  # whom we cannot tell it to cannot have told it us
+                        continue  # a secret that this process cannot decrypt cannot be in its texts
                 elif name in self.names:
                     yield item
 
 
 def _fields(data: Any) -> Iterator[tuple[str, Any]]:
-    """The fields of a mapping, and those of the results that it keeps under one name each."""
+    """Yield the fields of a mapping, and those of the results that it keeps under one name each."""
     for name, item in data.items() if isinstance(data, Mapping) else ():
         yield name, item
         within = _seen_fields(item)
@@ -203,7 +203,7 @@ def _as_it_is(text: str) -> str:
 
 
 def _seen_fields(value: Any) -> Any:
-    """A record as the mapping of its fields, also one that cannot be dumped: its secrets may be in other texts."""
+    """Return a record as a mapping of its fields, even if it cannot be dumped: its secrets may be in other texts."""
     try:
         return unfolded(value)
     except Exception:

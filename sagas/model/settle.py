@@ -1,4 +1,4 @@
-"""What follows once the executions stand as they stand: advance, end, turn back, undo the next one."""
+"""The consequences of the executions' states: advance, end, turn back, or undo the next one."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ from sagas.model.state import (
 from sagas.model.vocabulary import HistoryEvent, Reason
 from sagas.model.waiting import look
 
-#: Sorts an action whose claim was lost with a crash: nobody knows when it began, so it is undone first.
+#: Sorts an action whose claim was lost with a crash: its beginning is unknown, so it is undone first.
 UNKNOWN_START = datetime.max.replace(tzinfo=UTC)
 
 
@@ -57,10 +57,10 @@ def settle_forward(draft: Draft) -> None:
                 return
             born = list(next_position(draft))
         if draft.before.awaits_lock:
-            return  # a person has let it go on, and others have its place
+            return  # an operator's retry let it go on, but others have its place
         for step in born:
             draft.birth(Address(step.position, step.branch))
-        # A signal may have been there before the wait for it.
+        # The signal may have come before the wait for it.
         waiting = [draft.steps[Address(step.position, step.branch)] for step in born if not step.is_task]
         ended = [look(draft, step) for step in waiting]
         if not any(ended):
@@ -68,7 +68,7 @@ def settle_forward(draft: Draft) -> None:
 
 
 def is_done(draft: Draft) -> bool:
-    """What has succeeded counts: of a saga with nothing left to do its deadline can end nothing."""
+    """Return whether nothing is left to do: a deadline cannot end a saga whose last step has succeeded."""
     if any(step.is_live or is_given_up(draft, step) for step in draft.actions()):
         return False
     return not draft.plan.heads(draft.position + 1) and not next_in_lanes(draft)
@@ -79,7 +79,7 @@ def is_given_up(draft: Draft, step: StepState) -> bool:
 
 
 def next_in_lanes(draft: Draft) -> list[PlanStep]:
-    """What follows in the lanes whose last step is done."""
+    """Return the next steps of the lanes whose last step is done."""
     position = draft.position
     done = {
         step.address.branch
@@ -91,7 +91,7 @@ def next_in_lanes(draft: Draft) -> list[PlanStep]:
 
 
 def next_position(draft: Draft) -> tuple[PlanStep, ...]:
-    """The heads of the position that follows; after the last one the saga is completed."""
+    """Return the heads of the next position; after the last one, complete the saga."""
     position = draft.position
     heads = draft.plan.heads(position + 1)
     draft.written = None
@@ -119,7 +119,7 @@ def error_of(step: StepState) -> ErrorInfo:
 
 
 def needs_a_person(draft: Draft, step: StepState) -> None:
-    """A step has failed for good where there is no way back."""
+    """Record that a step has failed for good where there is no way back."""
     draft.status = SagaStatus.FAILED
     draft.error = error_of(step)
     reason = "cannot be called" if step.is_parked else f"{draft.plan_step(step).kind.value} step failed for good"
@@ -127,7 +127,7 @@ def needs_a_person(draft: Draft, step: StepState) -> None:
 
 
 def turn_back(draft: Draft, error: ErrorInfo) -> None:
-    """Leave forward: nothing unclaimed may be claimed from here on, in this same transaction."""
+    """Leave forward: from here on no unclaimed action may be claimed, in this same transaction."""
     draft.status = SagaStatus.COMPENSATING
     draft.error = draft.error or error
     for step in draft.actions():
@@ -140,16 +140,16 @@ def turn_back(draft: Draft, error: ErrorInfo) -> None:
 
 
 def settle_backward(draft: Draft) -> None:
-    """Drain, then undo the last begun first, one after the other or side by side; when nothing is left, end."""
+    """Wait for running actions, then undo, last begun first, one by one or in parallel; end when nothing is left."""
     if any(step.is_live for step in draft.actions()):
         return
-    # Those that are out, with a worker or on their way.
+    # Compensations that are with a worker or on their way.
     under_way = [step for step in draft.compensations() if step.is_live and not is_queued(step)]
     failed = [step for step in map(draft.last_round, draft.actions()) if step and step.status is StepStatus.FAILED]
     stops = draft.plan.stop_at_failed_undo and not all(map(waits_for_an_answer, failed))
     to_undo = [] if stops else front(draft)
     if any(step.address.action not in to_undo for step in under_way):
-        return  # of those before
+        return  # wait: an earlier compensation is still running
     known = frozenset(draft.steps)
     for address in to_undo:
         action = draft.steps[address]
@@ -164,11 +164,11 @@ def settle_backward(draft: Draft) -> None:
         elif is_queued(undo):
             draft.begin(undo)
     if any(waits_for_an_answer(draft.steps[place]) for place in draft.steps.keys() - known):
-        settle_backward(draft)  # nothing was sent for it: those behind it have their turn
+        settle_backward(draft)  # nothing was sent for it, so the next ones have their turn
     if to_undo:
         return
     for step in draft.compensations():
-        if is_queued(step) and step.is_live:  # to be tried again, but for one that failed before its turn
+        if is_queued(step) and step.is_live:  # to be retried, but an undo failed before its turn came
             draft.close(step, StepStatus.FAILED)
     draft.status = SagaStatus.FAILED if failed else SagaStatus.COMPENSATED
     for step in failed if draft.before.status is not SagaStatus.FAILED else ():
@@ -182,7 +182,7 @@ def why_failed(undo: StepState) -> str:
 
 
 def front(draft: Draft) -> list[Address]:
-    """The actions whose turn it is to be undone: the last begun; where the saga says so, all lanes beside it too."""
+    """Return the actions to undo next: the last begun and, if the saga says so, those of parallel lanes too."""
     outstanding = [action for action in undo_order(draft) if is_outstanding(action, draft.last_round(action))]
     first_of_lanes: dict[tuple[int, int], Address] = {}
     for action in outstanding:
@@ -202,14 +202,15 @@ def are_undone_together(plan: Plan, one: Address, other: Address) -> bool:
 
 
 def undo_order(draft: Draft) -> list[StepState]:
-    """What has to be undone, the last begun first: completed, or given up in doubt."""
+    """Return the actions to undo, last begun first: those completed, or given up in doubt."""
     to_undo = [step for step in draft.actions() if must_be_undone(draft, step)]
     return sorted(to_undo, key=lambda step: begun(draft, step), reverse=True)
 
 
 def begun(draft: Draft, step: StepState) -> tuple[int, datetime, int]:
-    """When, as far as anybody knows: a crash may have lost it. Positions, and the steps of a lane, follow one another
-    whatever the clock says.
+    """Return a sort key for when it began, as far as is known: a crash may have lost it.
+
+    Positions, and the steps of a lane, follow one another whatever the clock says.
     """
     in_lane = {other.branch for other in draft.plan.lane(draft.plan_step(step)) if other.branch >= step.address.branch}
     moments = [
@@ -228,17 +229,17 @@ def must_be_undone(draft: Draft, step: StepState) -> bool:
 
 
 def is_in_doubt(action: StepState) -> bool:
-    """Given up, and its effect may exist."""
+    """Return whether it was given up and its effect may exist."""
     return action.status in (StepStatus.FAILED, StepStatus.SKIPPED) and action.doubt
 
 
 def only_a_person_can_tell(plan_step: PlanStep, action: StepState) -> bool:
-    """Whether its undo waits for a person's answer, instead of running as if the action had happened."""
+    """Return whether its undo waits for a person's answer, instead of running as if the action had happened."""
     return plan_step.if_in_doubt is IfInDoubt.PERSON and is_in_doubt(action)
 
 
 def undo_places(plan: Plan, state: InstanceState) -> list[Address]:
-    """The compensations that are still to run one after the other, in their order, as their rows will be called."""
+    """Return the addresses of the compensations that are still to run one by one, in order."""
     draft = Draft(plan, state, UNKNOWN_START, timedelta(0))
     places = []
     for action in undo_order(draft):

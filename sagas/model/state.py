@@ -1,4 +1,4 @@
-"""The state of an instance and of its steps, and the one table of legal transitions."""
+"""The states of an instance and of its steps, and the table of legal transitions."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,14 +12,14 @@ from sagas.model.limits import Limits
 
 
 class SagaStatus(StrEnum):
-    """Where an instance stands. Each line: who moves it on; what if everything dies in it."""
+    """The status of an instance. Each comment says who moves it on, and what happens if every process dies in it."""
 
-    PENDING = "pending"  # started, nothing completed yet; the first completion moves it on; the sweep sends again
-    RUNNING = "running"  # forward; completions move it on; the sweep takes over what died
-    COMPLETED = "completed"  # final: every step done
-    COMPENSATING = "compensating"  # backward, after the draining of what still runs; the sweep takes over
-    COMPENSATED = "compensated"  # final: everything done or in doubt was undone
-    FAILED = "failed"  # a person must look: an undo, a pivot in doubt or a step past the pivot would not succeed
+    PENDING = "pending"  # started, no step completed; the first completion moves it on; the sweep sends again
+    RUNNING = "running"  # forward; completions move it on; the sweep takes over dead processes' work
+    COMPLETED = "completed"  # final: every step is done
+    COMPENSATING = "compensating"  # backward, once running actions have ended; the sweep takes over
+    COMPENSATED = "compensated"  # final: every action that was done or in doubt is undone
+    FAILED = "failed"  # a person must look: a compensation, a pivot in doubt or a step past the pivot failed
 
     @property
     def is_forward(self) -> bool:
@@ -48,44 +48,44 @@ TRANSITIONS: dict[SagaStatus, frozenset[SagaStatus]] = {
         {SagaStatus.COMPLETED, SagaStatus.COMPENSATING, SagaStatus.COMPENSATED, SagaStatus.FAILED}
     ),
     SagaStatus.COMPENSATING: frozenset({SagaStatus.COMPENSATED, SagaStatus.FAILED}),
-    # A stray effect only; at once to a person, where only a person can tell whether it happened.
+    # Only for a stray effect; straight to FAILED where only a person can tell whether it happened.
     SagaStatus.COMPENSATED: frozenset({SagaStatus.COMPENSATING, SagaStatus.FAILED}),
-    # An operator, who may skip what was last; or a stray effect.
+    # By an operator, who may skip the last step; or for a stray effect.
     SagaStatus.FAILED: frozenset(
         {SagaStatus.RUNNING, SagaStatus.COMPLETED, SagaStatus.COMPENSATING, SagaStatus.COMPENSATED}
     ),
-    # As a child saga, which its parent undoes as one unit; at once where it has nothing to undo.
+    # For a child saga, which its parent undoes as a unit; straight to COMPENSATED if it has nothing to undo.
     SagaStatus.COMPLETED: frozenset({SagaStatus.COMPENSATING, SagaStatus.COMPENSATED}),
 }
 
 
 class StepStatus(StrEnum):
-    """Where a step stands. A stored row is one *execution* (an action, or one round of its compensation) and
-    uses the first five; `compensating` and `compensated` are how an undone step reads from outside.
+    """The status of a step. A stored row is one *execution* (an action, or one round of its compensation) and uses the
+    first five; `compensating` and `compensated` are how an undone step is shown.
     """
 
     # Dispatched and unclaimed: a claim moves it on, the sweep dispatches again. Or it waits for time, a signal or
-    # another saga: the sweep moves it on, or whoever sends the signal, or the other saga's end.
+    # another saga: the sweep, the sender of the signal, or the end of the other saga moves it on.
     PENDING = "pending"
-    RUNNING = "running"  # claimed; its holder moves it on; the sweep voids a dead holder's claim
+    RUNNING = "running"  # claimed; its holder moves it on; the sweep voids the claim of a dead holder
     COMPLETED = "completed"  # final: the result is stored
-    FAILED = "failed"  # given up, with `doubt` when the effect may exist
-    SKIPPED = "skipped"  # never ran: its condition was false, or it was voided; or an operator vouched for it
+    FAILED = "failed"  # given up, with `doubt` if the effect may exist
+    SKIPPED = "skipped"  # never ran: its condition was false, or it was voided; or an operator skipped it
     COMPENSATING = "compensating"
     COMPENSATED = "compensated"
 
 
-#: How an execution ends that nobody has to look at: it happened, or it was not wanted, or a person vouches for it.
+#: Ends of an execution that need no attention: it happened, it was not wanted, or an operator vouches for it.
 RESOLVED = frozenset({StepStatus.COMPLETED, StepStatus.SKIPPED})
 
 
 class Holder(StrEnum):
-    """What is known of the process that claimed a row (evidence, never stored)."""
+    """The evidence about the process that claimed a row; never stored."""
 
-    NONE = "none"  # nobody holds it
-    ALIVE = "alive"  # nothing speaks against it
-    SILENT = "silent"  # its worker was declared dead for silence: it may still be acting behind a cut cable
-    DEAD = "dead"  # proven: its own worker reports that this execution is over
+    NONE = "none"  # unclaimed
+    ALIVE = "alive"  # no evidence against it
+    SILENT = "silent"  # its worker was declared dead for its silence: it may still be acting behind a broken connection
+    DEAD = "dead"  # proven: its own worker reports that this execution has ended
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,13 +107,13 @@ class ErrorInfo:
         return f"{self.type}: {self.message}"
 
 
-#: As PostgreSQL's integers can hold them.
+#: Numbers that fit PostgreSQL's integers.
 _ADDRESS = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}")
 
 
 @dataclass(frozen=True, order=True, slots=True)
 class Address:
-    """Which execution of an instance: round 0 is the action, 1 its compensation, 2 and up later rounds of it."""
+    """One execution of an instance: round 0 is the action, 1 its compensation, 2 and up later rounds of that."""
 
     position: int
     branch: int = 0
@@ -125,7 +125,7 @@ class Address:
 
     @property
     def action(self) -> "Address":
-        """That of the action which it undoes; its own, if it is one."""
+        """The address of the action; for an action, the address itself."""
         return Address(self.position, self.branch)
 
     def __str__(self) -> str:
@@ -133,9 +133,9 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> "Address":
-        """The address that `str` has written. Raises ValueError for whatever else stands in a message."""
+        """Parse what `str` wrote. Raises ValueError for any other text in a message."""
         if not isinstance(text, str) or not _ADDRESS.fullmatch(text):
-            raise ValueError(f"{text!r:.80} is no address of an execution")
+            raise ValueError(f"{text!r:.80} is not the address of an execution")
         position, branch, round_ = (int(part) for part in text.split("."))
         return cls(position, branch, round_)
 
@@ -150,26 +150,26 @@ class StepState:
     token: UUID | None = None
     attempts: int = 0  # claims that were not parked
     losses: int = 0  # claims whose holder died
-    polls: int = 0  # attempts that asked to come again, and use up none
+    polls: int = 0  # attempts that asked to be polled again, which do not count as failures
     polled_since: datetime | None = None  # when the first of these was claimed
-    parked_since: datetime | None = None  # since when it cannot be called
-    forgiven: int = 0  # attempts before a person let it try again: told, and no part of any budget
+    parked_since: datetime | None = None  # since when it could not be called
+    forgiven: int = 0  # attempts before an operator's retry: still shown, but not counted against any limit
     doubt: bool = False
     stray: bool = False
     dispatches: int = 1
-    dispatched_at: datetime | None = None  # None: nothing was sent
+    dispatched_at: datetime | None = None  # None: no message was sent
     not_before: datetime | None = None
     claimed_at: datetime | None = None
     first_claimed_at: datetime | None = None
     finished_at: datetime | None = None
     result: Any = None
     error: ErrorInfo | None = None
-    # What its row was born with, or its claim has written; never stored from here.
-    limits: Limits | None = None  # None: its row is not born yet, and the plan has to do
+    # Given to the row at its birth, or by its claim; never stored from here.
+    limits: Limits | None = None  # None: the row is not born yet, and the plan's limits apply
     delivery: str | None = None  # the task id of the message that claimed it
     # Evidence gathered with the row; never stored.
     holder: Holder = Holder.NONE
-    worker: str | None = None  # the name of the one that claimed it last
+    worker: str | None = None  # the name of the worker that claimed it last
     epoch_changed: bool = False  # the database crashed since the dispatch: a claim may have been lost
 
     @property
@@ -178,12 +178,12 @@ class StepState:
 
     @property
     def is_parked(self) -> bool:
-        """It waits for a person since it cannot be called: nobody has said no, and nothing turns back by that."""
+        """Whether it waits for a person because it cannot be called; that alone does not turn the saga back."""
         return self.status is StepStatus.FAILED and self.parked_since is not None
 
     @property
     def failures(self) -> int:
-        """Attempts that ended in an error; losses and polls have limits of their own."""
+        """Attempts that ended in an error; losses and polls have their own limits."""
         return self.attempts - self.forgiven - self.losses - self.polls
 
 
@@ -204,13 +204,13 @@ class Stop:
 
 
 class MailKind(StrEnum):
-    """What others have to say to an instance. Whoever writes it needs no lock on the instance's row."""
+    """Kinds of message to an instance. Writing one needs no lock on the instance's row."""
 
     SIGNAL = "signal"  # from outside; kept until a step waits for it
-    CANCEL = "cancel"  # asked for inside somebody's transaction, or by the parent
-    UNDO = "undo"  # to a completed child saga, by its parent
+    CANCEL = "cancel"  # requested inside a caller's transaction, or by the parent
+    UNDO = "undo"  # to a completed child saga, from its parent
     CHILD = "child"  # to the parent: a child saga has ended
-    WAKE = "wake"  # what it waits for may be free
+    WAKE = "wake"  # a resource that it waits for may be free
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -222,12 +222,12 @@ class Mail:
     name: str = ""
     payload: str | None = None
     by: str = "application"
-    seen: bool = False  # somebody has looked at it before, and kept it
+    seen: bool = False  # it was read before, and kept
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChildState:
-    """How a child saga stands, as its parent sees it (evidence, never stored). ``result`` is JSON text."""
+    """The state of a child saga, as its parent sees it (evidence, never stored). ``result`` is JSON text."""
 
     id: UUID
     status: SagaStatus
@@ -237,14 +237,14 @@ class ChildState:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """A time in which no sweep ran, so that nobody could do anything (evidence, never stored with an instance)."""
+    """A time in which no sweep ran (evidence, never stored with an instance)."""
 
     began: datetime
-    ended: datetime | None = None  # None: it lasts
+    ended: datetime | None = None  # None: it has not ended
 
 
 def pardoned(deadline: datetime, outages: Sequence[Outage], now: datetime) -> datetime:
-    """A deadline that passed in an outage: what was left of it when that began is left when it has ended."""
+    """Move a deadline that passed in an outage: the time left when the outage began is left when it has ended."""
     for outage in outages:
         ended = outage.ended or now
         if outage.began <= deadline < ended:
@@ -261,7 +261,7 @@ class InstanceState:
     error: ErrorInfo | None = None
     stop: Stop | None = None
     deadline: datetime | None = None
-    deadline_seconds: float | None = None  # until the first step began, which makes it a deadline
+    deadline_seconds: float | None = None  # until the first step begins, which turns it into a deadline
     due_at: datetime | None = None
     pending: int = 1
     written: Mapping[str, int] | None = None  # which branch of the current position returned which key
@@ -269,12 +269,12 @@ class InstanceState:
     parent: UUID | None = None
     steps: tuple[StepState, ...] = field(default=())
     # Evidence gathered with the row; never stored with it.
-    inbox: tuple[Mail, ...] = ()  # what has not been consumed
+    inbox: tuple[Mail, ...] = ()  # entries that have not been consumed
     children: tuple[ChildState, ...] = ()
-    awaits_lock: bool = False  # others hold what it names, or came before it
-    was_granted: bool = False  # it had to wait for that until now
-    is_superseded: bool = False  # another one was started with its business key
-    outages: tuple[Outage, ...] = ()  # the last that ended, and one that lasts
+    awaits_lock: bool = False  # others hold a resource that it names, or came before it
+    was_granted: bool = False  # it has just been granted the resources that it waited for
+    is_superseded: bool = False  # another instance was started with its business key
+    outages: tuple[Outage, ...] = ()  # the last one that ended, and one that has not
 
     def at(self, address: Address) -> StepState | None:
         return next((step for step in self.steps if step.address == address), None)
@@ -287,5 +287,5 @@ class InstanceState:
 
 
 def child_id(parent: UUID, step: StepState) -> UUID:
-    """The id of the saga that a step starts; another one only when a person has it tried again."""
+    """Return the id of the saga that a step starts; it changes only when a person has the step retried."""
     return uuid5(parent, f"{step.name}:{step.attempts}")

@@ -1,10 +1,10 @@
-"""The traces among a message's headers: which one it is part of, and which ones it is merely linked to."""
+"""Traces in a message's headers: the one that it is part of, and those that it is only linked to."""
 
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-#: How to read a trace's id off the header that has it.
+#: How to read a trace's id off its header.
 IDS = {
     "traceparent": re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-"),
     "sentry-trace": re.compile(r"\s*([0-9a-f]{32})-"),
@@ -16,7 +16,7 @@ IDS = {
 TRACE = re.compile(
     r"(traceparent|tracestate|baggage|sentry-trace|b3|x-b3-.*|x-datadog-.*|uber-trace-id|uberctx-.*)$", re.IGNORECASE
 )
-#: What a trace can do without.
+#: The parts of a trace that it can do without.
 BAGGAGE = re.compile(r"(baggage|tracestate|x-datadog-tags|uberctx-.*)$", re.IGNORECASE)
 #: How long a saga's messages are part of the trace that started it, in seconds.
 LASTS = 3600.0
@@ -25,22 +25,22 @@ LASTS = 3600.0
 def choose(
     own: Mapping[str, Any], live: Mapping[str, Any], *, within: bool, age: float
 ) -> tuple[Mapping[str, Any], list[dict[str, Any]]]:
-    """The trace of a message, and its links.
+    """Return the trace of a message, and its links.
 
-    A trace of days would have the sampling, the release and the user of its first moment; so after an hour the next
-    message that no step of the saga sends begins another one. Whose hand sends it (an operator's, a sweep's) is never
-    the parent.
+    A trace that lasts for days would have the sampling, the release and the user of its first moment; so after an hour
+    the next message not sent by a step of the saga begins another one. The process that sends it (an operator's,
+    a sweep's) is never the parent.
 
     Args:
-        own: of the saga's start.
-        live: of the process that sends the message.
-        within: that is a task of this very saga.
-        age: since the start, in seconds.
+        own: the trace of the saga's start.
+        live: the trace of the process that sends the message.
+        within: whether that process runs a task of this very saga.
+        age: seconds since the start.
     """
     is_over = age > LASTS
     is_same = bool(ids(own) & ids(live))
     if within and live and (not own or is_same is not is_over):
-        # Spans of the running step: in the saga's trace, or in the one that has begun since that was over.
+        # Spans of the running step: in the saga's trace, or in the one that began after it was over.
         return ({**own, **live} if is_same else live), []
     led_here = ([own] if is_over else []) + ([] if is_same else [live])
     links = [_named(trace) for trace in led_here if ids(trace)]
@@ -48,7 +48,7 @@ def choose(
 
 
 def ids(headers: Mapping[str, Any]) -> set[tuple[str, str]]:
-    """The traces that these headers name."""
+    """Return the traces that these headers name."""
     return set(_ids(headers))
 
 
@@ -64,10 +64,10 @@ def _named(trace: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def only(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """The headers of a trace among these."""
+    """Return the headers that are part of a trace."""
     return {name: value for name, value in headers.items() if isinstance(name, str) and TRACE.match(name)}
 
 
 def rest(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """All others."""
+    """Return the headers that are not part of a trace."""
     return {name: value for name, value in headers.items() if not isinstance(name, str) or not TRACE.match(name)}

@@ -12,7 +12,7 @@ from sagas.model.vocabulary import HistoryEvent, Reason
 
 
 def look(draft: Draft, step: StepState) -> bool:
-    """Has what it waits for come? Returns True when the step has ended by that."""
+    """Check whether what it waits for has come. Return True if that ends the step."""
     plan_step = draft.plan_step(step)
     if plan_step.role is StepRole.CHILD:
         look_at_child(draft, step)
@@ -27,7 +27,7 @@ def look(draft: Draft, step: StepState) -> bool:
 
 
 def take_signal(draft: Draft, step: StepState) -> bool:
-    """The oldest that nobody has taken; one that came before the wait was kept for it."""
+    """Take the oldest matching signal; one that came before the wait was kept for it."""
     name = draft.plan_step(step).signal
     for mail in draft.before.inbox:
         if mail.kind is MailKind.SIGNAL and mail.name == name and mail.id not in draft.consumed:
@@ -39,21 +39,21 @@ def take_signal(draft: Draft, step: StepState) -> bool:
 
 
 def was_awaited(draft: Draft, name: str) -> bool:
-    """Whether all steps for this signal have done with it; one that failed may be tried again."""
+    """Return whether all steps for this signal are done with it; one that failed may be retried."""
     places = [Address(step.position, step.branch) for step in draft.plan.steps if step.signal == name]
     rows = [draft.steps.get(place) for place in places]
     return bool(rows) and all(row is not None and row.status in RESOLVED for row in rows)
 
 
 def picked(result: str | None, names: tuple[str, ...] | None) -> str | None:
-    """Of what the child returned, the names that the parent wants."""
+    """Return those names of the child's result that the parent wants."""
     if result is None or names is None:
         return result
     return json.dumps({name: value for name, value in json.loads(result).items() if name in names})
 
 
 def end(draft: Draft, step: StepState, result: str | None) -> None:
-    """What came is its result; unless a branch beside it has returned one of its names."""
+    """End the step with what came as its result, unless a parallel branch has returned one of its names."""
     names = json.loads(result) if result is not None and draft.plan.is_parallel(step.address.position) else None
     keys = tuple(names) if isinstance(names, dict) else ()
     clash = draft.clash(step, keys)
@@ -78,7 +78,7 @@ def time_out(draft: Draft, step: StepState) -> None:
 
 
 def look_at_child(draft: Draft, step: StepState) -> None:
-    """A child that failed waits for a person, and its parent waits with it."""
+    """Look at the child saga. If it failed, it waits for a person, and its parent waits with it."""
     action = draft.steps[step.address.action]
     child = next((it for it in draft.before.children if it.id == child_id(draft.before.id, action)), None)
     if child is None:

@@ -266,8 +266,8 @@ CRITICAL = (
         edits=(
             Edit(
                 "sagas/model/settle.py",
-                "    if any(step.is_live for step in draft.actions()):\n        return\n    # Those that",
-                "    # Those that",
+                "    if any(step.is_live for step in draft.actions()):\n        return\n    # Compensations that",
+                "    # Compensations that",
             ),
         ),
         tests=(
