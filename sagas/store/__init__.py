@@ -1,4 +1,4 @@
-"""The only place with SQL: tables, named statements, migrations."""
+"""The only package with SQL: tables, named statements, migrations."""
 
 from sagas.store.clock import Clock
 from sagas.store.database import Database, reachable, sqlstate
@@ -52,13 +52,13 @@ class Store:
         self.fleet = Fleet(self.database, schema, quoted, timing)
 
     def migrate(self) -> list[str]:
-        """Apply the missing migrations; returns their file names."""
+        """Apply the missing migrations; return their file names."""
 
         def work() -> list[str]:
             with self.database.transaction() as connection:
                 return migrate(on_connection(connection), self.schema)
 
-        # What runs meanwhile locks the same tables in another order.
+        # Running workers lock the same tables in another order.
         return self.database.retrying(work)
 
 

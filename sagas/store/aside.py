@@ -1,4 +1,4 @@
-"""Blocking statements of our own that are asked for in the middle of somebody's async session."""
+"""Run our own blocking statements in the middle of a caller's async session."""
 
 import asyncio
 import sys
@@ -14,10 +14,10 @@ T = TypeVar("T")
 def aside(work: Callable[[], T]) -> T:
     """Run ``work``, which blocks on a connection of our own.
 
-    In an async session's ``run_sync`` it would hold up the whole event loop; there it runs in a thread, and only its
+    In an async session's ``run_sync`` it would block the whole event loop; there it runs in a thread, and only its
     caller waits.
     """
-    # SQLAlchemy runs async sessions in greenlets, and without that package there are none.
+    # SQLAlchemy runs async sessions in greenlets; without that package there are none.
     if "greenlet" in sys.modules and in_greenlet():
         return await_only(asyncio.to_thread(work))
     return work()

@@ -1,4 +1,4 @@
-"""Rows that are born by a statement, as the columns that it unnests."""
+"""Column arrays for inserting several step rows in one statement."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -8,17 +8,17 @@ from sagas.model.limits import Limits
 
 
 class Placement(Protocol):
-    """What the row of an execution keeps that no plan says: each is settled when the row is born."""
+    """The columns of a step's row that no plan says: they are settled when the row is born."""
 
     def queue_of(self, step: PlanStep, round_: int) -> str | None:
-        """Where the messages of a step go, by the round of it; None: to Celery's default."""
+        """Return the queue of a step's messages, by its round; None: Celery's default."""
 
     def limits_of(self, step: PlanStep, round_: int) -> Limits:
-        """How long one execution of it may take."""
+        """Return how long one execution may take."""
 
 
 def columns_of(heads: Sequence[PlanStep], placement: Placement) -> dict[str, list[Any]]:
-    """One list a column."""
+    """Return one list per column."""
     limits = [placement.limits_of(head, 0) for head in heads]
     return {
         "branches": [head.branch for head in heads],

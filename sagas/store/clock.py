@@ -1,19 +1,19 @@
-"""The database's clock, as a process knows it without asking."""
+"""The database's clock, as a process knows it without a query."""
 
 import time
 from datetime import UTC, datetime, timedelta
 
 
 class Clock:
-    """How far the database's clock is from this machine's, as of the last moment that came from there."""
+    """The difference between the database's clock and this machine's, as of the last time that the database gave."""
 
     def __init__(self) -> None:
         self._ahead: float | None = None
 
     def learn(self, moment: datetime) -> None:
-        """The database has just said this."""
+        """Learn the time that the database has just given."""
         self._ahead = moment.timestamp() - time.time()
 
     def now(self) -> datetime | None:
-        """What the database would say now; None where it never said anything."""
+        """Return the database's time now; None if it never gave one."""
         return None if self._ahead is None else datetime.now(UTC) + timedelta(seconds=self._ahead)

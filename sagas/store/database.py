@@ -1,4 +1,4 @@
-"""Connections: one lazily made engine a process, and what is tried again when PostgreSQL says so."""
+"""Connections: one engine per process, made when needed, and retries of what PostgreSQL asks to retry."""
 
 import os
 import select
@@ -17,7 +17,7 @@ from sagas.store.url import DatabaseUrl, driver_of, normalise_url
 
 T = TypeVar("T")
 
-#: Conflicts that a second run of the same transaction cures.
+#: Conflicts that running the same transaction again cures.
 SERIALIZATION_FAILURE, DEADLOCK_DETECTED = "40001", "40P01"
 INSUFFICIENT_PRIVILEGE = "42501"
 LOCK_NOT_AVAILABLE, QUERY_CANCELED = "55P03", "57014"
@@ -33,7 +33,7 @@ CONNECT = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,  # milliseconds
 }
-#: How long a worker holds on while the database is away before it leaves the step to the sweep.
+#: How long a worker waits for a database that is away, in seconds, before it leaves the step to the sweep.
 OUTAGE_PATIENCE = 30.0
 
 
@@ -47,9 +47,9 @@ class Database:
         else:
             given = url
             self._url = lambda: normalise_url(given())
-        #: Do errors keep silent about the parameters of their statements? They may hold what is secret.
+        #: Whether error messages omit statement parameters, which may contain secrets.
         self.hides_parameters = False
-        #: Are connections kept for the next one who needs one? Tests drop their database while we live.
+        #: Whether connections are pooled. Tests turn this off so that their database can be dropped.
         self.keeps_connections: Callable[[], bool] = lambda: True
         self._engine: Engine | None = None
         self._transactional: tuple[Engine, Engine] | None = None
@@ -66,7 +66,7 @@ class Database:
         engine = self._engine
         if engine is not None and self._pid == os.getpid() and engine.url == url:
             return engine
-        # A lock that was held at the moment of the fork would stay locked for ever in the child.
+        # A lock that was held at the moment of the fork would stay locked in the child.
         if self._pid not in (None, os.getpid()):
             self._lock = threading.Lock()
         with self._lock:
@@ -74,7 +74,7 @@ class Database:
             if engine is None or self._pid != os.getpid() or engine.url != url:
                 if engine is not None:
                     engine.dispose(close=self._pid == os.getpid())
-                # Unlimited overflow: as many connections as threads, so a step can never starve its own record.
+                # Unlimited overflow: as many connections as threads, so that a step cannot starve its own record.
                 pool: dict[str, Any] = {"pool_size": 20, "max_overflow": -1}
                 if not self.keeps_connections():
                     pool = {"poolclass": NullPool}
@@ -92,13 +92,13 @@ class Database:
 
     @contextmanager
     def autocommit(self) -> Iterator[Connection]:
-        """A connection on which every statement is its own transaction: one round trip each."""
+        """Return a connection on which every statement is its own transaction: one round trip each."""
         with translated(), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """A transaction that commits when the block ends and rolls back when it raises."""
+        """Return a transaction that commits when the block ends and rolls back if it raises."""
         with translated(), self._connect_for_transactions() as connection, connection.begin():
             yield connection
 
@@ -111,15 +111,15 @@ class Database:
         try:
             return transactional.connect()
         except engine.dialect.loaded_dbapi.Error as error:
-            # Setting the isolation level of a connection that broke a moment ago: SQLAlchemy lets that through bare.
+            # Setting the isolation level of a connection that has just broken: SQLAlchemy does not wrap that error.
             raise OperationalError("connect", None, error, connection_invalidated=True) from error
 
     def retrying(self, work: Callable[[], T], patience: float = 0.0) -> T:
         """Run ``work`` again after a deadlock or serialisation failure, and while the database is away.
 
         Args:
-            work: must be safe to repeat: after a cut connection nobody knows whether it was committed.
-            patience: seconds to hold on while the database cannot be reached.
+            work: must be safe to repeat: after a broken connection it is unknown whether it was committed.
+            patience: seconds to wait while the database cannot be reached.
         """
         gives_up_at = time.monotonic() + patience
         conflicts = 0
@@ -138,17 +138,17 @@ class Database:
             pause = min(pause * 2, 1.0)
 
     def dispose(self) -> None:
-        """Close this process's connections; the next who needs one makes them anew."""
+        """Close this process's connections; new ones are made when needed."""
         if self._engine is not None and self._pid == os.getpid():
             self._engine.dispose()
             self._engine = self._transactional = None
 
 
 def _refuse_lost(engine: Engine, connection: Any, *_: object) -> None:
-    """Replace a pooled connection that has been lost, and with it the pool's others: what ended one ended them.
+    """Replace a pooled connection that has been lost, and with it the others of the pool, which were lost with it.
 
-    A ping would cost a round trip for each statement. The end of a connection arrives unasked, from the server or (see
-    `CONNECT`) from the kernel: a socket with nothing to read belongs to a connection that is open.
+    A ping would cost a round trip for each statement. The end of a connection is announced by the server or (see
+    `CONNECT`) by the kernel: a socket with nothing to read belongs to a connection that is open.
     """
     if not connection.closed and not _has_something_to_read(connection):
         return
@@ -160,13 +160,13 @@ def _refuse_lost(engine: Engine, connection: Any, *_: object) -> None:
 
 def _has_something_to_read(connection: Any) -> bool:
     try:
-        return bool(select.select([connection], [], [], 0)[0])
+        return bool(select.select([connection], [], [], 0)[0])  # select() cannot handle file descriptors from 1024 on
     except ValueError:  # select() cannot tell of file descriptors from 1024 on
         return True
 
 
 class InSchema:
-    """Whoever asks a database by named statements, in which ``{s}`` stands for the schema."""
+    """A base for classes that run named statements, in which ``{s}`` stands for the schema."""
 
     def __init__(self, database: Database, quoted_schema: str) -> None:
         self._database = database
@@ -180,17 +180,17 @@ class InSchema:
 
 
 def is_conflict(error: DBAPIError) -> bool:
-    """A deadlock or a serialisation failure: nothing is wrong but the moment."""
+    """Return whether it is a deadlock or a serialisation failure, which a retry cures."""
     return sqlstate(error) in (SERIALIZATION_FAILURE, DEADLOCK_DETECTED)
 
 
 def is_impatient(error: DBAPIError) -> bool:
-    """A lock or statement timeout, which the role or the step's own transaction may have set: nothing was done."""
+    """Return whether it is a lock or statement timeout, of the role or the step's transaction: nothing was done."""
     return sqlstate(error) in (LOCK_NOT_AVAILABLE, QUERY_CANCELED)
 
 
 def sqlstate(error: BaseException) -> str | None:
-    """PostgreSQL's code for an error, whichever driver and framework has wrapped it; None when it has none."""
+    """Return PostgreSQL's code for an error, however a driver or framework wrapped it; None if it has none."""
     for wrapped in (error, getattr(error, "orig", None), error.__cause__):
         code = getattr(wrapped, "pgcode", None) or getattr(wrapped, "sqlstate", None)
         if code is not None:
@@ -199,7 +199,7 @@ def sqlstate(error: BaseException) -> str | None:
 
 
 def is_outage(error: DBAPIError) -> bool:
-    """The connection broke or could not be made, or the server is starting or stopping."""
+    """Return whether the connection broke or could not be made, or the server is starting or stopping."""
     code = sqlstate(error)
     if error.connection_invalidated:
         return True
@@ -210,7 +210,7 @@ def is_outage(error: DBAPIError) -> bool:
 
 @contextmanager
 def reachable(database: Database) -> Iterator[None]:
-    """For an application: a database that does not answer says so, and what to do."""
+    """Raise an error for the application that says what to do if the database does not answer."""
     try:
         yield
     except DBAPIError as error:
@@ -225,7 +225,7 @@ def reachable(database: Database) -> Iterator[None]:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """A missing table says how to make it, a missing privilege how to grant it."""
+    """Raise errors that say how to create a missing table or grant a missing privilege."""
     try:
         yield
     except SagaError:

@@ -1,4 +1,4 @@
-"""Which failed attempts left their actions in doubt, counted from the history."""
+"""Failed attempts that left their actions in doubt, counted from the history."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -15,9 +15,9 @@ class Doubts(InSchema):
     """Statements about actions in doubt."""
 
     def count(self, since: timedelta) -> Sequence[Row[Any]]:
-        """Failures of actions so long ago at most that were not clean, or that a former release took for clean.
+        """Count failures of actions in a recent time that were not clean, or that a former release took for clean.
 
-        Each row tells ``saga``, ``step``, its ``kind``, ``verdict``, ``type`` (of the error), ``is_former``,
+        Each row has ``saga``, ``step``, its ``kind``, ``verdict``, ``type`` (of the error), ``is_former``,
         ``failures``, ``instances`` and ``last_at``; pivots come first.
         """
         given = {"since": since, "clean_no": Verdict.CLEAN_NO.value, "permanent": PERMANENT}

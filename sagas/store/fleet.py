@@ -1,4 +1,4 @@
-"""Who works in this schema, as the workers' rows say it, and the schema's own mark."""
+"""The workers of this schema, as their rows describe them, and the schema's own mark."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from sagas.store.timing import Timing
 
 
 class Fleet(InSchema):
-    """Reads and writes who the workers belong to."""
+    """Reads and writes the workers' descriptions."""
 
     def __init__(self, database: Database, schema: str, quoted_schema: str, timing: Timing) -> None:
         super().__init__(database, quoted_schema)
@@ -23,7 +23,7 @@ class Fleet(InSchema):
         self._lease = timing.lease
 
     def home(self) -> str:
-        """The mark of this schema: the same for all processes, however they reach it, and no other schema's."""
+        """Return the mark of this schema: the same for all processes, however they reach it, and no other schema's."""
         with self._database.autocommit() as connection:
             row = connection.execute(self._sql(fleet_statements.WHERE_HOME_IS)).one()
         return f"{row.database}/{self._schema}/{row.home}"
@@ -31,13 +31,13 @@ class Fleet(InSchema):
     def introduce(
         self, worker_id: UUID, *, app: str | None, control_queue: str, broker: str, plans: Mapping[str, str]
     ) -> None:
-        """Say in a worker's row who it belongs to."""
+        """Write into a worker's row which app it belongs to."""
         said = {"id": worker_id, "app": app, "control_queue": control_queue, "broker": broker}
         with self._database.autocommit() as connection:
             connection.execute(self._sql(fleet_statements.INTRODUCE_WORKER), said | {"plans": json.dumps(dict(plans))})
 
     def alive(self, home: str) -> list[Neighbour]:
-        """The workers that are alive in this schema and have said who they belong to."""
+        """Return the living workers of this schema that have introduced themselves."""
         with self._database.autocommit() as connection:
             rows = connection.execute(self._sql(fleet_statements.WORKERS_ALIVE), {"lease": self._lease}).all()
         return [
@@ -54,18 +54,18 @@ class Fleet(InSchema):
         ]
 
     def unheard(self, instance_id: UUID | None = None) -> list[str]:
-        """What waits in queues that no worker consumes who is alive: one line each, with the cure."""
+        """Return one line, with the cure, for each queue with waiting steps that no living worker consumes."""
         asked = {"id": instance_id, "lease": self._lease}
         with self._database.autocommit() as connection:
             rows = connection.execute(self._sql(fleet_statements.UNHEARD), asked).all()
         return [
             f"{_waiting(row)} in the queue {row.queue!r} since {row.since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, and "
-            f"no worker that is alive consumes it: start one with -Q {row.queue}"
+            f"no living worker consumes it: start one with -Q {row.queue}"
             for row in rows
         ]
 
     def parked(self) -> list[str]:
-        """What no worker could call so far: one line each, with the reason."""
+        """Return one line, with the reason, for each kind of step that no worker could call so far."""
         with self._database.autocommit() as connection:
             rows = connection.execute(self._sql(fleet_statements.PARKED)).all()
         return [

@@ -1,14 +1,14 @@
-"""The named statements about who works in the schema (see `statements` for their manners)."""
+"""Named statements about the workers of a schema (see `statements` for their conventions)."""
 
 from sagas.store.line_statements import UNCLAIMED
 
-#: What a worker's row says of it, once for each of its ids.
+#: A worker's description of itself in its row, written once for each of its ids.
 INTRODUCE_WORKER = """
 UPDATE {s}.saga_worker SET app = :app, control_queue = :control_queue, broker = :broker, plans = CAST(:plans AS jsonb)
 WHERE id = :id
 """
 
-#: Executions that could be claimed, and wait in a queue that nobody who is alive consumes. Of one instance, or all.
+#: Executions that could be claimed, but wait in a queue that no living worker consumes. For one instance, or for all.
 UNHEARD = """
 SELECT waiting.queue, count(*) AS steps, min(waiting.since) AS since, min(waiting.name) AS step
 FROM (SELECT queue, name, coalesce(dispatched_at, created_at) AS since FROM {s}.saga_step
@@ -37,5 +37,5 @@ WHERE dead_at IS NULL AND stopped_at IS NULL AND heartbeat_at > clock_timestamp(
 ORDER BY hostname, pid
 """
 
-#: A copy of a database has the same row; its name differs.
+#: A copy of a database has the same row, but another name.
 WHERE_HOME_IS = "SELECT home, current_database() AS database FROM {s}.saga_sweep"

@@ -1,4 +1,4 @@
-"""The headers that instances keep: as their rows have them, and remembered, since they never change."""
+"""The headers that instances keep: read from their rows, and remembered, since they never change."""
 
 import json
 from collections.abc import Mapping
@@ -13,30 +13,30 @@ from sagas.model.headers import Kept, digest_of
 from sagas.store import statements
 from sagas.store.database import Database, InSchema
 
-#: As headers travel, typed where kombu types its JSON.
+#: Headers are encoded as kombu encodes its JSON.
 _kombu: Any = kombu_json
-#: Of how many instances a process remembers them, and of as many before; 2 KiB each at most.
+#: How many instances a process remembers the headers of, twice (recent and former); at most 2 KiB each.
 REMEMBERED = 1024
 UNKNOWN: Any = object()
 
 
 class Headers(InSchema):
-    """What the messages of an instance carry. Its row tells; what reads or writes that row remembers it here."""
+    """The headers of an instance's messages. Code that reads or writes the instance's row remembers them here."""
 
     def __init__(self, database: Database, quoted_schema: str) -> None:
         super().__init__(database, quoted_schema)
-        # No lock, which a fork might take along: every line is one operation on one dict.
+        # No lock, which a fork might copy while it is held: every line is a single operation on a dict.
         self._recent: dict[UUID, str | Kept | None] = {}
         self._former: dict[UUID, str | Kept | None] = {}
 
     def remember(self, instance_id: UUID, stored: "str | Kept | None") -> None:
-        """An instance's row has this."""
+        """Remember the headers in an instance's row."""
         if len(self._recent) >= REMEMBERED:
             self._former, self._recent = self._recent, {}
         self._recent[instance_id] = stored
 
     def of(self, instance_id: UUID) -> Kept | None:
-        """What an instance keeps, read where no row of it was seen yet. None: nothing, or there is no such instance."""
+        """Return an instance's headers, read from its row if need be. None: there are none, or no such instance."""
         known = self._recent.get(instance_id, self._former.get(instance_id, UNKNOWN))
         if known is UNKNOWN:
             with self._database.autocommit() as connection:
@@ -50,10 +50,10 @@ class Headers(InSchema):
 
 
 def encode_headers(kept: Kept, secrecy: Secrecy) -> str:
-    """For the row.
+    """Encode headers for the row.
 
     Raises:
-        PayloadError: a header cannot be kept; names it.
+        PayloadError: a header cannot be stored; the message names it.
     """
     top, nested = _as_json(kept.top), None if kept.nested is None else _as_json(kept.nested)
     secret = payload.loads(secrecy.dumps(_as_json(kept.secret), "secret headers"))
@@ -62,14 +62,14 @@ def encode_headers(kept: Kept, secrecy: Secrecy) -> str:
 
 
 def decode(stored: str) -> Kept:
-    """What `encode_headers` made, with every value as a worker would have it from its broker."""
+    """Decode the output of `encode_headers`, with every value as a worker gets it from its broker."""
     whole = payload.loads(stored)
     top, nested = (_kombu.loads(json.dumps(whole[part])) for part in ("top", "nested"))
     return Kept(at=whole["at"], top=top, nested=nested, secret=whole["secret"], digest=whole["digest"])
 
 
 def size_of_headers(kept: Kept) -> int:
-    """What it adds to a message, in bytes of JSON."""
+    """Return what they add to a message, in bytes of JSON."""
     return len(json.dumps([_as_json(kept.top), _as_json(kept.nested or {})]).encode())
 
 

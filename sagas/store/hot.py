@@ -1,4 +1,4 @@
-"""The hot path: claim and complete, one statement each (see `statements` for what each costs)."""
+"""The hot path: claim and complete, one statement each (see `statements` for their costs)."""
 
 import json
 import time
@@ -17,16 +17,16 @@ from sagas.store.database import OUTAGE_PATIENCE, Database
 from sagas.store.prepared import Prepared
 from sagas.store.timing import Timing
 
-#: How often a process reports how far a queue has come, at most, in seconds.
+#: How often a process reports the progress of a queue, at most, in seconds.
 REPORT_EVERY = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a claim brought back. JSON is still text: `plan` is None when its fingerprint was known."""
+    """The result of a claim. JSON is still text: `plan` is None if its fingerprint was known."""
 
     attempts: int
-    forgiven: int  # of these, since a person has let it try again
+    forgiven: int  # attempts before an operator's retry
     claimed_at: datetime
     timeout: float
     soft_timeout: float | None
@@ -44,17 +44,17 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Following:
-    """What a completion gives birth to when it is the last that was waited for."""
+    """The steps that a completion gives birth to, if no other branch is outstanding."""
 
     position: int
     heads: tuple[PlanStep, ...]  # the steps whose messages are to be sent
-    in_lane: bool  # only this lane goes on; else all lanes have to be done first
+    in_lane: bool  # only this lane goes on; otherwise all lanes have to be done first
     ends: bool  # nothing follows: the saga is completed
     needs_a_decision: bool  # no statement can do it alone (see `Plan.is_plain`)
 
     @classmethod
     def of(cls, plan: Plan, step: PlanStep) -> "Following":
-        """What follows one step."""
+        """Return the steps that follow one step."""
         next_in_lane = plan.next_in_lane(step)
         position = step.position if next_in_lane else step.position + 1
         heads = (next_in_lane,) if next_in_lane else plan.heads(position)
@@ -64,17 +64,17 @@ class Following:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a completion led to. ``following`` is None while others beside it are not done, or the saga turned back."""
+    """The effect of a completion. ``following`` is None if other branches are not done or the saga has turned back."""
 
     status: SagaStatus
     following: Following | None
     parent: UUID | None
-    is_late: bool = False  # the deadline has passed: nothing follows, and somebody has to turn it back
+    is_late: bool = False  # the deadline has passed: nothing follows, and the saga has to turn back
     in_line: frozenset[int] = frozenset()  # the branches whose messages wait in the line of another queue
 
     @property
     def needs_a_look(self) -> bool:
-        """What was being drained has ended, it is late, or no statement alone can tell what follows."""
+        """Whether the loop must look: draining has ended, it is late, or what follows needs a decision."""
         hands_over = self.following is not None and self.following.needs_a_decision and self.status.is_forward
         return self.status is SagaStatus.COMPENSATING or self.is_late or hands_over
 
@@ -103,11 +103,11 @@ class HotPath:
         sent: datetime | None = None,
         known_plans: Sequence[str],
     ) -> Claim | None:
-        """Take an execution of ``task`` that is unclaimed. None: there is nothing to take.
+        """Take an unclaimed execution of ``task``. None: there is nothing to take.
 
         Args:
-            digest: tells which of its saga's headers the message carries.
-            sent: when the message was sent, by the database's clock; evidence about those that were sent before.
+            digest: says which headers of its saga the message carries.
+            sent: when the message was sent, by the database's clock; evidence about messages that were sent before.
         """
         report = time.monotonic() - self._reported_at >= REPORT_EVERY
         parameters = self._place(instance_id, address, token) | {
@@ -137,13 +137,13 @@ class HotPath:
         placement: Placement,
         connection: Connection | None = None,
     ) -> Progress | None:
-        """Record an action's result. None: the token does not hold the claim (any more), or a key of it is taken.
+        """Record an action's result. None: the token no longer holds the claim, or another branch has one of its keys.
 
         Args:
-            keys: the names in the result, where branches run side by side.
-            skipped: its condition was false, so it has not run.
-            placement: what the rows of the steps keep that this gives birth to.
-            connection: the step's own transaction, which the caller commits; else this is its own.
+            keys: the names in the result, if its position is parallel.
+            skipped: whether its condition was false, so it has not run.
+            placement: the queues and limits of the steps that follow.
+            connection: the step's own transaction, which the caller commits; by default a transaction of its own.
         """
         step = plan.step(address.position, address.branch)
         following = Following.of(plan, step)
@@ -157,7 +157,7 @@ class HotPath:
             "in_lane": following.in_lane,
             "ends": following.ends,
             "hands_over": following.needs_a_decision,
-            # What is handed over is still pending, or a sibling would take itself for the last one.
+            # What is handed over is still pending, or a sibling would take itself for the last.
             "follow": 1 if following.needs_a_decision else len(following.heads),
             "is_limited": plan.is_limited,
             "may_stop": plan.pivot is None or step.position < plan.pivot.position,
@@ -179,9 +179,9 @@ class HotPath:
     def completed_by(
         self, instance_id: UUID, plan: Plan, address: Address, token: UUID, connection: Connection | None = None
     ) -> Progress | None:
-        """How far it is if this very token completed the execution, else None.
+        """Return the progress if this very token completed the execution, otherwise None.
 
-        Whether what follows was reached is not known any more: sending it once too often does no harm.
+        Whether the next step was reached is no longer known: sending it once too often does no harm.
         """
         parameters = self._place(instance_id, address, token)
         if connection is not None:

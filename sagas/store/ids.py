@@ -1,4 +1,4 @@
-"""Identifiers of instances: UUID version 7, so that rows land in the index in the order they were made."""
+"""Identifiers of instances: UUID version 7, so that rows enter the index in the order in which they were made."""
 
 import os
 import threading
@@ -10,9 +10,9 @@ _last = 0
 
 
 def uuid7() -> UUID:
-    """RFC 9562, section 5.7, with method 3 of 6.2: milliseconds, their 4096 parts, then randomness.
+    """Return a UUID by RFC 9562, section 5.7, with method 3 of 6.2: milliseconds, their 4096 parts, then randomness.
 
-    Those of one process grow strictly: starts of one transaction stand in line in their order.
+    Those of one process strictly increase: starts in one transaction stand in line in their order.
     """
     global _last
     with _lock:

@@ -1,4 +1,4 @@
-"""What others have to say to an instance, without a lock on its row."""
+"""Messages to an instance, written without a lock on its row."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -29,31 +29,31 @@ class Inbox:
         mail: Mail,
         key: str | None = None,
     ) -> int | None:
-        """Insert, in whatever transaction ``scalar`` belongs to. None: one with this key is there already."""
+        """Insert, in the transaction that ``scalar`` belongs to. None: there is already one with this key."""
         values = {"name": mail.name, "key": key, "payload": mail.payload, "sent_by": mail.by}
         found: int | None = scalar(self._put, values | {"instance_id": instance_id, "kind": mail.kind.value})
         return found
 
     def put_now(self, instance_id: UUID, mail: Mail, key: str | None = None) -> int | None:
-        """`put` in a transaction of its own."""
+        """Insert as `put` does, in a transaction of its own."""
         with self._database.autocommit() as connection:
             return self.put(connection.scalar, instance_id, mail, key)
 
     def came_too_late(self, instance_id: UUID, number: int) -> bool:
-        """Whether somebody has looked at this one and noted that."""
+        """Return whether a signal was looked at and noted as too late."""
         with self._database.autocommit() as connection:
             return bool(connection.scalar(self._came_too_late, {"id": instance_id, "number": str(number)}))
 
     def mark_read(self, connection: Connection, seen: Sequence[int], consumed: Collection[int]) -> None:
-        """What an instance has looked at; signals that nobody waits for yet stay open."""
+        """Mark the mail that an instance has looked at; signals that no step waits for yet stay open."""
         connection.execute(self._mark_read, {"seen": list(seen), "consumed": list(consumed)})
 
     def unseen(self, limit: int) -> Sequence[UUID]:
-        """Instances that have not looked at something yet: whoever wrote it should have made them, and did not."""
+        """Return instances with unseen mail, left when its sender could not make them look."""
         with self._database.autocommit() as connection:
             return connection.scalars(self._pick_unseen, {"limit": limit}).all()
 
     def forget(self, instance_id: UUID) -> None:
-        """Of an instance that is gone."""
+        """Delete the mail of an instance that no longer exists."""
         with self._database.autocommit() as connection:
             connection.execute(self._forget, {"id": instance_id})

@@ -33,22 +33,22 @@ from sagas.store.timing import Timing
 
 
 class Joining(Enum):
-    """Whether what is to be sent joins the line of its queue.
+    """Whether an execution that is to be sent joins its queue's line.
 
-    What ends an execution leaves a place among the messages that are out, and its successor takes it.
+    An execution that ends leaves a place among the sent messages, and its successor takes it.
     """
 
     NOT = auto()
-    BEHIND_OTHERS = auto()  # where there is a line
+    BEHIND_OTHERS = auto()  # if there is a line
     ALWAYS = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What was written."""
+    """The result of saving a decision."""
 
     moved: bool  # anything but the next look changed
-    in_line: frozenset[Address]  # these wait in their line, though they are to be sent
+    in_line: frozenset[Address]  # executions to be sent that wait in their line
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Instances(Reading):
         return tuple(self._plans)
 
     def plan(self, plan_hash: str, stored: str | dict[str, Any] | None) -> Plan:
-        """A known plan by its fingerprint, or the stored one parsed and remembered."""
+        """Return a known plan by its fingerprint, or parse and remember the stored one."""
         if plan_hash not in self._plans:
             if stored is None:
                 raise LookupError(f"plan {plan_hash} is neither known nor given")
@@ -106,7 +106,7 @@ class Instances(Reading):
     def lock(self, connection: Connection, instance_id: UUID, *, skip_locked: bool = False) -> Loaded | None:
         """Lock an instance and load it with its steps and their evidence.
 
-        None: there is no such instance, or (with ``skip_locked``) somebody else has it.
+        None: there is no such instance, or (with ``skip_locked``) another transaction has locked it.
 
         Raises:
             RowDamaged: its rows cannot be read.
@@ -131,7 +131,7 @@ class Instances(Reading):
             saga=row.saga,
             key=row.key,
             plan=plan,
-            # A statement that waits for its lock has read the clock before: the second one's is of now.
+            # A statement that waits for its lock has already read the clock: the second one is up to date.
             now=max([row.now, *(step.now for step in steps)]),
             headers=row.headers,
         )
@@ -147,8 +147,8 @@ class Instances(Reading):
         """Write what a decision changed.
 
         Args:
-            placement: what the row of a step (and a round of it) keeps when it is born.
-            joining: which of the executions to send join the lines of their queues instead.
+            placement: the queue and limits of a step (and a round of it) when it is born.
+            joining: which of the executions to send join their queues' lines instead.
         """
         before, after = loaded.state, decision.state
         known = {step.address: step for step in before.steps}
@@ -213,7 +213,7 @@ class Instances(Reading):
         placement: Placement,
         joining: Joining,
     ) -> bool:
-        """Returns whether it waits in the line of its queue now."""
+        """Save an execution. Return whether it now waits in its queue's line."""
         step, address = self._tables.step, after.address
         plan_step = plan.step(address.position, address.branch)
         values = {
@@ -223,7 +223,7 @@ class Instances(Reading):
             for value in [column_of(after, column)]
         }
         if "finished_at" in values:
-            values["result"] = after.result  # which is never loaded: what an earlier end has left is over
+            values["result"] = after.result  # never loaded; clears the result of an earlier end
         if "dispatched_at" in values and after.dispatched_at is not None:
             # Dispatch stamps the epoch: unclaimed under another one, a claim may have been lost.
             values["epoch"] = select(self._tables.epoch.c.epoch).scalar_subquery()
@@ -279,7 +279,7 @@ class Instances(Reading):
         )
 
     def _start_child(self, connection: Connection, loaded: Loaded, child: StartChild) -> None:
-        """A new row, which nobody else can have locked yet; its first step is left to the first look at it."""
+        """Insert a child saga, which no other transaction can have locked; the first look begins its first step."""
         step = loaded.plan.step(child.address.position, child.address.branch)
         assert step.child is not None
         with legible(loaded.state.id):
@@ -302,11 +302,11 @@ class Instances(Reading):
         )
 
     def delete(self, instance_ids: Sequence[UUID]) -> None:
-        """Delete instances with all that belongs to them."""
+        """Delete instances with everything that belongs to them."""
         tables = self._tables
         self._delete(
             delete(tables.inbox).where(tables.inbox.c.instance_id.in_(instance_ids)),
-            # The sweep gives back what they hold, and wakes who is next.
+            # The sweep releases their resources and wakes the next in line.
             update(tables.lock)
             .where(tables.lock.c.instance_id.in_(instance_ids))
             .values(ended_at=func.clock_timestamp()),
@@ -314,7 +314,7 @@ class Instances(Reading):
         )
 
     def delete_all(self) -> None:
-        """Delete every instance: after a test."""
+        """Delete every instance, after a test."""
         self._delete(*(delete(table) for table in (self._tables.inbox, self._tables.lock, self._tables.instance)))
 
     def _delete(self, *statements: Delete | Update) -> None:

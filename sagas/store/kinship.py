@@ -1,4 +1,4 @@
-"""Who has started whom: child sagas and their parents, at any depth."""
+"""Child sagas and their parents, at any depth."""
 
 from collections.abc import Mapping, Sequence
 from uuid import UUID
@@ -8,10 +8,10 @@ from sagas.store.database import InSchema
 
 
 class Kinship(InSchema):
-    """What lies below an instance."""
+    """Reads the child sagas of an instance."""
 
     def failed_below(self, instance_id: UUID) -> Mapping[UUID, Sequence[UUID]]:
-        """Its child sagas that are failed, or have one that is below them; with those that are."""
+        """Return its child sagas that have failed or have a failed one below them, each with those that have failed."""
         with self._database.autocommit() as connection:
             rows = connection.execute(self._sql(neighbour_statements.FAILED_BELOW), {"id": instance_id}).all()
         return {row.child: list(row.failed) for row in rows}

@@ -1,13 +1,13 @@
-"""The named statements of the line: what waits to be sent, and who sends it (see `statements` for their manners).
+"""Named statements of the line: steps that wait to be sent, and the sender (see `statements` for their conventions).
 
-A step stands in the line of its queue from the moment it is to be sent until its message is. Only the holder of the
-lease sends from there, and each statement that gives steps out tests that it still holds it.
+A step stands in its queue's line from the moment it is to be sent until its message is sent. Only the holder of the
+lease sends from there, and each statement that gives out steps tests that it still holds it.
 """
 
-#: What the index of live steps holds, without those that run.
+#: The rows in the index of live steps, without the running ones.
 UNCLAIMED = "finished_at IS NULL AND task IS NOT NULL AND status = 'pending'"
 
-#: Which line of its queue a step stands in: steps of begun sagas, and their undos, go first; first steps go in turn
+#: The line of its queue that a step stands in: steps of begun sagas, and their undos, go first; first steps go in turn
 #: between sagas and priorities.
 LINE_OF = """
 CASE WHEN step.position = 0 AND step.round = 0 AND step.attempts = 0
@@ -18,7 +18,7 @@ LEASE_HELD = """
 EXISTS (SELECT FROM {s}.saga_lease WHERE name = :lease_name AND holder = :me AND until > clock_timestamp())
 """
 
-#: Taken when it is over, or ends absurdly late, by a clock that has been put back since. Nobody queues for it.
+#: Taken if it has expired, or ends absurdly late because the clock was set back. No worker queues for it.
 TAKE_LEASE = """
 WITH free AS (
     SELECT name FROM {s}.saga_lease WHERE name = :lease_name
@@ -38,7 +38,7 @@ SELECT EXISTS (SELECT FROM first) OR EXISTS (SELECT FROM taken)
 
 GIVE_LEASE_BACK = "DELETE FROM {s}.saga_lease WHERE name = :lease_name AND holder = :me"
 
-#: Each queue in which something is unclaimed and that has a line: what is out, who consumes it and what they keep back.
+#: Each queue that has unclaimed steps and a line: its sent messages, its consumers, and what they keep back.
 LOOK_AT_QUEUES = """
 WITH RECURSIVE queues AS (
     (SELECT queue FROM {s}.saga_step WHERE {unclaimed} AND queue IS NOT NULL
@@ -67,8 +67,8 @@ WHERE queues.queue IS NOT NULL AND EXISTS (SELECT FROM {s}.saga_step
 LIMIT 500
 """.replace("{unclaimed}", UNCLAIMED)
 
-#: The next in a queue's line: marked as sent first, published then. Those that are locked wait for the next time, so
-#: this waits for nobody. Where the publish fails they are put back, and where its process dies evidence does it.
+#: The next in a queue's line: first marked as sent, then published. Locked ones are left for the next time, so this
+#: never waits. If publishing fails they are put back; if the process dies, evidence of the loss puts them back.
 FILL = (
     """
 WITH RECURSIVE lines AS (
@@ -107,7 +107,7 @@ RETURNING step.instance_id, step.position, step.branch, step.round, step.timeout
 """
 ).replace("{unclaimed}", UNCLAIMED)
 
-#: Its message has not left: it stands where it stood.
+#: A message that was not sent: its step returns to its place in the line.
 PUT_BACK = (
     """
 UPDATE {s}.saga_step AS step SET line = """
@@ -119,10 +119,10 @@ WHERE instance.id = :id AND step.instance_id = :id AND step.position = :position
 """
 )
 
-#: Evidence, not time: a message of its queue that was sent later has been claimed, or a worker that consumes the queue
-#: was idle for a whole heartbeat. Of steps with a priority, which others may overtake, the latter alone proves a loss.
-#: What a living worker keeps back is not lost. From its third loss on a step needs evidence that is younger and
-#: younger, so that a message that every worker drops becomes no storm.
+#: By evidence, not by time: a message of its queue that was sent later has been claimed, or a worker that consumes the
+#: queue was idle for a whole heartbeat. For steps with a priority, which others may overtake, only the latter proves a
+#: loss. A message that a living worker keeps back is not lost. From its third loss on, a step needs ever younger
+#: evidence, so that a message dropped by every worker does not become a storm.
 PUT_LOST_BACK = (
     """
 WITH evidence AS (

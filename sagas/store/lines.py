@@ -1,4 +1,4 @@
-"""The line: what waits to be sent, and the lease of the one who sends it."""
+"""The line: steps that wait to be sent, and the lease of their sender."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ class Waiting:
     """A queue that has a line.
 
     Args:
-        out: how many messages are out unclaimed.
+        out: how many messages are sent and unclaimed.
         slots: how many tasks its consumers run at a time.
-        kept: how many messages its consumers have received and keep back.
-        tasks: whose messages are out.
+        kept: how many messages its consumers have received but keep back.
+        tasks: the tasks whose messages are sent.
     """
 
     queue: str
@@ -35,7 +35,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """An execution that has left its line and is to be published. ``plan`` is None when its fingerprint was known."""
+    """An execution that has left its line and is to be published. ``plan`` is None if its fingerprint was known."""
 
     instance_id: UUID
     address: Address
@@ -47,7 +47,7 @@ class Released:
 
 
 class Lines(InSchema):
-    """Statements of the line. Those that give steps out do nothing for one who does not hold the lease (any more)."""
+    """Statements of the line. Those that give out steps do nothing for a worker that does not hold the lease."""
 
     def __init__(self, database: Database, quoted_schema: str, timing: Timing) -> None:
         super().__init__(database, quoted_schema)
@@ -60,31 +60,31 @@ class Lines(InSchema):
             return bool(connection.scalar(self._sql(line_statements.TAKE_LEASE), asked))
 
     def give_lease_back(self, name: str, me: UUID) -> None:
-        """Let another one have it at once."""
+        """Let another worker have the lease at once."""
         with self._database.autocommit() as connection:
             connection.execute(self._sql(line_statements.GIVE_LEASE_BACK), {"lease_name": name, "me": me})
 
     def put_lost_back(self, name: str, me: UUID, limit: int) -> int:
-        """Put steps whose message is lost, by evidence, back into their lines. Returns how many."""
+        """Put steps whose message is lost, by evidence, back into their lines. Return how many."""
         asked = {"lease_name": name, "me": me, "lease": self._timing.lease, "limit": limit}
         with self._database.autocommit() as connection:
             return connection.execute(self._sql(line_statements.PUT_LOST_BACK), asked).rowcount
 
     def waiting(self, most: int) -> Sequence[Waiting]:
-        """The queues that have a line; of the messages that are out it counts so many at most."""
+        """Return the queues that have a line; at most ``most`` of their sent messages are counted."""
         with self._database.autocommit() as connection:
             found = connection.execute(self._sql(line_statements.LOOK_AT_QUEUES), {"most": most})
             return [Waiting(row.queue, row.out, row.slots, row.kept, row.tasks) for row in found]
 
     def release(self, name: str, me: UUID, queue: str, limit: int, known_plans: Sequence[str]) -> Sequence[Released]:
-        """Take the next out of a queue's line, as sent; the caller publishes them, or puts them back."""
+        """Take the next steps out of a queue's line, as sent; the caller publishes them, or puts them back."""
         asked = {"lease_name": name, "me": me, "queue": queue, "limit": limit, "known_plans": list(known_plans)}
         with self._database.autocommit() as connection:
             rows = connection.execute(self._sql(line_statements.FILL), asked).all()
         return [_released(row) for row in rows]
 
     def put_back(self, instance_id: UUID, address: Address) -> None:
-        """A message has not left: its step stands in its line, where it stood."""
+        """Return a step whose message was not sent to its place in the line."""
         place = {"position": address.position, "branch": address.branch, "round": address.round}
         with self._database.autocommit() as connection:
             connection.execute(self._sql(line_statements.PUT_BACK), place | {"id": instance_id})

@@ -1,4 +1,4 @@
-"""Lists of instances: the newest first, a page at a time, by conditions that have indexes."""
+"""Lists of instances: newest first, a page at a time, by conditions that have indexes."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,20 +14,20 @@ from sagas.store import listing_statements as statements
 from sagas.store.database import InSchema
 from sagas.store.rows import UNREADABLE, legible
 
-#: What is in flight has an index that knows of no saga and no order.
+#: Instances in flight have an index without saga or order.
 IN_FLIGHT = {SagaStatus.PENDING: statements.IS_PENDING, SagaStatus.RUNNING: statements.IS_RUNNING}
 PARAMETER = re.compile(r"(?<!:):([a-z]\w*)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Filters:
-    """What the instances of a list have in common; None is no condition.
+    """The conditions on the instances of a list; None is no condition.
 
     Attributes:
         older_than: how long ago they were started, at least.
-        text: how the key begins, or the beginnings of words of the error.
+        text: the beginning of the key, or beginnings of words of the error.
         needs_person: they wait for a person, or for a child saga that does.
-        after: when the last one of the page before was started, and its id.
+        after: when the last instance of the previous page was started, and its id.
     """
 
     saga: str | None = None
@@ -41,17 +41,17 @@ class Filters:
 
     @property
     def is_storable(self) -> bool:
-        """False: PostgreSQL has no such text, so nothing is called that; it may be what a stranger has typed."""
+        """False: PostgreSQL cannot store such a text, so nothing has that name; a stranger may have typed it."""
         texts = (self.saga, self.key, self.step, self.text)
         return payload.is_storable("".join(text for text in texts if text is not None))
 
     @property
     def reads_few_rows(self) -> bool:
-        """A condition leads to few rows, of whichever saga."""
+        """Whether a condition leads to few rows, of whichever saga."""
         return self.status in IN_FLIGHT or self.step is not None or self.needs_person
 
     def conditions(self) -> Iterator[str]:
-        """As parts of a statement."""
+        """Yield the conditions as parts of a statement."""
         if self.saga is not None:
             yield statements.OF_SAGA
         if self.status is not None:
@@ -73,7 +73,7 @@ class Filters:
             yield statements.AFTER
 
     def parameters(self) -> Mapping[str, Any]:
-        """What their statements need, and more."""
+        """Return all parameters that a statement may need."""
         after_at, after_id = self.after or (None, None)
         return {
             "saga": self.saga,
@@ -92,10 +92,10 @@ class Listing(InSchema):
     """Reads lists."""
 
     def page(self, filters: Filters, limit: int) -> Sequence[Row[Any]]:
-        """The newest that meet the filters, without their data.
+        """Return the newest instances that meet the filters, without their data.
 
         Raises:
-            RowDamaged: one of them cannot be read; names it.
+            RowDamaged: an instance cannot be read; the message names it.
         """
         if not filters.is_storable:
             return []
@@ -112,25 +112,25 @@ class Listing(InSchema):
             return rows
 
     def count(self, filters: Filters, most: int) -> int:
-        """How many meet the filters, counted up to ``most``."""
+        """Count those that meet the filters, up to ``most``."""
         if not filters.is_storable:
             return 0
         with self._database.autocommit() as connection:
             return len(self._rows(connection, self._statement(statements.IDS_LISTED, filters), filters, most))
 
     def reasons(self, ids: Sequence[UUID]) -> Mapping[UUID, str]:
-        """Why those need a person, and then why they turned back, that do or did."""
+        """Return why instances need a person, and then why they turned back."""
         with self._database.autocommit() as connection:
             rows = connection.execute(self._sql(statements.REASONS), {"ids": list(map(str, ids))}).all()
         return {row.id: row.why for row in rows}
 
     def names(self) -> Sequence[str]:
-        """The sagas that have instances."""
+        """Return the sagas that have instances."""
         with self._database.autocommit() as connection:
             return connection.scalars(self._sql(statements.SAGA_NAMES)).all()
 
     def ids(self, filters: Filters, limit: int) -> tuple[str, list[Any]]:
-        """A statement that gives the ids of such a page, with ``%s`` parameters, for another connection to run."""
+        """Return a statement for the ids of such a page, with ``%s`` parameters, for another connection to run."""
         given = {**filters.parameters(), "limit": limit}
         statement = self._statement(statements.IDS_LISTED, filters)
         return PARAMETER.sub("%s", statement), [given[name] for name in PARAMETER.findall(statement)]

@@ -1,10 +1,10 @@
-"""The named statements of lists (see `statements` for their manners): parts, of which each list puts its own together.
+"""Named statements of lists (see `statements` for their conventions): parts that each list combines.
 
-None of them reads what has ended, however much of it there is: each condition on few rows has an index that leads to
-them, and every other list is read in the order of ``saga_instance_listed``, as far as its page goes.
+None of them reads instances that have ended, however many there are: each condition on few rows has an index that
+leads to them, and every other list is read in the order of ``saga_instance_listed``, as far as its page goes.
 """
 
-#: What the row says, except that a claim leaves that alone: an instance with a claimed step is running.
+#: The row's columns, except that a claim does not touch the status: an instance with a claimed step is running.
 LISTED = """
 SELECT page.id, page.saga, page.version, page.key, page.parent_id, page.created_at, page.finished_at,
        CASE WHEN page.status = 'pending' AND (
@@ -35,7 +35,7 @@ NEWEST = """
 IN_ORDER = ") AS page ORDER BY page.created_at DESC, page.id DESC LIMIT :limit"
 PAGE = "(" + NEWEST + IN_ORDER
 
-#: The same where no saga is named: the newest of each, by its own part of the indexes.
+#: The same if no saga is named: the newest of each, by its own part of the indexes.
 OF_NAMED = "instance.saga = name.saga"
 PAGE_OF_EACH_SAGA = "(" + SAGA_NAMES + ") AS name CROSS JOIN LATERAL (" + NEWEST + IN_ORDER
 
@@ -47,7 +47,7 @@ OF_SAGA = "instance.saga = :saga"
 OLDER = "instance.created_at < statement_timestamp() - CAST(:older_than AS interval)"
 AFTER = "(instance.created_at, instance.id) < (CAST(:after_at AS timestamptz), CAST(:after_id AS uuid))"
 
-#: Counted, not asked whether there are any: that might be answered by reading the whole table of steps.
+#: Counted, since EXISTS might be answered by reading the whole table of steps.
 IS_PENDING = """
 (instance.due_at IS NOT NULL AND instance.status = 'pending' AND (
     SELECT count(begun.first_claimed_at) FROM {s}.saga_step AS begun WHERE begun.instance_id = instance.id) = 0)
@@ -62,9 +62,9 @@ IS_SET_BACK = "instance.setback = :status"
 #: The current instance of a key and the former ones, which have an index each.
 HAS_KEY = "((instance.current AND instance.key = :key) OR (NOT instance.current AND instance.key = :key))"
 
-#: The beginning of a key, or the beginnings of words that are all in the error, or in that of a step which has failed
-#: for good. Those with such an error are found first: no statistics tell how many they are, and where there are none
-#: every row would be looked at for them. Of the failed, which are few, all steps are looked at.
+#: The beginning of a key, or the beginnings of words that are all in the error, or in the error of a step that failed
+#: for good. Rows with such an error are found first: no statistics tell how many there are, and if there were none,
+#: every row would be looked at. Failed instances are few, so all their steps are looked at.
 QUERY = r"""to_tsquery('simple', nullif(regexp_replace(btrim(regexp_replace(
              CAST(:text AS text), '\W+', ' ', 'g')), ' ', ':* & ', 'g'), '') || ':*')"""
 HAS_TEXT = (
@@ -99,7 +99,7 @@ instance.id IN (
     WHERE failed.setback = 'failed' AND step.name = :step AND step.status = 'failed')
 """
 
-#: It has failed, or a child saga of it, at any depth, for which it waits.
+#: It has failed, or waits for a child saga that has, at any depth.
 NEEDS_PERSON = """
 instance.id IN (
     WITH RECURSIVE waiting (id, parent_id) AS (
@@ -111,7 +111,7 @@ instance.id IN (
     SELECT id FROM waiting)
 """
 
-#: Of those on a page: why they need a person, and then why they turned back. What goes forward by itself has no error.
+#: Why the instances of a page need a person, and then why they turned back. One that goes forward has no error.
 REASONS = """
 SELECT instance.id, concat_ws('; ',
     (SELECT string_agg('compensation of ' || undo.name || ': ' || coalesce(

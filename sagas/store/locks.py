@@ -1,4 +1,4 @@
-"""Named resources that instances take in turns: semantic locks, and limits of how many run at once."""
+"""Named resources that instances take in turns: semantic locks, and limits on how many run at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from sagas.model import Plan
 from sagas.store import neighbour_statements
 from sagas.store.database import Database, InSchema
 
-#: A limit is a resource of this prefix, which no semantic lock may have.
+#: A limit is a resource with this prefix, which no semantic lock may have.
 LIMIT_PREFIX = "limit:"
 
 
@@ -25,17 +25,17 @@ class Wanted:
 
 
 class Locks(InSchema):
-    """Grants and releases, each under the advisory locks of the resources, until the end of its transaction."""
+    """Grants and releases, each under the advisory locks of the resources until the end of its transaction."""
 
     def __init__(self, database: Database, schema: str, quoted_schema: str) -> None:
         super().__init__(database, quoted_schema)
         self._schema = schema
 
     def take_place(self, connection: Connection, instance_id: UUID, plan: Plan) -> tuple[bool, Sequence[UUID]]:
-        """A place under the limit again, for an instance that a person has let go on, inside the loop's transaction.
+        """Take a place under the limit again, for an instance that a person let go on, inside the loop's transaction.
 
         Returns:
-            As `grant`.
+            The same as `grant`.
         """
         resource = LIMIT_PREFIX + plan.saga
         self._serialise(connection, instance_id, also=resource)
@@ -44,10 +44,11 @@ class Locks(InSchema):
         return self.grant(connection, instance_id)
 
     def grant(self, connection: Connection, instance_id: UUID) -> tuple[bool, Sequence[UUID]]:
-        """What an instance has named, as far as it is its turn, inside the loop's transaction.
+        """Grant an instance the resources that it named, as far as it is its turn, inside the loop's transaction.
 
         Returns:
-            Whether it has all of it now; and who is next in line, and should look whether there is room for it too.
+            Whether it has all of them now; and the next instances in line, which should look whether there is room for
+            them.
         """
         self._serialise(connection, instance_id)
         granted: list[str] = []
@@ -58,7 +59,7 @@ class Locks(InSchema):
         return not awaits, self._wake(connection, granted) if granted else ()
 
     def release(self, instance_id: UUID) -> Sequence[UUID]:
-        """What an ended instance held or waited for, in a transaction of its own; returns who is next in line."""
+        """Release what an ended instance held or waited for, in a transaction of its own; return the next in line."""
 
         def work() -> Sequence[UUID]:
             with self._database.transaction() as connection:
@@ -69,7 +70,7 @@ class Locks(InSchema):
         return self._database.retrying(work)
 
     def first_taken(self, resources: Sequence[str], own: UUID | None) -> str | None:
-        """One of these that somebody else than ``own`` holds or waits for; None when all are free."""
+        """Return a resource that an instance other than ``own`` holds or waits for; None if all are free."""
         with self._database.autocommit() as connection:
             found: str | None = connection.scalar(
                 self._sql(neighbour_statements.FIND_LOCKED), {"resources": list(resources), "own": own}
@@ -77,12 +78,12 @@ class Locks(InSchema):
             return found
 
     def of(self, instance_id: UUID) -> Sequence[Row[Any]]:
-        """What an instance has named: resource, granted_at (None: it waits), holders (the others)."""
+        """Return the resources that an instance named: resource, granted_at (None: it waits), holders (the others)."""
         with self._database.autocommit() as connection:
             return connection.execute(self._sql(neighbour_statements.LOCKS_OF), {"id": instance_id}).all()
 
     def held_by_the_ended(self, limit: int) -> Sequence[UUID]:
-        """Instances that ended without a release: their process died in between."""
+        """Return instances that ended without a release: their process died in between."""
         with self._database.autocommit() as connection:
             return connection.scalars(self._sql(neighbour_statements.PICK_ENDED_HOLDERS), {"limit": limit}).all()
 

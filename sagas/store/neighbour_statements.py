@@ -1,6 +1,6 @@
-"""The named statements of what lies between instances: inboxes, and resources that they take in turns."""
+"""Named statements about what lies between instances: inboxes, and resources that they take in turns."""
 
-# -- The inbox: no lock on the instance's row, so it can be written inside anybody's long transaction.
+# -- The inbox: no lock on the instance's row, so it can be written inside any long transaction.
 
 PUT_INTO_INBOX = """
 INSERT INTO {s}.saga_inbox (instance_id, kind, name, key, payload, sent_by)
@@ -9,7 +9,7 @@ ON CONFLICT (instance_id, kind, name, key) WHERE key IS NOT NULL DO NOTHING
 RETURNING id
 """
 
-#: What has had its effect is deleted; but a key has to be remembered.
+#: Mail that has had its effect is deleted, except that a key has to be remembered.
 MARK_READ = """
 WITH gone AS (
     DELETE FROM {s}.saga_inbox WHERE id = ANY (CAST(:consumed AS bigint[])) AND key IS NULL
@@ -20,7 +20,7 @@ WHERE id = ANY (CAST(:seen AS bigint[])) AND (seen_at IS NULL OR id = ANY (CAST(
   AND consumed_at IS NULL AND NOT (key IS NULL AND id = ANY (CAST(:consumed AS bigint[])))
 """
 
-#: Whose rows cannot be read is asked again now and then: each try adds to its history.
+#: Instances whose rows cannot be read are retried at most every ten minutes: each try adds to their history.
 PICK_UNSEEN = """
 SELECT DISTINCT instance_id FROM (
     SELECT instance_id FROM {s}.saga_inbox AS mail WHERE seen_at IS NULL AND NOT EXISTS (
@@ -34,12 +34,12 @@ SELECT EXISTS (SELECT FROM {s}.saga_event
                WHERE instance_id = :id AND event = 'signal_too_late' AND detail ->> 'number' = :number)
 """
 
-#: What nobody will ever read: its instance is gone.
+#: Mail that will never be read: its instance no longer exists.
 FORGET_INBOX = "DELETE FROM {s}.saga_inbox WHERE instance_id = :id"
 
-# -- Records: what a body hands over to its compensation before it returns.
+# -- Records: data that a body hands to its compensation before it returns.
 
-#: Kept for a token that has lost its claim, too; tells whether it holds it. Nothing is kept of a purged instance.
+#: Kept even for a token that has lost its claim; returns whether it holds it. Nothing is kept for a purged instance.
 ADD_RECORD = """
 WITH kept AS (
     INSERT INTO {s}.saga_record (instance_id, position, branch, token, data)
@@ -56,7 +56,7 @@ SELECT data::text FROM {s}.saga_record
 WHERE instance_id = :instance_id AND position = :position AND branch = :branch ORDER BY id
 """
 
-#: A part of the look at an instance's executions: beside the row of an action, what that has recorded.
+#: A column for reading an instance's executions: the records of an action, beside its row.
 RECORDED = """
 (SELECT jsonb_agg(record.data ORDER BY record.id) FROM {s}.saga_record AS record
  WHERE {s}.saga_step.round = 0 AND record.instance_id = {s}.saga_step.instance_id
@@ -65,8 +65,8 @@ RECORDED = """
 
 # -- Doubts.
 
-#: Reads the events of all instances: for an operator, not for a page. A release that judged by the old rule, by which
-#: an error that no list knew was a clean no, has left no ``clean``: what it called so is told apart by ``is_former``.
+#: Reads the events of all instances: for an operator, not for a page. A release that judged by the old rule, which took
+#: an unlisted error for a clean no, left no ``clean``: those events are marked by ``is_former``.
 COUNT_DOUBTS = """
 WITH doubts AS (
     SELECT instance.saga, event.step, event.position, event.branch, instance.plan_hash,
@@ -94,7 +94,7 @@ FROM kinds GROUP BY saga, step, kind, verdict, type, is_former
 ORDER BY kind = 'pivot' DESC NULLS LAST, kind, failures DESC, saga, step, type, verdict, is_former
 """
 
-# -- Semantic locks: whoever grants or releases a resource holds its advisory lock until the end of the transaction.
+# -- Semantic locks: granting or releasing a resource holds its advisory lock until the end of the transaction.
 
 SERIALISE_RESOURCES = """
 SELECT pg_advisory_xact_lock(wanted.number) FROM (
@@ -104,14 +104,14 @@ SELECT pg_advisory_xact_lock(wanted.number) FROM (
 ) AS wanted
 """
 
-#: A failed instance has given its place back, or is about to; it comes again after those who wait.
+#: A failed instance has given its place back, or is about to; it queues again behind those that wait.
 TAKE_PLACE = """
 INSERT INTO {s}.saga_lock (resource, instance_id, capacity, lasting) VALUES (:resource, :id, :capacity, false)
 ON CONFLICT (resource, instance_id) DO UPDATE SET ended_at = NULL
 """
 
-#: First all of its locks or none: only if each is free, and nobody waits for it who came before. Then its place under
-#: the limit, in whose line stands only who has its locks: whoever waits for a lock keeps nobody else from running.
+#: First all of its locks or none: only if each is free, and no earlier instance waits for it. Then its place under the
+#: limit, in whose line only instances with all their locks stand: waiting for a lock keeps no other from running.
 GRANT = """
 UPDATE {s}.saga_lock SET granted_at = clock_timestamp()
 WHERE instance_id = :id AND lasting = :lasting AND granted_at IS NULL AND ended_at IS NULL
@@ -132,8 +132,8 @@ RETURNING resource
 
 AWAITS_LOCK = "SELECT EXISTS (SELECT FROM {s}.saga_lock WHERE instance_id = :id AND granted_at IS NULL)"
 
-#: With the end itself: what a failed instance keeps until a person has resolved it is not marked, and what it gets
-#: back by a retry no more. An undo waits for nothing: whoever turns back leaves the line.
+#: With the end itself: locks that a failed instance keeps until a person resolves it are not marked, and neither are
+#: those it gets back by a retry. An undo waits for nothing: an instance that turns back leaves the line.
 MARK_ENDED = """
 UPDATE {s}.saga_lock SET ended_at = CASE WHEN :status IN ('completed', 'compensated')
     OR (:status = 'failed' AND NOT lasting) OR (:status = 'compensating' AND granted_at IS NULL)
@@ -143,7 +143,7 @@ WHERE instance_id = :id
 
 RELEASE = "DELETE FROM {s}.saga_lock WHERE instance_id = :id AND ended_at IS NOT NULL RETURNING resource"
 
-#: Whose turn it may be now.
+#: Wakes the next in line.
 WAKE_NEXT = """
 INSERT INTO {s}.saga_inbox (instance_id, kind)
 SELECT DISTINCT next.instance_id, 'wake' FROM unnest(CAST(:resources AS text[])) AS freed (resource)
@@ -158,13 +158,13 @@ CROSS JOIN LATERAL (
 RETURNING instance_id
 """
 
-#: Not what the instance of the same key has.
+#: Resources of the instance that has the same key do not count.
 FIND_LOCKED = """
 SELECT resource FROM {s}.saga_lock WHERE resource = ANY (CAST(:resources AS text[]))
   AND instance_id IS DISTINCT FROM CAST(:own AS uuid) AND ended_at IS NULL LIMIT 1
 """
 
-#: Who holds what an instance has named, and since when it has it itself.
+#: The holders of the resources that an instance named, and since when it holds them itself.
 LOCKS_OF = """
 SELECT mine.resource, mine.granted_at, (
     SELECT array_agg(held.instance_id ORDER BY held.ticket, held.instance_id) FROM {s}.saga_lock AS held
@@ -173,7 +173,7 @@ SELECT mine.resource, mine.granted_at, (
 FROM {s}.saga_lock AS mine WHERE mine.instance_id = :id ORDER BY mine.resource
 """
 
-#: Whoever ended and died before it released what it held.
+#: Instances that ended, but whose process died before it released their resources.
 PICK_ENDED_HOLDERS = "SELECT DISTINCT instance_id FROM {s}.saga_lock WHERE ended_at IS NOT NULL LIMIT :limit"
 
 # -- Child sagas and their parents.

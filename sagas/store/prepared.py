@@ -1,4 +1,4 @@
-"""Hot statements, which PostgreSQL parses and plans once a session and not at every call."""
+"""Hot statements, which PostgreSQL parses and plans once per session and not at every call."""
 
 import logging
 import re
@@ -12,30 +12,30 @@ from sagas.store.database import sqlstate
 
 logger = logging.getLogger(__name__)
 
-#: As the driver takes it, or as SQLAlchemy does.
+#: A parameter as the driver writes it, or as SQLAlchemy does.
 PARAMETER = re.compile(r"%\((\w+)\)s|(?<!:):([a-z]\w*)")
-#: What is prepared is not there, is there already, or does not fit its tables any more. Nothing was done.
+#: The prepared statement is missing, exists already, or no longer fits its tables. Nothing was done.
 INVALID_STATEMENT_NAME, DUPLICATE_STATEMENT, FEATURE_NOT_SUPPORTED = "26000", "42P05", "0A000"
 NOT_KEPT = (INVALID_STATEMENT_NAME, DUPLICATE_STATEMENT, FEATURE_NOT_SUPPORTED)
-#: One plan for all parameters, which fits large tables also where it was made while they were small. For this one
-#: transaction only: a pooler may give the session to somebody else after it.
+#: One plan for all parameters, which suits large tables even if it was made while they were small. For this transaction
+#: only: a pooler may give the session to another client after it.
 PLANNING = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off"
 
 
 class Prepared:
-    """A statement with named parameters that each session is told once, and then executes by its name.
+    """A statement with named parameters that each session is given once, and then executes by name.
 
-    A pooler that gives every transaction another session (pgbouncer in transaction mode) does not keep it. Where that
-    is seen, this process sends all such statements in full from then on.
+    A pooler that gives every transaction another session (pgbouncer in transaction mode) does not keep it. Once that is
+    seen, this process sends all such statements in full.
     """
 
-    #: Whether sessions keep what they were told, as far as this process has seen.
+    #: Whether sessions keep prepared statements, as far as this process has seen.
     is_kept = True
 
     def __init__(self, statement: str) -> None:
         self._statement = PARAMETER.sub(lambda found: f"%({found[1] or found[2]})s", statement)
         parameters = list(dict.fromkeys(one or other for one, other in PARAMETER.findall(statement)))
-        # Named by its text: in a session that others have used, it cannot be theirs with other tables.
+        # Named by its text: in a session that others have used, it cannot be a statement on other tables.
         self.name = f"sagas_{blake2b(statement.encode(), digest_size=8).hexdigest()}"
         numbered = PARAMETER.sub(lambda found: f"${parameters.index(found[1] or found[2]) + 1}", statement)
         self._prepare = f"PREPARE {self.name} AS {numbered}"

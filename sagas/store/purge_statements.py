@@ -1,11 +1,11 @@
-"""The named statements of retention (see `statements` for their manners)."""
+"""Named statements of retention (see `statements` for their conventions)."""
 
-#: When an instance has to have ended, by the clock that has written down when it did.
+#: The moment before which an instance must have ended, by the clock that recorded its end.
 CUT_OFF = "SELECT clock_timestamp() - CAST(:older_than AS interval)"
 
-#: The oldest first, by an index of their own; what is younger is not read. Whoever is being looked at is passed over,
-#: and so are those that another purge has. A child comes alone only if somebody has deleted its parent by hand. A
-#: tombstone (see `KEEP_KEYS`) has nothing more to give unless its key is to go too.
+#: The oldest first, by an index of their own; younger ones are not read. Locked instances are passed over, as are those
+#: of another purge. A child comes alone only if its parent was deleted by hand. A tombstone (see `KEEP_KEYS`) has
+#: nothing left to purge unless its key is to be purged too.
 PICK_PURGEABLE = """
 SELECT id, finished_at FROM {s}.saga_instance AS old
 WHERE finished_at < :before AND (finished_at, id) > (:ended, :after)
@@ -15,14 +15,14 @@ WHERE finished_at < :before AND (finished_at, id) > (:ended, :after)
 ORDER BY finished_at, id LIMIT :limit FOR UPDATE SKIP LOCKED
 """
 
-#: Parents are locked before, and have ended: no further child is born. Never waits, so any order is right.
+#: Parents were locked before, and have ended: no further child is born. Never waits, so any order is right.
 LOCK_CHILDREN = """
 SELECT id, parent_id FROM {s}.saga_instance WHERE parent_id = ANY (CAST(:parents AS uuid[])) FOR UPDATE SKIP LOCKED
 """
 
-#: A statement of its own, which sees what is locked as it is now; and the children that somebody else has. A family
-#: goes as a whole or not at all: a child's steps are its parent's to undo. Signals that no step has waited for count as
-#: read once they were seen. Counted, not asked whether they exist: that might be answered by reading whole tables.
+#: A separate statement, which sees the locked rows as they are now, and the children that others have locked. A family
+#: is purged as a whole or not at all: a child's steps are its parent's to undo. Signals that no step waited for count
+#: as read once they were seen. Counted, since EXISTS might be answered by reading whole tables.
 LOOK_AT_MEMBERS = """
 SELECT id, parent_id, :keep_keys AND current AND key IS NOT NULL AS keeps_key,
        status IN ('completed', 'compensated') AND finished_at < :before AND due_at IS NULL
@@ -34,7 +34,7 @@ SELECT id, parent_id, :keep_keys AND current AND key IS NOT NULL AS keeps_key,
 FROM {s}.saga_instance AS member WHERE id = ANY (CAST(:ids AS uuid[])) OR parent_id = ANY (CAST(:ids AS uuid[]))
 """
 
-#: What was consumed and has no key is not there any more: the two conditions, which are two indexes', are all there is.
+#: Consumed mail without a key has been deleted already: two conditions, each with its own index, cover the rest.
 PURGE = """
 WITH mail AS (
     DELETE FROM {s}.saga_inbox WHERE (instance_id = ANY (CAST(:ids AS uuid[])) AND consumed_at IS NULL)
@@ -49,7 +49,7 @@ WITH mail AS (
 DELETE FROM {s}.saga_instance WHERE id = ANY (CAST(:ids AS uuid[])) AND NOT id = ANY (CAST(:keep AS uuid[]))
 """
 
-#: A tombstone: an ended instance whose plan has no steps any more. It has its key, its status and its times.
+#: A tombstone: an ended instance whose plan has no steps any more. It keeps its key, its status and its times.
 KEEP_KEYS = """
 WITH tombstone AS (
     UPDATE {s}.saga_instance
@@ -62,7 +62,7 @@ WITH tombstone AS (
 INSERT INTO {s}.saga_event (instance_id, event) SELECT id, 'purged' FROM tombstone
 """
 
-#: Mail to instances that somebody has deleted by hand. What comes after a purge is unseen, and the sweep forgets it.
+#: Mail to instances that were deleted by hand. Mail that comes after a purge is unseen, and the sweep deletes it.
 FORGET_ABANDONED_MAIL = """
 DELETE FROM {s}.saga_inbox WHERE id IN (
     SELECT id FROM {s}.saga_inbox AS mail

@@ -1,4 +1,4 @@
-"""Deleting what has ended long ago: a family of instances at a time, some hundred of them in a transaction."""
+"""Delete what ended long ago: one family of instances at a time, some hundreds of them in a transaction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from sqlalchemy import Connection
 from sagas.store import purge_statements
 from sagas.store.database import InSchema
 
-#: Where an instance stands in the order of their ends.
+#: The place of an instance in the order of their ends.
 Place = tuple[datetime, UUID]
 BEGINNING: Place = (datetime.min.replace(tzinfo=UTC), UUID(int=0))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Purged:
-    """What one transaction did. ``last`` is where the next one goes on; None: nothing follows."""
+    """The result of one transaction. ``last`` is where the next one goes on; None: nothing is left."""
 
     count: int
     last: Place | None
@@ -27,19 +27,19 @@ class Purging(InSchema):
     """Statements of retention."""
 
     def cut_off(self, older_than: timedelta) -> datetime:
-        """The moment so long ago, by the database's clock."""
+        """Return the moment that long ago, by the database's clock."""
         with self._database.autocommit() as connection:
             moment = connection.scalar(self._sql(purge_statements.CUT_OFF), {"older_than": older_than})
         assert isinstance(moment, datetime)
         return moment
 
     def oldest(self, before: datetime, *, after: Place, keep_keys: bool, limit: int) -> Purged:
-        """Purge the oldest that ended well before a moment, each with the sagas that it has started.
+        """Purge the oldest that ended well before a moment, each with the sagas that it started.
 
         Args:
-            after: leave alone what ended before.
-            keep_keys: leave the row of what has a business key, and nothing else of it.
-            limit: how many, without those that they have started.
+            after: skip instances that ended before this place.
+            keep_keys: keep the row of an instance with a business key, and nothing else of it.
+            limit: how many, not counting the sagas that they started.
         """
         ended, id_ = after
         place = {"before": before, "ended": ended, "after": id_, "limit": limit, "keep_keys": keep_keys}
@@ -54,13 +54,13 @@ class Purging(InSchema):
         return self._database.retrying(work)
 
     def forget_mail(self, before: datetime, limit: int) -> int:
-        """Of instances that are gone; returns how much of it there was."""
+        """Delete orphaned mail; return the number of rows deleted."""
         with self._database.autocommit() as connection:
             given = {"before": before, "limit": limit}
             return connection.execute(self._sql(purge_statements.FORGET_ABANDONED_MAIL), given).rowcount
 
     def _delete(self, connection: Connection, roots: Sequence[UUID], before: datetime, keep_keys: bool) -> int:
-        """The families of these locked roots that are over, every member of them."""
+        """Delete those families of the locked roots of which every member is over."""
         root_of = {root: root for root in roots}
         parents = list(roots)
         while parents:

@@ -1,4 +1,4 @@
-"""Instances as handles see them: read, without a lock."""
+"""Instances as handles see them: read without a lock."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,9 +13,9 @@ from sagas.store.records import recorded
 from sagas.store.rows import legible, stored_step_of
 from sagas.store.tables import Tables
 
-#: How long a look at an instance holds on while the database is away, in seconds.
+#: How long reading an instance waits while the database is away, in seconds.
 READ_PATIENCE = 5.0
-#: No place in particular.
+#: No particular place.
 EVERYWHERE = {"position": None, "lane": None, "branch": None}
 
 
@@ -30,10 +30,10 @@ class Reading:
         self._data = text(statements.DATA_AND_RESULTS.replace("{s}", quoted_schema))
 
     def contents(self, instance_id: UUID, connection: Connection | None = None) -> Sequence[Any]:
-        """All that is stored of an instance's data: the input, and what its steps returned; empty if it is gone.
+        """Return all stored data of an instance: the input and its steps' results; empty if it no longer exists.
 
         Raises:
-            RowDamaged: it cannot be read.
+            RowDamaged: the data cannot be read.
         """
         if connection is None:
             with self._database.autocommit() as own:
@@ -43,7 +43,7 @@ class Reading:
             return () if row is None else (payload.loads(row[0]), *payload.loads(row[1] or "[]"))
 
     def read(self, instance_id: UUID) -> Row[Any] | None:
-        """The instance's row as it is now; holds on while the database restarts."""
+        """Return the instance's current row; wait while the database restarts."""
 
         def work() -> Row[Any] | None:
             with self._database.autocommit() as connection:
@@ -55,7 +55,7 @@ class Reading:
     def standing(
         self, instance_id: UUID, address: Address, following: Address | None = None
     ) -> Mapping[Address, StepState]:
-        """How one execution stands as its row alone tells, and the one that follows it; without those that are not."""
+        """Return the states of one execution and the one that follows, from their rows alone; without missing rows."""
         step = self._tables.step
         places = [
             and_(step.c.position == one.position, step.c.branch == one.branch, step.c.round == one.round)
@@ -80,7 +80,7 @@ class Reading:
         return [Address(row.position, row.branch) for row in self._rows(query)]
 
     def _rows(self, query: Select[Any]) -> Sequence[Row[Any]]:
-        """Run one query in a transaction of its own, and hold on while the database is away."""
+        """Run one query in a transaction of its own, and wait while the database is away."""
 
         def work() -> Sequence[Row[Any]]:
             with self._database.autocommit() as connection:
@@ -91,7 +91,7 @@ class Reading:
     def look(
         self, instance_id: UUID, *, events: bool
     ) -> tuple[Row[Any], Sequence[Row[Any]], Sequence[Row[Any]]] | None:
-        """The instance, its executions and (if asked for) its events, all as of one moment.
+        """Return the instance, its executions and (if asked for) its events, all as of one moment.
 
         The executions come in the order of their addresses, each with the name of the worker that claimed it last;
         the events come oldest first. None: there is no such instance.
@@ -127,15 +127,15 @@ class Reading:
         return select(event).where(event.c.instance_id == instance_id).order_by(event.c.id)
 
     def find(self, saga: str, key: str) -> UUID | None:
-        """The current instance of a business key."""
+        """Return the current instance of a business key."""
         if not payload.is_storable(saga + key):
-            return None  # PostgreSQL has no such text, and whoever asks may be an address typed by a stranger
+            return None  # PostgreSQL cannot store such a text, which may be an address typed by a stranger
         with self._database.autocommit() as connection:
             found: UUID | None = connection.scalar(self._find, {"saga": saga, "key": key})
             return found
 
     def between(self, lowest: UUID, highest: UUID, *, limit: int) -> Sequence[UUID]:
-        """The ids from one to another, in their order."""
+        """Return the ids from one to another, in order."""
         instance = self._tables.instance
         query = select(instance.c.id).where(instance.c.id.between(lowest, highest)).order_by(instance.c.id).limit(limit)
         with self._database.autocommit() as connection:

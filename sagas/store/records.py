@@ -1,4 +1,4 @@
-"""What bodies hand over to their compensations before they return."""
+"""Data that bodies hand to their compensations before they return."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from sagas.store.tables import Tables
 
 
 def recorded(tables: Tables, quoted_schema: str) -> Label[Any]:
-    """What an action has recorded, the oldest first, as a column beside those of its row."""
+    """Return an action's records, oldest first, as a column beside those of its row."""
     statement = neighbour_statements.RECORDED.replace("{s}", quoted_schema).strip()
     return literal_column(statement, tables.record.c.data.type).label("records")
 
@@ -27,7 +27,7 @@ class Records:
         self._read = text(neighbour_statements.RECORDS_OF.replace("{s}", quoted_schema))
 
     def add(self, instance_id: UUID, action: Address, token: UUID, data: str) -> bool:
-        """Keep a record, whatever has become of the claim. False: the token does not hold it any more."""
+        """Keep a record, whatever has become of the claim. False: the token no longer holds it."""
         values = {"instance_id": instance_id, "position": action.position, "branch": action.branch}
 
         def work() -> bool:
@@ -37,7 +37,7 @@ class Records:
         return self._database.retrying(work, OUTAGE_PATIENCE)
 
     def of(self, instance_id: UUID, action: Address) -> Sequence[str]:
-        """What the executions of an action have recorded, the oldest first; as JSON text."""
+        """Return the records of an action's executions as JSON text, oldest first."""
         values = {"instance_id": instance_id, "position": action.position, "branch": action.branch}
 
         def work() -> Sequence[str]:

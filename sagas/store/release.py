@@ -1,4 +1,4 @@
-"""Which release of the library this is."""
+"""The release of the library."""
 
 from importlib.metadata import PackageNotFoundError, version
 

@@ -1,4 +1,4 @@
-"""Between rows and values: how the tables' columns become a state, and back."""
+"""Convert between rows and values: from the tables' columns to a state, and back."""
 
 import json
 import sys
@@ -53,13 +53,13 @@ STEP_COLUMNS = (
 )
 
 
-#: What reading a value raises that is not as it was written. Not all exceptions: a time limit may strike anywhere.
+#: Exceptions raised by a value that was tampered with. Not all exceptions: a time limit may strike anywhere.
 UNREADABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 @contextmanager
 def legible(instance_id: UUID) -> Iterator[None]:
-    """What cannot be read off an instance's rows says so."""
+    """Raise RowDamaged if anything in the block cannot read the instance's rows."""
     try:
         yield
     except SagaError:
@@ -70,7 +70,7 @@ def legible(instance_id: UUID) -> Iterator[None]:
             "Deploy it here too, or start such sagas once the last older worker is gone"
         ) from error
     except (*UNREADABLE, IntegrityError, DataError) as error:
-        # Not its text, which may be of the data.
+        # Without the error's text, which may contain data.
         raise RowDamaged(
             f"the rows of saga {instance_id} cannot be read, or do not fit together ({type(error).__qualname__}): they "
             "were edited by hand, or written by a newer release. Mend them, or deploy that release"
@@ -78,7 +78,7 @@ def legible(instance_id: UUID) -> Iterator[None]:
 
 
 def state_of(row: Row[Any], steps: tuple[StepState, ...], beside: Row[Any]) -> InstanceState:
-    """An instance from its row, its executions and its neighbours."""
+    """Return an instance from its row, its executions and its neighbours."""
     return InstanceState(
         id=row.id,
         status=SagaStatus(row.status),
@@ -101,13 +101,13 @@ def state_of(row: Row[Any], steps: tuple[StepState, ...], beside: Row[Any]) -> I
 
 
 def step_of(row: Row[Any]) -> StepState:
-    """An execution from its row, with the evidence about it."""
+    """Return an execution from its row, with the evidence about it."""
     evidence = {"holder": Holder(row.holder), "epoch_changed": row.epoch_changed, "worker": row.hostname}
     return replace(stored_step_of(row), **evidence)
 
 
 def stored_step_of(row: Row[Any]) -> StepState:
-    """An execution as its row alone tells."""
+    """Return an execution from its row alone."""
     return StepState(
         address=Address(row.position, row.branch, row.round),
         name=row.name,
@@ -134,7 +134,7 @@ def stored_step_of(row: Row[Any]) -> StepState:
 
 
 def column_of(step: StepState, column: str) -> Any:
-    """What is stored of an execution in one column."""
+    """Return the stored value of one column of an execution."""
     value = getattr(step, column)
     if column == "error":
         return json_text(value.to_json() if value else None)
@@ -142,12 +142,12 @@ def column_of(step: StepState, column: str) -> Any:
 
 
 def json_text(value: Any) -> str | None:
-    """JSON as the tables take it; None stays NULL."""
+    """Return JSON text for the tables; None stays NULL."""
     return None if value is None else json.dumps(value)
 
 
 def error_from(stored: dict[str, Any] | None) -> ErrorInfo | None:
-    """An error as it was stored; None when there is none."""
+    """Return a stored error; None if there is none."""
     return None if stored is None else ErrorInfo(**stored)
 
 
@@ -158,7 +158,7 @@ def _stop_from(stored: dict[str, Any] | None) -> Stop | None:
 
 
 def merged(data: str, results: str | None) -> dict[str, Any]:
-    """The input and what the steps returned, as the steps see it; what is stored encrypted is `Sealed`."""
+    """Return the input and the steps' results as the steps see them; encrypted values are `Sealed`."""
     whole = payload.loads(data)
     if not isinstance(whole, dict):
         raise TypeError(f"the data of a saga is a mapping, not a {type(whole).__qualname__}")
@@ -169,7 +169,7 @@ def merged(data: str, results: str | None) -> dict[str, Any]:
 
 
 def encoded_whole(data: Mapping[str, Any]) -> str:
-    """What is put together from parts, each of which was small enough at the door."""
+    """Encode data that is put together from parts, each of which was within the limit."""
     return payload.dumps(data, "data", limit=sys.maxsize)
 
 

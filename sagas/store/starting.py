@@ -1,4 +1,4 @@
-"""Inserting an instance with its first step: in a transaction of its own or in the caller's."""
+"""Insert an instance with its first step: in a transaction of its own or in the caller's."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -30,37 +30,38 @@ from sagas.store.prepared import Prepared
 
 T = TypeVar("T")
 
-#: Another transaction has the key; the deadlock is two of them with two keys crosswise.
+#: Another transaction has the key; a deadlock means two of them with two keys crosswise.
 WAITED_IN_VAIN = (LOCK_NOT_AVAILABLE, SERIALIZATION_FAILURE, DEADLOCK_DETECTED)
 #: How long a start inside the caller's transaction waits for another open one with the same key.
 KEY_WAIT = "2s"
 
 
 class CallersTransaction(Protocol):
-    """An open transaction of the application's, whatever framework it belongs to. It is joined, never ended."""
+    """An open transaction of the application, in whatever framework. It is joined, never ended."""
 
     def savepoint(self) -> AbstractContextManager[Any]:
-        """Rolls back what happened in its block if that raises."""
+        """Return a context manager that rolls back its block if the block raises."""
 
     def scalar(self, statement: TextClause, parameters: Mapping[str, Any]) -> Any:
-        """The first column of the first row; None when there is no row."""
+        """Return the first column of the first row; None if there is no row."""
 
     def after_commit(self, do: Callable[[], None], committed: Callable[[], bool]) -> None:
-        """Run ``do`` once it is committed for good, and not if it, or a savepoint around this call, rolls back.
+        """Run ``do`` once the transaction has committed, and not if it, or a savepoint around this call, rolls back.
 
         Args:
-            committed: tells by another connection whether it is; for whoever hears of commits before they happen.
+            committed: tells by another connection whether it has committed, for frameworks that announce commits too
+                early.
         """
 
 
 def has_written(transaction: CallersTransaction) -> bool:
-    """Whether it has written or locked anything; what has only read need not be committed."""
+    """Return whether it has written or locked anything; a transaction that has only read need not be committed."""
     return bool(transaction.scalar(text(statements.HAS_WRITTEN), {}))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewInstance:
-    """What `start` inserts. ``data`` is encoded already."""
+    """The values that `start` inserts. ``data`` is already encoded."""
 
     id: UUID
     plan: Plan
@@ -68,17 +69,17 @@ class NewInstance:
     data: str
     deadline: datetime | None
     deadline_seconds: float | None
-    headers: str | None = None  # what its messages carry, encoded too
+    headers: str | None = None  # the headers that its messages carry, encoded too
     wanted: Sequence[Wanted] = ()
-    anew: bool = False  # where the former instance of the key was undone
+    anew: bool = False  # restart if the key's former instance was undone
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The instance that a start led to: the new one, or the one which has the key."""
+    """The instance that a start led to: the new one, or the one that has the key."""
 
     id: UUID
-    is_to_be_sent: bool = False  # else it is not new, or waits in the line of its queue
+    is_to_be_sent: bool = False  # False: it is not new, or waits in its queue's line
 
 
 class Starting:
@@ -99,7 +100,7 @@ class Starting:
         self._registered: set[tuple[URL, str]] = set()
 
     def register(self, plan: Plan) -> None:
-        """Make sure that nobody started this version with other steps; asks a database once a process.
+        """Make sure that this version was not started with other steps; asks each database once per process.
 
         Raises:
             PlanChanged: instances with other steps under this version are in flight.
@@ -121,7 +122,7 @@ class Starting:
         self._registered.add((self._database.url, plan.fingerprint))
 
     def insert(self, new: NewInstance, placement: Placement) -> Started:
-        """Insert in a transaction of its own; returns the existing instance when the key is taken."""
+        """Insert in a transaction of its own; return the existing instance if the key is taken."""
 
         def work() -> Started | None:
             if new.anew:  # the key is freed first
@@ -130,7 +131,7 @@ class Starting:
             with self._database.autocommit() as connection:
                 return self._insert_by(partial(self._scalar_by_name, connection), new, placement)
 
-        # An instance that is gone again between the two statements was purged: try once more.
+        # An instance that disappears between the two statements was purged: try once more.
         for _ in range(3):
             found = self._database.retrying(work)
             if found is not None:
@@ -138,7 +139,7 @@ class Starting:
         raise StartInProgress(f"key {new.key!r} of saga {new.plan.saga!r} is changing hands; try again")
 
     def _scalar_by_name(self, connection: Connection, statement: TextClause, parameters: Mapping[str, Any]) -> Any:
-        """The same in autocommit, where the start itself is a statement that the session knows."""
+        """Run a statement in autocommit, where the start itself is prepared in the session."""
         if statement is not self._start:
             return connection.scalar(statement, parameters)
         by_driver = {**parameters, "id": str(parameters["id"])}
@@ -173,10 +174,10 @@ class Starting:
         return found
 
     def unharmed(self, transaction: CallersTransaction, work: Callable[[], T], *, may_wait: bool) -> T:
-        """Do something in the caller's transaction that aborts it neither by failing nor by waiting for long.
+        """Do something in the caller's transaction that neither aborts it by failing nor makes it wait for long.
 
         Args:
-            may_wait: for a key that another open transaction holds; then it is waited for a moment.
+            may_wait: whether to wait for a moment for a key that another open transaction holds.
         """
         with translated(), transaction.savepoint():
             if not may_wait:
@@ -187,23 +188,23 @@ class Starting:
             return done
 
     def _may_be_retired(self, instance_id: UUID) -> bool:
-        """It should have been: somebody else is about to, and may yet roll back."""
+        """Return whether it should have been retired: another transaction is about to, and may still roll back."""
         row = aside(partial(self._instances.read, instance_id))
         return row is not None and row.status == SagaStatus.COMPENSATED
 
     def refuse_elsewhere(self, transaction: CallersTransaction, url: URL) -> None:
-        """Make sure that the caller's transaction is in this very database, where workers look. Asks both.
+        """Make sure that the caller's transaction is in this very database, where workers look. Queries both.
 
         Args:
-            url: where the caller's connection leads.
+            url: the address of the caller's connection.
 
         Raises:
-            ConfigurationError: it is in another database.
+            ConfigurationError: the transaction is in another database.
         """
         here = aside(self._where_we_are)
         if url.get_backend_name() != "postgresql" or transaction.scalar(self._where, {}) != here:
             raise ConfigurationError(
-                f"the transaction to join is in {url!r} and sagas are in {self._database.url!r}, where nobody would "
+                f"the transaction to join is in {url!r} and sagas are in {self._database.url!r}, where no worker would "
                 "find what was started: give Sagas the transaction's database, or start outside of the transaction "
                 "(in Flask: FlaskSagas(join=False))"
             )
@@ -218,7 +219,7 @@ class Starting:
         new: NewInstance,
         placement: Placement,
     ) -> Started | None:
-        """The new instance, or the one which has the key; None when that cannot be seen from here."""
+        """Return the new instance, or the one that has the key; None if that cannot be seen from here."""
         plan = new.plan
         named = {"saga": plan.saga, "key": new.key}
         if new.anew:
@@ -248,5 +249,5 @@ class Starting:
         found = scalar(self._find, named)
         if found is None:
             return None
-        id_ = UUID(str(found))  # a driver may have a class of its own for them
+        id_ = UUID(str(found))  # a driver may have its own class for UUIDs
         return Started(id_, id_ == new.id)  # the answer to the first try was lost

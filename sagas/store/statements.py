@@ -1,11 +1,11 @@
-"""The named statements. ``{s}`` is the quoted schema. A hot one says its cost: round trips and fsyncs.
+"""Named statements. ``{s}`` is the quoted schema. A hot one says its cost: round trips and fsyncs.
 
 All stored times are ``clock_timestamp()``: ``now()`` is when the transaction began, and callers' transactions
 are long. Conditions on indexed times use ``statement_timestamp()``, which an index scan can use.
 """
 
-#: When an instance may no longer begin anything: its deadline, counted from its first claim if it was given in
-#: seconds, and without the time of an outage (see `pardoned`), which the one singleton row tells.
+#: When an instance may no longer begin anything: its deadline, counted from its first claim if it was given in seconds,
+#: and extended by the time of an outage (see `pardoned`), which the singleton row records.
 DEADLINE = """
 CASE WHEN instance.deadline IS NULL AND instance.deadline_seconds IS NULL THEN NULL ELSE (
     SELECT moved.deadline + CASE
@@ -23,7 +23,7 @@ CASE WHEN instance.deadline IS NULL AND instance.deadline_seconds IS NULL THEN N
 END
 """
 
-#: Whether the queue of a step (`head`) has a line: one probe of a small index.
+#: Whether the queue of a step (`head`) has a line: a single probe of a small index.
 HAS_LINE = """
 EXISTS (SELECT FROM {s}.saga_step AS ahead WHERE ahead.finished_at IS NULL AND ahead.task IS NOT NULL
           AND ahead.queue = head.queue AND ahead.line IS NOT NULL)
@@ -33,12 +33,12 @@ IS_THERE_A_LINE = "SELECT " + HAS_LINE + " FROM (VALUES (CAST(:queue AS text))) 
 
 # -- The hot path: driver-level parameters, since compiling bound names costs a quarter of a worker's CPU.
 
-#: Takes an execution. 1 round trip, 0 fsyncs: a claim that a crash loses is found by its epoch.
-#: Touches and tests the step's row alone; the instance's row is only read. Safe to repeat with its own token.
-#: A compensation that waits for its turn (neither dispatched nor to be retried) is not for the taking, and nothing
-#: is for another task than its own, nor for a message without the headers that its saga keeps. No action begins after
-#: the deadline of an instance that can still be stopped (see `is_overdue`): its pivot, if it has one, is neither
-#: claimed nor in doubt.
+#: Takes an execution. 1 round trip, 0 fsyncs: a claim lost in a crash is found by its epoch. Touches and tests the
+#: step's row alone; the instance's row is only read. Safe to repeat with its own token.
+#: A compensation that waits for its turn (neither dispatched nor to be retried) must not be claimed; a row may only be
+#: claimed by its own task, and by a message with the headers that its saga keeps. No action begins after the deadline
+#: of an instance that can still be stopped (see `is_overdue`): its pivot, if it has one, is neither claimed nor in
+#: doubt.
 CLAIM = (
     """
 WITH unsynced AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
@@ -94,11 +94,11 @@ FROM claimed JOIN {s}.saga_instance AS instance ON instance.id = claimed.instanc
 )
 
 #: Records an action's result and gives birth to what follows, or ends the instance. 1 round trip, 1 fsync.
-#: Guarded by the token alone; advances only if the instance is still going forward. The instance is locked
-#: first (the one lock order), and `pending` and `written` are columns of that row: siblings are never read in here.
-#: Where somebody has to decide what follows, it is handed over to the loop: due now, and still pending. So it is where
-#: something would follow after the deadline (see `is_overdue`); of what has nothing left to do it is the end. Where the
-#: saga has turned back it is due now too: what it waited for may have ended by this.
+#: Guarded by the token alone; advances only if the instance is still going forward. The instance is locked first (the
+#: one lock order), and `pending` and `written` are columns of that row: siblings are never read in here. What needs a
+#: decision is handed over to the loop: due now, and still pending. The same holds for anything that would follow after
+#: the deadline (see `is_overdue`); if nothing is left to do, the instance ends instead. If the saga has turned back, it
+#: is due now too: it may have waited for this execution to end.
 COMPLETE = (
     """
 WITH instance AS (
@@ -167,7 +167,7 @@ SELECT status, advances, parent_id, is_late,
 """
 )
 
-#: "Mine and completed already" is success: the answer to a commit can be lost. 1 round trip, read-only.
+#: "Mine and already completed" is success: the answer to a commit can be lost. 1 round trip, read-only.
 OWN_TOKEN = """
 SELECT instance.status, instance.parent_id
 FROM {s}.saga_step AS step JOIN {s}.saga_instance AS instance ON instance.id = step.instance_id
@@ -175,11 +175,11 @@ WHERE step.instance_id = %(instance_id)s AND step.position = %(position)s AND st
   AND step.round = %(round)s AND step.token = %(token)s AND step.status IN ('completed', 'skipped')
 """
 
-# -- Starting. 1 round trip, 1 fsync (the caller's own commit when it joins a transaction).
-# JSON goes as text: on the caller's connection a parameter that is jsonb may meet an encoder of the caller's.
+# -- Starting. 1 round trip, 1 fsync (the caller's own commit if it joins a transaction).
+# JSON is sent as text: on the caller's connection a jsonb parameter may meet the caller's own encoder.
 
-#: What does not begin at once (see `Plan.begins_at_once`) has no step yet, and is due for whoever decides. Where its
-#: queue has a line it joins that; says whether its message is to be sent now.
+#: A saga that does not begin at once (see `Plan.begins_at_once`) has no step yet, and is due for a decision. If the
+#: first step's queue has a line, it joins that; returns whether its message is to be sent now.
 START = (
     """
 WITH born AS (
@@ -221,14 +221,14 @@ SELECT NOT waiting.is_there FROM born CROSS JOIN waiting
 
 FIND_CURRENT = "SELECT id FROM {s}.saga_instance WHERE saga = :saga AND key = :key AND current"
 
-#: The key of an instance that was undone is free for whoever wants to start anew. A failed one may yet go on.
+#: The key of an instance that was undone is free for a new start. A failed one may still go on.
 RETIRE_ENDED = """
 UPDATE {s}.saga_instance SET current = false
 WHERE saga = :saga AND key = :key AND current AND status = 'compensated'
 RETURNING id
 """
 
-#: In the caller's transaction: wait for a key that another one holds only so long, and say what was set before.
+#: In the caller's transaction: limit the wait for a key that another transaction holds, and return the old setting.
 LIMIT_LOCK_WAIT = "SELECT current_setting('lock_timeout'), set_config('lock_timeout', :wait, true)"
 RESTORE_LOCK_WAIT = "SELECT set_config('lock_timeout', :wait, true)"
 
@@ -238,7 +238,7 @@ HAS_WRITTEN = "SELECT pg_current_xact_id_if_assigned() IS NOT NULL"
 #: Which database this is, however it is reached: through a pooler, by an alias, on a socket.
 WHERE_AM_I = "SELECT current_database() || ' since ' || extract(epoch FROM pg_postmaster_start_time())"
 
-#: What the evidence says of a claim's holder (see `Holder`).
+#: The evidence about a claim's holder (see `Holder`).
 HOLDER = """
 CASE WHEN step.status <> 'running' THEN 'none'
      WHEN step.worker_id IS NULL THEN 'alive'
@@ -257,10 +257,10 @@ FROM {s}.saga_instance WHERE id = :id FOR UPDATE
 """
 LOAD_INSTANCE_IF_FREE = LOAD_INSTANCE.rstrip() + " SKIP LOCKED"
 
-#: For a message that is sent where no row of its instance was seen: by the parent of a pool's process that has died.
+#: For a message sent by a process that has not seen its instance's row: the parent of a pool process that died.
 HEADERS = "SELECT headers::text AS headers FROM {s}.saga_instance WHERE id = :id"
 
-#: A second statement, after the instance's lock: one that waited would still read its old snapshot.
+#: A second statement, after the instance is locked: a statement that waited for the lock would read its old snapshot.
 LOAD_STEPS = (
     """
 SELECT step.position, step.branch, step.round, step.name, step.status, step.token, step.attempts, step.losses,
@@ -277,7 +277,7 @@ WHERE step.instance_id = :id ORDER BY step.position, step.branch, step.round FOR
 """
 )
 
-#: A third statement: its neighbours, as they are once the instance is locked.
+#: A third statement: the instance's neighbours, as they are once it is locked.
 LOAD_NEIGHBOURS = """
 SELECT (SELECT jsonb_agg(jsonb_build_object('id', mail.id, 'kind', mail.kind, 'name', mail.name,
                                             'payload', mail.payload, 'by', mail.sent_by,
@@ -300,7 +300,7 @@ SELECT (SELECT jsonb_agg(jsonb_build_object('id', mail.id, 'kind', mail.kind, 'n
 FROM (VALUES (1)) AS always LEFT JOIN {s}.saga_sweep AS sweep ON true
 """
 
-#: The data of an instance and what its steps returned: all of them, or those before a place, as a step there sees it.
+#: The data of an instance and its steps' results: all of them, or those before a place, as a step there sees them.
 DATA_AND_RESULTS = """
 SELECT instance.data::text,
        (SELECT jsonb_agg(step.result ORDER BY step.position, step.branch)::text FROM {s}.saga_step AS step

@@ -1,17 +1,17 @@
-"""The named statements of the sweep and of liveness (see `statements` for their manners)."""
+"""Named statements of the sweep and of liveness (see `statements` for their conventions)."""
 
 from sagas.store.statements import HOLDER
 
 # -- The sweep
 
-#: Whether some worker's timer has looked around a moment ago: one plain read, for messages of beat.
+#: Whether a worker's timer has just looked around: one plain read, for beat's messages.
 IS_SWEPT = (
     "SELECT swept_at BETWEEN clock_timestamp() - CAST(:lease AS interval) AND clock_timestamp() FROM {s}.saga_sweep"
 )
 
-#: The beginning of each pass, which waits for nobody and holds no lock when it is over: notes an outage (no pass of
-#: any worker began for so long) and who is silent; tells what there is to do, and whether this is the first pass of the
-#: fleet for a while. After an outage all are silent, so suspicions begin anew.
+#: The beginning of each pass, which waits for no lock and holds none when it is over. Notes an outage (no worker began
+#: a pass for so long) and silent workers; returns what there is to do, and whether this is the fleet's first pass for a
+#: while. After an outage all workers are silent, so suspicions begin anew.
 LOOK_AROUND = """
 WITH former AS MATERIALIZED (
     SELECT swept_at, swept_at > '-infinity' AND swept_at < clock_timestamp() - CAST(:outage AS interval) AS is_long_ago
@@ -45,8 +45,8 @@ UPDATE {s}.saga_sweep SET swept_at = clock_timestamp()
 WHERE swept_at BETWEEN clock_timestamp() - CAST(:outage AS interval) AND clock_timestamp()
 """
 
-#: Second stage: still silent a lease after the suspicion. Death is final; such a worker registers anew.
-#: Not if the database was away since this pass began.
+#: Second stage: still silent a lease after the suspicion. Death is final; such a worker registers anew. Not if the
+#: database was away since this pass began.
 DECLARE_DEAD_WORKERS = """
 UPDATE {s}.saga_worker SET dead_at = clock_timestamp()
 WHERE dead_at IS NULL AND stopped_at IS NULL AND heartbeat_at < suspected_at
@@ -59,8 +59,9 @@ FORGET_OLD_WORKERS = """
 DELETE FROM {s}.saga_worker WHERE coalesce(stopped_at, dead_at) < clock_timestamp() - interval '7 days'
 """
 
-#: Executions that somebody has to look at: held by the dead, or over their time. Of a silent holder that may still be
-#: acting once after its death, and when the time of its execution is over. Reads what runs and what is out, no line.
+#: Executions that need a look: held by a dead worker, or over their time. A silent holder that may still be acting is
+#: looked at once after its death, and when the execution's time is over. Reads running executions and sent messages, no
+#: line.
 PICK_LOST = (
     """
 SELECT DISTINCT step.instance_id FROM {s}.saga_step AS step
@@ -69,7 +70,7 @@ LEFT JOIN {s}.saga_worker AS worker ON worker.id = step.worker_id
 CROSS JOIN LATERAL (SELECT """
     + HOLDER
     + """ AS holder,
-        -- In seconds: a moment or a timeout that was edited by hand is no interval, and this is one statement for all.
+        -- In seconds: a time or timeout edited by hand may not be a valid interval, and this is one statement for all.
         CAST(extract(epoch FROM step.claimed_at) AS float8) AS claimed,
         CAST(extract(epoch FROM worker.dead_at) AS float8) AS died
 ) AS seen
@@ -81,7 +82,7 @@ LIMIT :limit
 """
 )
 
-#: What is due, the longest first; for a lease it is this worker's. Each one takes its own, and none waits.
+#: Due instances, longest overdue first; for a lease they are this worker's. No worker waits for another.
 TAKE_DUE = """
 WITH due AS (
     SELECT id FROM {s}.saga_instance WHERE due_at <= statement_timestamp() ORDER BY due_at LIMIT :limit
@@ -91,7 +92,7 @@ UPDATE {s}.saga_instance AS instance SET due_at = clock_timestamp() + CAST(:leas
 FROM due WHERE instance.id = due.id RETURNING instance.id
 """
 
-#: One bad instance backs off alone, twice as long each time, with an event that says why.
+#: An instance that raises backs off alone, twice as long each time, with an event that says why.
 BACK_OFF = """
 WITH noted AS (
     INSERT INTO {s}.saga_event (instance_id, event, detail)
@@ -104,8 +105,8 @@ SET due_at = clock_timestamp() + least(interval '10 minutes', CAST(:lease AS int
 FROM noted WHERE instance.id = noted.instance_id AND instance.due_at IS NOT NULL
 """
 
-#: For tests, where nobody waits: what is unclaimed is to be sent again, as if nothing were on its way, and whoever
-#: sleeps is to wake up. A wait for a signal is no waste of time.
+#: For tests, which do not wait: unclaimed executions are to be sent again, as if no message were on its way, and
+#: sleeping ones are to wake up. A wait for a signal is not cut short.
 HASTEN = """
 WITH instance AS (
     SELECT id FROM {s}.saga_instance WHERE id = :id AND due_at IS NOT NULL FOR UPDATE
@@ -115,13 +116,13 @@ WHERE step.instance_id = instance.id AND step.status = 'pending'
   AND (step.task IS NOT NULL OR step.name = ANY (CAST(:sleeping AS text[])))
 """
 
-# -- Who is alive
+# -- Liveness
 
-#: Two statements a beat: the moment before the deliveries are listed, then the list.
+#: Two statements per beat: the moment before the deliveries are listed, then the list.
 CLOCK = "SELECT clock_timestamp()"
 
-#: A heartbeat clears suspicion; a worker that was declared dead gets no row back and registers anew. It takes along
-#: what the worker should stop, again and again for as long as that runs.
+#: A heartbeat clears suspicion; a worker that was declared dead gets no row back and registers anew. It returns the
+#: deliveries that the worker should stop, again and again for as long as they run.
 HEARTBEAT = """
 INSERT INTO {s}.saga_worker AS worker (id, hostname, pid, release, queues, slots, deliveries, kept, listed_at, idle_at)
 VALUES (:id, :hostname, :pid, :release, :queues, :slots, :deliveries, :kept, :listed_at,
@@ -135,7 +136,7 @@ WHERE worker.dead_at IS NULL
 RETURNING to_stop
 """
 
-#: Workers that are alive and run another release than this one, or one that did not say it yet.
+#: Workers that are alive and run another release than this one, or do not say which.
 OF_OTHER_RELEASES = """
 SELECT hostname, pid, release FROM {s}.saga_worker
 WHERE dead_at IS NULL AND stopped_at IS NULL AND heartbeat_at > clock_timestamp() - CAST(:lease AS interval)
@@ -143,7 +144,7 @@ WHERE dead_at IS NULL AND stopped_at IS NULL AND heartbeat_at > clock_timestamp(
 ORDER BY hostname, pid
 """
 
-#: Alive, and nothing more: what it runs is not listed by this.
+#: Only says that the worker is alive: its executions are not listed by this.
 PULSE = """
 UPDATE {s}.saga_worker SET heartbeat_at = clock_timestamp(), suspected_at = NULL
 WHERE id = :id AND dead_at IS NULL AND stopped_at IS NULL

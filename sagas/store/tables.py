@@ -20,7 +20,7 @@ from sqlalchemy.types import UserDefinedType
 
 
 class _Json(UserDefinedType[Any]):
-    """jsonb, written as JSON text and read as the driver decodes it: the payload codec is ours."""
+    """The jsonb type, written as JSON text and read as the driver decodes it: the library has its own payload codec."""
 
     cache_ok = True
 
@@ -70,7 +70,7 @@ class Tables:
             _time("created_at", nullable=False),
             _time("updated_at", nullable=False),
             _time("finished_at"),
-            Column("setback", Text),  # which PostgreSQL itself makes of the status
+            Column("setback", Text),  # PostgreSQL itself generates it from the status
         )
         self.step = Table(
             "saga_step",

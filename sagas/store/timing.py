@@ -1,4 +1,4 @@
-"""How often workers report and the sweep looks, and what follows from it."""
+"""How often workers report and the sweep looks, and the times that follow from it."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,7 +12,7 @@ class Timing:
 
     heartbeat: float = 2.0
     sweep_every: float = 2.0
-    parked_after: float = 300.0  # how long a step may wait that cannot be called, before it waits for a person
+    parked_after: float = 300.0  # how long a step that cannot be called may wait, before it waits for a person
 
     def __post_init__(self) -> None:
         for name in ("heartbeat", "sweep_every"):
@@ -25,39 +25,39 @@ class Timing:
 
     @property
     def patience(self) -> timedelta:
-        """How long a step may wait that cannot be called."""
+        """How long a step that cannot be called may wait."""
         return timedelta(seconds=self.parked_after)
 
     @property
     def lease(self) -> timedelta:
-        """How long something may stand still before it is looked at."""
+        """How long anything may stand still before it is looked at."""
         return timedelta(seconds=2 * self.heartbeat)
 
     @property
     def silence(self) -> timedelta:
-        """A worker whose heartbeat is older than this is suspected; nothing follows from it yet."""
+        """The age of a heartbeat from which its worker is suspected; nothing follows from that yet."""
         return timedelta(seconds=1.2 * self.heartbeat)
 
     @property
     def outage(self) -> timedelta:
-        """No sweep for this long: the database was away, so everybody's silence proves nothing."""
+        """The time without a sweep that counts as an outage: the database was away, so silence proves nothing."""
         return self.lease + timedelta(seconds=2 * self.sweep_every)
 
     @property
     def pause(self) -> float:
         """Seconds between two passes of one worker, at most.
 
-        Before there was a line each worker looked at all that waits, unless a pass had begun within 0.8 of the
-        interval. Where such a worker is still alive it has no reason to.
+        Before there was a line, each worker looked at everything that waits, unless a pass had begun within 0.8 of the
+        interval. If such a worker is still alive, this gives it no reason to look.
         """
         return 0.75 * self.sweep_every
 
     @property
     def budget(self) -> float:
-        """How long a pass of the sweep may take, in seconds; what it leaves is the next one's."""
+        """How long a pass of the sweep may take, in seconds; the next pass does the rest."""
         return min(2.0, 0.75 * self.sweep_every)
 
     @property
     def hold(self) -> timedelta:
-        """How long the one who fills the queues holds its lease without renewing it."""
+        """How long the worker that fills the queues holds its lease without renewing it."""
         return min(self.lease, timedelta(seconds=max(2 * self.sweep_every, 1.0)))

@@ -1,4 +1,4 @@
-"""Which database URLs are taken, and what they mean for the library's own blocking connections."""
+"""The database URLs that are accepted, and what they mean for the library's own blocking connections."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,11 +8,11 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from sagas.errors import ConfigurationError, DriverMissing
 
-#: A URL, or what gives it whenever it is asked: a framework's tests change its database under way.
+#: A URL, or a callable that returns it at each use: a framework's tests change their database at run time.
 DatabaseUrl = str | URL | Callable[[], str | URL]
 
 CURE = "pass database='postgresql+psycopg2://user:password@host:5432/name'"
-#: What psycopg2 calls the options of an asyncpg URL; None: they tune asyncpg alone.
+#: psycopg2's names of the options of an asyncpg URL; None: an option that only tunes asyncpg.
 ASYNCPG_OPTIONS = {
     "host": "host",
     "port": "port",
@@ -30,18 +30,18 @@ ASYNCPG_OPTIONS = {
 
 
 def normalise_url(database: str | URL) -> URL:
-    """``postgres://`` and ``postgresql://`` mean psycopg2 here (SQLAlchemy 2.1 would take psycopg 3).
+    """Read ``postgres://`` and ``postgresql://`` as psycopg2 (SQLAlchemy 2.1 would take psycopg 3).
 
-    So does ``postgresql+asyncpg://``: most applications have one URL, and theirs may be for an async engine.
+    The same holds for ``postgresql+asyncpg://``: most applications have one URL, which may be for an async engine.
 
     Raises:
-        ConfigurationError: not the URL of a PostgreSQL database, or one with an option that psycopg2 does not have.
+        ConfigurationError: it is not the URL of a PostgreSQL database, or has an option that psycopg2 lacks.
     """
     try:
         url = make_url(database.replace("postgres://", "postgresql://", 1) if isinstance(database, str) else database)
-    except (ArgumentError, ValueError):  # the latter of a port that is no number
+    except (ArgumentError, ValueError):  # the latter for a port that is not a number
         given = "the database URL" if isinstance(database, str) and database else f"database={database!r}"
-        # Without the URL, and without what was raised, which may quote the password in it.
+        # Without the URL and the original error, which may quote its password.
         raise ConfigurationError(f"{given} cannot be read as a URL; {CURE}") from None
     if url.get_backend_name() != "postgresql":
         raise ConfigurationError(f"sagas need PostgreSQL, not {url.get_backend_name()!r}; {CURE}")
@@ -58,7 +58,7 @@ def normalise_url(database: str | URL) -> URL:
 
 @contextmanager
 def driver_of(url: URL) -> Iterator[None]:
-    """A driver that is not there says what to install."""
+    """Raise an error that says what to install if a driver is missing."""
     try:
         yield
     except NoSuchModuleError as error:

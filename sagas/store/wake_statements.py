@@ -1,16 +1,15 @@
-"""The named statements of plain wakes (see `waking`, and `statements` for their manners)."""
+"""Named statements of plain wakes (see `waking`, and `statements` for their conventions)."""
 
-#: The first of two: what they decide on is read once the instances are locked. Those that somebody else has are not
-#: waited for.
+#: The first of two: the second decides on what it reads once the instances are locked. Locked ones are not waited for.
 LOCK_DUE = """
 SELECT id, plan_hash FROM {s}.saga_instance WHERE due_at <= statement_timestamp() ORDER BY due_at LIMIT :limit
 FOR UPDATE SKIP LOCKED
 """
 
-#: Ends the sleeps that are over and gives birth to what follows them, and lets the retries begin whose time has come:
-#: `decide`'s answer to a `Tick` where there is nothing else to answer. That is so where the only execution that is live
-#: waits for time alone, all others are done, the deadline is ahead, no mail is unseen and no lock awaited. All of it
-#: joins the lines.
+#: Ends the sleeps that are over and gives birth to the next steps, and begins the retries whose time has come: the
+#: answer of `decide` to a `Tick` if there is nothing else to answer. That is the case if the only live execution waits
+#: for time alone, all others are done, the deadline is ahead, no mail is unseen and no lock is awaited. All of these
+#: steps join the lines.
 WAKE_PLAIN = """
 WITH head AS (
     SELECT * FROM unnest(CAST(:plans AS text[]), CAST(:after AS int[]), CAST(:branches AS int[]),

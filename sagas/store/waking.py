@@ -1,7 +1,7 @@
-"""Plain wakes: of those that are due the ones for whom time alone has passed, a batch of them by one statement.
+"""Plain wakes: a batch of due instances for which only time has passed is moved on by one statement.
 
-A look costs as much as running a step, and a hundred thousand may wake up at one moment. `decide` stays the authority:
-a test holds the statement to it, and what it does not say is left to a look.
+A look costs as much as running a step, and a hundred thousand may wake up at once. `decide` stays the authority: a test
+holds the statement to it, and everything else is left to a look.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,11 +24,11 @@ COLUMNS = ("plans", "after", "branches", "lanes", "names", "tasks", "queues", "t
 
 @dataclass(frozen=True, slots=True)
 class Woken:
-    """An instance that a sleep or the wait for a retry was over for; what it has to send waits in a line."""
+    """An instance whose sleep or wait for a retry is over; its next message waits in a line."""
 
     id: UUID
     saga: str
-    has_begun: bool  # by this its status became `running`
+    has_begun: bool  # its status has just become `running`
 
 
 class Waking:
@@ -41,9 +41,9 @@ class Waking:
         self._wake_plain = text(wake_statements.WAKE_PLAIN.replace("{s}", quoted_schema))
 
     def wake(self, limit: int, placement: Placement) -> Sequence[Woken]:
-        """Of so many that are due, the longest first, move on those for whom only time has passed.
+        """Move on those due instances for which only time has passed, longest overdue first.
 
-        Of a plan that this process does not know yet none does: a look brings it.
+        Instances with a plan that this process does not know yet are left to a look, which loads the plan.
         """
         with self._database.transaction() as connection:
             due = connection.execute(self._lock_due, {"limit": limit}).all()
@@ -58,7 +58,7 @@ class Waking:
 
 
 def _after_sleeps(plans: Iterable[tuple[str, Plan]], placement: Placement) -> dict[str, list[Any]]:
-    """The rows that follow each sleep whose end needs no decision: it is alone, and what follows is sent."""
+    """Return the rows that follow each sleep whose end needs no decision: it is alone, and its successors are sent."""
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     for plan_hash, plan in plans:
         for step in plan.steps:

@@ -115,7 +115,7 @@ def test_a_message_that_no_worker_takes_is_told_in_words(shop: Shop, here: Here)
     assert told in shown.output
     assert json.loads(here("show", str(run.id), "--json").output)["headline"][0].startswith(told)
     assert (checked.exit_code, told in checked.output) == (0, True)
-    assert "no worker that is alive consumes it: start one with -Q celery" in checked.output
+    assert "no living worker consumes it: start one with -Q celery" in checked.output
 
 
 def test_a_task_that_no_worker_knows_is_told_in_words(shop: Shop, here: Here) -> None:

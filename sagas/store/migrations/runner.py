@@ -1,4 +1,4 @@
-"""Applies the numbered migrations: one transaction, one advisory lock, a table of what was applied."""
+"""Apply the numbered migrations: one transaction, one advisory lock, a table of those applied."""
 
 import re
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ _NAME = re.compile(r"(\d{4})_\w+\.sql")
 
 
 def migrations() -> list[tuple[int, str, str]]:
-    """Number, file name and SQL of every migration, in order."""
+    """Return number, file name and SQL of every migration, in order."""
     found = []
     for entry in resources.files(__package__).iterdir():
         match = _NAME.fullmatch(entry.name)
@@ -24,13 +24,13 @@ def migrations() -> list[tuple[int, str, str]]:
 
 
 class Execute(Protocol):
-    """Runs SQL with ``%s`` parameters inside an open transaction; returns the rows, if there are any."""
+    """A callable that runs SQL with ``%s`` parameters in an open transaction and returns the rows, if any."""
 
     def __call__(self, sql: str, parameters: Sequence[Any] = ()) -> Sequence[Sequence[Any]]: ...
 
 
 def on_connection(connection: Connection) -> Execute:
-    """Through SQLAlchemy."""
+    """Return an `Execute` on a SQLAlchemy connection."""
 
     def execute(sql: str, parameters: Sequence[Any] = ()) -> Sequence[Sequence[Any]]:
         result = connection.exec_driver_sql(sql, tuple(parameters) or None)
@@ -40,14 +40,14 @@ def on_connection(connection: Connection) -> Execute:
 
 
 def migrate(execute: Execute, schema: str, *, only: int | None = None) -> list[str]:
-    """Apply what is missing, inside the caller's transaction; the others wait for the advisory lock.
+    """Apply the missing migrations, inside the caller's transaction; concurrent calls wait for the advisory lock.
 
     Args:
-        execute: how to run SQL there, whatever framework the transaction belongs to.
-        only: the number of the one migration that is wanted; all of them by default.
+        execute: runs SQL in the transaction, whatever framework it belongs to.
+        only: the number of the only migration to apply; by default all of them.
 
     Returns:
-        The file names that this call applied; empty when the schema was up to date.
+        The file names that this call applied; empty if the schema was up to date.
 
     Raises:
         ConfigurationError: the role may not create the schema or its tables.
@@ -57,7 +57,7 @@ def migrate(execute: Execute, schema: str, *, only: int | None = None) -> list[s
         execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"sagas:{schema}"])
         if not execute("SELECT to_regnamespace(%s) IS NOT NULL", [quoted])[0][0]:
             execute(f"CREATE SCHEMA {quoted}")
-        # Asked first: IF NOT EXISTS wants the right to create it all the same.
+        # Checked first: IF NOT EXISTS requires the right to create it all the same.
         if not execute("SELECT to_regclass(%s) IS NOT NULL", [f"{quoted}.saga_migration"])[0][0]:
             execute(
                 f"CREATE TABLE {quoted}.saga_migration (number integer PRIMARY KEY, name text NOT NULL, "
@@ -81,7 +81,7 @@ def migrate(execute: Execute, schema: str, *, only: int | None = None) -> list[s
 
 
 def quote(schema: str) -> str:
-    """The schema's name as an SQL identifier."""
+    """Return the schema's name as an SQL identifier."""
     # Braces, percent signs and colons would read as placeholders in the named statements.
     if not schema or any(character in schema for character in "\x00{%:"):
         raise ConfigurationError(f"schema={schema!r} cannot name a PostgreSQL schema; use letters and underscores")

@@ -230,7 +230,7 @@ def test_a_session_in_another_database_than_the_sagas_is_refused(
     with office.app.app_context():
         for options in ({}, {"session": db.session}):
             db.session.execute(text("SELECT pg_current_xact_id()"))
-            with pytest.raises(ConfigurationError, match=r"where nobody would find what was started.*join=False"):
+            with pytest.raises(ConfigurationError, match=r"where no worker would find what was started.*join=False"):
                 office.start(**options)
             # Then: the transaction goes on
             assert db.session.scalar(text("SELECT 1")) == 1
