@@ -1,4 +1,4 @@
-"""Handles on instances, and what they show."""
+"""Handles on instances, and the values that they show."""
 
 from sagas.handle.handle import SagaHandle
 from sagas.handle.listing import InstanceView, Page, left_after, read_page

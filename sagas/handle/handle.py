@@ -29,7 +29,7 @@ from sagas.store import CallersTransaction
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, scoped_session
 
-#: Of a signal, its key, and of whoever asks: an index holds them.
+#: Limit for signal names, keys and operators' names; they are indexed.
 LONGEST_NAME = 512
 LONGEST_REASON = 4000
 
@@ -37,7 +37,7 @@ LONGEST_REASON = 4000
 class SagaHandle(Reading):
     """A handle on one instance, returned by ``Saga.start``, ``Sagas.get`` and ``Sagas.find``.
 
-    It holds the id alone; every property asks the database. Whoever wants several of them takes a `snapshot()`.
+    It holds the id alone; every property queries the database. To read several of them, take a `snapshot()`.
     """
 
     def signal(
@@ -50,24 +50,24 @@ class SagaHandle(Reading):
         connection: "Connection | CallersTransaction | None" = None,
         by: str = "application",
     ) -> bool:
-        """Tell it what a `WaitFor` step waits for, or will wait for: a signal that comes first is kept.
+        """Send a signal that a `WaitFor` step waits for, or will wait for: a signal that comes early is kept.
 
         Args:
-            name: of the signal.
-            payload: merged into the saga's data when a step has taken it.
-            key: what tells it apart: a second one of this name with the same key does nothing. Without a key each call
-                is a signal of its own.
-            session, connection: send it in this transaction, as with `Saga.start`; it is heard after the commit, and
-                the history tells it if that is too late.
+            name: the signal's name.
+            payload: merged into the saga's data once a step has taken it.
+            key: identifies this signal: a second one with the same name and key does nothing. Without a key each call
+                sends a signal of its own.
+            session, connection: send it in this transaction, as with `Saga.start`; it takes effect after the commit,
+                and the history notes if that is too late.
 
         Returns:
-            False when this very signal had been sent before.
+            False if this very signal had been sent before.
 
         Raises:
-            TransitionRefused: it has ended, or is being undone, or no step of it waits for this signal (any more). It
-                may have ended just now: a call outside of a transaction tells how it stood when the signal came.
-            SignalInProgress: another open transaction is sending the same one.
-            PayloadError: the payload cannot be stored; names the key.
+            TransitionRefused: the saga has ended, or is being undone, or no step of it waits for this signal (any
+                more). It may have ended just now: a call outside a transaction reports its status when the signal came.
+            SignalInProgress: the same signal is being sent in another open transaction.
+            PayloadError: the payload cannot be stored; the message names the key.
         """
         name = _text(name, "signal(): the name", LONGEST_NAME)
         key = None if key is None else _text(key, "signal(): the key", LONGEST_NAME)
@@ -80,7 +80,7 @@ class SagaHandle(Reading):
             raise TransitionRefused(takes_none.format(seen.status.value))
         if name not in known:
             raise TransitionRefused(
-                f"saga {self.id} waits for no signal {name!r:.80}: its plan has only {', '.join(known) or 'none'}"
+                f"saga {self.id} does not wait for signal {name!r:.80}: its plan has only {', '.join(known) or 'none'}"
             )
         mail = Mail(kind=MailKind.SIGNAL, name=name, payload=encoded, by=_by(by))
         is_forward = seen.status.is_forward
@@ -89,7 +89,7 @@ class SagaHandle(Reading):
             return is_new
         status = self.status
         if status.is_forward:
-            raise TransitionRefused(f"saga {self.id} waits for no signal {name!r:.80} any more")
+            raise TransitionRefused(f"saga {self.id} no longer waits for signal {name!r:.80}")
         raise TransitionRefused(takes_none.format(status.value))
 
     def cancel(
@@ -100,16 +100,16 @@ class SagaHandle(Reading):
         connection: "Connection | CallersTransaction | None" = None,
         by: str = "application",
     ) -> None:
-        """Stop forward work, then undo what was done or is in doubt.
+        """Stop forward work, then undo everything that was done or is in doubt.
 
-        While the pivot runs the wish is only recorded, and counts if the pivot says a clean no.
+        While the pivot runs the request is only recorded, and counts if the pivot fails with nothing done.
 
         Args:
-            session, connection: ask for it in this transaction, as with `Saga.start`; it is heard after the commit,
-                and has no effect if it comes too late then.
+            session, connection: request it in this transaction, as with `Saga.start`; it takes effect after the commit,
+                and has none if that is too late.
 
         Raises:
-            TransitionRefused: it is past its pivot, completed, or failed (for another reason than that a step cannot be
+            TransitionRefused: the saga is past its pivot, completed, or failed (other than with a step that cannot be
                 called).
         """
         transaction = joined(session, connection)
@@ -122,14 +122,14 @@ class SagaHandle(Reading):
         self._apply(
             StopRequested(stop=stop, by=_by(by)),
             "cannot be cancelled: only a saga that is pending or running and not past its pivot can, and one that "
-            "waits there since a step cannot be called",
+            "waits there because a step cannot be called",
         )
 
     def retry(self, reason: str, *, by: str = "operator") -> None:
-        """Let a `failed` instance go on: only what is missing runs again, with fresh budgets.
+        """Let a `failed` instance go on: only what is missing runs again, with fresh limits.
 
         Raises:
-            TransitionRefused: it is not `failed`.
+            TransitionRefused: the instance is not `failed`.
         """
         self._apply(
             RetryRequested(reason=_reason(reason, "retry"), by=_by(by)),
@@ -137,24 +137,24 @@ class SagaHandle(Reading):
         )
 
     def skip(self, reason: str, *, step: str | None = None, result: Any = None, by: str = "operator") -> None:
-        """Let a `failed` instance go on past what it is stuck at: a person vouches for it, it is not run again.
+        """Let a `failed` instance go on past the point where it is stuck: a person vouches for it; it is not run again.
 
-        A step past which it could not go counts as done; a compensation that would not succeed counts as resolved.
+        A step that it could not pass counts as done; a compensation that failed counts as resolved.
 
         Args:
-            step: which one; may be left out where there is only one.
-            result: what the step would have returned, if later steps need it. A compensation has none.
+            step: the step's name; may be left out if there is only one.
+            result: the step's return value, if later steps need it. A compensation has none.
 
         Raises:
-            TransitionRefused: it is not `failed`, or it is not stuck at this step, or at several.
-            PayloadError: the result cannot be stored; names the key.
+            TransitionRefused: it is not `failed`, or is not stuck at this step, or is stuck at several.
+            PayloadError: the result cannot be stored; the message names the key.
         """
         self._apply(
             SkipRequested(
                 reason=_reason(reason, "skip"), step=step, result=self._encoded_result(step, result), by=_by(by)
             ),
             f"cannot skip {step or 'its step'}: only a failed saga can, and only the step or compensation that failed "
-            "for good; name it where there are several, and give a result only for a step",
+            "for good; name it if there are several, and give a result only for a step",
         )
 
     def resolve(
@@ -167,24 +167,24 @@ class SagaHandle(Reading):
         undo: bool = True,
         by: str = "operator",
     ) -> None:
-        """Let a `failed` instance go on with what a person has found out, or has done by hand.
+        """Let a `failed` instance go on with what a person found out or did by hand.
 
-        About an action in doubt there are three answers: ``happened=True``, ``happened=False``, and `retry`. It
-        happened: a pivot or a later step counts as done and the saga goes forward; where the saga has turned back, its
-        compensation runs now, with the ``result``. It did not happen: the doubt is cleared, and the saga turns back,
-        also from a pivot. Without ``happened``: a compensation that would not succeed was done by hand.
+        An action in doubt has three answers: ``happened=True``, ``happened=False``, and `retry`. If it happened, a
+            pivot or a later step counts as done and the saga goes forward; if the saga has turned back, its
+            compensation runs now, with the ``result``. If it did not happen, the doubt is cleared, and the saga turns
+            back, even from a pivot. Without ``happened``, a compensation that failed was done by hand.
 
         Args:
             reason: kept in the history.
-            step: which one; may be left out where there is only one.
-            happened: what was found out about an action in doubt.
-            result: what the action would have returned: for its compensation, or for later steps.
-            undo: False says that what happened has been undone by hand, too.
-            by: who says so.
+            step: the step's name; may be left out if there is only one.
+            happened: the answer about an action in doubt.
+            result: the action's return value: for its compensation, or for later steps.
+            undo: False says that what happened has also been undone by hand.
+            by: the name of the operator.
 
         Raises:
             TransitionRefused: it is not `failed`, or does not wait for this answer, or waits for several.
-            PayloadError: the result cannot be stored, or comes without ``happened=True``; names the key.
+            PayloadError: the result cannot be stored, or comes without ``happened=True``; the message names the key.
 
         Example:
             ``run.resolve("seen in the bank's console", step="charge", happened=True, result={"charge_id": "ch_1"})``
@@ -196,7 +196,7 @@ class SagaHandle(Reading):
             self._apply(
                 SkipRequested(reason=reason, step=step, undone=True, by=_by(by)),
                 f"the compensation of {step or 'its step'} cannot be resolved: only a failed one of a failed saga can; "
-                "name the step where there are several, and of an action in doubt say whether it happened "
+                "name the step if there are several, and for an action in doubt say whether it happened "
                 "(happened=True or False; --happened or --not-happened)",
             )
             return
@@ -204,12 +204,12 @@ class SagaHandle(Reading):
         self._apply(
             DoubtResolved(happened=happened, reason=reason, step=step, result=encoded, undo=undo, by=_by(by)),
             f"does not wait for an answer about {step or 'its step'}: only an action in doubt, of a failed saga, has "
-            "one; name the step where there are several. A step past the pivot that did not happen is retried, and "
+            "one; name the step if there are several. A step past the pivot that did not happen is retried, and "
             "one without a compensation cannot be undone: say that it is (undo=False; --undone)",
         )
 
     def _encoded_result(self, step: str | None, result: Any) -> str | None:
-        """What is stored of a result that a person gives, as if the step had returned it."""
+        """Encode a result that a person gives, as if the step had returned it."""
         if result is None:
             return None
         return self._engine.secrecy.dumps(result, "result", under=self.snapshot().output_of(step))
@@ -225,11 +225,9 @@ class SagaHandle(Reading):
 
 
 def _waits_at(plan: Plan, state: InstanceState) -> str:
-    """What a refusal adds: the steps and compensations about which a person may say something."""
+    """Return what a refusal adds: the steps and compensations that a person may answer for."""
     if state.is_superseded and state.status is SagaStatus.FAILED:
-        return (
-            ". But another saga was started with its key, and does the same: what is left of this one is done by hand"
-        )
+        return ". But another saga was started with its key, and does the same: the rest of this one is done by hand"
     places = []
     for waiting in waits_for_a_person(plan, state):
         action = state.at(waiting.address.action)
@@ -240,7 +238,7 @@ def _waits_at(plan: Plan, state: InstanceState) -> str:
 
 def _reason(reason: str, verb: str) -> str:
     if not isinstance(reason, str) or not reason.strip():
-        raise PayloadError(f"{verb}() needs a reason: it is kept in the history for whoever asks why")
+        raise PayloadError(f"{verb}() needs a reason: it is kept in the history to say why")
     return _text(reason.strip(), f"{verb}(): the reason", LONGEST_REASON)
 
 

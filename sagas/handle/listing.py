@@ -1,4 +1,4 @@
-"""A list of instances as it reads from outside: pages of values, and what leads from one to the next."""
+"""Lists of instances as they are shown: pages of values, and the cursor from one to the next."""
 
 import base64
 import binascii
@@ -16,32 +16,32 @@ from sagas.model import SagaStatus
 from sagas.model.payload import shown
 from sagas.store import Filters, Store
 
-#: Instances on one page.
+#: The most instances on a page.
 LONGEST_PAGE = 10_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-#: When an instance was started, in microseconds, and its id.
+#: The time when an instance was started, in microseconds, and its id.
 CURSOR = struct.Struct(">q16s")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InstanceView:
-    """An instance as a list shows it. `Sagas.get` gives the handle that shows the rest."""
+    """An instance as a list shows it. `Sagas.get` returns a handle, which shows the rest."""
 
     id: UUID
     saga: str
     version: int
     key: str | None
     status: SagaStatus
-    parent: UUID | None  # the saga that has started this one as a step of its own
+    parent: UUID | None  # the saga that started this one as a step
     started_at: datetime
     finished_at: datetime | None
 
 
 class Page(tuple[InstanceView, ...]):
-    """The instances of one page, the newest first.
+    """The instances of one page, newest first.
 
     Attributes:
-        after: give it to `Sagas.list`, with the same filters, for the next page; None when this is the last one.
+        after: pass it to `Sagas.list`, with the same filters, for the next page; None on the last one.
     """
 
     after: str | None
@@ -53,7 +53,7 @@ class Page(tuple[InstanceView, ...]):
 
 
 def read_page(store: Store, *, limit: int, after: str | None, status: SagaStatus | str | None, **filters: Any) -> Page:
-    """Read one page; `Sagas.list` tells of its arguments."""
+    """Read one page; `Sagas.list` documents the arguments."""
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= LONGEST_PAGE:
         raise ConfigurationError(f"list(limit={limit!r}): pass a number of instances from 1 to {LONGEST_PAGE}")
     older_than, text = filters["older_than"], filters["text"]
@@ -62,14 +62,14 @@ def read_page(store: Store, *, limit: int, after: str | None, status: SagaStatus
     if text is not None and not text.strip():
         raise ConfigurationError(f"list(text={text!r}): pass the beginning of a key, or words of an error")
     wanted = Filters(status=_status(status), after=_place(after), **filters)
-    # One more tells whether there is another page.
+    # One more than asked for shows whether there is another page.
     rows = store.listing.page(wanted, limit + 1)
     is_last = len(rows) <= limit
     return Page(map(_view, rows[:limit]), None if is_last else _cursor(rows[limit - 1]))
 
 
 def left_after(store: Store, page: Page, *, most: int, status: SagaStatus | str | None = None, **filters: Any) -> int:
-    """How many follow a page that was read with these filters, counted up to ``most``."""
+    """Count the instances that follow a page read with these filters, up to ``most``."""
     if page.after is None:
         return 0
     return store.listing.count(Filters(status=_status(status), after=_place(page.after), **filters), most)
@@ -109,5 +109,5 @@ def _place(after: str | None) -> tuple[datetime, UUID] | None:
         return EPOCH + timedelta(microseconds=microseconds), UUID(bytes=id_)
     except (binascii.Error, struct.error, OverflowError, TypeError, ValueError):
         raise ConfigurationError(
-            f"list(after={shown(after)}): pass what the page before has as its `after`, unchanged"
+            f"list(after={shown(after)}): pass the `after` of the previous page, unchanged"
         ) from None

@@ -1,4 +1,4 @@
-"""What a handle reads of one instance, and how it waits for it. Every read is fresh."""
+"""Read one instance, and wait for it. Every read is fresh."""
 
 import time
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from sagas.store import legible, reachable
 
 
 class Reading:
-    """One instance, to be looked at and waited for."""
+    """One instance, to be read and waited for."""
 
     def __init__(self, engine: Engine, instance_id: UUID) -> None:
         self._engine = engine
@@ -31,7 +31,7 @@ class Reading:
         return hash(self.id)
 
     def __deepcopy__(self, memo: object) -> Self:
-        # Django copies what a test class has set up for each of its tests.
+        # Django copies what a test class sets up for each of its tests.
         return self
 
     # -- reading
@@ -43,28 +43,28 @@ class Reading:
 
     @property
     def version(self) -> int:
-        """The version that it was started with."""
+        """The version that the instance was started with."""
         return int(self._row().version)
 
     @property
     def key(self) -> str | None:
-        """The business key that it was started with."""
+        """The business key that the instance was started with."""
         key = self._row().key
         return None if key is None else str(key)
 
     @property
     def status(self) -> SagaStatus:
-        """Where it stands now."""
+        """The current status."""
         return self.snapshot().status
 
     @property
     def data(self) -> dict[str, Any]:
-        """The input, plus what the completed steps returned so far.
+        """The input, plus the results of the steps completed so far.
 
-        The only place that has the secrets (see `Sagas`): everywhere else they read ``•••``.
+        This is the only place with the secrets (see `Sagas`): everywhere else they read ``•••``.
 
         Raises:
-            SecretUnreadable: no key here opens one of them.
+            SecretUnreadable: no key in this process decrypts one of them.
         """
         return self.snapshot().data
 
@@ -75,26 +75,26 @@ class Reading:
 
     @property
     def steps(self) -> list[StepView]:
-        """Every step of its plan, in order, also those that never ran."""
+        """Every step of its plan, in order, including those that never ran."""
         return self.snapshot().steps
 
     def history(self) -> list[HistoryEntry]:
-        """Everything that happened, the oldest first: from the rows, and from the append-only events."""
+        """Return everything that happened, oldest first: from the rows and from the append-only events."""
         return self.snapshot(history=True).history
 
     def timeline(self) -> str:
-        """The instance as text for people: what it is, how each step stands, what happened when."""
+        """Return the instance as text for people: its identity, the status of each step, and what happened when."""
         return self.snapshot(history=True).timeline()
 
     def snapshot(self, *, history: bool = False) -> Snapshot:
-        """All of it as one look finds it.
+        """Read everything in one consistent look.
 
         Args:
             history: read the append-only events too, which only `Snapshot.history` and `timeline` need.
 
         Raises:
-            InstanceNotFound: rolled back, purged, or not committed yet.
-            RowDamaged: its rows cannot be read; so for what is read off it.
+            InstanceNotFound: it was rolled back or purged, or is not committed yet.
+            RowDamaged: its rows cannot be read; the snapshot's properties may raise it too.
         """
         instances = self._engine.store.instances
         with reachable(self._engine.store.database):
@@ -110,7 +110,7 @@ class Reading:
             return Snapshot(row, plan, steps, events, self._engine.secrecy, locks, below)
 
     def progress(self) -> dict[str, Any]:
-        """How far it is, ready for JSON, for the page of whoever waits: no data, no results, no errors.
+        """Return its progress, ready for JSON, for a page that a customer watches: no data, no results, no errors.
 
         Returns:
             ``id``, ``saga``, ``key``, ``status``, ``ended``, ``started_at``, ``finished_at``, and ``steps``, each with
@@ -124,12 +124,12 @@ class Reading:
         """Block until it ends: `completed`, `compensated`, or `failed` (a person must look).
 
         Args:
-            timeout: seconds; None waits for ever.
-            disable_sync_subtasks: False waits inside a step, too, as with Celery's ``result.get()``.
+            timeout: seconds; None waits without limit.
+            disable_sync_subtasks: False waits even inside a step, as with Celery's ``result.get()``.
 
         Raises:
-            WaitTimeout: it had not ended by then. The saga itself goes on.
-            WaitRefused: a step would hold its worker while it waits for other workers.
+            WaitTimeout: it had not ended in time. The saga itself goes on.
+            WaitRefused: it was called in a step, which would hold its worker while it waits for others.
         """
         if disable_sync_subtasks:
             refuse_in_step("wait")
@@ -147,15 +147,15 @@ class Reading:
     def watch(
         self, timeout: float | None = None, *, every: float = 0.5, disable_sync_subtasks: bool = True
     ) -> Iterator[dict[str, Any]]:
-        """Yield its `progress()` now and whenever that has changed, until it ends or the time is over.
+        """Yield its `progress()` now and at each change, until it ends or the time is over.
 
         Args:
             timeout: seconds; None watches until the end.
             every: seconds between two looks.
-            disable_sync_subtasks: False watches inside a step, too.
+            disable_sync_subtasks: False watches even inside a step.
 
         Raises:
-            WaitRefused: a step would hold its worker while it waits for other workers.
+            WaitRefused: it was called in a step, which would hold its worker while it waits for others.
         """
         if disable_sync_subtasks:
             refuse_in_step("watch")
@@ -164,7 +164,7 @@ class Reading:
         while True:
             seen = self.snapshot()
             if seen.progress() != last:
-                yield seen.progress()  # one of its own: what the caller adds to it is no change
+                yield seen.progress()  # a copy: what the caller adds to it is not a change
             last = seen.progress()
             left = every if gives_up_at is None else gives_up_at - time.monotonic()
             if last["ended"] or left <= 0:
@@ -186,7 +186,7 @@ class Reading:
 
 
 def refuse_in_step(verb: str) -> None:
-    """Raises WaitRefused where a step runs: workers that wait for one another end in none that works."""
+    """Raise WaitRefused inside a step: workers that wait for one another leave none that works."""
     if current_step:
         raise WaitRefused(
             f"{verb}() inside the step {current_step.name!r} would hold its worker while it waits for others: make the "

@@ -1,4 +1,4 @@
-"""An instance as text for people, in 80 columns, cut at words, with times that say their zone."""
+"""An instance as text for people, in 80 columns, broken at words, with time zones in times."""
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from sagas.handle.views import HistoryEntry, Snapshot, StepView
 
 WIDTH = 80
-#: Of the history, where it is read off the line itself or by `show --json`.
+#: Details of the history that the line itself shows, or only `show --json` does.
 HIDDEN = ("traceback", "step", "key", "number")
 
 
 def timeline(seen: "Snapshot", more: Sequence[str] = ()) -> str:
-    """What it is and why it stands there, how each step stands, what happened when.
+    """Return what the instance is and why it is there, the status of each step, and what happened when.
 
     Args:
-        more: what else there is to say of where it stands.
+        more: further lines about its status.
     """
     lines = [f"{seen.saga} v{seen.version}  {seen.id}  key={seen.key or '-'}  {seen.status.value.upper()}"]
     for told in (*seen.headline, *more, *_facts(seen)):
@@ -47,7 +47,7 @@ def _moment(at: datetime) -> str:
 
 
 def _wrapped(text: str, first: str, others: str) -> list[str]:
-    """In a few lines at most; a long word, an address perhaps, stays whole."""
+    """Wrap a text into a few lines at most; a long word, such as an address, stays whole."""
     return textwrap.wrap(
         text,
         WIDTH,
@@ -61,7 +61,7 @@ def _wrapped(text: str, first: str, others: str) -> list[str]:
 
 
 def _joined(ids: Sequence[UUID]) -> str:
-    return ", ".join(map(str, ids)) or "nobody: it comes after others in the line"
+    return ", ".join(map(str, ids)) or "none: it comes after others in the line"
 
 
 def _step_line(step: "StepView") -> str:

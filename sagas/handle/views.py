@@ -1,4 +1,4 @@
-"""How an instance and its steps read from outside: values, made from one consistent look at the rows."""
+"""An instance and its steps as they are shown: values, made from one consistent look at the rows."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompensationView:
-    """How the undoing of a step stands; the latest round of it."""
+    """The state of a step's compensation, in its latest round."""
 
     name: str
     status: StepStatus
@@ -50,15 +50,16 @@ class CompensationView:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepView:
-    """How a step stands. ``status`` tells its undoing too: `compensating`, `compensated`, or `failed` for good;
-    ``worker`` is the one that claimed it last. Secrets read ``•••`` in ``result`` and ``records``; `SagaHandle.data`
-    has those of the results.
+    """The state of a step.
+
+    ``status`` includes its undoing: `compensating`, `compensated`, or `failed` for good; ``worker`` claimed it last.
+    Secrets read ``•••`` in ``result`` and ``records``; `SagaHandle.data` has those of the results.
     """
 
     name: str
     status: StepStatus
     position: int = 0
-    lane: int = 0  # steps of one position and different lanes run side by side
+    lane: int = 0  # steps of one position and different lanes run in parallel
     attempts: int = 0
     losses: int = 0
     in_doubt: bool = False
@@ -68,19 +69,19 @@ class StepView:
     worker: str | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    records: tuple[Any, ...] = ()  # what its action has recorded for its compensation, the oldest first
-    nothing_to_undo: bool = False  # it says so: the saga may turn back past it, and nothing runs for it
+    records: tuple[Any, ...] = ()  # what its action recorded for its compensation, oldest first
+    nothing_to_undo: bool = False  # the step declares it: the saga may turn back past it, and nothing runs for it
 
     @property
     def doubt(self) -> str | None:
-        """What an action in doubt reads like; None for any other."""
+        """How an action in doubt is described; None for any other."""
         if not self.in_doubt:
             return None
         return "in doubt, nothing to undo" if self.nothing_to_undo else "in doubt"
 
     @property
     def compensation_status(self) -> StepStatus | None:
-        """The status of its compensation; None when none was dispatched."""
+        """The status of its compensation; None if none was dispatched."""
         return self.compensation.status if self.compensation else None
 
 
@@ -95,7 +96,7 @@ class HistoryEntry:
 
 
 def _legible(read: Callable[["Snapshot"], T]) -> Callable[["Snapshot"], T]:
-    """What cannot be read says so (see `legible`)."""
+    """Make a property raise RowDamaged if it cannot be read (see `legible`)."""
 
     @wraps(read)
     def told(seen: "Snapshot") -> T:
@@ -106,10 +107,10 @@ def _legible(read: Callable[["Snapshot"], T]) -> Callable[["Snapshot"], T]:
 
 
 class Snapshot:
-    """An instance as one look found it. Everything that is read off it fits together.
+    """An instance as one look found it. Everything read off it is consistent.
 
     Attributes:
-        id, saga, version, key: what it is.
+        id, saga, version, key: the instance's identity.
         started_at, finished_at: when it was inserted, and when it ended, by the database's clock.
     """
 
@@ -126,9 +127,9 @@ class Snapshot:
         self._row, self._plan, self._step_rows, self._event_rows = row, plan, step_rows, event_rows
         self._secrecy = secrecy or Secrecy()
         self._failed_below = failed_below
-        #: The child sagas, at any depth, that wait for a person, and it with them.
+        #: The child sagas, at any depth, that wait for a person, and this instance with them.
         self.waits_below: list[UUID] = sorted({failed for ids in failed_below.values() for failed in ids})
-        #: The resources that it holds; a place under ``max_concurrent`` is one too.
+        #: The resources that it holds, including a place under ``max_concurrent``.
         self.holds: list[str] = [row.resource for row in lock_rows if row.granted_at is not None]
         #: The resources that it waits for, and the instances that hold them.
         self.waits_for: dict[str, list[UUID]] = {
@@ -147,15 +148,15 @@ class Snapshot:
 
     @property
     def plan(self) -> Plan:
-        """What it was started with, whatever today's code says."""
+        """The plan that it was started with, whatever today's code says."""
         return self._plan
 
     @property
     def status(self) -> SagaStatus:
-        """Where it stands."""
+        """The status."""
         status = SagaStatus(self._row.status)
         if status is SagaStatus.PENDING and any(step.first_claimed_at for step in self._step_rows):
-            return SagaStatus.RUNNING  # claimed and not completed: a claim leaves the instance's row alone
+            return SagaStatus.RUNNING  # claimed and not completed: a claim does not touch the instance's row
         return status
 
     @cached_property
@@ -166,28 +167,28 @@ class Snapshot:
 
     @cached_property
     def data(self) -> dict[str, Any]:
-        """The input, plus what the completed steps returned so far: for the application, with the secrets in it.
+        """The input, plus the results of the steps completed so far: for the application, including secrets.
 
         Raises:
-            SecretUnreadable: no key here opens one of them.
+            SecretUnreadable: no key in this process decrypts one of them.
         """
         opened: dict[str, Any] = self._secrecy.open(self._stored_data)
         return opened
 
     @cached_property
     def shown_data(self) -> dict[str, Any]:
-        """The same for people to see: secrets read ``•••``."""
+        """The same data for people to see: secrets read ``•••``."""
         hidden: dict[str, Any] = self._show.value(self._stored_data)
         return hidden
 
     @cached_property
     def _show(self) -> "_Show":
-        # What is stored was redacted by what was known to be secret then.
+        # Stored texts were redacted by what was known to be secret then.
         if not self._secrecy.is_wanted:
             return _Show(self._secrecy, str, str)
         stored = (self._stored_data, *self._stored_records)
         redact = self._secrecy.redactor(*stored)
-        # A secret that cannot be read here may stand in any text of the data.
+        # A secret that cannot be read here may be in any text of the data.
         can_tell = self._secrecy.knows(*stored)
         return _Show(self._secrecy, redact, redact if can_tell else lambda _: payload.HIDDEN)
 
@@ -211,16 +212,16 @@ class Snapshot:
     @cached_property
     @_legible
     def steps(self) -> list[StepView]:
-        """Every step of its plan, in order, also those that never ran."""
+        """Every step of its plan, in order, including those that never ran."""
         ended = SagaStatus(self._row.status) in FINAL or self._row.status == SagaStatus.COMPENSATING
         return [_step_view(step, self._step_rows, self._show, ended=ended) for step in self._plan.steps]
 
     @cached_property
     @_legible
     def needs_a_person(self) -> list[StepView]:
-        """What it waits for a person for: steps that it cannot pass, or whose compensation would not succeed.
+        """The steps for which it waits for a person: it cannot pass them, or their compensation failed.
 
-        While it moves by itself: the steps whose child sagas wait for one (see ``waits_below``).
+        While it moves by itself these are the steps whose child sagas wait for a person (see ``waits_below``).
         """
         steps = tuple(map(stored_step_of, self._step_rows))
         children = tuple(ChildState(id=child, status=SagaStatus.FAILED) for child in self._failed_below)
@@ -230,7 +231,7 @@ class Snapshot:
         return [views[it.address.position, it.address.branch] for it in waiting]
 
     def output_of(self, step: str | None) -> str | None:
-        """The one name under which a step keeps its result; by default the step for which it waits for a person."""
+        """Return the single name under which a step keeps its result; by default, the step that waits for a person."""
         meant = [step] if step is not None else [view.name for view in self.needs_a_person]
         outputs = [one.output for one in self._plan.steps if one.name in meant]
         return outputs[0] if len(outputs) == 1 else None
@@ -254,7 +255,7 @@ class Snapshot:
     @cached_property
     @_legible
     def headline(self) -> list[str]:
-        """Why it needs a person, and then why it turned back, or what it waits for a deploy for."""
+        """Why it needs a person, and then why it turned back, or why it waits for a deploy."""
         lines = [
             f"waits for a deploy: {_called(row.name, undo=row.round > 0)} cannot be called: "
             f"{self._show.error(row.error)}"
@@ -263,17 +264,17 @@ class Snapshot:
         ]
         lines += [f"needs a person: {_waits(view, self.waits_below)}" for view in self.needs_a_person]
         is_stuck = bool(self.needs_a_person) and not any(view.compensation for view in self.needs_a_person)
-        if self.error is not None and not is_stuck:  # which has the same error
+        if self.error is not None and not is_stuck:  # otherwise it has the same error
             told = f"{self.error} (in step {self.error.step})" if self.error.step else str(self.error)
             lines.append(f"turned back because of {told}")
         return lines
 
     def timeline(self) -> str:
-        """Text for people: what it is, how each step stands, what happened when."""
+        """Return text for people: the instance's identity, the status of each step, and what happened when."""
         return timeline(self)
 
     def progress(self) -> dict[str, Any]:
-        """What a page may show to whoever waits: ready for JSON, without data, results or errors."""
+        """Return what a page may show to a customer who waits: ready for JSON, without data, results or errors."""
         return {
             "id": str(self.id),
             "saga": self.saga,
@@ -288,7 +289,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class _Show:
-    """How people see what is stored."""
+    """Shows stored values to people."""
 
     secrecy: Secrecy
     redact: Redact
@@ -358,7 +359,7 @@ def _combined(action: StepStatus, compensation: CompensationView | None) -> Step
 
 
 def _waits(view: StepView, below: Sequence[UUID]) -> str:
-    """What it waits for a person for at a step, and why."""
+    """Return what it waits for a person to do at a step, and why."""
     undo = view.compensation
     what = _called(view.name, undo=undo is not None)
     if below:

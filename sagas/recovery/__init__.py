@@ -1,4 +1,4 @@
-"""What makes it certain: heartbeats that tell who is alive, the sweep that moves on what is stuck; and retention."""
+"""Recovery: heartbeats show which workers are alive, the sweep moves on stuck sagas, retention purges old ones."""
 
 from sagas.recovery.neighbours import itself, left_in_words, over_the_broker
 from sagas.recovery.retention import purge

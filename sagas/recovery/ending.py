@@ -1,7 +1,7 @@
-"""What a worker's parent reports of executions that it ends itself, before a heartbeat of its own drops them.
+"""Reports of a worker's parent on executions that it ends itself, before its heartbeat drops them.
 
-Without a report the end of a process proves a loss: a deploy, a crash, a kernel short of memory. With one it is the
-attempt that ran out of time, or what a person has stopped.
+Without a report, the end of a process proves a loss: a deploy, a crash, a kernel short of memory. With one, it is an
+attempt that ran out of time, or that a person stopped.
 """
 
 import logging
@@ -27,7 +27,7 @@ logger = logging.getLogger("sagas")
 
 @dataclass(frozen=True, slots=True)
 class _Ending:
-    """One execution that is being ended."""
+    """An execution that is being ended."""
 
     instance_id: UUID
     sentence: Sentence
@@ -35,7 +35,7 @@ class _Ending:
 
 
 class Endings:
-    """The executions that one engine's worker has ended, until that is recorded."""
+    """The executions that one engine's worker has ended, until their ends are recorded."""
 
     def __init__(self, engine: Engine, forks: Callable[[], bool]) -> None:
         self._engine = engine
@@ -44,7 +44,7 @@ class Endings:
         self._endings: dict[str, _Ending] = {}
 
     def watch(self) -> None:
-        """See the requests of the engine's tasks, whatever class of request a task brings."""
+        """Watch the requests of the engine's tasks, whatever request class a task has."""
         for task in self._engine.app.tasks.values():
             if getattr(task, "sagas_engine", None) is self._engine:
                 task.Request = _watched(symbol_by_name(task.Request), self)
@@ -65,18 +65,18 @@ class Endings:
         return self._engine.sentences.on(request.id) is Sentence.LIMIT
 
     def withdraw(self, request: Any) -> None:
-        """It was not ended after all."""
+        """Take back an ending that did not take place."""
         self._engine.sentences.withdraw(request.id)
         with self._lock:
             self._endings.pop(request.id, None)
 
     def unrecorded(self) -> list[str]:
-        """The deliveries that have to be listed for as long as their end is not recorded."""
+        """Return the deliveries to list for as long as their end is not recorded."""
         with self._lock:
             return list(self._endings)
 
     def record(self) -> None:
-        """Record what is over by now. Raises what the database raises; the next call tries again."""
+        """Record the endings that are over. Raises the database's errors; the next call tries again."""
         with self._lock:
             endings = dict(self._endings)
         for delivery, ending in endings.items():
@@ -96,15 +96,15 @@ class Endings:
         except Exception as error:
             if isinstance(error, DBAPIError) and is_outage(error):
                 raise
-            # Its row cannot be read; the sweep says so, too, and the execution counts as lost.
+            # Its row cannot be read; the sweep reports that too, and the execution counts as lost.
             logger.error("end of a step not recorded: %r", error, extra={"saga_id": str(ending.instance_id)})
 
     def _end_of(self, request: Any, sentence: Sentence) -> Callable[[], bool]:
-        """How to see that nothing of it runs any more. A signal that is no end, SIGUSR1 for one, lets it clean up."""
+        """Return a function that tells whether it has ended. A signal such as SIGUSR1 lets it clean up first."""
         if not self._forks():
             return lambda: request.id not in self._engine.held.listed()
         pid, result = request.worker_pid, request._apply_result and request._apply_result()
-        if sentence is Sentence.LIMIT or result is None:  # which billiard calls ready before it kills
+        if sentence is Sentence.LIMIT or result is None:  # billiard calls it ready before it kills
             return lambda: is_gone(pid)
         return lambda: result.ready() or is_gone(pid)
 
@@ -119,13 +119,13 @@ def _watched(kind: type[Any], endings: Endings) -> type[Any]:
             return super().on_failure(exc_info, *args, **kwargs)
 
         def on_timeout(self, soft: bool, timeout: float) -> Any:
-            if not soft and not worker_state.should_terminate:  # a cold shutdown ends what runs by the same call
+            if not soft and not worker_state.should_terminate:  # a cold shutdown ends running tasks by the same call
                 endings.begin(self, Sentence.LIMIT)
             return super().on_timeout(soft, timeout)
 
         def terminate(self, pool: Any, signal: Any = None) -> Any:
             if not self.time_start:
-                return super().terminate(pool, signal)  # comes again when it has begun
+                return super().terminate(pool, signal)  # comes again once it has begun
             endings.begin(self, Sentence.REVOKED)
             try:
                 return super().terminate(pool, signal)
@@ -143,7 +143,7 @@ def raised(exc_info: Any) -> BaseException | None:
 
 
 def is_gone(pid: int | None) -> bool:
-    """Whether a child has ended; it may not have been waited for yet."""
+    """Return whether a child has ended; it may not have been waited for yet."""
     if pid is None:
         return True
     try:

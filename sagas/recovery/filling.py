@@ -1,8 +1,8 @@
-"""Filling the queues from their lines: one process of the fleet sends what waits, as fast as it is taken.
+"""Fill the queues from their lines: one process of the fleet sends waiting steps as fast as they are taken.
 
 A backlog needs each of its messages once, in order, however it came about: the broker lost them, was away, could not
-be reached from where they were to be sent, or ten thousand sleepers woke up. So the recovery from all of these is one
-thing, and costs less than the work.
+be reached from where they were to be sent, or ten thousand sleeping steps woke up. So the recovery is the same for all
+of these, and costs less than the work.
 """
 
 import logging
@@ -17,35 +17,37 @@ from sagas.store import Released, Waiting, legible
 
 logger = logging.getLogger("sagas")
 
-#: Steps that one statement takes out of a line at most: what a crash between marking and publishing leaves to evidence.
+#: The most steps that one statement takes out of a line: so many a crash between marking and publishing leaves behind.
 BATCH = 100
 #: Lost messages that one statement puts back.
 AT_A_TIME = 500
-#: The window of a queue that nobody is known to consume, and the smallest of any.
+#: The window of a queue without known consumers, and the smallest window.
 LEAST = 10
-#: Messages that may be out unclaimed in one queue, at most.
+#: The most messages of one queue that may be sent and unclaimed.
 MOST = 5_000
-#: After two publishes in a row that failed, how long this process leaves the lease to others, in seconds.
+#: How long this process leaves the lease to others after two failed publishes in a row, in seconds.
 ABSTAIN = 3.0
 
 
 @dataclass(slots=True)
 class Window:
-    """How many messages of a queue may be out unclaimed: more than what is taken until the next look.
+    """How many messages of a queue may be sent and unclaimed: more than are taken before the next look.
 
-    Pacing by what was claimed would confirm itself, since what is claimed is what was sent. So it grows whenever the
-    queue ran empty before the look, and shrinks slowly. What a rate limit keeps back fills the workers' prefetch, and
-    is no queue that ran empty.
+    Pacing by the number of claims would confirm itself, since only sent messages are claimed. So the window grows
+    whenever the queue ran empty before the look, and shrinks slowly. Messages held back by a rate limit fill the
+    workers' prefetch; that does not count as a queue that ran empty.
     """
 
     size: int = 0
-    left_out: int = 0  # after the last look
+    left_out: int = 0  # sent and unclaimed after the last look
 
     def room(self, out: int, slots: int, *, is_held: bool = False) -> int:
-        """How many more to send, with so many out and so many slots to take them.
+        """Return how many more messages to send.
 
         Args:
-            is_held: a rate limit keeps messages of the queue back.
+            out: how many messages are sent and unclaimed.
+            slots: how many tasks the consumers run at a time.
+            is_held: whether a rate limit holds messages of the queue back.
         """
         least = max(LEAST, 2 * slots)
         if not self.size:
@@ -59,7 +61,7 @@ class Window:
 
 
 class Filler:
-    """Sends what waits in the lines, while it holds the lease of its app."""
+    """Sends the steps that wait in the lines, while it holds its app's lease."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -76,11 +78,11 @@ class Filler:
 
     @property
     def _me(self) -> UUID:
-        # A worker that was declared dead and registers anew has no right to what its former self held.
+        # A worker that was declared dead and registers anew has no right to the lease of its former id.
         return self._engine.identity.id or self._own_id
 
     def fill(self, patience: float = 0.0) -> int:
-        """Put back what is lost and send up to each queue's window.
+        """Put lost messages back into their lines and send up to each queue's window.
 
         Args:
             patience: how long to wait for a lease that another process holds, in seconds.
@@ -116,11 +118,11 @@ class Filler:
         return sent
 
     def resign(self) -> None:
-        """Let another process go on at once: this worker stops."""
+        """Let another process go on at once, because this worker stops."""
         self._engine.store.lines.give_lease_back(self._lease, self._me)
 
     def close(self) -> None:
-        """Let go of the connection that it publishes with; the next publish makes another one."""
+        """Release the connection for publishing; the next publish opens another one."""
         if self._connection is not None:
             self._connection.collect()
             self._connection = None
@@ -159,7 +161,7 @@ class Filler:
         store.clock.learn(released.dispatched_at)
         try:
             self._publish(released, plan)
-        except Exception as error:  # whatever a transport raises: the row is the truth
+        except Exception as error:  # any error of a transport: the row is the truth
             self._failed(released, error)
             return False
         self._failures = 0
@@ -167,7 +169,7 @@ class Filler:
 
     def _publish(self, released: Released, plan: Plan) -> None:
         messages, address = self._engine.messages, released.address
-        # An undo says itself what is undone next, once it is done.
+        # An undo dispatches the next one itself, once it is done.
         window = window_from(plan, None, address) if address.is_action else [address]
         self._connection = self._connection or messages.impatient_connection()
         limits = {address: released.limits}

@@ -1,8 +1,8 @@
-"""What a worker takes in. A message whose shape would end the whole worker is refused, as Celery refuses others.
+"""The intake of a worker: a message whose shape would end the whole worker is refused, as Celery refuses others.
 
-Celery trusts what it finds in its queues: valid JSON of another shape (``[1]``, ``{}``, ``null``), a task's name that
-is a list, or a missing id raise in the consumer, the worker exits, the message goes back to the broker and meets the
-next worker (celery#7975).
+Celery trusts the messages in its queues: valid JSON of another shape (``[1]``, ``{}``, ``null``), a task name that is a
+list, or a missing id raise in the consumer, the worker exits, the message goes back to the broker and meets the next
+worker (celery#7975).
 """
 
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ from kombu.exceptions import ContentDisallowed, DecodeError
 
 
 class Intake(StartStopStep):
-    """Stands before Celery's own handler of messages, also after a reconnect."""
+    """A step that checks messages before Celery's own handler, also after a reconnect."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
-    #: A function: takes care of a message that is another application's; False: it is none.
+    #: A function that handles another application's message; it returns False for any other message.
     turn_away: ClassVar[Any]
 
     def __init__(self, consumer: Any, **options: Any) -> None:
@@ -39,7 +39,7 @@ class Intake(StartStopStep):
 
 
 def problem_of(message: Any) -> str | None:
-    """What is wrong with the shape of a message; None where Celery knows what to do, be it to refuse it."""
+    """Return what is wrong with the shape of a message; None if Celery can handle it, if only to refuse it."""
     headers = message.headers
     is_of_protocol_2 = isinstance(headers, Mapping) and "task" in headers
     problem = problem_of_headers(headers) if is_of_protocol_2 else None
@@ -49,7 +49,7 @@ def problem_of(message: Any) -> str | None:
         payload = message.payload
     except (DecodeError, ContentDisallowed):
         return None
-    except Exception as error:  # a content type or encoding that is no text
+    except Exception as error:  # a content type or encoding that is not text
         return f"its body cannot be decoded: {type(error).__qualname__}"
     # Celery speaks two protocols, and a mixture of both.
     if isinstance(payload, Mapping) and (is_of_protocol_2 or "task" in payload):
@@ -61,10 +61,10 @@ def problem_of(message: Any) -> str | None:
 def problem_of_headers(headers: Mapping[str, Any]) -> str | None:
     for name in ("task", "id"):
         if not isinstance(headers.get(name), str):
-            return f"its {name} is no text"
+            return f"its {name} is not text"
     for name in ("shadow", "root_id", "parent_id", "eta", "expires"):
         if not isinstance(headers.get(name), str | None):
-            return f"its {name} is no text"
+            return f"its {name} is not text"
     for name in ("eta", "expires"):
         if headers.get(name) == "":
             return f"its {name} is empty"
@@ -72,12 +72,12 @@ def problem_of_headers(headers: Mapping[str, Any]) -> str | None:
     if not isinstance(limits, list | tuple) or len(limits) != 2 or not all(map(is_limit, limits)):
         return "its timelimit is not two numbers of seconds"
     if not isinstance(headers.get("retries"), int | None):
-        return "its retries are no number"
+        return "its retries is not a number"
     stamped = headers.get("stamped_headers") or []
     if not isinstance(stamped, list | tuple) or not all(isinstance(name, str) for name in stamped):
-        return "its stamped_headers are no names"
+        return "its stamped_headers is not a list of names"
     if not isinstance(headers.get("stamps"), Mapping | None):
-        return "its stamps are no mapping"
+        return "its stamps is not a mapping"
     return None
 
 
@@ -96,15 +96,15 @@ def problem_of_body(payload: Any) -> str | None:
     else:
         return "its body is not [args, kwargs, options]"
     if not isinstance(args, list | tuple):
-        return "its args are no list"
+        return "its args is not a list"
     if not isinstance(kwargs, Mapping):
-        return "its kwargs are no mapping"
+        return "its kwargs is not a mapping"
     if not isinstance(options, Mapping | None):
-        return "its options are no mapping"
+        return "its options is not a mapping"
     for name in ("callbacks", "errbacks", "chain"):
         linked = (options or {}).get(name)
         if linked is not None and not (isinstance(linked, list) and all(isinstance(each, Mapping) for each in linked)):
-            return f"its {name} are no list of tasks"
+            return f"its {name} is not a list of tasks"
     if not isinstance((options or {}).get("chord"), Mapping | None):
-        return "its chord is no task"
+        return "its chord is not a task"
     return None

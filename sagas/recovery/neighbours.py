@@ -1,4 +1,4 @@
-"""What a worker does about other applications on its broker or in its schema: it says who it is, and looks around."""
+"""Other applications on a worker's broker or in its schema: the worker introduces itself, and looks for clashes."""
 
 import logging
 import threading
@@ -12,16 +12,16 @@ from sagas.model.neighbours import Neighbour, clashes, place_of
 
 logger = logging.getLogger("sagas")
 
-#: Under this name a worker answers ``celery inspect stats``.
+#: The name under which a worker answers ``celery inspect stats``.
 STATS = "sagas"
-#: Seconds in which the workers on a broker answer who they are.
+#: Seconds that the workers on a broker have to answer.
 PATIENCE = 1.0
-#: Ids of foreign messages that a worker remembers having put back.
+#: How many ids of foreign messages a worker remembers having put back.
 REMEMBERED = 1000
 
 
 class Neighbourhood:
-    """One engine's part in it."""
+    """Finds other applications for one engine."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -29,16 +29,16 @@ class Neighbourhood:
         self._put_back: OrderedDict[str, None] = OrderedDict()
         self._seen_homes: set[str] = set()
 
-    # -- saying who we are
+    # -- introducing ourselves
 
     def move_in(self) -> None:
-        """Before the pool's children are forked, which inherit the mark: ask for it, and hear the control queue."""
+        """Read the schema's mark and consume the control queue before the children are forked, which inherit both."""
         self._engine.control.home()
         self._engine.control.consume(self._engine.app.amqp.queues)
 
     def introduce(self, worker_id: UUID) -> None:
-        """Say in the worker's row who it belongs to; once for each of its ids."""
-        self._engine.control.home()  # the database may have been away when it was asked
+        """Write into the worker's row which app it belongs to; once for each of its ids."""
+        self._engine.control.home()  # the database may have been away before
         if worker_id != self._introduced:
             own = itself(self._engine)
             self._engine.store.fleet.introduce(
@@ -47,15 +47,17 @@ class Neighbourhood:
             self._introduced = worker_id
 
     def told(self) -> dict[str, Any]:
-        """What others get who ask over the broker."""
+        """Return the answer to other workers that ask over the broker."""
         home, control = self._engine.control.known_home, self._engine.control
         return {STATS: {"app": self._engine.app.main, "home": home, "control_queue": control.queue}} if home else {}
 
-    # -- looking who is there
+    # -- looking for others
 
     def look_around(self, options: Any) -> None:
-        """Log the clashes with those who are there already, beside the worker's start; ``--without-mingle`` asks nobody
-        over the broker."""
+        """Log the clashes with workers that are already there, beside the worker's start.
+
+        With ``--without-mingle`` no worker is asked over the broker.
+        """
         mingles = not options.get("without_mingle")
         threading.Thread(target=self._look, args=(mingles,), name="sagas-neighbours", daemon=True).start()
 
@@ -64,7 +66,7 @@ class Neighbourhood:
         if engine.control.queue != CONTROL_QUEUE:
             try:
                 log_left(left_in(CONTROL_QUEUE, engine.messages))
-            except Exception as error:  # the broker is away, or has no such thing
+            except Exception as error:  # the broker is away, or has no such queue
                 logger.debug("the former control queue was not asked: %r", error)
         if engine.control.home() is None:
             return
@@ -81,13 +83,13 @@ class Neighbourhood:
         for line in clashes(itself(engine), others):
             logger.error("sagas of another application clash with ours: %s", line)
 
-    # -- what comes by mistake
+    # -- messages that come by mistake
 
     def turn_away(self, message: Any) -> bool:
         """Put a control message of another application back, for one of its own workers to take.
 
-        One that comes here again is dropped: nobody else listens, or all of them are busy, and it would go round for
-        ever. That is harmless: each control message is a hurry, and what it asks for is found by its owner's sweep.
+        A message that comes here again is dropped: no other worker listens, or all are busy, and it would circulate for
+        ever. That is harmless: each control message is only a hurry, and its owner's sweep finds what it asks for.
         """
         home = self._engine.control.foreign_home(message.headers)
         if home is None:
@@ -116,14 +118,14 @@ class Neighbourhood:
 
 
 def itself(engine: Engine) -> Neighbour:
-    """What a process of this app says of itself. Its database was asked for the mark before."""
+    """Describe a process of this app. The schema's mark was read from its database before."""
     found: dict[str, set[str]] = {}
     for saga in declared():
         try:
             found.setdefault(f"{saga.name}:{saga.version}", set()).add(saga.plan(engine).fingerprint)
-        except SagaError:  # another app's, or told by `check`
+        except SagaError:  # another app's, or reported by `check`
             continue
-    # Where one process has several, nobody can tell which of them another one would have to have.
+    # If one process has several plans, it is unknown which of them another process would need.
     plans = {name: fingerprints.pop() for name, fingerprints in found.items() if len(fingerprints) == 1}
     return Neighbour(
         worker="this one",
@@ -136,7 +138,7 @@ def itself(engine: Engine) -> Neighbour:
 
 
 def over_the_broker(engine: Engine) -> list[Neighbour]:
-    """The workers with sagas that answer on this broker. Raises what the broker raises."""
+    """Return the workers with sagas that answer on this broker. Raises the broker's errors."""
     with engine.messages.impatient_connection() as connection:
         answers = engine.app.control.inspect(timeout=PATIENCE, connection=connection).stats() or {}
     found = []

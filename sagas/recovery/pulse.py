@@ -1,8 +1,8 @@
-"""The pulse of a worker whose pool is made of greenlets: a body that blocks stops all of them, the heartbeat too.
+"""The pulse of a worker whose pool runs greenlets: a body that blocks stops all of them, including the heartbeat.
 
-Its process is alive all the same, and so is what it runs: silent, within its time. A thread of the operating system,
-which no hub schedules, says so. What runs there is listed by the heartbeat alone, once the hub is free again. Each
-step is waited for until then, or until its own timeout.
+The process is alive all the same, and so are its executions: silent, but within their time. A thread of the operating
+system, which no hub schedules, says so. Only the heartbeat lists the executions, once the hub is free again; until
+then, or until its own timeout, each step is waited for.
 """
 
 import logging
@@ -15,12 +15,12 @@ from sagas.store import Store
 
 logger = logging.getLogger("sagas")
 
-#: Gives what either library has replaced, by its module and name.
+#: Returns the original of a function that either library replaced, by its module and name.
 Original = Callable[[str, str], Any]
 
 
 def start(engine: Engine, pool: str, is_over: Callable[[], bool]) -> None:
-    """Begin to beat, until the worker is over; nothing to do for any other pool.
+    """Beat until the worker is over; do nothing for any other pool.
 
     Args:
         pool: the module of the worker's pool.
@@ -29,7 +29,7 @@ def start(engine: Engine, pool: str, is_over: Callable[[], bool]) -> None:
     if original is None:
         return
     sleep = original("time", "sleep")
-    # Of its own: what the greenlets share may be held by one of those that are stopped.
+    # Its own store: a greenlet that is stopped may hold shared objects.
     store = Store(lambda: engine.store.database.url, engine.store.schema, engine.store.timing)
 
     def beat() -> None:
@@ -40,7 +40,7 @@ def start(engine: Engine, pool: str, is_over: Callable[[], bool]) -> None:
                 if worker_id is not None:
                     store.sweeping.pulse(worker_id)
                 failed = False
-            except Exception as error:  # the database is away; the next one tries again
+            except Exception as error:  # the database is away; the next beat tries again
                 if not failed:
                     logger.warning("pulse of a worker failed, trying again: %r", error)
                 failed = True
@@ -51,7 +51,7 @@ def start(engine: Engine, pool: str, is_over: Callable[[], bool]) -> None:
 
 
 def _original(pool: str) -> Original | None:
-    """How to get what gevent or eventlet has replaced; None for pools of other kinds."""
+    """Return how to get the originals that gevent or eventlet replaced; None for other pools."""
     if pool.endswith(".gevent"):
         found: Original = import_module("gevent.monkey").get_original
         return found

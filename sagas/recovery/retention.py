@@ -1,4 +1,4 @@
-"""Old sagas go: many short transactions, from the oldest on. Whoever interrupts it leaves the rest to the next."""
+"""Purge old sagas in many short transactions, oldest first. An interrupted purge leaves the rest to the next one."""
 
 import logging
 from datetime import timedelta
@@ -9,23 +9,23 @@ from sagas.store.purging import BEGINNING, Place
 
 logger = logging.getLogger("sagas")
 
-#: Sagas a transaction, without those that they have started.
+#: Sagas per transaction, not counting those that they started.
 BATCH = 200
 LONGEST = timedelta(days=36_500)
 
 
 def purge(engine: Engine, older_than: timedelta, *, keep_keys: bool = False) -> int:
-    """Delete what ended well so long ago. Any number of these at once is right.
+    """Delete sagas that ended well so long ago. Any number of concurrent purges is right.
 
     Returns:
         How many instances it purged.
 
     Raises:
-        ConfigurationError: the time is none, or none that makes sense.
+        ConfigurationError: ``older_than`` is not a positive timedelta, or is too long.
     """
     if not isinstance(older_than, timedelta) or not timedelta(0) < older_than <= LONGEST:
         raise ConfigurationError(
-            f"purge(older_than={older_than!r}): pass how long ago a saga has to have ended, as timedelta(days=30); "
+            f"purge(older_than={older_than!r}): pass how long ago a saga must have ended, as timedelta(days=30); "
             f"more than nothing, and up to {LONGEST.days} days"
         )
     purging = engine.store.purging

@@ -1,7 +1,7 @@
-"""One pass over what is due: many short transactions within a budget of time, none of which can stop the others.
+"""One pass over due instances: many short transactions within a budget of time, none of which can stop the others.
 
-Every worker's timer makes its own passes, and they share the work by what each of them locks first. What is only to be
-sent again is no business of a pass: see `filling`.
+Every worker's timer makes its own passes, and they share the work by what each of them locks first. Sending again is
+not part of a pass: see `filling`.
 """
 
 import logging
@@ -19,28 +19,28 @@ from sagas.store.database import is_outage
 
 logger = logging.getLogger("sagas")
 
-#: Instances picked at a time: at first, and at most. What is picked is looked at, whatever time is left, since for a
-#: while no other sweep takes it.
+#: Instances picked at a time: at first, and at most. A picked instance is looked at even if the time is over, since no
+#: other sweep takes it for a while.
 FIRST_BATCH, BATCH = 5, 50
-#: Messages that one pass sends by itself; what more it has to send joins the lines. A hundred thousand that wake up at
-#: one moment would be a hundred thousand messages.
+#: Messages that one pass sends by itself; further ones join the lines. A hundred thousand instances that wake up at
+#: once would be a hundred thousand messages.
 SENT_AT_ONCE = 10
-#: From there on those for whom nothing but time has passed need no look each: so many at a time are woken.
+#: From there on, instances for which only time has passed need no look each: so many at a time are woken.
 WOKEN_AT_ONCE = 500
-#: Looking for what the dead hold reads all that is out. It may take so much of the time.
+#: The share of the time that may be spent on finding dead holders' executions, which reads every sent message.
 SHARE = 0.01
 NO_LIMIT = float("inf")
 
 
 def sweep(engine: Engine, *, forced: bool = False) -> int:
-    """Move on whatever is due. Any number of these at once is right.
+    """Move on whatever is due. Any number of concurrent sweeps is right.
 
     Args:
-        forced: look at all of it, however long that takes, and send what waits; else it does nothing where the timer
-            of a worker does it, as it should.
+        forced: look at everything, however long that takes, and send waiting steps; otherwise do nothing if a worker's
+            timer sweeps, as it should.
 
     Returns:
-        How many instances it moved, and messages it sent from the lines (merely looking does not count).
+        How many instances it moved and messages it sent from the lines (a look alone does not count).
     """
     if not forced and engine.store.sweeping.is_swept():
         return 0
@@ -63,7 +63,7 @@ class Sweeper:
         self._fresh_until = 0.0
 
     def run(self, budget: float) -> int:
-        """Make a pass: who is alive, then what the dead held, then what others have to say, then what is due.
+        """Make a pass: declare the dead, then look at their executions, then at unseen mail, then at due instances.
 
         Args:
             budget: in seconds; each part has a share of it, so that none starves the others.
@@ -100,7 +100,7 @@ class Sweeper:
         return picked
 
     def _wake(self, until: float) -> int:
-        """Once enough was sent: whoever merely wakes up, until somebody else is before them. Returns how many."""
+        """Wake plain instances once enough was sent, until another kind comes before them. Return how many."""
         engine, moved = self._engine, 0
         while self._sent >= SENT_AT_ONCE and self._finds_plain and time.monotonic() < until:
             woken = self._woken()
@@ -117,7 +117,7 @@ class Sweeper:
         except Exception as error:  # one of them must not stop the others: each is looked at
             if isinstance(error, DBAPIError) and is_outage(error):
                 raise
-            logger.error("those who wake up are looked at one by one: %r", error)
+            logger.error("instances that wake up are looked at one by one: %r", error)
             return []
 
     def _look_at_all(
@@ -126,10 +126,10 @@ class Sweeper:
         seconds: float,
         first: Callable[[float], int] = lambda until: 0,
     ) -> int:
-        """Look at what is picked, and pick again, more each time, until nothing is new or its time is used up.
+        """Look at picked instances, and pick more each time, until none is new or the time is used up.
 
         Args:
-            first: done before each pick, until the moment that it is given; returns how many it moved.
+            first: runs before each pick, until the given moment; returns how many instances it moved.
         """
         until = time.monotonic() + seconds
         moved, looked_at, size = 0, set[UUID](), min(FIRST_BATCH, BATCH)

@@ -1,4 +1,4 @@
-"""What a worker's parent process does for its sagas: it says who it is, what it holds, and sweeps."""
+"""The work of a worker's parent process for its sagas: it registers, reports what it holds, and sweeps."""
 
 import contextlib
 import logging
@@ -28,7 +28,7 @@ from sagas.store import Beat
 
 logger = logging.getLogger("sagas")
 
-#: Of the messages that a worker keeps back a heartbeat lists so many at most; what it does not list may be sent twice.
+#: The most kept messages that a heartbeat lists; a message beyond that may be sent twice.
 MOST_KEPT = 1_000
 
 
@@ -46,18 +46,18 @@ class _WorkerStep(StartStopStep):
         self.life.start()
 
     def info(self, worker: Any) -> dict[str, Any]:
-        """A part of what ``celery inspect stats`` shows."""
+        """Return a part of the output of ``celery inspect stats``."""
         return self.life.neighbourhood.told()
 
     def stop(self, worker: Any) -> None:
-        """A warm shutdown: the pool still finishes what it has, so the heartbeats go on until the end."""
+        """Do nothing in a warm shutdown: the pool still finishes its tasks, so the heartbeats go on until the end."""
 
     def terminate(self, worker: Any) -> None:
         self.life.halt()
 
 
 class WorkerLife:
-    """One engine's part in the life of a worker; does nothing in processes that are no worker's parent."""
+    """One engine's part in the life of a worker; does nothing in any other process."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -72,7 +72,7 @@ class WorkerLife:
         self.neighbourhood = Neighbourhood(engine)
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
-        # A bootstep: workers that tests start in their own process have it too, unlike most signals.
+        # A bootstep: unlike most signals, it also runs in workers that tests start in their own process.
         engine.app.steps["worker"].add(type("SagasStep", (_WorkerStep,), {"life": self}))
         turn_away = staticmethod(self.neighbourhood.turn_away)
         engine.app.steps["consumer"].add(type("SagasIntake", (Intake,), {"turn_away": turn_away}))
@@ -80,10 +80,10 @@ class WorkerLife:
         signals.worker_shutdown.connect(self._on_shutdown)
         signals.task_unknown.connect(self._on_unknown_task)
 
-    # -- the worker's life, in its order
+    # -- the worker's life, in order
 
     def boot(self, worker: Any) -> None:
-        """Before the pool's children are forked, which inherit who we are."""
+        """Prepare before the pool's children are forked, which inherit the worker's identity."""
         self._worker = worker
         self._engine.identity.renew()
         self._engine.leave.max_memory = getattr(worker, "max_memory_per_child", None)
@@ -94,7 +94,7 @@ class WorkerLife:
         self.neighbourhood.move_in()
 
     def start(self) -> None:
-        """After the pool's children were forked, and before the first message is consumed."""
+        """Start the timers, after the pool's children were forked and before the first message is consumed."""
         self._stopping.clear()
         self._idle = False
         self._stays = True
@@ -105,7 +105,7 @@ class WorkerLife:
         filler, sweeper = self._filler, Sweeper(self._engine)
 
         def until_filling() -> float:
-            # While there is a line its queue must not run empty between two looks.
+            # While there is a line, its queue must not run empty between two looks.
             return timing.sweep_every / (4 if filler.has_lines else 1)
 
         for name, interval, work in (
@@ -118,13 +118,13 @@ class WorkerLife:
             self._threads.append(thread)
 
     def _on_shutting_down(self, sender: Any, **_: object) -> None:
-        """Let nothing begin any more that no message has brought."""
+        """Allow no further step to begin without a message."""
         if self._worker is not None and sender == self._worker.hostname:
             self._stays = False
             self._engine.leave.to_go_on = False
 
     def halt(self) -> None:
-        """No more heartbeats; what still runs will be found silent."""
+        """Stop the heartbeats; executions that still run will be found silent."""
         self._stopping.set()
         for thread in self._threads:
             thread.join(timeout=5)
@@ -134,7 +134,7 @@ class WorkerLife:
         if sender is not self._worker:
             return
         self.halt()
-        # Only when nothing of it runs any more: what it claimed and did not finish is over then.
+        # Only if nothing runs any more: whatever it claimed and did not finish is over then.
         self._safely(self._filler.resign)
         self._safely(self._endings.record)
         nothing_runs = not self._taken_in() and not self._engine.held.listed() and not self._endings.unrecorded()
@@ -147,7 +147,7 @@ class WorkerLife:
     # -- the timers
 
     def _repeat(self, interval: Callable[[], float], work: Callable[[], object]) -> None:
-        # After a restart of the database the timers of a whole fleet would arrive at one moment, and again and again.
+        # After a restart of the database the timers of a whole fleet would fire at the same moment, again and again.
         while not self._stopping.wait(interval() * random.uniform(0.8, 1.0)):
             self._safely(work)
 
@@ -174,10 +174,10 @@ class WorkerLife:
             hostname=str(self._worker.hostname) if self._worker else socket.gethostname(),
             pid=os.getpid(),
             queues=list(engine.app.amqp.queues.consume_from),
-            # What is being ended comes last: it is there before Celery forgets it.
+            # Executions being ended come last: Celery has not forgotten them before they are listed here.
             deliveries=[*(taken_in if self._forks() else engine.held.listed()), *self._endings.unrecorded()],
             listed_at=listed_at,
-            # For a whole heartbeat: it has asked the broker meanwhile, and there was nothing.
+            # For a whole heartbeat, in which the broker was asked and had nothing.
             idle=was_idle and self._idle,
             slots=self._slots(),
             kept=self._kept_back(),
@@ -191,22 +191,22 @@ class WorkerLife:
             self.neighbourhood.introduce(worker_id)
 
     def _grant_leave(self) -> None:
-        """Tell the children what an operator has changed since they were forked: queues, rate limits, events."""
+        """Tell the children what an operator changed since they were forked: queues, rate limits, events."""
         leave = self._engine.leave
         keeps_queues = self._first_queues <= set(self._engine.app.amqp.queues.consume_from)
         leave.to_go_on = self._stays and keeps_queues and self._rate_limited() <= self._first_limited
         dispatcher = getattr(getattr(self._worker, "consumer", None), "event_dispatcher", None)
         if dispatcher is not None:  # it is made when the consumer starts
-            # Without -E it is there for the worker's own heartbeats alone.
+            # Without -E it exists for the worker's own heartbeats alone.
             leave.to_send_events = dispatcher.enabled and (not dispatcher.groups or "task" in dispatcher.groups)
 
     def _rate_limited(self) -> set[str]:
         return set(filter(self._engine.messages.is_rate_limited, self._engine.app.tasks))
 
     def _stop(self, deliveries: Sequence[str]) -> None:
-        """Siblings of a branch that failed. The body may clean up: it is Celery's soft time limit that strikes.
+        """Stop siblings of a failed branch. The body may clean up: it gets Celery's soft time limit.
 
-        Pools without processes cannot interrupt a body; it can ask ``current_step.cancelled``.
+        Pools without processes cannot interrupt a body; it can check ``current_step.cancelled``.
         """
         self._engine.held.stop(deliveries)
         told, self._told = self._told, set(deliveries)  # once each: the body may be cleaning up
@@ -216,16 +216,16 @@ class WorkerLife:
                     os.kill(request.worker_pid, SIG_SOFT_TIMEOUT)
 
     def _on_unknown_task(self, sender: Any, message: Any, name: str, **_: object) -> None:
-        """Celery drops such a message. The step says so, waits, and is sent again: a deploy has to cure it."""
+        """Report a message that Celery dropped. The step waits, visibly, and is sent again: a deploy has to cure it."""
         headers = message.headers
         if sender.app is not self._engine.app or not isinstance(headers, Mapping) or ADDRESS_HEADER not in headers:
             return
-        # Not here: the worker's main thread must not wait for a database.
+        # In a thread: the worker's main thread must not wait for a database.
         work = partial(self._safely, partial(self._engine.unknown_task, headers, name))
         threading.Thread(target=work, name="sagas-unknown-task", daemon=True).start()
 
     def _rise_again(self) -> None:
-        """Declared dead, and that is final: others may run our steps already. Stop them and register anew."""
+        """Register anew after being declared dead: others may already run our steps, so stop them first."""
         logger.critical("this worker was declared dead for silence; it stops its steps and registers anew")
         former = self._engine.identity.id
         if self._forks():
@@ -237,7 +237,7 @@ class WorkerLife:
         logger.warning("worker registered anew", extra={"former": str(former), "worker": str(self._engine.identity.id)})
 
     def _is_idle(self, taken_in: dict[str, str]) -> bool:
-        """It hears the broker and has nothing to do. One that is starting, or cut off, has only not asked yet."""
+        """Return whether it is connected and has nothing to do. A worker that is starting or cut off is not idle."""
         consumer = getattr(self._worker, "consumer", None)
         connection = getattr(consumer, "connection", None)
         if consumer is None or consumer.blueprint.state != RUN or not getattr(connection, "connected", False):
@@ -245,13 +245,13 @@ class WorkerLife:
         return not self._waits() and all(name in (SWEEP_TASK, CALLBACK_TASK) for name in taken_in.values())
 
     def _slots(self) -> int:
-        """How many tasks it runs at a time."""
+        """Return how many tasks it runs at a time."""
         pool = getattr(self._worker, "pool", None)
         return int(getattr(pool, "num_processes", 0) or getattr(self._worker, "concurrency", 0) or 1)
 
     @staticmethod
     def _kept_back() -> list[str]:
-        """The executions whose message it has received and not begun: behind others, or for a rate limit."""
+        """Return the executions whose messages it has received but not begun: behind others, or for a rate limit."""
         waiting = _snapshot(worker_state.reserved_requests) - _snapshot(worker_state.active_requests)
         kept = []
         for request in islice(waiting, MOST_KEPT):
@@ -262,11 +262,11 @@ class WorkerLife:
         return kept
 
     def _forks(self) -> bool:
-        """A prefork parent cannot see what its children execute, but it has taken in all of it."""
+        """Return whether the pool forks: such a parent cannot see what its children execute, but it received it all."""
         return "prefork" in getattr(self._worker.pool_cls, "__module__", "") if self._worker else False
 
     def _waits(self) -> bool:
-        """Are there messages that it has received and keeps back: for a rate limit, or until their time comes?"""
+        """Return whether it keeps received messages back: for a rate limit, or until their time comes."""
         consumer = getattr(self._worker, "consumer", None)
         buckets = list(getattr(consumer, "task_buckets", {}).values())
         return any(bucket is not None and bucket.contents for bucket in buckets) or bool(
@@ -275,9 +275,9 @@ class WorkerLife:
 
     @staticmethod
     def _taken_in() -> dict[str, str]:
-        """Ids and task names of the requests that were received and are not finished.
+        """Return ids and task names of the requests that were received and are not finished.
 
-        The active ones by themselves too: while it reconnects, Celery forgets what is reserved for a moment.
+        Active requests are added separately: while it reconnects, Celery forgets the reserved ones for a moment.
         """
         requests = _snapshot(worker_state.active_requests) | _snapshot(worker_state.reserved_requests)
         return {request.id: request.name for request in requests}
@@ -287,5 +287,5 @@ def _snapshot(requests: Any) -> set[Any]:
     while True:
         try:
             return set(requests)
-        except RuntimeError:  # the main thread took in or finished one meanwhile
+        except RuntimeError:  # the main thread received or finished one meanwhile
             continue

@@ -148,7 +148,7 @@ def test_a_persons_retry_that_helps_only_one_of_two_branches_leaves_the_other_to
 def test_of_two_branches_that_failed_each_is_skipped_by_name(busy_shop: Shop) -> None:
     run = busy_shop.start(shapes.forward, {"r": "no", "s": "no"})
     assert run.wait(30) is SagaStatus.FAILED
-    with pytest.raises(TransitionRefused, match="name it where there are several"):
+    with pytest.raises(TransitionRefused, match="name it if there are several"):
         run.skip("both are done")
 
     run.skip("printed by hand", step="s", result={"s_done": "by hand"})

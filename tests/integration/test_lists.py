@@ -199,7 +199,7 @@ def test_what_needs_a_person_comes_with_the_parents_that_wait_for_it(shop: Shop)
         ({"limit": 10_001}, "limit=10001"),
         ({"older_than": 3600}, r"pass a timedelta, as in timedelta\(days=1\)"),
         ({"text": "  "}, "pass the beginning of a key, or words of an error"),
-        ({"after": "elsewhere"}, "pass what the page before has as its `after`, unchanged"),
+        ({"after": "elsewhere"}, "pass the `after` of the previous page, unchanged"),
         ({"after": ""}, "unchanged"),
         ({"after": "A" * 32}, None),
         ({"after": "f" * 32}, "unchanged"),

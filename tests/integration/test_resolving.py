@@ -181,7 +181,7 @@ def test_of_two_that_are_stuck_side_by_side_each_is_resolved_by_its_name(shop: S
 
     vague = here("resolve", str(run.id), "--happened", "--reason", "asked them")
     assert vague.exit_code == 1
-    assert "name the step where there are several" in vague.stderr
+    assert "name the step if there are several" in vague.stderr
     assert "It waits for a person at r (in doubt), s (in doubt)" in vague.stderr
 
     first = here("resolve", str(run.id), "--step", "s", "--happened", "--reason", "asked them")

@@ -143,7 +143,7 @@ def test_a_signal_that_no_step_waits_for_is_refused_and_does_no_harm(busy_shop: 
     run = busy_shop.start(shapes.approved)
     until_it_waits(run)
 
-    with pytest.raises(TransitionRefused, match="waits for no signal 'aproval': its plan has only approval"):
+    with pytest.raises(TransitionRefused, match="does not wait for signal 'aproval': its plan has only approval"):
         run.signal("aproval", {"a": 1})
 
     assert run.status is SagaStatus.RUNNING

@@ -99,6 +99,6 @@ def test_b9_what_the_batch_stumbles_over_is_looked_at_one_by_one(
 
     assert Sweeper(shop.sagas.engine).run(NO_LIMIT) == 39
 
-    assert "those who wake up are looked at one by one" in caplog.text
+    assert "instances that wake up are looked at one by one" in caplog.text
     assert rows.events(bad) == ["sweep_failed"]
     assert rows.sql("SELECT count(*) FROM {s}.saga_step WHERE position = 1") == [(39,)]
