@@ -1,7 +1,7 @@
-"""Doing something once a caller's transaction is committed, and not if it rolls back.
+"""Run a function once a caller's transaction is committed, and not if it rolls back.
 
-Only a hurry hangs on it: when it is missed, the sweep sends; when it comes too early, the worker finds no row
-and drops the message.
+This is only a hurry: if it is missed, the sweep sends; if it comes too early, the worker finds no row and drops the
+message.
 """
 
 import asyncio
@@ -16,21 +16,21 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy import Connection, event
 
-if TYPE_CHECKING:  # importing it costs much, and who has a session has done so
+if TYPE_CHECKING:  # the import is expensive, and a caller with a session has made it
     from sqlalchemy.orm import Session, SessionTransaction
 
 logger = logging.getLogger("sagas")
 
-#: How long a commit that was announced may take before its message is left to the sweep, in seconds.
+#: How long an announced commit may take before its message is left to the sweep, in seconds.
 COMMIT_TAKES = 2.0
 
-#: What waits for the end of a session's transaction, each with the transaction or savepoint that it belongs to.
+#: Functions waiting for the end of a session's transaction, each with its transaction or savepoint.
 _of_sessions: "WeakKeyDictionary[Session, list[tuple[SessionTransaction | None, Callable[[], None]]]]"
 _of_sessions = WeakKeyDictionary()
-#: What waits for the commit of a connection's transaction, each with how to see from outside that it happened.
+#: Functions waiting for the commit of a connection's transaction, each with a way to see the commit from outside.
 _of_connections: WeakKeyDictionary[Connection, list[tuple[Callable[[], bool], Callable[[], None]]]]
 _of_connections = WeakKeyDictionary()
-#: What commits have set going in other threads; each is set when it is done.
+#: Work that commits started in other threads; each event is set when it is done.
 _under_way: WeakSet[threading.Event] = WeakSet()
 
 
@@ -55,7 +55,7 @@ def _session_committed(session: "Session") -> None:
 
 
 def _session_rolls_back(session: "Session") -> None:
-    # Before the transaction's end is heard of, which would look like that of a session that is merely closed.
+    # Before the event of the transaction's end, which would look like that of a session that is merely closed.
     if not session.in_nested_transaction():
         _of_sessions[session].clear()
 
@@ -66,7 +66,7 @@ def _session_rolled_back(session: "Session", rolled_back: "SessionTransaction") 
 
 
 def _session_ended(session: "Session", ended: "SessionTransaction") -> None:
-    # Closing a session ends its transaction without a rollback that anybody hears of.
+    # Closing a session ends its transaction without a rollback event.
     if ended.parent is None and _of_sessions[session]:
         _of_sessions[session].clear()
         logger.warning(
@@ -84,20 +84,20 @@ def _is_within(transaction: "SessionTransaction | None", outer: "SessionTransact
 
 
 def after_commit_of_connection(connection: Connection, do: Callable[[], None], committed: Callable[[], bool]) -> None:
-    """Run ``do`` once the connection's current transaction is committed, as ``committed`` sees from outside.
+    """Run ``do`` once the connection's current transaction is committed, which ``committed`` checks from outside.
 
-    Core announces a commit just before it is made and never after, so a thread waits for its effect.
+    Core announces a commit just before it is made and never afterwards, so a thread waits for its effect.
     """
     if connection not in _of_connections:
         _of_connections[connection] = []
-        # For good: a listener that removed itself would do so while the listeners are being called.
+        # Never removed: a listener that removed itself would do so while the listeners are being called.
         event.listen(connection, "commit", _connection_commits)
         event.listen(connection, "rollback", _connection_rolled_back)
     _of_connections[connection].append((committed, _in_this_context(do)))
 
 
 def _in_this_context(do: Callable[[], None]) -> Callable[[], None]:
-    """It may be done in another thread, and when the caller's context is over."""
+    """Bind ``do`` to the current context: it may run in another thread, after the caller's context has ended."""
     return partial(copy_context().run, do)
 
 
@@ -114,7 +114,7 @@ def _connection_rolled_back(connection: Connection) -> None:
 
 
 def _wait_and_run(announced: list[tuple[Callable[[], bool], Callable[[], None]]]) -> None:
-    """What belongs to a savepoint that was rolled back is never seen, and given up."""
+    """Wait for the commits. A start in a savepoint that was rolled back is never seen, and given up."""
     gives_up_at = time.monotonic() + COMMIT_TAKES
     while announced and time.monotonic() < gives_up_at:
         try:
@@ -129,10 +129,10 @@ def _wait_and_run(announced: list[tuple[Callable[[], bool], Callable[[], None]]]
 
 
 def _run(do: Callable[[], None]) -> None:
-    """Never raises: it would surface from the caller's own commit. Never holds up an event loop."""
+    """Run ``do`` and never raise, which would surface from the caller's own commit. Never blocks an event loop."""
     try:
         asyncio.get_running_loop().run_in_executor(None, _noted(partial(_run_here, do)))
-    except RuntimeError:  # none runs here, or it is closing
+    except RuntimeError:  # no loop runs here, or it is closing
         _run_here(do)
 
 
@@ -144,7 +144,7 @@ def _run_here(do: Callable[[], None]) -> None:
 
 
 def _noted(do: Callable[[], None]) -> Callable[[], None]:
-    """Counts as under way from now until it has been done."""
+    """Count ``do`` as under way from now until it is done."""
     done = threading.Event()
     _under_way.add(done)
 
@@ -158,6 +158,6 @@ def _noted(do: Callable[[], None]) -> Callable[[], None]:
 
 
 def until_sent() -> None:
-    """Wait for what commits have set going in other threads: for tests, whose block ends with all of it."""
+    """Wait for the work that commits started in other threads: for tests, whose block ends with all of it."""
     for done in list(_under_way):
         done.wait(COMMIT_TAKES)

@@ -1,4 +1,4 @@
-"""Whether this process has the definition by which an instance was started."""
+"""Whether this process has the definition that an instance was started with."""
 
 from typing import TYPE_CHECKING
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def is_for_good(engine: "Engine", plan: Plan, error: SagaError) -> bool:
-    """Whether no deploy is on its way that would cure this: the code at hand is that of the plan, and lacks a value.
+    """Return whether no deploy is to be expected that would cure this: this code made the plan, and lacks a value.
 
-    In `sagas.testing.inline` it waits: there what never ends fails the test, with its timeline.
+    In `sagas.testing.inline` it waits instead: there a saga that never ends fails the test, with its timeline.
     """
     if engine.runs_inline or not isinstance(error, BindingError) or not error.lacks_value:
         return False
@@ -22,6 +22,6 @@ def is_for_good(engine: "Engine", plan: Plan, error: SagaError) -> bool:
             try:
                 if saga.plan(engine) == plan:
                     return True
-            except SagaError:  # it is another app's
+            except SagaError:  # it belongs to another app
                 continue
     return False

@@ -1,4 +1,4 @@
-"""Filling a task's parameters from the saga's data, by name."""
+"""Fill a task's parameters from the saga's data, by name."""
 
 import inspect
 import types
@@ -10,16 +10,16 @@ from typing import Any
 from sagas.errors import BindingError
 from sagas.model import Inputs
 
-#: A parameter of this name may get the whole mapping, see `takes_whole`.
+#: A parameter of this name may get the whole mapping; see `takes_whole`.
 WHOLE = "data"
 
 
 @lru_cache(maxsize=4096)
 def parameters(function: Callable[..., Any], skipped: int = 0) -> tuple[inspect.Parameter, ...]:
-    """The parameters that a saga can fill. Raises TypeError or ValueError when there is no signature.
+    """Return the parameters that a saga can fill. Raises TypeError or ValueError if there is no signature.
 
     Args:
-        skipped: how many of the first ones are filled by Celery: 1 where the function takes the task itself.
+        skipped: how many leading parameters Celery fills: 1 if the function takes the task itself.
     """
     found = list(inspect.signature(function).parameters.values())
     if found and found[0].kind is not inspect.Parameter.VAR_POSITIONAL:
@@ -29,17 +29,17 @@ def parameters(function: Callable[..., Any], skipped: int = 0) -> tuple[inspect.
 
 @lru_cache(maxsize=4096)
 def takes_whole(function: Callable[..., Any], fillable: tuple[inspect.Parameter, ...]) -> bool:
-    """Whether a parameter named ``data`` gets the whole mapping where the data has no such name.
+    """Return whether a parameter named ``data`` gets the whole mapping if the data has no such name.
 
-    It does if it is the only one without a default, or if it is annotated as a mapping. Beside others that have to be
-    filled it is a name like theirs: a value that was forgotten must not be replaced by something else.
+    It does if it is the only one without a default, or is annotated as a mapping. Beside other required parameters it
+    is a name like theirs: a value that was forgotten must not be replaced by another.
     """
     others = [parameter for parameter in fillable if parameter.name != WHOLE and _must_be_filled(parameter)]
     return not others or _is_mapping(_annotations(function).get(WHOLE))
 
 
 def required(function: Callable[..., Any], skipped: int = 0) -> frozenset[str]:
-    """Names of the parameters that something must provide."""
+    """Return the names of the parameters that must be provided."""
     fillable = parameters(function, skipped)
     names = frozenset(parameter.name for parameter in fillable if _must_be_filled(parameter))
     return names - {WHOLE} if WHOLE in names and takes_whole(function, fillable) else names
@@ -53,14 +53,14 @@ def bind(
     inputs: Inputs = (),
     inherited: bool = False,
 ) -> dict[str, Any]:
-    """Keyword arguments for ``function``: what ``inputs`` says, the action's own result (for a compensation), the data.
+    """Return keyword arguments for ``function`` from ``inputs``, the action's result (for a compensation), the data.
 
     Args:
-        inputs: where parameters get their values from that are not filled by their own names.
-        inherited: they are the action's, so a compensation gets what its action got, and need not have them all.
+        inputs: sources of parameters that are not filled by their own names.
+        inherited: whether they are the action's: a compensation inherits them, but need not have all its parameters.
 
     Raises:
-        BindingError: a required parameter is in neither; names it, and what there is.
+        BindingError: a required parameter is missing; the message names it, and what there is.
     """
     whole = {**data, **own_result} if isinstance(own_result, Mapping) else dict(data)
     sources = dict(inputs)
@@ -99,7 +99,7 @@ def bind(
 
 
 def _given(inputs: Inputs, whole: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The parameters whose sources are there, with their values."""
+    """Yield the parameters whose sources exist, with their values."""
     for parameter, source in inputs:
         if source.const is not None:
             yield parameter, source.value

@@ -1,4 +1,4 @@
-"""Publishing where nobody may be kept waiting, a web request or the sweep: once, briefly, never an error."""
+"""Publish without making a web request or the sweep wait: once, briefly, never raising."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ logger = logging.getLogger("sagas")
 
 #: How long to wait for the broker to take a message, in seconds.
 PATIENCE = 0.8
-#: The same as long as the last message was not taken: whoever is the first to try again.
+#: The same while the last message was not taken, for the first caller to try again.
 PROBE = 0.1
 #: After a failure, how long this process leaves sending to the next sweep, in seconds.
 BREAKER = 3.0
@@ -29,7 +29,7 @@ STUCK = 30.0
 class _Job:
     def __init__(self, *arguments: Any) -> None:
         self.arguments = arguments  # of `Messages.send`
-        # Receivers look around in their caller's context, which this thread would not have.
+        # Receivers read their caller's context, which this thread would not have.
         self.context = copy_context()
         self.done = threading.Event()
         self.abandoned = False  # the caller has left it to the sweep
@@ -37,10 +37,10 @@ class _Job:
 
 
 class BriefSender:
-    """Sends through one thread a process, since no transport can be told to give up in half a second.
+    """Sends through one thread per process, since no transport can be told to give up in half a second.
 
-    A broker that does not answer then costs those who call in its first moment `PATIENCE`, every few seconds somebody
-    a `PROBE`, and all others nothing.
+    A broker that does not answer then costs the callers in its first moment `PATIENCE`, one caller every few seconds a
+    `PROBE`, and all others nothing.
     """
 
     def __init__(self, messages: Messages) -> None:
@@ -53,7 +53,7 @@ class BriefSender:
         self._busy_since: float | None = None
 
     def try_again(self) -> None:
-        """The broker may be back: the next message is tried."""
+        """Try the next message, since the broker may be back."""
         self._broken_until = 0.0
 
     def send(
@@ -65,7 +65,7 @@ class BriefSender:
         limits: Mapping[Address, Limits] = NO_ROWS,
         first_id: str | None = None,
     ) -> bool:
-        """True when the message is on its way; False leaves it to the next sweep."""
+        """Return True if the message is on its way; False leaves it to the next sweep."""
         if time.monotonic() < self._broken_until:
             return False
         self._ensure_thread()
@@ -88,7 +88,7 @@ class BriefSender:
         return False
 
     def _ensure_thread(self) -> None:
-        # A network that swallows packets holds the thread for as long as the kernel waits: another one takes over.
+        # A network that swallows packets blocks the thread for as long as the kernel waits: another one takes over.
         if self._pid == os.getpid() and self._busy_for() < STUCK:
             return
         with self._lock:
@@ -98,7 +98,7 @@ class BriefSender:
                 self._pid = os.getpid()
 
     def _busy_for(self) -> float:
-        """How long the thread has been sending one message, in seconds."""
+        """Return how long the thread has been sending one message, in seconds."""
         busy_since = self._busy_since
         return 0.0 if busy_since is None else time.monotonic() - busy_since
 
@@ -114,7 +114,7 @@ class BriefSender:
                 connection = connection or self._messages.impatient_connection()
                 job.context.run(self._messages.send, *job.arguments, retry=False, connection=connection)
                 self._answers = True
-            except Exception as error:  # whatever the transport raises is the answer
+            except Exception as error:  # any error of the transport is the answer
                 job.error = error
             job.done.set()
             if job.error is not None and connection is not None:

@@ -1,7 +1,7 @@
-"""The headers that publishing a saga's first step would carry, taken at its start from its caller's context.
+"""Capture the headers that publishing a saga's first step would carry, at its start, from its caller's context.
 
-Something has to be published to see them: receivers of ``before_task_publish`` set some, task classes with an
-``apply_async`` of their own others, and instrumentations wrap both. So it is the real thing, as far as the producer.
+A message has to be published to see them: receivers of ``before_task_publish`` set some, task classes with their own
+``apply_async`` others, and instrumentations wrap both. So it really is published, as far as the producer.
 """
 
 import logging
@@ -23,7 +23,7 @@ logger = logging.getLogger("sagas")
 
 
 class Capture:
-    """A producer that sends nothing. It keeps the headers of the one message that it is made for."""
+    """A producer that sends nothing. It keeps the headers of the message that it is made for."""
 
     serializer = None
 
@@ -51,19 +51,19 @@ _capturing: ContextVar[Capture | None] = ContextVar("sagas_capturing", default=N
 
 
 def capture_for(body: Any) -> Capture | None:
-    """The capture that a message is for; None: it is to be sent."""
+    """Return the capture that a message is for; None: it is to be sent."""
     capture = _capturing.get()
     return capture if capture is not None and capture.is_for(body) else None
 
 
 def captured(publish: Callable[..., object], instance_id: UUID, task_id: str) -> Mapping[str, Any] | None:
-    """The headers that the message of an instance's first step would have; None: nothing was published.
+    """Return the headers that the message of an instance's first step would have; None: nothing was published.
 
-    Nothing is left of it: spans and the like begin and end in a copy of the context.
+    It leaves no trace: spans and the like begin and end in a copy of the context.
 
     Args:
-        publish: publishes it, with these options.
-        task_id: the one that it has when it is sent.
+        publish: publishes the message, with these options.
+        task_id: the id that the message has when it is sent.
     """
     capture = Capture(instance_id)
 
@@ -77,7 +77,7 @@ def captured(publish: Callable[..., object], instance_id: UUID, task_id: str) ->
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """What an instance has before it is inserted."""
+    """The values of an instance that are made before it is inserted."""
 
     id: UUID
     first_id: str  # of its first message
@@ -85,7 +85,7 @@ class Beginning:
 
 
 class Captor:
-    """What is kept of the headers, by the application's choice."""
+    """Chooses which headers are kept, as the application configured."""
 
     def __init__(self, listed: Iterable[str] | None, secrecy: Secrecy) -> None:
         if isinstance(listed, str) or not isinstance(listed, Iterable | None):
@@ -96,11 +96,11 @@ class Captor:
         self._told: set[str] = set()
 
     def kept(self, headers: Mapping[str, Any], plan: Plan) -> str | None:
-        """For the row; None where there is nothing to keep.
+        """Return the headers for the row; None if there is nothing to keep.
 
         Raises:
-            StartRefused: it is too much, or the task loses what a message has to have.
-            PayloadError: one of them cannot be kept.
+            StartRefused: there are too many, or the task drops headers that a message needs.
+            PayloadError: a header cannot be stored.
         """
         step = first_task_of(plan)
         if step is not None and ADDRESS_HEADER not in headers:
@@ -138,14 +138,14 @@ class Captor:
         self._told |= names
 
     def left_out(self, headers: Mapping[str, Any]) -> list[str]:
-        """The names that are not kept for what they look like."""
+        """Return the names that are not kept because they look like those of secrets."""
         return sorted(self._choice.looks_like_a_token(headers))
 
 
 def token_warning(name: str) -> str:
-    """What to do about a name that is left out."""
+    """Return what to do about a name that is left out."""
     return (
         f"the header {name!r} looks like a secret and is not kept for a saga's messages: list it in "
-        f"Sagas(headers=[{name!r}]) if it is none, or in Sagas(secrets=[{name!r}], codec=…) to have it in "
+        f"Sagas(headers=[{name!r}]) if it is not one, or in Sagas(secrets=[{name!r}], codec=…) to have it in "
         "current_step.headers, encrypted in the row"
     )

@@ -1,7 +1,7 @@
-"""Lays the headers that a saga keeps over its messages, after every receiver, whoever publishes them.
+"""Add the headers that a saga keeps to its messages, after every receiver, whatever process publishes them.
 
-Celery publishes the tails of chains and their error callbacks by itself, and receivers overwrite what signatures say.
-So it happens between Celery and its producer.
+Celery itself publishes the tails of chains and their error callbacks, and receivers overwrite the headers of
+signatures. So this happens between Celery and its producer.
 """
 
 import logging
@@ -24,7 +24,7 @@ logger = logging.getLogger("sagas")
 
 
 class Carrying:
-    """What one app's saga messages carry."""
+    """The headers of one app's saga messages."""
 
     def __init__(self, app: Celery, store: Store, secrecy: Secrecy) -> None:
         self._app = app
@@ -33,7 +33,7 @@ class Carrying:
         self._secrecy = secrecy
 
     def put_into(self, app: Celery) -> None:
-        """Let the app publish through this."""
+        """Make the app publish through this object."""
         base = symbol_by_name(app.amqp_cls)
         carrying = self
 
@@ -47,7 +47,7 @@ class Carrying:
 
             return send_task_message
 
-        # Its own is made late, since it reads the configuration.
+        # The app's own is made late, since it reads the configuration.
         app.amqp_cls = type("CarryingAMQP", (base,), {"_create_task_sender": create})
         made = vars(app).get("amqp")
         if made is not None:
@@ -55,9 +55,9 @@ class Carrying:
             vars(made).pop("send_task_message", None)
 
     def refusal_of(self, request: Any, instance_id: UUID, address: Address) -> Misdelivered | None:
-        """What is wrong with a message that lacks its saga's headers; None: it has them.
+        """Return the refusal of a message that lacks its saga's headers; None: it has them.
 
-        An older worker has sent it. What it would run would run for another tenant, say; it is sent again with them.
+        An older worker sent it. It could run for another tenant, for example; it is sent again with the headers.
         """
         with legible(instance_id):
             kept = self._headers.of(instance_id)
@@ -66,12 +66,12 @@ class Carrying:
         error = ErrorInfo(
             type=Reason.HEADERS_MISSING,
             message=f"the message came without the headers of its saga ({', '.join(kept.names())}): a worker of an "
-            "older release has sent it, or something on its way takes headers off",
+            "older release sent it, or something on its way removes headers",
         )
         return Misdelivered(address=address, error=error)
 
     def seen_by_task(self, instance_id: UUID) -> Mapping[str, Any]:
-        """What a task of a saga may know of the headers that are kept."""
+        """Return the kept headers that a task of the saga may see."""
         with legible(instance_id):
             kept = self._headers.of(instance_id)
         if kept is None:
@@ -79,7 +79,7 @@ class Carrying:
         return MappingProxyType({**(kept.nested or {}), **kept.top, **self._secrecy.open(kept.secret)})
 
     def lay(self, name: str, body: Any, headers: Mapping[str, Any]) -> dict[str, Any]:
-        """A message's headers with those that its saga keeps; never raises."""
+        """Return a message's headers merged with those that its saga keeps; never raises."""
         instance_id = saga_id_of(body)
         if instance_id is None or (name != CALLBACK_TASK and ADDRESS_HEADER not in headers):
             return dict(headers)
@@ -89,7 +89,7 @@ class Carrying:
             headers[SENT_HEADER] = now.isoformat()
         try:
             kept = self._headers.of(instance_id)
-        except Exception as error:  # the database is away, say; a worker that can ask it refuses what the message lacks
+        except Exception as error:  # such as the database being away; a worker that can query it refuses the message
             logger.warning("headers of saga %s not laid over its message: %r", instance_id, error)
             kept = None
         if kept is None:
@@ -100,7 +100,7 @@ class Carrying:
 
 
 class _Producer:
-    """Publishes with another one."""
+    """Publishes through another producer."""
 
     def __init__(self, producer: Any, carrying: Carrying, name: str) -> None:
         self._producer, self._carrying, self._name = producer, carrying, name
@@ -111,7 +111,7 @@ class _Producer:
     def publish(self, body: Any, *, headers: dict[str, Any] | None = None, **options: Any) -> Any:
         if headers is not None:
             laid = self._carrying.lay(self._name, body, headers)
-            # In place: who hears of the message after it was sent hears of what was sent.
+            # In place: receivers that are told of the sent message see what was sent.
             headers.clear()
             headers.update(laid)
         return self._producer.publish(body, headers=headers, **options)

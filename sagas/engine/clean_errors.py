@@ -1,4 +1,4 @@
-"""The errors that a step names as clean, as classes where this process has them."""
+"""The errors that a step names as clean, as classes if this process has them."""
 
 from functools import lru_cache
 from importlib import import_module
@@ -8,10 +8,10 @@ from sagas.model import PlanStep
 
 
 def clean_errors(saga: str, step: PlanStep) -> list[str | type]:
-    """What to compare an exception of a step with: the stored names, and every class that they lead to here.
+    """Return what to compare a step's exception with: the stored names, and every class that they lead to here.
 
-    A client may move a class between two releases, so that its qualified name is another one than the plan has: the
-    definition's own classes are asked too, and the names are looked up.
+    A client may move a class between two releases, so that its qualified name differs from the plan's: so the
+    definition's own classes are used too, and the names are looked up.
     """
     found: list[str | type] = list(step.clean)
     for definition in declared() if step.clean else ():
@@ -23,12 +23,12 @@ def clean_errors(saga: str, step: PlanStep) -> list[str | type]:
 
 @lru_cache(maxsize=1024)
 def error_class(name: str) -> type | None:
-    """The exception class of a dotted name; None where this process cannot import one."""
+    """Return the exception class with a dotted name; None if this process cannot import one."""
     parts = name.split(".")
     for cut in range(len(parts) - 1, 0, -1):
         try:
             found: object = import_module(".".join(parts[:cut]))
-        except Exception:  # whatever a foreign module raises at import: without the class, the error is in doubt
+        except Exception:  # any error of a foreign module's import: without the class, the error is in doubt
             continue
         for part in parts[cut:]:
             found = getattr(found, part, None)

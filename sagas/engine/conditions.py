@@ -21,11 +21,11 @@ def condition(function: Predicate) -> Predicate:
 
         Step(clear_customs, compensation=None, when=is_abroad)
 
-    It is asked once the step's turn has come, in the worker, with the data as the step would see it. Plans in flight
+    It is called in the worker once the step's turn has come, with the data as the step would see it. Plans in flight
     know it by its name: keep the name for as long as they live.
 
     Raises:
-        DefinitionError: another function has this name already, or it is ``async def``.
+        DefinitionError: another function already has this name, or it is ``async def``.
     """
     name = name_of(function)
     if is_async(function):
@@ -34,7 +34,7 @@ def condition(function: Predicate) -> Predicate:
         )
     before = _known.get(name)
     if before is not None and before.__code__ is not function.__code__ and before.__module__ != "__main__":
-        raise DefinitionError(f"there are two conditions {name!r}: plans know them by name, so give one another")
+        raise DefinitionError(f"there are two conditions {name!r}: plans know them by name, so rename one of them")
     _known[name] = function
     return function
 
@@ -44,13 +44,13 @@ def name_of(function: Predicate) -> str:
 
 
 def condition_name(function: Any) -> str | None:
-    """How plans call a function; None: it is not registered."""
+    """Return the name of a function in plans; None: it is not registered."""
     name = name_of(function) if hasattr(function, "__qualname__") else ""
     return name if _known.get(name) is function else None
 
 
 def condition_named(name: str) -> Predicate:
-    """The condition of that name.
+    """Return the condition with that name.
 
     Raises:
         BindingError: this process does not know it.
@@ -65,7 +65,7 @@ def condition_named(name: str) -> Predicate:
 
 
 def is_wanted(step: PlanStep, data: Mapping[str, Any]) -> bool:
-    """Whether the condition of a step holds.
+    """Return whether the condition of a step holds.
 
     Raises:
         BindingError: this worker does not know the condition; a deploy has to cure it.

@@ -24,7 +24,7 @@ def _never() -> bool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepContext:
-    """One running execution."""
+    """A running execution."""
 
     saga_id: UUID
     saga: str
@@ -50,14 +50,14 @@ class StepContext:
 
 
 def deadline_of(claim: Claim, step: PlanStep, address: Address) -> datetime:
-    """The execution's own. The saga's binds what it can still stop: no undo, and nothing from the pivot on."""
+    """Return the execution's deadline. The saga's deadline applies to steps that can be stopped: before the pivot."""
     own = claim.claimed_at + timedelta(seconds=Limits(claim.timeout, claim.soft_timeout).for_body)
     if claim.deadline is None or not address.is_action or step.kind is not StepKind.COMPENSATABLE:
         return own
     return min(own, claim.deadline)
 
 
-#: In which threads of this process steps run.
+#: The threads of this process in which steps run.
 _threads: set[int] = set()
 _running: ContextVar[StepContext | None] = ContextVar("sagas_current_step", default=None)
 
@@ -65,7 +65,7 @@ _running: ContextVar[StepContext | None] = ContextVar("sagas_current_step", defa
 class CurrentStep:
     """The ambient context of a running step or compensation, as ``current_task`` is Celery's.
 
-    Outside of one every attribute raises `NoCurrentStep`, and the object itself is false.
+    Outside a step every attribute raises `NoCurrentStep`, and the object itself is false.
     """
 
     @staticmethod
@@ -104,41 +104,41 @@ class CurrentStep:
 
     @property
     def attempt(self) -> int:
-        """Which execution this is, from 1."""
+        """The number of this execution, from 1."""
         return self._context().attempt
 
     @property
     def idempotency_key(self) -> str:
-        """The same for every attempt: ``{saga_id}:{step}``, in a compensation ``comp:{saga_id}:{step}`` (with the
-        round from the second on). Give it to the service that you call.
+        """The key to give to the service that you call, the same for every attempt: ``{saga_id}:{step}``, and in a
+        compensation ``comp:{saga_id}:{step}`` (with the round from the second on).
         """
         return self._context().idempotency_key
 
     @property
     def action_key(self) -> str:
-        """The action's key, also in its compensation and known before the action ran: undo by this one."""
+        """The action's key, also in its compensation and known before the action ran: undo by this key."""
         return self._context().action_key
 
     @property
     def deadline(self) -> datetime | None:
-        """When this execution will be out of time, or the saga that it could still turn back; aware, in UTC."""
+        """When this execution, or a saga that can still turn back, runs out of time; aware, in UTC."""
         return self._context().deadline
 
     @property
     def headers(self) -> Mapping[str, Any]:
-        """What the saga keeps of its caller's headers: a body may insist that its tenant is among them.
+        """The headers that the saga keeps of its caller's: a body may check that its tenant is among them.
 
         Raises:
-            SecretUnreadable: one of them is a secret, and no key here opens it.
+            SecretUnreadable: a header is secret, and no key in this process decrypts it.
         """
         return self._context().headers()
 
     @property
     def cancelled(self) -> bool:
-        """Whether a branch beside this one has failed and `parallel(if_one_fails="cancel")` wants it to stop.
+        """Whether a parallel branch has failed and `parallel(if_one_fails="cancel")` asks this one to stop.
 
-        For pools without processes, where nobody can interrupt a body: ask now and then in a long one, and raise. In a
-        prefork worker Celery's ``SoftTimeLimitExceeded`` is raised in the body instead.
+        For pools without processes, in which a body cannot be interrupted: check it now and then in a long body, and
+            raise. In a prefork worker Celery's ``SoftTimeLimitExceeded`` is raised in the body instead.
         """
         return self._context().is_cancelled()
 
@@ -146,26 +146,26 @@ class CurrentStep:
     def connection(self) -> Connection:
         """A connection to the saga database whose writes commit together with this execution's completion.
 
-        Opened at the first use. It cannot be committed, rolled back or closed by you; a savepoint
-        (``begin_nested()``) can. If the claim was taken away meanwhile, everything rolls back. It serves the thread
-        that asks first, and no other.
+        Opened at the first use. You cannot commit, roll back or close it, but you can use savepoints
+        (``begin_nested()``). If the claim was taken away meanwhile, everything rolls back. It serves the first thread
+        that uses it, and no other.
         """
         return self._context().transaction.lend()
 
     def record(self, data: Mapping[str, Any]) -> None:
-        """Hand undo data over to the compensation before anything can fail: ``current_step.record({"charge_id": id})``.
+        """Hand undo data to the compensation before anything can fail: ``current_step.record({"charge_id": id})``.
 
-        It is kept at once, whatever becomes of this execution, and fills the compensation's parameters by name where
-        the action has no result. An execution that has recorded is never taken for one that did nothing.
+        It is stored at once, whatever becomes of this execution, and fills the compensation's parameters by name if the
+        action has no result. An execution that has recorded is never taken for one that did nothing.
 
         Raises:
-            PayloadError: the data cannot be stored; names the key.
+            PayloadError: the data cannot be stored; the message names the key.
         """
         self._context().recorder.record(data)
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        """What all executions of the action have recorded, the oldest first; also in its compensation."""
+        """The records of all executions of the action, oldest first; also in its compensation."""
         return self._context().recorder.all()
 
     def __repr__(self) -> str:
@@ -176,7 +176,7 @@ current_step = CurrentStep()
 
 
 class running:
-    """Makes a context the current one for a block."""
+    """Make a context the current one for a block."""
 
     def __init__(self, context: StepContext) -> None:
         self._context = context

@@ -1,8 +1,8 @@
-"""`Saga(continuation="inline")`: the worker that has completed a step runs the next one at once, without a message.
+"""`Saga(continuation="inline")`: the worker that completed a step runs the next one at once, without a message.
 
-The loop stands around Celery's tracer: every step is traced whole, with its own request, id, signals and events,
-before the next begins. Each is claimed as if its message had come, so a crash between two of them leaves a row that
-is merely unclaimed, and what a cancel, a deadline or a signal has changed meanwhile is seen by the claim.
+The loop is around Celery's tracer: every step is traced whole, with its own request, id, signals and events, before the
+next begins. Each is claimed as if its message had come, so a crash between two of them leaves a row that is merely
+unclaimed, and the claim sees what a cancel, a deadline or a signal changed meanwhile.
 """
 
 import logging
@@ -35,7 +35,7 @@ _current: ContextVar["Continuation | None"] = ContextVar("sagas_continuation", d
 
 @dataclass(frozen=True, slots=True)
 class _Next:
-    """The step that follows, whose row says already that it is sent."""
+    """The step that follows, whose row already says that it is sent."""
 
     instance_id: UUID
     plan: Plan
@@ -53,7 +53,7 @@ class Continuation:
         self._worker_id = engine.identity.id
         self._steps = 1
         self._next: _Next | None = None
-        #: Whose task is being traced; a body may call others.
+        #: The request being traced; its body may call other tasks.
         self.request_id = str(message["id"])
 
     @property
@@ -75,7 +75,7 @@ class Continuation:
             self._hand_over()
 
     def take(self, instance_id: UUID, plan: Plan, done: Address, heads: Sequence[Address]) -> Address | None:
-        """Choose which of the steps that were just born runs here and now. None: each is to be sent."""
+        """Choose which of the steps just born runs here and now. None: all are to be sent."""
         if self._may_go_on():
             for head in heads:
                 if self._fits(plan, plan.step(done.position, done.branch), plan.step(head.position, head.branch)):
@@ -98,11 +98,11 @@ class Continuation:
         return most is not None and mem_rss() > most
 
     def _fits(self, plan: Plan, done: PlanStep, step: PlanStep) -> bool:
-        """Return whether its message would come back here, and nothing but its message would have to."""
+        """Return whether its message would come back here, so that only a message would be saved."""
         messages, task = self._engine.messages, self._engine.app.tasks.get(step.task)
         if getattr(task, "sagas_engine", None) is not self._engine or messages.is_rate_limited(str(step.task)):
             return False
-        # A sibling that is told to stop is named by its delivery, which would be the next step's, too.
+        # A sibling that is told to stop is identified by its delivery, which the next step would share.
         if done.cancels_siblings or step.cancels_siblings or messages.queue_of(step, 0) != messages.queue_of(done, 0):
             return False
         # The parent's own limit counts from the message's start.
@@ -121,7 +121,7 @@ class Continuation:
             outcome = task.sagas_trace(request["id"], args, kwargs, request)
         except MemoryError:
             raise  # Celery ends the process
-        except Exception as error:  # a Reject of a hook, say: it is not the first step's failure
+        except Exception as error:  # such as a Reject of a hook: it is not the first step's failure
             logger.error("task %s of saga %s raised: %r", task.name, following.instance_id, error, exc_info=True)
         else:
             self._tell_end(request, outcome)
@@ -146,13 +146,13 @@ class Continuation:
         }
 
     def _hand_over(self) -> None:
-        """Send what was to follow and did not begin."""
+        """Send the step that was to follow and did not begin."""
         following, self._next = self._next, None
         if following is not None:
             window = window_from(following.plan, None, following.address)
             self._engine.loop.send_window(following.instance_id, following.plan, window)
 
-    # -- events: of the message's own step the worker's parent sends them
+    # -- events: those of the message's own step are sent by the worker's parent
 
     def _tell_begin(self, request: Mapping[str, Any]) -> None:
         shown = {"name": request["shadow"], "args": request.get("argsrepr"), "kwargs": request.get("kwargsrepr")}
@@ -174,7 +174,7 @@ class Continuation:
         try:
             with self._engine.app.events.default_dispatcher(hostname=request["hostname"]) as dispatcher:
                 dispatcher.send(kind, uuid=request["id"], **fields)
-        except Exception as error:  # an event is for those who watch, and nothing waits for it
+        except Exception as error:  # an event is for watchers, and nothing waits for it
             logger.debug("event %s of task %s not sent: %r", kind, request["id"], error)
 
 
@@ -185,12 +185,12 @@ def continuing(request_id: str | None) -> Continuation | None:
 
 
 def limits_kept(continuation: Continuation | None, claim: Claim) -> AbstractContextManager[None]:
-    """Keep the limits of a body where its message may run several; else Celery keeps those of the message."""
+    """Keep the limits of a body if its message may run several; otherwise Celery keeps those of the message."""
     return nullcontext() if continuation is None else continuation.watching(Limits(claim.timeout, claim.soft_timeout))
 
 
 def with_continuation(engine: "Engine", trace: Trace) -> Trace:
-    """Return a tracer that goes on with what may follow under the same message."""
+    """Return a tracer that goes on with the steps that may follow under the same message."""
 
     def traced(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
         bounds = Inline.parse((request or {}).get(INLINE_HEADER))

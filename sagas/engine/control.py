@@ -1,4 +1,4 @@
-"""An app's control queue: its error callbacks, sweeps and purges go there, each with the mark of whose it is."""
+"""An app's control queue, for its error callbacks, sweeps and purges, each marked with the schema it belongs to."""
 
 import logging
 import time
@@ -15,14 +15,14 @@ from sagas.store import Fleet
 logger = logging.getLogger("sagas")
 
 CONTROL_TASKS = frozenset({CALLBACK_TASK, PURGE_TASK, SWEEP_TASK})
-#: Says on a control message in which schema its sagas live.
+#: The header of a control message that says in which schema its sagas live.
 HOME_HEADER = "saga_home"
-#: Seconds before a database that did not answer is asked again for the mark: beat sends every two seconds.
+#: Seconds before a database that did not answer is asked for the mark again: beat sends every two seconds.
 ASKED_AGAIN_AFTER = 60.0
 
 
 class Control:
-    """The control queue of one app, and the mark on what goes there.
+    """The control queue of one app, and the mark on its messages.
 
     Raises:
         ConfigurationError: the name cannot be that of a queue.
@@ -42,28 +42,28 @@ class Control:
 
     @property
     def consumed(self) -> list[str]:
-        """The queues that a worker listens to. Until the next release what is on its way by the former one is heard."""
+        """The queues that a worker consumes; until the next release, the former queue is one of them."""
         return [self.queue] if self.queue == CONTROL_QUEUE else [self.queue, CONTROL_QUEUE]
 
     def home(self) -> str | None:
-        """The mark of this app's schema; None while the database cannot be asked."""
+        """Return the mark of this app's schema; None while the database cannot be read."""
         if self.known_home is None and time.monotonic() >= self._ask_at:
             try:
                 self.known_home = self._fleet.home()
-            except Exception as error:  # a message without a mark is taken by all, as every one was
+            except Exception as error:  # every worker takes a message without a mark, as before there were marks
                 self._ask_at = time.monotonic() + ASKED_AGAIN_AFTER
-                logger.warning("control messages go without their mark: the database was not asked: %r", error)
+                logger.warning("control messages are sent without their mark, which could not be read: %r", error)
         return self.known_home
 
     def foreign_home(self, headers: Any) -> str | None:
-        """The mark of a control message that belongs to another schema; None: it is ours, or does not say."""
+        """Return the mark of a control message from another schema; None: it is ours, or has no mark."""
         if not isinstance(headers, Mapping) or headers.get("task") not in CONTROL_TASKS:
             return None
         home = headers.get(HOME_HEADER)
         return home if isinstance(home, str) and self.known_home not in (None, home) else None
 
     def put_into(self, app: Celery) -> None:
-        """Let the app know the queue, also where queues are strict, and mark what it sends there."""
+        """Make the app know the queue, even if queues are strict, and mark the messages that it sends there."""
         base = symbol_by_name(app.amqp_cls)
         control = self
         self._is_quorum = lambda: getattr(app.conf, "task_default_queue_type", None) == "quorum"
@@ -89,9 +89,9 @@ class Control:
             self.declare(made.queues)
 
     def declare(self, queues: Any) -> None:
-        """Add the control queue to an app's queues, as Celery adds one that it misses, unless the app declares it.
+        """Add the control queue to an app's queues, as Celery adds a missing one, unless the app declares it.
 
-        Where the app's default queue is a quorum queue it is one, too: what survives a node survives with its saga.
+        If the app's default queue is a quorum queue, so is this one: it must survive whatever the sagas survive.
         """
         for name in self.consumed:
             if name not in queues:
@@ -101,14 +101,14 @@ class Control:
                 queues.add(made)
 
     def consume(self, queues: Any) -> None:
-        """Let a worker listen to it, also with ``-Q``: error callbacks and sweeps have to be heard."""
+        """Make a worker consume it, even with ``-Q``: error callbacks and sweeps have to be received."""
         self.declare(queues)
         for name in self.consumed:
             queues.select_add(queues[name])
 
 
 def left_in(queue: str, messages: Messages) -> int:
-    """How many messages wait in a queue, whoever sent them. Raises what the broker raises."""
+    """Return how many messages wait in a queue, of any sender. Raises the broker's errors."""
     with messages.impatient_connection() as connection:
         try:
             return int(connection.default_channel.queue_declare(queue, passive=True).message_count)

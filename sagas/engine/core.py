@@ -1,4 +1,4 @@
-"""The engine: what one ``Sagas(app)`` is made of, and how an instance is started."""
+"""The engine: the parts of one ``Sagas(app)``, and how an instance is started."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -32,11 +32,11 @@ from sagas.store.starting import WAITED_IN_VAIN
 
 
 class IfExists(StrEnum):
-    """What `start` does about an instance that has the business key already."""
+    """What `start` does if an instance has the business key already."""
 
-    RETURN = "return"  # gives the existing one, and starts nothing
+    RETURN = "return"  # returns the existing instance, and starts nothing
     REJECT = "reject"  # raises
-    RESTART = "restart"  # starts anew if that one ended compensated, raises if it failed; else gives the existing one
+    RESTART = "restart"  # starts anew after a compensated one, raises after a failed one, returns any other
 
 
 class Engine:
@@ -56,9 +56,9 @@ class Engine:
         self.app = app
         self.secrecy = secrecy or Secrecy()
         self.captor = Captor(headers, self.secrecy)
-        #: The transaction that surrounds a `start` which was given none; a framework's integration sets it.
+        #: The transaction around a `start` that was given none; a framework's integration sets it.
         self.ambient: Callable[[], CallersTransaction | None] = lambda: None
-        #: Is this one meant where a process has several? A framework that knows its current app sets it.
+        #: Whether this engine is meant if a process has several; a framework that knows its current app sets it.
         self.is_current: Callable[[], bool] = lambda: False
         self.store = Store(database, schema, timing)
         self.store.database.hides_parameters = self.secrecy.is_wanted
@@ -68,7 +68,7 @@ class Engine:
         self.brief_sender = BriefSender(self.messages)
         self.loop = Loop(self.store, self.messages, self.brief_sender, self.secrecy)
         self._same_database: set[tuple[URL, URL]] = set()
-        #: Whether `sagas.testing.inline` runs what is sent.
+        #: Whether `sagas.testing.inline` runs the messages.
         self.runs_inline = False
         self.identity = WorkerIdentity()
         self.held = Held()
@@ -77,7 +77,7 @@ class Engine:
         self.watchdog = Watchdog(self.sentences)
 
     def refuse_eager(self, saga: str) -> None:
-        """Raises ConfigurationError where `start` could only run the steps in its caller."""
+        """Raise ConfigurationError if `start` could only run the steps in its caller."""
         if self.app.conf.task_always_eager and not self.runs_inline:
             raise ConfigurationError(
                 f"saga {saga!r} not started: task_always_eager is set, and sagas run in workers. In a test start it "
@@ -86,17 +86,17 @@ class Engine:
             )
 
     def begin(self, plan: Plan) -> Beginning:
-        """Take what the messages of a new instance carry: once, in its caller's thread and context.
+        """Take the headers that a new instance's messages carry: once, in its caller's thread and context.
 
         Raises:
-            StartRefused, PayloadError: that cannot be kept.
+            StartRefused, PayloadError: the headers cannot be kept.
         """
         instance_id, first_id = uuid7(), str(uuid4())
         seen = self._captured(plan, instance_id, first_id)
         return Beginning(instance_id, first_id, None if seen is None else self.captor.kept(seen, plan))
 
     def left_out(self, plan: Plan) -> list[str]:
-        """The headers of a message from here that are not kept, since they look like tokens."""
+        """Return the headers of a message from here that are not kept because they look like tokens."""
         seen = self._captured(plan, uuid7(), str(uuid4()))
         return [] if seen is None else self.captor.left_out(seen)
 
@@ -122,14 +122,14 @@ class Engine:
         """Insert an instance and send its chain once the insert is committed; never raises for the broker.
 
         Args:
-            transaction: the caller's, given by hand; without one the `ambient` one is joined, if there is one.
-            wanted: the resources that it has to hold before it begins.
-            if_exists: what to do about an instance that has the key already.
-            beginning: taken before, where this is another thread than the caller's.
+            transaction: the caller's, given explicitly; by default the `ambient` one, if any.
+            wanted: the resources that the instance must hold before it begins.
+            if_exists: what to do if an instance has the key already.
+            beginning: taken before, if this is not the caller's thread.
 
         Raises:
-            KeyInUse: the key is taken, and ``if_exists`` says to reject that, or to start beside a failed one.
-            ResourceLocked: another one holds what it wants, and its plan says to refuse that.
+            KeyInUse: the key is taken, and ``if_exists`` rejects that, or the instance that has it is failed.
+            ResourceLocked: another instance holds a resource that it wants, and its plan says to refuse that.
         """
         self.refuse_eager(plan.saga)
         beginning = beginning or self.begin(plan)
@@ -158,7 +158,7 @@ class Engine:
             if if_exists is IfExists.REJECT:
                 raise KeyInUse(
                     f"saga {plan.saga!r} has an instance with the key {key!r} already: {found.id}. Look at it with "
-                    "Sagas.get, or start without if_exists='reject' to be given it"
+                    "Sagas.get, or start without if_exists='reject' to get it"
                 )
             if new.anew:
                 self._refuse_beside_failed(plan, key, found.id)
@@ -172,13 +172,13 @@ class Engine:
         return new.id
 
     def post(self, instance_id: UUID, mail: Mail, key: str | None, transaction: CallersTransaction | None) -> bool:
-        """Put something into an instance's inbox, without a lock on its row; it looks after the commit.
+        """Put an entry into an instance's inbox, without a lock on its row; it is read after the commit.
 
         Args:
-            transaction: the caller's, given by hand; without one the `ambient` one is joined, if there is one.
+            transaction: the caller's, given explicitly; by default the `ambient` one, if any.
 
         Returns:
-            False when one with this key was there already.
+            False if an entry with this key existed already.
         """
         inbox = self.store.instances.inbox
         if transaction is None:
@@ -198,7 +198,7 @@ class Engine:
                 f"the signal {mail.name!r} with key {key!r} is being sent in another open transaction; send it last in "
                 "yours, take several keys in one order, and try again when the other has ended"
             ) from error
-        # Who looks too early finds nothing, and the sweep finds what nobody has seen.
+        # If the poke comes before the commit it finds nothing; the sweep will.
         transaction.after_commit(partial(self.loop.poke, instance_id, brief=True), lambda: True)
         return number is not None
 
@@ -211,13 +211,13 @@ class Engine:
         *,
         is_forward: bool,
     ) -> bool | None:
-        """`post` a signal. Outside of a transaction its own look tells at once what becomes of it.
+        """Send a signal like `post`. Outside a transaction, an immediate look tells what becomes of it.
 
         Args:
             is_forward: whether the instance seemed to take signals a moment ago.
 
         Returns:
-            None when it has come too late, which the history tells where it was posted.
+            None if it came too late, which the history notes where it was posted.
         """
         transaction = transaction or self.ambient()
         if transaction is not None:
@@ -237,7 +237,7 @@ class Engine:
         return True if is_seen_here or not inbox.came_too_late(instance_id, number) else None
 
     def unknown_task(self, headers: Mapping[str, Any], task: str) -> None:
-        """A worker has no task of that name, and Celery has dropped the message."""
+        """Handle a message that Celery dropped because the worker has no task with that name."""
         named = execution_in(headers)
         if named is None:
             return
@@ -250,21 +250,21 @@ class Engine:
         self.loop.handle(instance_id, Misdelivered(address=address, error=error, task=task), brief=True)
 
     def redactor(self, instance_id: UUID, *seen: Any) -> Redact:
-        """Takes an instance's secret values out of a text.
+        """Return a function that removes an instance's secret values from a text.
 
         Args:
-            seen: data of it that the database may not have, or not be there to tell.
+            seen: data that the database may not have, or cannot be read to find.
         """
         if not self.secrecy.is_wanted:
             return str
         try:
             stored = self.store.instances.contents(instance_id)
-        except Exception:  # what was seen has to do
+        except Exception:  # the data seen has to do
             stored = ()
         return self.secrecy.redactor(*stored, *seen)
 
     def _refuse_elsewhere(self, transaction: CallersTransaction) -> None:
-        """Asks the databases once a process. A framework's own adapter knows where it leads."""
+        """Check each pair of databases once per process. A framework's own adapter knows its database."""
         if isinstance(transaction, JoinedConnection):
             pair = (transaction.url, self.store.database.url)
             if pair not in self._same_database:
@@ -281,20 +281,20 @@ class Engine:
             )
 
     def _refuse_beside_failed(self, plan: Plan, key: str | None, found: UUID) -> None:
-        """A failed one may go on when a person says so: both would do the same."""
+        """Refuse to start beside a failed instance: once an operator lets it go on, both would do the same."""
         row = aside(partial(self.store.instances.read, found))
         if row is not None and row.status == SagaStatus.FAILED:
             raise KeyInUse(
-                f"saga {plan.saga!r} with the key {key!r} is failed and waits for a person: {found}. Resolve, retry or "
+                f"saga {plan.saga!r} with the key {key!r} failed and waits for a person: {found}. Resolve, retry or "
                 "skip it first; one that was undone can be started anew"
             )
 
     def _hurry(self, new: NewInstance, first_id: str | None, *, is_to_be_sent: bool) -> Callable[[], None]:
-        """The broker is only a hurry: what cannot be sent now waits in the line of its queue."""
+        """Return a function that sends the first messages; what cannot be sent now waits in its queue's line."""
 
         def send() -> None:
             ids = chain((first_id,), repeat(None))
-            # A test that runs sagas in its own process waits for no line.
+            # A test that runs sagas in its own process does not wait for a line.
             heads = new.plan.heads(0) if new.plan.begins_at_once and (is_to_be_sent or self.runs_inline) else ()
             for head, own_id in zip(heads, ids, strict=False):
                 window = window_from(new.plan, None, Address(head.position, head.branch))

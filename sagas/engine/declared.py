@@ -1,4 +1,4 @@
-"""Looking at a declared task without touching an app: a look must not create Celery's default app at import."""
+"""Inspect a declared task without touching an app: this must not create Celery's default app at import."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -14,10 +14,10 @@ from sagas.engine.binding import parameters, required
 
 @dataclass(frozen=True, slots=True)
 class TaskFace:
-    """What a declared task shows. Everything is None that only its app could tell."""
+    """The properties of a declared task. Those that only its app could tell are None."""
 
     function: Callable[..., Any] | None
-    bound: bool  # the function's first parameter is the task itself, whatever it is called
+    bound: bool  # the function's first parameter is the task itself, whatever its name
     name: str | None
     app: Celery | None
     options: dict[str, Any]
@@ -25,27 +25,27 @@ class TaskFace:
 
     @property
     def short_name(self) -> str | None:
-        """The function's name; for a task class, or a function without one, the last part of the task's."""
+        """The function's name; for a task class, or a function without a name, the last part of the task's."""
         own = None if self.is_class else getattr(self.function, "__name__", None)
         return str(own) if own is not None else self.name and self.name.rpartition(".")[2]
 
     @property
     def parameters(self) -> tuple[inspect.Parameter, ...]:
-        """Those that a saga has to fill. Raises TypeError or ValueError where the function has no signature."""
+        """The parameters that a saga has to fill. Raises TypeError or ValueError if the function has no signature."""
         return () if self.function is None else parameters(self.function, int(self.bound))
 
     @property
     def required(self) -> frozenset[str]:
-        """Names of the parameters that something must provide."""
+        """The names of the parameters that must be provided."""
         return frozenset() if self.function is None else required(self.function, int(self.bound))
 
 
-#: What the proxies of shared tasks have shown, by the function that finds their tasks.
+#: The faces of shared tasks' proxies, by the function that finds their tasks.
 _shared: WeakKeyDictionary[Callable[..., Any], TaskFace] = WeakKeyDictionary()
 
 
 def look_at(task: Any) -> TaskFace:
-    """Look at a task: a real one, ``@app.task``'s promise of one, or ``@shared_task``'s proxy.
+    """Inspect a task: a real one, the promise made by ``@app.task``, or the proxy made by ``@shared_task``.
 
     Raises:
         TypeError: it is none of these.
@@ -65,22 +65,22 @@ def look_at(task: Any) -> TaskFace:
         return _shared[local]
     real = task._get_current_object() if kind is PromiseProxy else task
     if not isinstance(real, Task):
-        raise TypeError(f"{real!r} is no Celery task")
+        raise TypeError(f"{real!r} is not a Celery task")
     options = {"autoretry_for": real.autoretry_for} if getattr(real, "autoretry_for", None) else {}
-    # Celery makes a class of every function, and says of which. Before it is registered, a class may have no name.
+    # Celery makes a class of every function, and keeps the function there. An unregistered class may have no name.
     is_class = getattr(type(real), "__wrapped__", None) is None
     name = real.name or type(real).__name__
-    # Its method is bound already where the function takes the task.
+    # If the function takes the task, its method is bound already.
     return TaskFace(real.run, False, name, real.app, options, is_class)
 
 
 def _look_at_shared(local: Any) -> TaskFace:
-    """The proxy shows the function and its name, and what Celery keeps for apps to come shows the options."""
+    """Inspect a proxy, which shows the function and its name; what Celery keeps for future apps shows the options."""
     shown = _closure(local)
     function, name = shown.get("fun"), shown.get("name")
     kept = (_closure(registered) for registered in list(_state._on_app_finalizers))
     options = next((seen["options"] for seen in kept if _is_of(seen, function, name)), None)
-    if options is None:  # another Celery than those known: a first parameter called self is what bind=True is for
+    if options is None:  # an unknown version of Celery: a first parameter called self is what bind=True is for
         bound = function is not None and next(iter(inspect.signature(function).parameters), "") == "self"
         return TaskFace(function, bound, name, None, {"name": name})
     return TaskFace(function, bool(options.get("bind")), name, None, options)

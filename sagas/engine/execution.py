@@ -1,7 +1,7 @@
 """One delivery of one execution: claim, run, complete; or record what went wrong.
 
-The rows decide everything. What Celery does afterwards (publish the rest of the chain, call the error callback)
-is steered by returning, by cutting the chain's tail, or by raising.
+The rows decide everything. Returning, cutting the chain's tail or raising controls what Celery does next: publish the
+rest of the chain, or call the error callback.
 """
 
 import logging
@@ -70,12 +70,12 @@ class Execution:
         self.address = address
         self.token = uuid4()
         self.continuation = continuing(self.request.id)
-        #: What the worker lists while this runs: its message, or the one whose step it follows.
+        #: The delivery that the worker lists while this runs: its own message, or that of the step it follows.
         self.delivery = self.continuation.delivery if self.continuation else self.request.id
         self.seen: list[Any] = []  # data that this execution has read or made
 
     def run(self) -> Any:
-        """What the task class returns to Celery."""
+        """Return what the task class returns to Celery."""
         with self.engine.held.holding(self.delivery):
             claim = self.engine.store.hot.claim(
                 self.instance_id,
@@ -118,7 +118,7 @@ class Execution:
         except (BindingError, RowDamaged, SecretUnreadable) as error:
             lacks_result = isinstance(error, BindingError) and claim.own_result is None
             return self.parked(error, plan, step.name, lacks_result=lacks_result)
-        except Exception as error:  # of the application's condition: nothing was done
+        except Exception as error:  # raised by the application's condition: nothing was done
             return self.failed(error, judge(error, policy, step.name, self.redact).by_place())
         context = StepContext(
             saga_id=self.instance_id,
@@ -145,16 +145,16 @@ class Execution:
             try:
                 return self.succeeded(value, plan, transaction)
             except SoftTimeLimitExceeded:
-                # It struck in our own code, after the body: the own token is looked at before anything is decided, and
-                # the step's transaction, which may be over by now.
+                # It was raised in our own code, after the body: completing again first checks the own token and the
+                # step's transaction, which may be over by now.
                 return self.succeeded(value, plan, transaction)
         finally:
             transaction.rollback()
 
     def read(self, claim: Claim, step: PlanStep, recorder: Recorder) -> tuple[dict[str, Any], Any]:
-        """The data that the task sees, and for a compensation its action's own result, which goes before it.
+        """Return the data that the task sees and, for a compensation, its action's own result, which takes precedence.
 
-        What the action has recorded is data for its compensation alone.
+        The action's records are data for its compensation alone.
 
         Raises:
             RowDamaged, SecretUnreadable: a deploy, or a person, has to cure it.
@@ -171,7 +171,7 @@ class Execution:
     # -- its end
 
     def skipped(self, plan: Plan, transaction: StepTransaction) -> None:
-        """Its condition is false: it is done without having run, and there will be nothing to undo."""
+        """Complete a step whose condition is false, without running it: there will be nothing to undo."""
         self.complete_action(plan, None, (), transaction, skipped=True)
 
     def succeeded(self, value: Any, plan: Plan, transaction: StepTransaction) -> Any:
@@ -183,18 +183,18 @@ class Execution:
             value = payload.fields_of(value, what)
             named = value if under is None else {under: value}
             encoded = None if named is None else self.engine.secrecy.dumps(value, what, under=under)
-        except Exception as error:  # whatever cannot be stored: the body is done and is never run again for it
+        except Exception as error:  # whatever cannot be stored: the body is done and never runs again for this
             if SoftTimeLimitExceeded in (type(error), type(error.__context__)):
-                raise SoftTimeLimitExceeded from error  # a limit says nothing of the value, nor if it struck in a codec
+                raise SoftTimeLimitExceeded from error  # a limit says nothing about the value, even in a codec
             if self.address.is_action:
                 transaction.rollback()
                 return self.failed(error, Judgement(self.describe(error, step.name), Verdict.UNUSABLE))
-            # The undo is done; only what it returned is lost, and says so.
+            # The undo is done; only its return value is lost, which is logged.
             self.log("result of a compensation not stored", self.describe(error).message)
             encoded, named = None, value
         try:
             if self.address.is_action:
-                # Only beside others does it matter who returned which name.
+                # Only in a parallel position does it matter which branch returned which name.
                 beside = plan.is_parallel(self.address.position) and isinstance(named, Mapping)
                 self.complete_action(plan, encoded, tuple(named) if beside else (), transaction)
             else:
@@ -205,15 +205,15 @@ class Execution:
 
     def not_recorded(self, error: SQLAlchemyError, plan: Plan, transaction: StepTransaction) -> None:
         step = plan.step(self.address.position, self.address.branch)
-        # Anything but the driver's own word is about a connection that was lost on the way.
+        # Any error that is not the driver's own means a lost connection.
         transient = not isinstance(error, DBAPIError) or is_outage(error) or is_conflict(error) or is_impatient(error)
         if transaction.was_used:
-            # What the body wrote there is rolled back, but it may have acted elsewhere too: never a clean no.
+            # The body's writes there are rolled back, but it may have acted elsewhere too: never clean.
             transaction.rollback()
             verdict = Verdict.RETRYABLE if transient else Verdict.UNUSABLE
             return self.failed(error, Judgement(self.describe(error, step.name), verdict))
         if not transient:
-            # The body is done and its record is refused: never run again for this, and never forgotten.
+            # The body is done and its record is refused: it never runs again for this, and is not forgotten.
             return self.failed(error, Judgement(self.describe(error, step.name), Verdict.UNUSABLE))
         # The database is away for longer than our patience: the sweep will find the claim dead and run it again.
         raise error
@@ -242,8 +242,8 @@ class Execution:
             )
         if transaction.is_open:
             if progress is None and not self.completed_in(plan, transaction):
-                # Its claim was taken away: nothing of it happened, so it is no late success either. Or another branch
-                # has returned the same key.
+                # Its claim was taken away: nothing of it happened, so it is not a late success either. Or another
+                # branch has returned the same key.
                 transaction.rollback()
                 self.log("claim lost, or its key taken: the step's transaction was rolled back")
                 self.report(encoded, keys, rolled_back=True)
@@ -261,13 +261,13 @@ class Execution:
         try:
             transaction.commit()
         except DBAPIError:
-            # Unknown outcome: the own token tells. Completed, or cleanly rolled back.
+            # Unknown outcome: the own token shows whether it completed or was cleanly rolled back.
             if self.own_completion(plan) is None:
                 raise
 
     def complete_compensation(self, encoded: str | None, outcome: Outcome, transaction: StepTransaction) -> None:
         if transaction.is_open:
-            # An undo may run twice; its record may not be lost. So its writes commit first.
+            # An undo may run twice, but its record must not be lost. So its writes commit first.
             transaction.commit()
         elif transaction.is_rolled_back:
             raise RolledBack
@@ -275,18 +275,18 @@ class Execution:
         self.tell(event)
 
     def completed_in(self, plan: Plan, transaction: StepTransaction) -> bool:
-        """A soft limit may strike between the completion and its commit, and bring us here a second time."""
+        """Return whether this execution has completed: a soft limit between completion and commit leads here twice."""
         hot = self.engine.store.hot
         return hot.completed_by(self.instance_id, plan, self.address, self.token, transaction.connection) is not None
 
     def own_completion(self, plan: Plan) -> Progress | None:
-        """ "Mine and completed already" is success: the answer to a commit can be lost."""
+        """Return the progress if it already completed: the answer to a commit can be lost."""
         return self.engine.store.hot.completed_by(self.instance_id, plan, self.address, self.token)
 
     def report(
         self, encoded: str | None, keys: tuple[str, ...], *, skipped: bool = False, rolled_back: bool = False
     ) -> None:
-        """Report an action's end by the loop's own door: its claim was taken away, or what it returned clashes."""
+        """Report an action's end through the loop: its claim was taken away, or its result clashes."""
         self.tell(
             Completed(
                 address=self.address,
@@ -299,7 +299,7 @@ class Execution:
         )
 
     def tell(self, event: Completed) -> None:
-        # Who raises ends its chain: what follows is sent.
+        # Raising ends the chain, so the next message must be sent explicitly.
         carries = None if event.outcome is Outcome.MANUAL else first_of_tail(self.request)
         outcome = self.engine.loop.handle(self.instance_id, event, carries=carries)
         if outcome is None or not outcome.carried:
@@ -308,12 +308,12 @@ class Execution:
             self.engine.messages.limit_tail(self.request, outcome.plan, following.limits)
         own = outcome.decision.state.at(self.address) if outcome else None
         if own is not None and own.status is StepStatus.FAILED and own.token == self.token and own.error is not None:
-            raise SagaError(str(own.error))  # so that Flower shows it
+            raise SagaError(str(own.error))  # shown by Flower
 
     def go_on(self, plan: Plan, progress: Progress) -> None:
-        """Celery publishes the next message of the chain; the last of a window asks for the next window.
+        """Send what Celery's chain does not. The last message of a window asks for the next window.
 
-        What others wait for is sent before a further step begins here.
+        Messages that others wait for are sent before a further step begins here.
         """
         following = progress.following if progress.status.is_forward else None
         born = [Address(head.position, head.branch) for head in following.heads] if following else []
@@ -340,10 +340,10 @@ class Execution:
             self.engine.loop.poke(progress.parent)
 
     def failed(self, error: BaseException, judgement: Judgement) -> None:
-        """Record the failure, by token, before raising; the error callback then only has to ask what follows."""
+        """Record the failure, by token, before raising; then the error callback only has to ask what follows."""
         sentence = self.engine.sentences.on(self.delivery)
         judgement = judgement if sentence is None else sentence.upon(judgement)
-        # Only a process ends by an interruption. A thread would die unseen, its message never acknowledged.
+        # Only a process ends by an interruption. A thread would die unseen, and its message never be acknowledged.
         in_main_thread = threading.current_thread() is threading.main_thread()
         ends_process = isinstance(error, SystemExit | KeyboardInterrupt) and in_main_thread
         event = Failed(
@@ -365,7 +365,7 @@ class Execution:
             self.log("failure of an execution that lost its claim", str(judgement.error))
             cut_tail(self.request)
         elif step.status is StepStatus.PENDING:
-            # Celery ends this chain, fires no error callback, and Flower shows the attempt as a retry.
+            # Celery ends this chain, calls no error callback, and Flower shows the attempt as a retry.
             retry = Retry(f"attempt {step.attempts} failed", exc=for_celery(told), when=step.not_before)
             retry.__suppress_context__ = told is not error
             raise retry
@@ -374,21 +374,21 @@ class Execution:
             raise self.task.expecting(for_celery(told)) if expected else for_celery(told)
 
     def parked(self, error: SagaError, plan: Plan, step: str, *, lacks_result: bool) -> None:
-        """It cannot be called: a deploy, or a person, has to cure it; meanwhile the step waits, visibly."""
+        """Park a step that cannot be called: a deploy, or a person, has to cure it; meanwhile it waits, visibly."""
         told = self.describe(error, step)
         event = Parked(address=self.address, token=self.token, error=told, lacks_result=lacks_result)
         event = replace(event, for_good=is_for_good(self.engine, plan, error))
         log_parked(self.engine.loop.handle(self.instance_id, event), self.instance_id, told)
         cut_tail(self.request)
 
-    # -- what may be told of it
+    # -- what may be shown
 
     def describe(self, error: BaseException, step: str | None = None) -> ErrorInfo:
         return describe(error, step, self.redact)
 
     @cached_property
     def redact(self) -> Redact:
-        """Takes the instance's secret values out of a text. Asks the database, and so is for failures alone."""
+        """A function that removes the instance's secrets from a text. It queries the database: only for failures."""
         return self.engine.redactor(self.instance_id, *self.seen)
 
     def log(self, message: str, reason: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Which functions a saga can call at all: found out when it is defined, or from the app's own task at start."""
+"""Which functions a saga can call: checked when it is defined, or on the app's own task at start."""
 
 import inspect
 from collections.abc import Callable
@@ -12,7 +12,7 @@ def refuse_unfit(face: TaskFace, who: str) -> None:
     """Refuse a task whose body would never run, or whose parameters cannot be filled by name.
 
     Raises:
-        DefinitionError: names the task and the cure.
+        DefinitionError: the message names the task and the cure.
     """
     function = face.function
     if function is None:
@@ -43,16 +43,16 @@ def refuse_unfit(face: TaskFace, who: str) -> None:
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    """Whether calling it makes a coroutine, or an asynchronous generator, and runs nothing."""
-    called = type(function).__call__  # of an object that is called like a function
+    """Return whether calling it makes a coroutine or an asynchronous generator, and runs nothing."""
+    called = type(function).__call__  # for an object that is called like a function
     return any(inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one) for one in (function, called))
 
 
 def refuse_unawaited(value: Any, what: str) -> None:
-    """Refuse what a function gives back instead of running: closed here, since nothing will ever run it.
+    """Refuse a coroutine or generator that a function returned; it is closed, since nothing will run it.
 
     Raises:
-        PayloadError: it is a coroutine, something else to be awaited, or a generator.
+        PayloadError: it is a coroutine, another awaitable, or a generator.
     """
     if not (inspect.isawaitable(value) or inspect.isasyncgen(value) or inspect.isgenerator(value)):
         return
@@ -63,5 +63,5 @@ def refuse_unawaited(value: Any, what: str) -> None:
             break
     raise PayloadError(
         f"{what} is a {type(value).__qualname__}, which nothing runs: `await` it or run it inside the function, with "
-        "asyncio.run(…), and return what it gives"
+        "asyncio.run(…), and return its result"
     )

@@ -1,6 +1,6 @@
 """The caller's open transaction, which `start` joins: SQLAlchemy's sessions and connections.
 
-A framework has transactions of its own; `sagas.contrib` adapts them to the same protocol.
+Frameworks have their own transactions; `sagas.contrib` adapts them to the same protocol.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ class JoinedConnection:
 
     @property
     def url(self) -> URL:
-        """Where it leads."""
+        """The URL of its database."""
         return self._connection.engine.url
 
     def savepoint(self) -> AbstractContextManager[Any]:
@@ -36,7 +36,7 @@ class JoinedConnection:
         try:
             return self._connection.scalar(statement, parameters)
         except StatementError as error:
-            error.hide_parameters = True  # ours, which may hold what is secret, whatever the caller's engine tells
+            error.hide_parameters = True  # our parameters may be secret, whatever the caller's engine shows
             raise
 
     def after_commit(self, do: Callable[[], None], committed: Callable[[], bool]) -> None:
@@ -54,7 +54,7 @@ class JoinedSession(JoinedConnection):
         after_commit_of_session(self._session, do)
 
     def has_changes(self) -> bool:
-        """Whether somebody has to commit it: the session holds changes, or its transaction has written."""
+        """Return whether it has to be committed: the session holds changes, or its transaction has written."""
         session = self._session
         pending = session.new or session.dirty or session.deleted or session.in_nested_transaction()
         if pending or self.url.get_backend_name() != "postgresql":
@@ -65,14 +65,14 @@ class JoinedSession(JoinedConnection):
 def joined(
     session: "Session | scoped_session[Any] | None", connection: "Connection | CallersTransaction | None"
 ) -> CallersTransaction | None:
-    """The transaction that a caller has given, if any. Raises StartRefused when it is none."""
+    """Return the transaction that a caller gave, if any. Raises StartRefused if it is not one."""
     if session is not None:
-        from sqlalchemy.orm import Session, scoped_session  # which cost much, and not every application has sessions
+        from sqlalchemy.orm import Session, scoped_session  # expensive, and not every application has sessions
 
         own = session() if isinstance(session, scoped_session) else session
         if not isinstance(own, Session):
             raise StartRefused(
-                f"session={own!r} is no SQLAlchemy Session; with an AsyncSession, call start() of sagas.contrib.asyncio"
+                f"session={own!r} is not a SQLAlchemy Session; for an AsyncSession use start() of sagas.contrib.asyncio"
             )
         return JoinedSession(own)
     return JoinedConnection(connection) if isinstance(connection, Connection) else connection

@@ -1,7 +1,7 @@
-"""What an exception says about the effect of the body that raised it: is it worth another try, was nothing done?
+"""Judge an exception: is it worth another try, and is it certain that nothing was done?
 
-Two questions, answered apart. Doubt is the default: only a `PermanentError`, or an error that the step names as clean,
-says that nothing was done, and only as long as nothing speaks against it.
+These are two separate questions. Doubt is the default: only a `PermanentError`, or an error that the step names as
+clean, says that nothing was done, and only if there is no evidence against it.
 """
 
 import traceback
@@ -39,20 +39,20 @@ class Judgement:
     error: ErrorInfo
     verdict: Verdict
     retry_after: float = 0.0
-    by_place_alone: bool = False  # nothing was done only because it was raised before the body
+    by_place_alone: bool = False  # clean only because it was raised before the body
 
     @property
     def is_answer(self) -> bool:
-        """Whether the error says by itself that nothing was done: a clean no, which is nobody's mistake."""
+        """Whether the error itself says that nothing was done: a clean no, which is not a mistake."""
         return self.verdict.is_clean and not self.by_place_alone
 
     def by_place(self) -> "Judgement":
-        """The same of what was raised before the body: nothing was done, whatever class was raised there."""
+        """Return the judgement of an error raised before the body: nothing was done, whatever its class."""
         clean = Verdict.of(again=self.verdict.is_again, clean=True)
         return replace(self, verdict=clean, by_place_alone=not self.is_answer)
 
     def in_doubt(self) -> "Judgement":
-        """The same of a body that has recorded an effect: it is not clean, whatever it raised afterwards."""
+        """Return the judgement of a body that recorded an effect: it is not clean, whatever it raised afterwards."""
         if not self.verdict.is_clean:
             return self
         return replace(self, verdict=Verdict.of(again=self.verdict.is_again, clean=False))
@@ -65,17 +65,17 @@ def judge(
     redact: Redact = str,
     clean: Sequence[str | type] = (),
 ) -> Judgement:
-    """Judge what a body raised; its text and traceback are kept, without the secrets in them.
+    """Judge an error of a body; its text and traceback are kept, without the secrets in them.
 
     Judging never fails. An exception whose attributes or metaclass raise is in doubt, and not tried again; a time limit
-    that strikes meanwhile is the timeout that it is.
+    raised meanwhile counts as a timeout.
 
     Args:
         error: what the body raised.
         policy: says which errors are tried again.
-        step: the step's name, which the kept error tells.
-        redact: takes the secrets out of a text.
-        clean: the errors that the step names as clean: qualified names, and classes where they are at hand.
+        step: the step's name, for the stored error.
+        redact: removes secrets from a text.
+        clean: the errors that the step names as clean: qualified names, and classes if this process has them.
     """
     try:
         return _judged(error, describe(_told(error), step, redact), policy, clean)
@@ -88,7 +88,7 @@ def judge(
 
 def _judged(error: BaseException, info: ErrorInfo, policy: RetryPolicy, clean: Sequence[str | type]) -> Judgement:
     if isinstance(error, Retry):
-        # The body called self.retry(): its wish is honoured, by our counters.
+        # The body called self.retry(): its request is honoured, by our counters.
         when = float(error.when) if isinstance(error.when, int | float) else 0.0
         verdict = Verdict.of(again=True, clean=is_clean(_told(error), clean))
         return Judgement(info, verdict, max(0.0, min(when, LONGEST_RETRY_AFTER)))
@@ -97,7 +97,7 @@ def _judged(error: BaseException, info: ErrorInfo, policy: RetryPolicy, clean: S
     if is_interruption(error):
         return Judgement(info, Verdict.INTERRUPTED)
     if isinstance(error, Ignore | Reject | NotInAStep):
-        # Not an answer: Celery would end the chain without a word, and what the body did is not known.
+        # Not an answer: Celery would end the chain silently, and what the body did is unknown.
         return Judgement(info, Verdict.UNUSABLE)
     if isinstance(error, MemoryError):
         return Judgement(info, Verdict.RETRYABLE)
@@ -106,17 +106,17 @@ def _judged(error: BaseException, info: ErrorInfo, policy: RetryPolicy, clean: S
 
 
 def _told(error: BaseException) -> BaseException:
-    """The error to speak of: of a body that called ``self.retry(exc=…)``, that one."""
+    """Return the error to report: for a body that called ``self.retry(exc=…)``, that exception."""
     return error.exc if isinstance(error, Retry) and isinstance(error.exc, BaseException) else error
 
 
 def is_interruption(error: BaseException) -> bool:
-    """Whether the process or greenlet was told to end. asyncio's CancelledError is a body's own affair."""
+    """Return whether the process or greenlet was told to end. asyncio's CancelledError is the body's own affair."""
     return isinstance(error, SystemExit | KeyboardInterrupt) or type(error).__name__ == "GreenletExit"
 
 
 def is_timeout(error: BaseException, depth: int = DEPTH) -> bool:
-    """Whether a time limit struck: this is one, or was raised from one, or is a group with one in it."""
+    """Return whether a time limit was raised: it is one, was raised from one, or is a group with one in it."""
     if is_time_limit(error):
         return True
     nearest = (*members(error), *filter(None, [cause_of(error)]))
@@ -124,7 +124,7 @@ def is_timeout(error: BaseException, depth: int = DEPTH) -> bool:
 
 
 def is_again(error: BaseException, policy: RetryPolicy, depth: int = DEPTH) -> bool:
-    """Whether it is worth another try: a group if each of its members is, anything else by itself or by its cause."""
+    """Return whether it is worth another try: a group if all its members are, others by themselves or their cause."""
     if depth == 0:
         return False
     grouped = members(error)
@@ -138,10 +138,10 @@ def is_again(error: BaseException, policy: RetryPolicy, depth: int = DEPTH) -> b
 
 
 def is_clean(error: BaseException, clean: Sequence[str | type]) -> bool:
-    """Whether it says that nothing was done, and nothing speaks against that.
+    """Return whether it says that nothing was done, and no evidence contradicts that.
 
-    A lost connection, a timeout or an answer that asks to come again is never clean, whichever base of it is named, nor
-    is what was raised from or amid one. In a group the others may have acted.
+    A lost connection, a timeout or an answer that asks to come again is never clean, whichever of its bases is named,
+    nor is an error raised from or during one. In a group the others may have acted.
     """
     named = _named(error, clean)
     if named is None or members(error) or signs_of(error, named=named).is_transient:
@@ -156,7 +156,7 @@ def _leaves_open(error: BaseException, depth: int = DEPTH) -> bool:
 
 
 def _named(error: BaseException, clean: Sequence[str | type]) -> int | None:
-    """Which of its classes is named as clean, counted from the most derived; None: none of them."""
+    """Return which of its classes is named as clean, counted from the most derived; None: none of them."""
     wanted = {PERMANENT, *(name for name in clean if isinstance(name, str))}
     classes = {id(kind) for kind in clean if isinstance(kind, type)}
     for number, (kind, name) in enumerate(zip(classes_of(error), lineage(error), strict=True)):
@@ -166,12 +166,12 @@ def _named(error: BaseException, clean: Sequence[str | type]) -> int | None:
 
 
 def describe(error: BaseException, step: str | None = None, redact: Redact = str) -> ErrorInfo:
-    """Type, text and traceback, in a form that PostgreSQL can store whatever they contain."""
+    """Return type, text and traceback in a form that PostgreSQL can store, whatever they contain."""
     try:
         message = str(error)
     except (SoftTimeLimitExceeded, TimeLimitExceeded):
         raise
-    except BaseException as broken:  # even SystemExit: it is the exception's own code that raises
+    except BaseException as broken:  # even SystemExit: the exception's own code raises it
         reason = broken
         message = f"(its text cannot be shown: {unharmed(lambda: repr(reason), type(reason).__name__)})"
     text = unharmed(lambda: "".join(traceback.format_exception(error)), "(its traceback cannot be shown)")

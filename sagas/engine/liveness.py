@@ -1,4 +1,4 @@
-"""Who this process works for, and what it is executing."""
+"""The worker that this process belongs to, and the executions that it runs."""
 
 import mmap
 import threading
@@ -8,10 +8,10 @@ from uuid import UUID, uuid4
 
 
 class WorkerIdentity:
-    """A uuid made at each boot of a worker's parent, shared with the children that it forks.
+    """A UUID made at each boot of a worker's parent, shared with the children that it forks.
 
-    It lives in memory that parent and children share, since a worker that was declared dead registers anew
-    while its children live on.
+    It is in memory that parent and children share, since a worker that was declared dead registers anew while its
+    children live on.
     """
 
     def __init__(self) -> None:
@@ -19,7 +19,7 @@ class WorkerIdentity:
 
     @property
     def id(self) -> UUID | None:
-        """None outside a worker."""
+        """The current id; None outside a worker."""
         value = self._shared[:16]
         return UUID(bytes=value) if any(value) else None
 
@@ -31,16 +31,16 @@ class WorkerIdentity:
 
 
 class Leave:
-    """Permissions of a worker's children, in memory that they share with the parent, which gives them."""
+    """Permissions of a worker's children, in memory shared with the parent, which grants them."""
 
     def __init__(self) -> None:
         self._shared = mmap.mmap(-1, 2)
-        #: Kilobytes above which the worker replaces a child; None: it does not. Set before the children are forked.
+        #: Kilobytes above which the worker replaces a child; None: no limit. Set before the children are forked.
         self.max_memory: int | None = None
 
     @property
     def to_go_on(self) -> bool:
-        """Return whether a further step may begin without a message: the worker stays and consumes all its queues."""
+        """Whether a further step may begin without a message: the worker stays and consumes all its queues."""
         return self._shared[0] == 1
 
     @to_go_on.setter
@@ -49,7 +49,7 @@ class Leave:
 
     @property
     def to_send_events(self) -> bool:
-        """Return whether the worker's tasks are watched: by ``-E``, or Flower."""
+        """Whether the worker's tasks are watched, by ``-E`` or Flower."""
         return self._shared[1] == 1
 
     @to_send_events.setter
@@ -58,7 +58,7 @@ class Leave:
 
 
 class Held:
-    """The deliveries that this process is executing: what pools without child processes list in a heartbeat."""
+    """The deliveries that this process is executing, which pools without child processes list in a heartbeat."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -67,7 +67,7 @@ class Held:
 
     @contextmanager
     def holding(self, delivery: str | None) -> Iterator[None]:
-        """Listed before the claim is made and until its end is recorded."""
+        """List a delivery in the block: from before the claim until its end is recorded."""
         if delivery is None:
             yield
             return
@@ -83,7 +83,7 @@ class Held:
                     self._stopped.discard(delivery)
 
     def stop(self, deliveries: Iterable[str]) -> None:
-        """Whoever of these runs here and asks is told to stop."""
+        """Mark those deliveries that run in this process as stopped."""
         with self._lock:
             self._stopped.update(self._counts.keys() & set(deliveries))
 

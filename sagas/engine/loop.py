@@ -1,6 +1,6 @@
 """The one loop: event → lock the row → decide → save in one short transaction → after the commit, send and announce.
 
-A late message, the sweep and an operator's click enter by this door, so a stuck saga cannot take a path that a
+A late message, the sweep and an operator's click enter through this loop, so a stuck saga cannot take a path that a
 healthy one cannot.
 """
 
@@ -23,18 +23,18 @@ from sagas.store.database import OUTAGE_PATIENCE
 
 logger = logging.getLogger("sagas")
 
-#: How many others one event may make look, one by way of the other; the sweep finds the rest.
+#: How many instances one event may make look, one by way of another; the sweep finds the rest.
 MOST_POKES = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an event led to."""
+    """The effect of an event."""
 
     decision: Decision
     plan: Plan
     moved: bool  # anything but the next look changed
-    carried: bool  # the message to send is the one that the running chain carries already
+    carried: bool  # the running chain already carries the message to send
 
 
 class Loop:
@@ -58,15 +58,15 @@ class Loop:
         brief: bool = False,
         joining: Joining | None = None,
     ) -> Outcome | None:
-        """Apply an event. None: there is no such instance (or, with ``skip_locked``, somebody else has it).
+        """Apply an event. None: there is no such instance (or, with ``skip_locked``, another transaction holds it).
 
         Args:
             carries: the execution whose message the running Celery chain publishes by itself.
-            patience: seconds to hold on while the database is away. An event that is applied again because the
-                answer to its commit was lost finds its work done, and the sweep sends what it announced.
-            brief: publish without keeping the caller waiting: outside of workers' pools.
-            joining: whether what is to be sent joins the line of its queue; by default where nothing of the saga was
-                executed, and there is a line.
+            patience: seconds to wait while the database is away. An event that is applied again because the answer to
+                its commit was lost finds its work done, and the sweep sends what it announced.
+            brief: publish without making the caller wait: outside workers' pools.
+            joining: whether executions to be sent join their queues' lines; by default, if nothing of the saga was
+                executed and there is a line.
         """
         joining = joining or (Joining.BEHIND_OTHERS if brief else Joining.NOT)
         done = self._store.database.retrying(lambda: self._transact(instance_id, event, skip_locked, joining), patience)
@@ -95,8 +95,8 @@ class Loop:
         return Outcome(decision, loaded.plan, saved.moved, carried)
 
     def poke(self, *instance_ids: UUID, brief: bool = False) -> None:
-        """There is something for them to look at. Who cannot be asked now is found by the sweep. Never raises."""
-        # One after the other: those who wake one another would make a deep stack, and keep one process busy for all.
+        """Make instances look at what concerns them. The sweep finds those that cannot be asked now. Never raises."""
+        # One by one: instances that wake one another would make a deep stack, and keep one process busy for all.
         waiting: deque[UUID] | None = getattr(self._poking, "waiting", None)
         if waiting is not None:
             waiting.extend(instance_ids)
@@ -111,7 +111,7 @@ class Loop:
             self._poking.waiting = None
 
     def look(self, instance_id: UUID, *, brief: bool) -> Outcome | None:
-        """`poke` one, and tell what came of it; None where nothing did. Never raises."""
+        """Make one instance look, and return the outcome; None if there was none. Never raises."""
         try:
             return self.handle(instance_id, Tick(), patience=0, brief=brief)
         except Exception as error:  # what was committed stays committed, whatever another instance's row says
@@ -119,10 +119,10 @@ class Loop:
             return None
 
     def release(self, instance_id: UUID, *, brief: bool = False) -> None:
-        """Let others have what an ended instance held, in a transaction after its own; never raises."""
+        """Release what an ended instance held, in a transaction after its own; never raises."""
         try:
             freed = self._store.locks.release(instance_id)
-        except Exception as error:  # the sweep releases what the ended still hold
+        except Exception as error:  # the sweep releases what ended instances still hold
             logger.warning("locks of saga %s not released, the sweep will: %s", instance_id, self._shown(error))
         else:
             self.poke(*freed, brief=brief)
@@ -168,7 +168,7 @@ class Loop:
         brief: bool = False,
         first_id: str | None = None,
     ) -> None:
-        """Publish; what the broker does not take waits in its line. Never raises for the broker."""
+        """Publish; a message that the broker does not take waits in its line. Never raises for the broker."""
         if brief:
             sent = self._brief_sender.send(instance_id, plan, window, countdown, limits, first_id)
         else:
@@ -176,7 +176,7 @@ class Loop:
         if not sent:
             try:
                 self._store.lines.put_back(instance_id, window[0])
-            except Exception as error:  # committed is committed: evidence finds that nothing came of it
+            except Exception as error:  # the commit stands: evidence will show that no message came
                 logger.warning("saga %s not put into its line: %r", instance_id, error)
 
     def _send_patiently(
@@ -189,14 +189,14 @@ class Loop:
     ) -> bool:
         try:
             self._messages.send(instance_id, plan, window, countdown, limits)
-        except Exception as error:  # whatever a transport raises: the row is the truth
+        except Exception as error:  # any error of a transport: the row is the truth
             extra = {"saga_id": str(instance_id), "saga": plan.saga, "step": str(window[0])}
             logger.warning("message of saga %s not sent, the sweep will send it: %r", instance_id, error, extra=extra)
             return False
         return True
 
     def _shown(self, error: Exception) -> str:
-        """PostgreSQL quotes the rows that it complains of."""
+        """Return an error for the log; only its type if there are secrets: PostgreSQL errors may quote row data."""
         return type(error).__qualname__ if self._secrecy.is_wanted else repr(error)
 
     def _announce(self, instance_id: UUID, loaded: Loaded, decision: Decision) -> None:
@@ -228,11 +228,11 @@ class Loop:
             self.announce_status(instance_id, loaded.saga, decision.state.status)
 
     def announce_status(self, instance_id: UUID, saga: str, status: str) -> None:
-        """Tell the receivers of `saga_status_changed`, after the commit."""
+        """Announce a status to the receivers of `saga_status_changed`, after the commit."""
         saga_status_changed.send(sender=None, saga_id=instance_id, saga=saga, status=status)
 
 
 def goes_on_forward(loaded: Loaded, decision: Decision) -> bool:
-    """Whether a failed one of a saga that has a limit runs again, and needs a place; an undo needs none."""
+    """Return whether a failed instance of a limited saga runs again, and needs a place; an undo needs none."""
     limited = loaded.plan.max_concurrent is not None
     return limited and loaded.state.status is SagaStatus.FAILED and decision.state.status.is_forward

@@ -1,4 +1,4 @@
-"""From addresses to Celery messages: chains of immutable signatures with one error callback for the whole chain."""
+"""Build Celery messages from addresses: chains of immutable signatures with one error callback for the whole chain."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -16,15 +16,15 @@ from sagas.model.limits import HARD_LIMIT_GRACE, Limits, own_limits
 from sagas.model.releases import with_needs, without_needs
 from sagas.model.settle import undo_places
 
-#: Names the execution in a message's headers. Only its bearer is fenced: a plain call stays a plain call.
+#: The header that names the execution. Only a message with it is fenced: a plain call stays a plain call.
 ADDRESS_HEADER = "saga_step"
-#: When the message was sent, by the database's clock: what was sent before it to its queue should have come before it.
+#: When the message was sent, by the database's clock: messages sent to its queue before should have come before it.
 SENT_HEADER = "saga_sent"
-#: How far the worker may go on with what follows, without further messages (see `Inline`).
+#: The header that says how far the worker may go on without further messages (see `Inline`).
 INLINE_HEADER = "saga_inline"
-#: Flower shows and searches keyword arguments, not headers; the task class takes this one off again.
+#: Flower shows and searches keyword arguments, not headers; the task class removes this one again.
 SAGA_ID = "saga_id"
-#: Every message carries the rest of its chain, so a chain is sent in windows; the last asks for the next.
+#: Every message carries the rest of its chain, so a chain is sent in windows; the last message asks for the next.
 WINDOW = 5
 
 NO_ROWS: Mapping[Address, Limits] = {}
@@ -32,7 +32,8 @@ NO_ROWS: Mapping[Address, Limits] = {}
 CALLBACK_TASK = "sagas.on_error"
 SWEEP_TASK = "sagas.sweep"
 PURGE_TASK = "sagas.purge"
-#: A queue of its own, so that neither waits behind ten thousand steps. Every worker consumes it. This is the default.
+#: The default control queue: separate, so that its messages do not wait behind ten thousand steps. Every worker
+#: consumes it.
 CONTROL_QUEUE = "sagas"
 
 
@@ -41,14 +42,14 @@ class Messages:
 
     def __init__(self, app: Celery, control_queue: str = CONTROL_QUEUE, step_results: bool = False) -> None:
         self._app = app
-        #: Where results are kept the task's own word counts, as outside of sagas.
+        #: If results are kept, the task's own setting counts, as outside sagas.
         self._results: dict[str, Any] = {} if step_results else {"ignore_result": True}
         self._control_queue = control_queue
         self._queues: dict[str, str | None] = {}
         self._limits: dict[str, Limits] = {}
 
     def queue_of(self, step: PlanStep, round_: int) -> str | None:
-        """The queue of a step's action or compensation: its own, or what Celery's routing gives to the task."""
+        """Return the queue of a step's action or compensation: its own, or the one that Celery routes the task to."""
         task_name = step.task_for(round_)
         if step.queue is not None or task_name is None:
             return step.queue
@@ -60,7 +61,7 @@ class Messages:
         return self._queues[task_name]
 
     def limits_of(self, step: PlanStep, round_: int) -> Limits:
-        """How long one execution may take: as the saga says, or else as its task or the app says."""
+        """Return how long one execution may take: as the saga says, or else as its task or the app says."""
         said, task_name = step.said_limits(round_), step.task_for(round_)
         if said is not None or task_name is None:
             return said or Limits(step.timeout_for(round_))
@@ -71,18 +72,18 @@ class Messages:
         return self._limits[task_name]
 
     def is_rate_limited(self, task_name: str) -> bool:
-        """Whether workers keep messages of this task back that they have received, by Celery's rate limit."""
+        """Return whether workers keep received messages of this task back, by Celery's rate limit."""
         limit = getattr(self._app.tasks.get(task_name), "rate_limit", None)
         return not self._app.conf.worker_disable_rate_limits and bool(rate(limit))
 
     def impatient_connection(self) -> Any:
-        """One of its own, that tries each broker once: Celery's pool sleeps for seconds before it says no."""
+        """Return a separate connection that tries each broker once: Celery's pool sleeps for seconds in between."""
         connection = self._app.connection_for_write()
         connection.transport_options |= {"max_retries": len(connection.alt), "interval_start": 0, "interval_max": 0}
         return connection
 
     def rehearse(self, instance_id: UUID, plan: Plan, **options: Any) -> None:
-        """Publish the message of the first step that is a task; of a saga without any, its error callback."""
+        """Publish the message of the first step that is a task; for a saga without one, its error callback."""
         step = first_task_of(plan)
         if step is None:
             message = self._callback(instance_id, plan)
@@ -100,13 +101,13 @@ class Messages:
         first_id: str | None = None,
         **options: Any,
     ) -> None:
-        """Publish one window of a chain. Raises what the broker raises.
+        """Publish one window of a chain. Raises the broker's errors.
 
         Args:
-            window: the executions in the order in which they run.
-            limits: those of the executions whose rows were born before, maybe in another process.
+            window: the executions, in the order in which they run.
+            limits: the limits of executions whose rows were born before, maybe in another process.
             countdown: seconds before the first may run; a few at most.
-            first_id: the id of its first message, where that has one already.
+            first_id: the id of the first message, if it has one already.
             options: further options of ``apply_async``.
         """
         inline = inline_of(plan) if window[0].is_action else None
@@ -118,10 +119,10 @@ class Messages:
         callback = self._callback(instance_id, plan)
         if countdown:
             options["countdown"] = countdown
-        # Every dispatch has fresh task ids: a revoked one would be discarded by the workers for hours.
+        # Every dispatch has fresh task ids: workers would discard a revoked one for hours.
         if first_id is not None:
             signatures[0].set(task_id=first_id)
-        # `run` is what `chain.apply_async` does, also where `task_always_eager` is set.
+        # `run` does what `chain.apply_async` does, even if `task_always_eager` is set.
         publish = chain(*signatures, app=self._app).run if len(signatures) > 1 else signatures[0].apply_async
         publish(link_error=[callback], root_id=str(instance_id), **options)
 
@@ -143,10 +144,10 @@ class Messages:
             "headers": headers | ({INLINE_HEADER: str(inline)} if inline else {}),
             "shadow": shown,
             **self._results,
-            "expires": None,  # even where the task has one: an expired message ends a chain without a word
+            "expires": None,  # even if the task has one: an expired message ends a chain silently
             **(limit_options(limits) if inline is None else self._net(plan, limits, inline)),
         }
-        # Said only where the saga says it: the task's own are as good.
+        # Set only if the saga says so: otherwise the task's own apply.
         if step.queue is not None:
             options["queue"] = step.queue
         if plan.priority is not None:
@@ -160,13 +161,13 @@ class Messages:
         return {ADDRESS_HEADER: with_needs(str(address), plan.needs)}, f"{plan.saga}/{shown}"
 
     def _net(self, plan: Plan, own: Limits, inline: Inline) -> dict[str, float]:
-        """Return the limits of a message that may run several steps, whose own ones the worker's child keeps."""
+        """Return the limits of a message that may run several steps, each with limits that the worker's child keeps."""
         longest = max([own.for_process, *(self.limits_of(step, 0).for_process for step in plan.steps if step.is_task)])
         soft = inline.seconds + longest
         return {"soft_time_limit": soft, "time_limit": soft + HARD_LIMIT_GRACE}
 
     def limit_tail(self, request: Any, plan: Plan, limits: Limits | None) -> None:
-        """Celery publishes what follows with the limits of the process that sent the chain: its row may have others."""
+        """Set the limits of the next message, which Celery publishes with those of the process that sent the chain."""
         following = first_of_tail(request)
         if following is not None:
             limits = limits or self.limits_of(plan.step(following.position, following.branch), following.round)
@@ -183,17 +184,17 @@ class Messages:
 
 
 def limit_options(limits: Limits) -> dict[str, float]:
-    """The limits as options of a message."""
+    """Return the limits as options of a message."""
     return {"soft_time_limit": limits.for_body, "time_limit": limits.for_process}
 
 
 def first_task_of(plan: Plan) -> PlanStep | None:
-    """The first step that is a task."""
+    """Return the first step that is a task."""
     return next((step for step in plan.steps if step.is_task), None)
 
 
 def saga_id_of(body: Any) -> UUID | None:
-    """The instance that a message names; None: it is no saga's."""
+    """Return the instance that a message names; None: it is not a saga's."""
     try:
         return UUID(str(body[1][SAGA_ID]))
     except (LookupError, TypeError, ValueError):
@@ -201,7 +202,7 @@ def saga_id_of(body: Any) -> UUID | None:
 
 
 def window_from(plan: Plan, state: InstanceState | None, address: Address) -> list[Address]:
-    """The executions that follow one another from ``address`` on, as far as one window goes."""
+    """Return the executions that follow one another from ``address`` on, up to the end of a window."""
     if address.is_action:
         return list(islice(_straight_on(plan, address), WINDOW))
     places = undo_places(plan, state) if state is not None else []
@@ -210,7 +211,7 @@ def window_from(plan: Plan, state: InstanceState | None, address: Address) -> li
 
 
 def _straight_on(plan: Plan, address: Address) -> Iterator[Address]:
-    """To the end of the lane, and of a position without branches to the next one, while nobody has to decide."""
+    """Yield executions to the end of the lane, and past a position without branches, while no decision is needed."""
     step: PlanStep | None = plan.step(address.position, address.branch)
     while step is not None and step.is_task:
         yield Address(step.position, step.branch)
@@ -222,14 +223,14 @@ def _straight_on(plan: Plan, address: Address) -> Iterator[Address]:
 
 
 def address_in(header: str) -> Address:
-    """Whose message it is, by its `ADDRESS_HEADER`.
+    """Return the execution that a message is for, by its `ADDRESS_HEADER`.
 
     Raises:
-        ValueError: it was forged or mangled, or belongs to a plan that only a newer release can run: unclaimed, it is
-            sent again, to a worker of that release perhaps.
+        ValueError: it was forged or mangled, or belongs to a plan that only a newer release can run: it stays
+            unclaimed, and is sent again, perhaps to a worker of that release.
     """
     if not isinstance(header, str):
-        raise ValueError(f"{header!r:.80} is no address of an execution")
+        raise ValueError(f"{header!r:.80} is not the address of an execution")
     return Address.parse(without_needs(header, "the message"))
 
 
@@ -242,7 +243,7 @@ def execution_in(headers: Mapping[str, Any]) -> tuple[UUID, Address] | None:
 
 
 def sent_at(request: Any) -> datetime | None:
-    """When a message was sent; None where it does not say, or may have overtaken others."""
+    """Return when a message was sent; None if it does not say, or may have overtaken others."""
     sent = getattr(request, SENT_HEADER, None)
     if not isinstance(sent, str) or (request.delivery_info or {}).get("priority"):
         return None
@@ -254,20 +255,20 @@ def sent_at(request: Any) -> datetime | None:
 
 
 def first_of_tail(request: Any) -> Address | None:
-    """Whose message Celery will publish when the running task returns; None when nothing follows."""
+    """Return the execution whose message Celery will publish when the running task returns; None if nothing follows."""
     if not request.chain:
         return None
     try:
         return address_in(request.chain[-1]["options"]["headers"][ADDRESS_HEADER])
     except (LookupError, TypeError, ValueError):
-        return None  # somebody else's task, or forged
+        return None  # another application's task, or forged
 
 
 def walks_on(request: Any, own: StepState | None, following: StepState | None) -> bool:
-    """Whether a message whose execution is over goes on with its chain.
+    """Return whether a message whose execution is over goes on with its chain.
 
-    A crash between "completed" and "published": the redelivery walks on, if nothing else did. A second dispatch may
-    not: n of them that queue behind one another would make n walkers.
+    After a crash between "completed" and "published", the redelivery goes on if nothing else did. A second dispatch may
+    not: n of them that queue behind one another would make n chains.
     """
     return (
         is_redelivered(request)

@@ -1,4 +1,4 @@
-"""Taking an instance's secret values out of whatever is stored, logged and announced about it."""
+"""Remove an instance's secret values from everything that is stored, logged and announced about it."""
 
 import traceback
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from sagas.model.secrecy import Redact
 
 
 def writes_text(before: InstanceState, decision: Decision) -> bool:
-    """Whether a decision stores or announces anything that somebody has worded."""
+    """Return whether a decision stores or announces free text."""
     known = {step.address: step.error for step in before.steps}
     return bool(
         decision.notes
@@ -24,7 +24,7 @@ def writes_text(before: InstanceState, decision: Decision) -> bool:
 
 
 def redacted(decision: Decision, redact: Redact) -> Decision:
-    """The same with the secrets taken out of its errors, its reasons and its entries for the history."""
+    """Return the decision with the secrets removed from its errors, its reasons and its entries for the history."""
     state = decision.state
     steps = tuple(replace(step, error=redacted_error(step.error, redact)) for step in state.steps)
     stop = replace(state.stop, reason=redact(state.stop.reason)) if state.stop else None
@@ -36,14 +36,14 @@ def redacted(decision: Decision, redact: Redact) -> Decision:
 
 
 def redacted_error(error: ErrorInfo | None, redact: Redact) -> ErrorInfo | None:
-    """An error without the secrets that its texts tell."""
+    """Return an error without the secrets in its texts."""
     if error is None:
         return None
     return replace(error, message=redact(error.message), traceback=redact(error.traceback))
 
 
 def redacted_value(value: Any, redact: Redact) -> Any:
-    """Data without the secrets that any text in it tells."""
+    """Return data without the secrets in its texts."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, Mapping):
@@ -54,31 +54,31 @@ def redacted_value(value: Any, redact: Redact) -> Any:
 
 
 def shown_result(value: Any, secrecy: Secrecy, redact: Redact) -> Any:
-    """What Celery may log of a result, and Flower show: it is kept elsewhere, and nobody gets it from here."""
+    """Return what Celery may log of a result, and Flower show: the result itself is kept elsewhere."""
     if not secrecy.is_wanted:
         return value
     hidden = secrecy.hide(value)
     try:
         text = repr(hidden)
-    except Exception:  # somebody's own class; an undo may return what cannot be kept
+    except Exception:  # a user's own class; an undo may return a value that cannot be stored
         return None
     told = redact(text)
     return hidden if told == text else told
 
 
 def shown_error(error: BaseException, redact: Redact) -> BaseException:
-    """The exception itself; one without the secrets if it, its traceback or its causes tell any."""
+    """Return the exception itself, or one without the secrets if it, its traceback or its causes contain any."""
     text = "".join(traceback.format_exception(error))
     if redact(text) == text:
         return error
     told = SagaError(redact(f"{type(error).__qualname__}: {error}")) if isinstance(error, Exception) else SystemExit(1)
-    # It is raised while the other one is handled, and Python would show both.
+    # It is raised while the original is handled, and Python would show both.
     told.__suppress_context__ = True
     return told
 
 
 def for_celery(error: BaseException) -> Exception:
-    """What Celery gets to see. A MemoryError would end the whole worker, others its process."""
+    """Return what Celery gets to see. A MemoryError would end the whole worker, others its process."""
     if isinstance(error, MemoryError) or not isinstance(error, Exception):
         return SagaError(f"{type(error).__name__}: {error}")
     if isinstance(error, Ignore | Reject | Retry):

@@ -1,4 +1,4 @@
-"""Which engines and which sagas this process knows."""
+"""The engines and sagas that this process knows."""
 
 import contextlib
 import threading
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Declared(Protocol):
-    """What the engine needs of a saga definition."""
+    """The interface that the engine needs of a saga definition."""
 
     name: str
     version: int
@@ -49,20 +49,20 @@ def declare(saga: Declared) -> None:
 
 
 def declared() -> list[Declared]:
-    """Every saga that this process has defined and still holds."""
+    """Return every saga that this process has defined and still holds."""
     with _lock:
         return sorted(_declared, key=lambda saga: saga.name)
 
 
 def inline_of(plan: Plan) -> Inline | None:
-    """Return how far one message goes on by the saga's definition here; a deploy may change it."""
+    """Return how far one message goes on, by the saga's definition here; a deploy may change it."""
     with _lock:
         named = [saga for saga in _declared if saga.name == plan.saga]
     return max(named, key=lambda saga: saga.version == plan.version).inline if named else None
 
 
 def engine_for(tasks: list[Any], what: str) -> "Engine":
-    """The engine that runs a saga: of the only ``Sagas``, of the app of its tasks, or of the current app.
+    """Return the engine that runs a saga: of the only ``Sagas``, of the app of its tasks, or of the current app.
 
     Raises:
         NotBound: there is none, or several could be meant.

@@ -1,4 +1,4 @@
-"""`self.retry` and `self.replace` inside of a step: the saga answers, and nothing is published before it has."""
+"""`self.retry` and `self.replace` in a step: the saga answers, and nothing is published before it has."""
 
 import inspect
 import sys
@@ -12,15 +12,15 @@ from celery.exceptions import Retry
 from sagas.errors import NotInAStep
 from sagas.model import Asked
 
-#: Told from None, which in a call of ``self.retry`` asks for as many retries as it takes.
+#: Distinct from None, which in a call of ``self.retry`` asks for unlimited retries.
 UNSAID: Any = object()
 
 
 class RetryAsked(Retry):
     """Raised by ``self.retry`` in a step.
 
-    ``wait`` is the seconds that it asked for; None leaves them to the step's policy. ``polls`` says that it wants to
-    come again for as long as it takes.
+    ``wait`` is the seconds that it asked for; None leaves them to the step's policy. ``polls`` says that it asks to be
+    tried again for as long as it takes.
     """
 
     def __init__(self, exc: Any, *, wait: float | None, polls: bool) -> None:
@@ -32,7 +32,7 @@ class RetryAsked(Retry):
 
 
 def asked_by(error: BaseException) -> Asked | None:
-    """What a body has asked for; None: nothing."""
+    """Return what a body asked for; None: nothing."""
     return Asked(wait=error.wait, polls=error.polls) if isinstance(error, RetryAsked) else None
 
 
@@ -50,14 +50,14 @@ def retry_asked(
     max_retries: Any,
     options: Mapping[str, Any],
 ) -> RetryAsked:
-    """The answer to ``self.retry(…)``.
+    """Return the answer to ``self.retry(…)``.
 
     Raises:
-        NotInAStep: it asks for what a saga cannot do.
+        NotInAStep: it asks for something a saga cannot do.
     """
     if not throw:
         raise NotInAStep(
-            f"task {task.name}: self.retry(throw=False) would go on after it has asked; in a saga's step let it raise"
+            f"task {task.name}: self.retry(throw=False) would go on after asking; in a saga's step let it raise"
         )
     for name, value in changed(task, request, arguments, args, kwargs).items():
         raise NotInAStep(
@@ -69,8 +69,8 @@ def retry_asked(
         if name == "queue" and value == own_queue:
             continue
         raise NotInAStep(
-            f"task {task.name}: self.retry({name}={value!r:.80}) is not possible in a saga's step, which says such "
-            "things itself: Step(queue=…, timeout=…), Saga(priority=…)"
+            f"task {task.name}: self.retry({name}={value!r:.80}) is not possible in a saga's step, which sets such "
+            "things: Step(queue=…, timeout=…), Saga(priority=…)"
         )
     cause = sys.exc_info()[1] if exc is None else exc
     limit = task.max_retries if max_retries is UNSAID else max_retries
@@ -78,9 +78,9 @@ def retry_asked(
 
 
 def changed(task: Task, request: Any, arguments: Mapping[str, Any], args: Any, kwargs: Any) -> dict[str, Any]:
-    """The parameters that are to have other values than they have now."""
+    """Return the parameters whose values would change."""
     if kwargs is not None and kwargs == request.kwargs:
-        kwargs = None  # passed on as it came
+        kwargs = None  # passed on unchanged
     if args is not None and list(args) == list(request.args or ()):
         args = None
     try:
@@ -91,7 +91,7 @@ def changed(task: Task, request: Any, arguments: Mapping[str, Any], args: Any, k
 
 
 def seconds_until(task: Task, eta: Any, countdown: Any) -> float | None:
-    """How long to wait, as asked; None: as the step's policy says, since the task says nothing of its own."""
+    """Return how long to wait, as asked; None: the step's policy decides, since the task does not say."""
     if isinstance(eta, datetime):
         moment = eta if eta.tzinfo else eta.replace(tzinfo=UTC if task.app.conf.enable_utc else task.app.timezone)
         return max(0.0, (moment - datetime.now(UTC)).total_seconds())
@@ -108,7 +108,7 @@ def seconds_until(task: Task, eta: Any, countdown: Any) -> float | None:
 
 
 def refuse_replace(task: Task, how: str) -> None:
-    """Raise, before anything else happens."""
+    """Raise before anything else happens."""
     raise NotInAStep(
         f"task {task.name}: {how} hands a saga's step over to a message that the saga does not know. Make what follows "
         "a step of its own (with when=… if it is not always wanted), start another saga by Child(…), or call the "

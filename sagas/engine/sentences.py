@@ -1,7 +1,7 @@
-"""Executions that their own worker ends: by a hard time limit, or since a person has revoked their task.
+"""Executions that their own worker ends: by a hard time limit, or because a person revoked their task.
 
-What a process is struck with looks the same whether it is meant for the step or for the worker, a deploy's SIGTERM for
-one. Only the worker's parent knows; it says so before it strikes.
+A signal to a process looks the same whether it is meant for the step or for the worker, as in a deploy's SIGTERM. Only
+the worker's parent knows; it says so before it sends the signal.
 """
 
 import hashlib
@@ -20,18 +20,18 @@ _SLOT = _DIGEST + 1
 
 
 class Sentence(IntEnum):
-    """Why the worker ends an execution."""
+    """The reason why the worker ends an execution."""
 
     LIMIT = 1  # it did not stop when its time was over
     REVOKED = 2  # ``app.control.revoke(…, terminate=True)``, which is Flower's Terminate
 
     @property
     def verdict(self) -> Verdict:
-        """What the end says about the action, whatever was raised by it."""
+        """The verdict on the action, whatever the end raised in it."""
         return Verdict.TIMEOUT if self is Sentence.LIMIT else Verdict.STOPPED
 
     def error(self, step: str | None = None) -> ErrorInfo:
-        """The reason, as it is kept."""
+        """Return the reason in its stored form."""
         if self is Sentence.LIMIT:
             message = "it did not stop when it was asked to, and was ended by its hard time limit"
             return ErrorInfo(type="billiard.exceptions.TimeLimitExceeded", message=message, step=step)
@@ -39,7 +39,7 @@ class Sentence(IntEnum):
         return ErrorInfo(type=Reason.TERMINATED, message=message, step=step)
 
     def upon(self, judgement: Judgement) -> Judgement:
-        """What becomes of a judgement on a body that was struck: the worker knows better what the signal meant."""
+        """Return the judgement on a body that was ended: the worker knows better what the signal meant."""
         if self is Sentence.LIMIT and judgement.verdict is not Verdict.INTERRUPTED:
             return judgement
         if judgement.verdict.is_clean:
@@ -57,7 +57,7 @@ class Sentences:
         self._next = 0
 
     def pronounce(self, delivery: str, sentence: Sentence) -> None:
-        """Say so, before the signal is sent."""
+        """Record a sentence before the signal is sent."""
         with self._lock:
             at = self._place(delivery)
             if at is None:
@@ -67,14 +67,14 @@ class Sentences:
             self._shared[at + _DIGEST] = sentence
 
     def withdraw(self, delivery: str) -> None:
-        """It could not be executed: this pool cannot end anything."""
+        """Withdraw a sentence that was not executed, since this pool cannot end tasks."""
         with self._lock:
             at = self._place(delivery)
             if at is not None:
                 self._shared[at : at + _SLOT] = bytes(_SLOT)
 
     def on(self, delivery: str | None) -> Sentence | None:
-        """Why the worker ends it; None: it does not."""
+        """Return why the worker ends a delivery; None: it does not."""
         at = None if delivery is None else self._place(delivery)
         found = 0 if at is None else self._shared[at + _DIGEST]
         return Sentence(found) if found else None

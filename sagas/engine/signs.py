@@ -1,7 +1,7 @@
-"""Signs by which an exception shows its kind: a lost connection, a timeout, an answer that asks to come again.
+"""Signs of an exception's kind: a lost connection, a timeout, an answer that asks to come again.
 
-The exception is not trusted: only what is stored in it is looked at, and nothing is computed for the look. A sign can
-only add another try; its absence proves nothing, since doubt is the default.
+The exception is not trusted: only stored attributes are read, and nothing is computed to read them. A sign can only add
+another try; its absence proves nothing, since doubt is the default.
 """
 
 import inspect
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 #: How far causes and the members of groups are followed.
 DEPTH = 8
-#: A service may ask for patience, not for a saga's retirement; seconds.
+#: A service may ask for patience, but not retire a saga; in seconds.
 LONGEST_RETRY_AFTER = 3600.0
 
 #: Errors that do not say whether the other side acted, by the qualified names of their classes. The errors of requests,
@@ -43,8 +43,8 @@ LOST_CLASSES = frozenset(
         "urllib3.exceptions.HTTPError",
     }
 )
-#: The same by kind, however the client is called: DB-API 2.0's two errors of a lost connection, whatever wraps them,
-#: and the words that clients end such names with.
+#: The same by name, for other clients: DB-API 2.0's two errors of a lost connection, whatever wraps them, and the usual
+#: endings of such names.
 LOST_NAME = re.compile(
     r"(^(Operational|Interface)Error"
     r"|Connection(Error|Lost|Closed|Reset|Refused|Aborted|Dropped)?(Error|Exception)?"
@@ -54,12 +54,12 @@ LOST_NAME = re.compile(
 REFUSED_NAME = re.compile(
     r"(ServiceUnavailable|Thrott(led|ling)|TooManyRequests|RateLimit(ed|Exceeded)?|Unavailable)(Error|Exception)?$"
 )
-#: As AWS's services call them in the dictionary that botocore puts on its errors.
+#: Codes of AWS's services in the dictionary that botocore sets on its errors.
 REFUSED_CODE = re.compile(
     r"Thrott|TooManyRequests|RequestLimitExceeded|LimitExceededException|SlowDown|Unavailable|Internal(Server)?(Error|Fail)"
     r"|RequestTimeout|ThroughputExceeded|BandwidthLimit|PriorRequestNotComplete|TransactionInProgress"
 )
-#: What a client says of its own error. Only True says something.
+#: Attributes by which a client describes its own error. Only True counts.
 ASKS_AGAIN = ("should_retry", "retriable", "retryable", "is_retryable")
 #: Clients that keep an HTTP status under `code`, which elsewhere may be any number.
 KEEP_STATUS_IN_CODE = frozenset(
@@ -71,28 +71,28 @@ KEEP_STATUS_IN_CODE = frozenset(
 
 
 def lineage(error: BaseException) -> list[str]:
-    """The qualified names of the exception's classes, the most derived first."""
+    """Return the qualified names of the exception's classes, most derived first."""
     return [qualified(kind) for kind in classes_of(error)]
 
 
 def classes_of(error: BaseException) -> tuple[type, ...]:
-    """The method resolution order, whatever a metaclass says of it."""
+    """Return the method resolution order, whatever a metaclass says."""
     return type.__dict__["__mro__"].__get__(type(error))  # type: ignore[no-any-return]
 
 
 def qualified(kind: type) -> str:
-    """How plans and histories call a class, whatever its metaclass says."""
+    """Return the name of a class in plans and histories, whatever its metaclass says."""
     of_type = type.__dict__
     return f"{of_type['__module__'].__get__(kind)}.{of_type['__qualname__'].__get__(kind)}"
 
 
 def is_lost_by_name(name: str) -> bool:
-    """Whether a qualified name is called as lost connections and timeouts are."""
+    """Return whether a qualified name looks like a lost connection or a timeout."""
     return LOST_NAME.search(name.rpartition(".")[2]) is not None
 
 
 def is_refused_by_name(name: str) -> bool:
-    """Whether a qualified name is called as answers are that ask to come again."""
+    """Return whether a qualified name looks like an answer that asks to come again."""
     return REFUSED_NAME.search(name.rpartition(".")[2]) is not None
 
 
@@ -100,16 +100,16 @@ def is_refused_by_name(name: str) -> bool:
 
 
 def signs_of(error: BaseException, *, named: int | None = None) -> Signs:
-    """What can be seen of one exception by itself.
+    """Return the signs of one exception by itself.
 
     Args:
-        named: which of its classes, counted from the most derived, the application has named itself. From there on a
-            class's mere name is no sign: the application knows better.
+        named: the class, counted from the most derived, that the application itself names. From there on a class's name
+            alone is not a sign: the application knows better.
     """
     names = lineage(error)
     called = names if named is None else names[:named]
     status = http_status(error)
-    # An answer decides, and not the class that a client wraps it in: a 404 of requests is an OSError.
+    # An answer decides, and not the class that a client wraps it in: a 404 in requests is an OSError.
     by_class = status is None and not LOST_CLASSES.isdisjoint(names)
     is_lost = by_class or any(map(is_lost_by_name, called)) or plain(error, "connection_invalidated") is True
     asks_again = (
@@ -126,13 +126,13 @@ def signs_of(error: BaseException, *, named: int | None = None) -> Signs:
 
 
 def is_time_limit(error: BaseException) -> bool:
-    """Whether a time limit of Celery's, or of gevent, struck."""
+    """Return whether it is a time limit of Celery or of gevent."""
     is_gevents = not isinstance(error, Exception) and type(error).__name__ == "Timeout"
     return isinstance(error, SoftTimeLimitExceeded | TimeLimitExceeded) or is_gevents
 
 
 def http_status(error: BaseException) -> int | None:
-    """The HTTP status that the common clients put on their exceptions (requests, httpx, urllib, stripe, AWS)."""
+    """Return the HTTP status that common clients set on their exceptions (requests, httpx, urllib, stripe, AWS)."""
     response = plain(error, "response")
     candidates = [
         _item(_item(response, "ResponseMetadata"), "HTTPStatusCode"),
@@ -151,13 +151,13 @@ def http_status(error: BaseException) -> int | None:
 
 
 def aws_code(error: BaseException) -> str:
-    """The error code of an answer from AWS; empty where there is none."""
+    """Return the error code of an answer from AWS; empty if there is none."""
     code = _item(_item(plain(error, "response"), "Error"), "Code")
     return code if isinstance(code, str) else ""
 
 
 def retry_after(error: BaseException) -> float:
-    """Seconds that the service asked us to wait; 0 when it did not say."""
+    """Return the seconds that the service asked us to wait; 0 if it did not say."""
     response = plain(error, "response")
     asked = plain(error, "retry_after")
     for headers in (
@@ -179,17 +179,17 @@ def retry_after(error: BaseException) -> float:
     return min(seconds, LONGEST_RETRY_AFTER) if seconds > 0 else 0.0
 
 
-# -- those behind it
+# -- its causes
 
 
 def cause_of(error: BaseException) -> BaseException | None:
-    """What it was raised from, as its author said."""
+    """Return the exception that it was explicitly raised from."""
     cause: BaseException | None = BaseException.__dict__["__cause__"].__get__(error)
     return cause
 
 
 def behind(error: BaseException) -> Iterator[BaseException]:
-    """What it was raised from or amid, the nearest first; ``raise … from None`` ends it, as its author's word."""
+    """Yield the exceptions that it was raised from or during, nearest first; ``raise … from None`` ends them."""
     context = BaseException.__dict__["__context__"]
     suppressed = BaseException.__dict__["__suppress_context__"]
     for _ in range(DEPTH):
@@ -202,19 +202,19 @@ def behind(error: BaseException) -> Iterator[BaseException]:
 
 
 def members(error: BaseException) -> tuple[BaseException, ...]:
-    """What a group is made of; nothing for any other exception."""
+    """Return the members of a group; nothing for any other exception."""
     if not isinstance(error, BaseExceptionGroup):
         return ()
     return BaseExceptionGroup.__dict__["exceptions"].__get__(error)  # type: ignore[no-any-return]
 
 
-# -- looking without harm
+# -- reading without harm
 
 
 def plain(holder: Any, name: str) -> Any:
-    """An attribute that is stored as it is; None where it would have to be computed, or is not there.
+    """Return an attribute that is stored as it is; None if it would have to be computed, or is missing.
 
-    A property of somebody else's exception may ask the network, raise, or never return.
+    A property of a foreign exception may query the network, raise, or never return.
     """
 
     def look() -> Any:
@@ -231,10 +231,10 @@ def _item(holder: Any, name: str) -> Any:
 
 
 def unharmed(look: Callable[[], T], otherwise: T) -> T:
-    """What a look at a foreign object gives, whatever it raises; a time limit that strikes meanwhile goes on."""
+    """Return what reading a foreign object gives, or ``otherwise`` if it raises; a time limit passes through."""
     try:
         return look()
     except (SoftTimeLimitExceeded, TimeLimitExceeded):
         raise
-    except BaseException:  # even SystemExit: it is the exception's own code that raises, not this process's end
+    except BaseException:  # even SystemExit: the exception's own code raises it, and it is not this process's end
         return otherwise

@@ -1,8 +1,8 @@
 """The fencing task class: `Sagas(app)` composes it over the app's own, so that plain tasks become fenced steps.
 
-What an application's own classes put around a task stands inside the fence, also where a class of one task alone
-overrides ``__call__``: nothing of it runs before the step is claimed, and none of it can go past the claim. Only
-``before_start`` runs where Celery runs it, before the claim, and what it raises is kept for the claim.
+Whatever an application's own classes put around a task runs inside the fence, even if the class of a single task
+overrides ``__call__``: none of it runs before the step is claimed, and none of it can bypass the claim. Only
+``before_start`` runs where Celery runs it, before the claim, and an exception that it raises is kept for the claim.
 """
 
 import logging
@@ -33,17 +33,17 @@ _publishing_step: ContextVar[bool] = ContextVar("sagas_publishing_step", default
 
 #: Marks a request whose step is running: a body that calls its own task makes a plain call.
 _ENTERED = "_sagas_entered"
-#: On a request: what stands around the body and is still to be called, until the body is.
+#: On a request: the call around the body that is still to be made, until the body is called.
 _AROUND = "_sagas_around"
-#: On a request: what `before_start` has raised.
+#: On a request: the exception that `before_start` raised.
 _NOT_READY = "_sagas_not_ready"
-#: On a request: what the body is called with.
+#: On a request: the arguments of the body.
 _ARGUMENTS = "_sagas_arguments"
-#: On a request: the body may have been called by Celery's own ``__call__``.
+#: On a request: Celery's own ``__call__`` may have called the body.
 _COVERED = "_sagas_covered"
-#: On a request: the class of the clean no that its body has given.
+#: On a request: the class of the clean no that its body raised.
 _EXPECTED = "_sagas_expected"
-#: Marks what is inside the fence already.
+#: Marks a callable that is already inside the fence.
 _FENCED = "_sagas_fenced"
 
 
@@ -62,7 +62,7 @@ class FencedTask(Task):
         if (own := getattr_static(cls, "throws")) is not FencedTask.__dict__["throws"]:
             cls._own_throws = own
             cls.throws = FencedTask.__dict__["throws"]  # type: ignore[method-assign]
-        # Whichever base brings it: one that is no task, too.
+        # Any base may define it, even one that is not a task.
         if not hasattr(cls.__call__, _FENCED):
             cls.__call__ = _fenced_call(cls.__call__)  # type: ignore[method-assign]
         if cls.before_start is not Task.before_start and not hasattr(cls.before_start, _FENCED):
@@ -70,7 +70,7 @@ class FencedTask(Task):
 
     @property
     def __trace__(self) -> Trace | None:
-        """Return Celery's tracer, with the steps that may follow under the same message."""
+        """Celery's tracer, with the steps that may follow under the same message."""
         return self._sagas_traced
 
     @__trace__.setter
@@ -81,18 +81,18 @@ class FencedTask(Task):
 
     @property
     def throws(self) -> tuple[type[BaseException], ...]:
-        """What Celery logs as expected, in one line: what the task itself names, and this message's clean no."""
+        """The errors that Celery logs as expected, in one line: those that the task names, and this message's own."""
         own = super().throws if self._own_throws is None else self._own_throws
         return (*(own if isinstance(own, tuple) else (own,)), *getattr(self.request, _EXPECTED, ()))
 
     def expecting(self, error: Exception) -> Exception:
-        """The same error, which Celery is to log as an answer, not as a mistake with its traceback."""
+        """Return the same error, which Celery is to log as an answer, not as a mistake with its traceback."""
         setattr(self.request, _EXPECTED, (type(error),))
         return error
 
     @property
     def typing(self) -> bool:
-        """Whether Celery compares arguments with the function before it publishes. A saga's message has none yet."""
+        """Whether Celery checks arguments against the function before it publishes. A saga's message has none yet."""
         return bool(self._get_app().strict_typing) and not _publishing_step.get()
 
     def apply_async(self, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
@@ -105,7 +105,7 @@ class FencedTask(Task):
     def apply(self, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
         if not _publishing_step.get():
             return super().apply(args, kwargs, *rest, **options)
-        # `task_always_eager` would run the step in the caller, inside the transaction that announces it.
+        # `task_always_eager` would run the step in the caller, inside the transaction that starts it.
         token = _publishing_step.set(False)
         try:
             with warnings.catch_warnings():
@@ -124,7 +124,7 @@ class FencedTask(Task):
     setattr(__call__, _FENCED, True)
 
     def _is_message(self) -> bool:
-        """Whether this is the call that Celery makes for a saga's message."""
+        """Return whether this is the call that Celery makes for a saga's message."""
         request = self.request
         return (
             getattr(request, ADDRESS_HEADER, None) is not None
@@ -133,7 +133,7 @@ class FencedTask(Task):
         )
 
     def _execute(self, around: Callable[..., Any], kwargs: dict[str, Any]) -> Any:
-        """Claim the step of this message, and run the body inside what is around it."""
+        """Claim the step of this message, and run the body inside the calls around it."""
         request = self.request
         setattr(request, _ENTERED, True)
         try:
@@ -149,15 +149,15 @@ class FencedTask(Task):
         return Execution(self.sagas_engine, self, instance_id, address).run()
 
     def not_ready(self) -> BaseException | None:
-        """What `before_start` has raised for the message that is running."""
+        """Return the exception that `before_start` raised for the running message."""
         raised: BaseException | None = getattr(self.request, _NOT_READY, None)
         return raised
 
     def call_body(self, **arguments: Any) -> Any:
-        """The function, inside what the application's own task classes put around it: Flask's app context, say.
+        """Call the function, inside what the application's own task classes put around it, such as Flask's app context.
 
         Raises:
-            PayloadError: it has given back a coroutine or a generator, and so has not run.
+            PayloadError: it returned a coroutine or a generator, and so has not run.
         """
         setattr(self.request, _ARGUMENTS, arguments)
         value = getattr(self.request, _AROUND)(**arguments)
@@ -195,23 +195,23 @@ class FencedTask(Task):
         )
 
     def replace(self, sig: Any) -> Any:
-        """Refused in a step, before anything else happens; Celery's own elsewhere."""
+        """Refuse in a step, before anything else happens; elsewhere do what Celery does."""
         if self._step_request() is not None:
             refuse_replace(self, "self.replace")
         return super().replace(sig)
 
     def add_to_chord(self, sig: Any, lazy: bool = False) -> Any:
-        """Refused in a step, before anything else happens; Celery's own elsewhere."""
+        """Refuse in a step, before anything else happens; elsewhere do what Celery does."""
         if self._step_request() is not None:
             refuse_replace(self, "self.add_to_chord")
         return super().add_to_chord(sig, lazy)
 
     def _step_request(self) -> Any:
-        """The request of the step whose body is running; None: the body was called in another way."""
+        """Return the request of the step whose body is running; None: the body was called in another way."""
         stack = self.request_stack.stack
         if stack and hasattr(stack[-1], _ARGUMENTS):
             return stack[-1]
-        # Celery's own call puts a request of its own over it.
+        # Celery's own call pushes another request on top of it.
         return stack[-2] if len(stack) > 1 and hasattr(stack[-2], _COVERED) else None
 
     def _inside(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -225,7 +225,7 @@ class FencedTask(Task):
 
 
 def _fenced_call(own: Callable[..., Any]) -> Callable[..., Any]:
-    """A ``__call__`` that stands before the fence in the order of classes, put inside it."""
+    """Return a ``__call__`` that precedes the fence in the class order, moved inside it."""
 
     @wraps(own)
     def call(self: FencedTask, *args: Any, **kwargs: Any) -> Any:
@@ -238,7 +238,7 @@ def _fenced_call(own: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _fenced_hook(own: Any) -> Callable[..., Any]:
-    """A ``before_start`` that leaves what it raises to the claim: a step that nothing claims would wait for ever."""
+    """Return a ``before_start`` that leaves its exception to the claim: an unclaimed step would wait for ever."""
 
     @wraps(own)
     def before_start(self: FencedTask, *args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What the log says of a saga that waits, or has ended otherwise than completed: one line each."""
+"""Log lines about a saga that waits, or has not ended completed."""
 
 import logging
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ logger = logging.getLogger("sagas")
 
 
 def log_end(loaded: Loaded, decision: Decision) -> None:
-    """Log a saga that has just failed as a warning, and one that has just been compensated for information."""
+    """Log a saga that has just failed as a warning, and one that has just been compensated at level INFO."""
     state, key = decision.state, loaded.key or "-"
     fields: dict[str, Any] = {"saga_id": str(state.id), "saga": loaded.saga, "key": loaded.key}
     if state.status is SagaStatus.FAILED:
@@ -28,7 +28,7 @@ def log_end(loaded: Loaded, decision: Decision) -> None:
 
 
 def why_failed(plan: Plan, state: InstanceState) -> tuple[str | None, str]:
-    """The step at which it waits for a person (the first of several), and the reason, in words."""
+    """Return the step at which it waits for a person (the first of several), and the reason, in words."""
     waiting = waits_for_a_person(plan, state)
     reasons = [f"{called(step)}: {step.error or 'it waits for an answer'}" for step in waiting]
     turned = [f"it turned back because of {_turned(state)}"] if not any(s.address.is_action for s in waiting) else []

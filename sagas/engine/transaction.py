@@ -14,16 +14,16 @@ _OURS = ("commit", "rollback", "close", "detach")
 
 
 class RolledBack(InvalidRequestError):
-    """A step's transaction is over, and its completion was not in it."""
+    """A step's transaction is over, and did not contain its completion."""
 
     def __init__(
         self, message: str = "the step's transaction was rolled back, and a time limit struck before that was recorded"
     ) -> None:
-        super().__init__(message)  # which pickle passes, too
+        super().__init__(message)  # pickling passes a message, too
 
 
 class StepTransaction:
-    """Opened at first use on a connection of its own, since an open one holds back vacuum on the hot tables."""
+    """A transaction opened at first use on a separate connection, since an open one holds back vacuum on hot tables."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -34,7 +34,7 @@ class StepTransaction:
         self._lending = threading.Lock()
 
     def lend(self) -> Connection:
-        """The connection, for the body: it serves one thread, the first that asks."""
+        """Return the connection, for the body: it serves only the first thread that asks."""
         with self._lending:
             if self._lent_to is None:
                 self._lent_to = threading.get_ident()
@@ -47,7 +47,7 @@ class StepTransaction:
 
     @property
     def is_rolled_back(self) -> bool:
-        """It is over, and nobody knows that it was committed: whatever was written there is not to be counted on."""
+        """Whether it is over without a known commit: nothing that was written there can be relied on."""
         return self.was_used and not self.is_open and not self.is_committed
 
     @property
@@ -67,21 +67,21 @@ class StepTransaction:
         return self._connection
 
     def commit(self) -> None:
-        """Commit and close. Raises the driver's error when the outcome is unknown."""
+        """Commit and close. Raises the driver's error if the outcome is unknown."""
         connection = self.connection
         try:
             Connection.commit(connection)
             self.is_committed = True
         except BaseException:
-            # A time limit may have struck before it was sent. SQLAlchemy takes the transaction for over all the same,
-            # and keeps its connection, with its locks.
+            # A time limit may have been raised before it was sent. SQLAlchemy then still considers the transaction
+            # over, and keeps its connection, with its locks.
             connection.invalidate()
             raise
         finally:
             self._close()
 
     def rollback(self) -> None:
-        """Undo and close, if it was opened at all."""
+        """Roll back and close, if it was opened at all."""
         if self._connection is not None:
             self._close()
 
@@ -94,8 +94,8 @@ class StepTransaction:
                 delattr(connection, method)
             connection.close()
         except BaseException as error:
-            # A time limit struck in here, and its traceback would keep the connection open, with locks that we may be
-            # about to wait for. Or it has struck in the driver before, which refuses everything since.
+            # A time limit was raised in here, and its traceback would keep the connection open, with locks that we may
+            # be about to wait for. Or it was raised in the driver before, which refuses everything since.
             if not connection.closed:
                 connection.invalidate()
             if not isinstance(error, SQLAlchemyError | self._database.engine.dialect.loaded_dbapi.Error):

@@ -1,4 +1,4 @@
-"""A message that finds nothing to claim: a duplicate, a voided step, or one whose saga is gone."""
+"""A message that finds nothing to claim: a duplicate, a voided step, or one whose saga no longer exists."""
 
 from typing import TYPE_CHECKING
 
@@ -9,13 +9,13 @@ from sagas.store import legible
 if TYPE_CHECKING:
     from sagas.engine.execution import Execution
 
-#: An execution that may yet have to be moved on: it was to be claimed and was not, or what follows from its failure
-#: may be lost.
+#: Statuses of an execution that may still have to be moved on: it was to be claimed and was not, or the consequence of
+#: its failure may be lost.
 OPEN = (StepStatus.PENDING, StepStatus.FAILED)
 
 
 def nothing_to_claim(execution: "Execution") -> None:
-    """Mostly drop the message, for the price of one read: a duplicate must not cost more than a claim."""
+    """Drop the message in most cases, at the price of one read: a duplicate must not cost more than a claim."""
     engine, request, instance_id = execution.engine, execution.request, execution.instance_id
     carries = first_of_tail(request)
     with legible(instance_id):

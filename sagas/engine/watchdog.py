@@ -1,7 +1,7 @@
-"""Time limits of steps that follow one another under one message, whose own limits Celery counts from its start.
+"""Time limits of consecutive steps under one message, whose own limits Celery counts from its start.
 
-Celery's parent process cannot see where one step ends and the next begins, so the child watches itself: it is asked
-to stop by the signal that its parent would send, and ends itself where it does not.
+Celery's parent process cannot see where one step ends and the next begins, so the child watches itself: it is asked to
+stop by the signal that its parent would send, and ends itself if it does not.
 """
 
 import os
@@ -20,7 +20,7 @@ from sagas.model.limits import Limits
 
 @dataclass(eq=False, slots=True)
 class _Watch:
-    """One body that is running; moments of the monotonic clock."""
+    """A running body; times by the monotonic clock."""
 
     delivery: str
     soft_at: float
@@ -33,9 +33,9 @@ class _Watch:
 
 
 class Watchdog:
-    """Keeps the limits of the one body that a prefork child runs; does nothing in processes of other pools.
+    """Keeps the limits of the body that a prefork child runs; does nothing in processes of other pools.
 
-    Its thread sleeps until the earliest limit it has heard of, so that a body that is done in time wakes nobody.
+    Its thread sleeps until the earliest limit that it knows of, so a body that is done in time does not wake it.
     """
 
     def __init__(self, sentences: Sentences) -> None:
@@ -47,7 +47,7 @@ class Watchdog:
 
     @contextmanager
     def watching(self, limits: Limits, delivery: str) -> Iterator[None]:
-        """Keep the limits of the block."""
+        """Keep the limits in the block."""
         if not takes_soft_limits():
             yield
             return

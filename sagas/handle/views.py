@@ -239,7 +239,7 @@ class Snapshot:
     @cached_property
     @_legible
     def history(self) -> list[HistoryEntry]:
-        """Everything that happened, the oldest first: from the rows, and from the append-only events."""
+        """Everything that happened, oldest first: from the rows and from the append-only events."""
         began = HistoryEntry(at=self.started_at, event=HistoryEvent.STARTED, step=None, detail={"key": self.key})
         entries = [began]
         for event in self._event_rows:

@@ -362,7 +362,7 @@ def is_queued(step: StepState) -> bool:
 
 
 def waits_for_an_answer(undo: StepState) -> bool:
-    """A compensation that has not run, since a person has to say first whether its action happened."""
+    """Return whether a compensation has not run because a person must first say whether its action happened."""
     return undo.status is StepStatus.FAILED and undo.error is not None and undo.error.type == Reason.IN_DOUBT
 
 

@@ -15,7 +15,7 @@ def late_success(draft: Draft, step: StepState, event: Completed) -> bool:
     """Decide by the state, not by the report. Return True if the report becomes the completion."""
     if is_still_wanted(draft, step):
         draft.note(HistoryEvent.LATE_SUCCESS, step, outcome="accepted as the completion")
-        # As if it had held the claim all along: reported again it is known, and what follows began after it.
+        # As if it had held the claim all along: a repeated report is recognised, and what follows began after it.
         held = draft.put(step, token=event.token, first_claimed_at=step.first_claimed_at or draft.now)
         take_completion(draft, held, event)
         settle(draft)

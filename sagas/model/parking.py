@@ -22,7 +22,7 @@ def park(draft: Draft, event: Parked) -> None:
         return
     action = draft.steps[step.address.action]
     if event.lacks_result and action is not step and action.doubt:
-        # No deploy gives a result to an action that has none; the others are undone meanwhile.
+        # No deploy gives a result to an action that has none; the other steps are undone meanwhile.
         error = replace(event.error, type=Reason.IN_DOUBT, message=f"{NO_RESULT}: {event.error.message}")
         draft.note(HistoryEvent.NEEDS_AN_ANSWER, step, **error.to_json())
         draft.close(step, StepStatus.FAILED, error=error, attempts=step.attempts - 1, token=None)

@@ -90,9 +90,9 @@ class Holder(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ErrorInfo:
-    """An error as it is kept: type, text, traceback, and the step that raised it.
+    """A stored error: type, text, traceback, and the step that raised it.
 
-    The type is the qualified name of an exception class, or a `Reason` where the library itself decided.
+    The type is the qualified name of an exception class, or a `Reason` if the library itself decided.
     """
 
     type: str

@@ -50,7 +50,7 @@ class Endings:
                 task.Request = _watched(symbol_by_name(task.Request), self)
 
     def begin(self, request: Any, sentence: Sentence) -> None:
-        """The worker is about to end this one. While that is not recorded, heartbeats go on listing it."""
+        """Note that the worker is about to end an execution. Until that is recorded, heartbeats go on listing it."""
         named = execution_in(request.request_dict)
         if named is None:
             return

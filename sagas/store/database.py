@@ -160,8 +160,8 @@ def _refuse_lost(engine: Engine, connection: Any, *_: object) -> None:
 
 def _has_something_to_read(connection: Any) -> bool:
     try:
-        return bool(select.select([connection], [], [], 0)[0])  # select() cannot handle file descriptors from 1024 on
-    except ValueError:  # select() cannot tell of file descriptors from 1024 on
+        return bool(select.select([connection], [], [], 0)[0])
+    except ValueError:  # select() cannot handle file descriptors from 1024 on
         return True
 
 

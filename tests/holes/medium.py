@@ -126,9 +126,9 @@ MEDIUM = (
         edits=(
             Edit(
                 "sagas/engine/execution.py",
-                "the step's transaction, which may be over by now.\n"
+                "step's transaction, which may be over by now.\n"
                 "                return self.succeeded(value, plan, transaction)\n",
-                "the step's transaction, which may be over by now.\n                raise\n",
+                "step's transaction, which may be over by now.\n                raise\n",
             ),
         ),
         tests=(f"{LIMITS}test_m6_a_limit_that_strikes_around_the_completion_looks_at_its_own_token_first",),

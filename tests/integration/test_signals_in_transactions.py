@@ -150,9 +150,9 @@ def test_a_cancel_in_a_session_is_heard_after_the_commit(busy_shop: Shop, engine
 
 def test_what_is_no_session_is_refused(busy_shop: Shop) -> None:
     run = waiting(busy_shop)
-    with pytest.raises(StartRefused, match="is no SQLAlchemy Session"):
+    with pytest.raises(StartRefused, match="is not a SQLAlchemy Session"):
         run.signal("approval", session="mine")  # type: ignore[arg-type]
-    with pytest.raises(StartRefused, match="is no SQLAlchemy Session"):
+    with pytest.raises(StartRefused, match="is not a SQLAlchemy Session"):
         run.cancel("why not", session="mine")  # type: ignore[arg-type]
 
 

@@ -197,7 +197,7 @@ def test_a_session_of_the_other_kind_is_refused_with_the_cure(desk: AsyncOffice)
         with pytest.raises(StartRefused, match=r"is no AsyncSession; with a Session, call saga\.start"):
             await desk.start(blocking)
         async with AsyncSession(engine) as session:
-            with pytest.raises(StartRefused, match=r"is no SQLAlchemy Session.* sagas\.contrib\.asyncio"):
+            with pytest.raises(StartRefused, match=r"is not a SQLAlchemy Session.* sagas\.contrib\.asyncio"):
                 desk.office.start(session=session)
 
     desk.run(view)

@@ -64,5 +64,5 @@ def test_a_class_based_task_shows_its_run_without_the_task(app: Celery) -> None:
 
 @pytest.mark.parametrize("given", [act, "declared.act", partial(act, None), Task, None])
 def test_what_is_no_task_is_refused(given: Any) -> None:
-    with pytest.raises(TypeError, match="is no Celery task"):
+    with pytest.raises(TypeError, match="is not a Celery task"):
         look_at(given)
