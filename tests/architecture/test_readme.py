@@ -1,6 +1,7 @@
-"""The README's examples are Python, and the one of every shape is a saga."""
+"""The pages' examples are Python, those of shapes are sagas, and what users must be told stands where they are led."""
 
 import ast
+import os
 import re
 from datetime import timedelta
 from types import SimpleNamespace
@@ -12,13 +13,19 @@ from django.http import Http404
 
 import sagas
 from sagas import Saga
+from tests.support.pages import PAGES, README, blocks, section
 from tests.support.workers import ROOT
 
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+EXAMPLES = [
+    pytest.param(block, id=f"{page}: {block.strip().splitlines()[0][:50]}")
+    for page, text in PAGES.items()
+    for block in blocks(text, "python")
+]
+#: Lines of the README. What is longer than a few of them belongs to a page of its own.
+LONGEST = 250
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.strip().splitlines()[0][:50])
+@pytest.mark.parametrize("block", EXAMPLES)
 def test_an_example_is_python(block: str) -> None:
     if re.search(r"^async |await ", block, re.MULTILINE):
         block = "async def example():\n" + "\n".join(f"    {line}" for line in block.splitlines())
@@ -28,37 +35,37 @@ def test_an_example_is_python(block: str) -> None:
 
 def test_m14_the_guarantees_say_what_a_failover_may_take() -> None:
     """A standby that lags behind is promoted without the last commits, and nothing in the database tells."""
-    guarantees = README.partition("## Guarantees")[2].partition("\n## ")[0]
-    (second,) = re.findall(r"^2\. (.*?)^3\. ", guarantees, re.DOTALL | re.MULTILINE)
+    (second,) = re.findall(r"^2\. (.*?)^3\. ", section(README, "Guarantees"), re.DOTALL | re.MULTILINE)
 
     said = " ".join(second.split())
     assert "as long as PostgreSQL keeps its data" in said
     assert "With asynchronous replication a failover may lose durable rows: use synchronous." in said
 
 
-def test_the_example_of_every_shape_is_a_saga_as_it_stands() -> None:
-    (block,) = [block for block in BLOCKS if "parallel(" in block]
-    app = Celery("readme", set_as_current=False)
+@pytest.mark.parametrize(("page", "steps"), [("docs/shapes.md", 6), ("README.md", 7)])
+def test_the_example_of_every_shape_is_a_saga_as_it_stands(page: str, steps: int) -> None:
+    (block,) = [block for block in blocks(PAGES[page], "python") if "parallel(" in block]
+    app = Celery(page, set_as_current=False)
 
     def task(name: str) -> Any:
         def run(data: Any) -> None:
             """Never called."""
 
         run.__name__ = name
-        return app.task(name=f"readme.{name}")(run)
+        return app.task(name=f"{page}.{name}")(run)
 
     names: dict[str, Any] = {name: getattr(sagas, name) for name in sagas.__all__} | {"timedelta": timedelta}
     wanted = {node.id for node in ast.walk(ast.parse(block)) if isinstance(node, ast.Name)} - set(names) - {"trip"}
     names |= {name: task(name) for name in wanted - {"payment"}}
-    names["payment"] = Saga("payment-of-the-readme", steps=[sagas.Step(task("pay"), compensation=None, name="pay")])
+    names["payment"] = Saga("payment-of-a-page", steps=[sagas.Step(task("pay"), compensation=None, name="pay")])
     exec(block, names)
 
     assert isinstance(names["trip"], Saga)
-    assert len(names["trip"].steps) == 6
+    assert len(names["trip"].steps) == steps
 
 
 def test_a_key_that_nobody_has_is_a_404_in_the_view() -> None:
-    (block,) = [block for block in BLOCKS if "def progress(request" in block]
+    (block,) = [block for block in blocks(PAGES["docs/django.md"], "python") if "def progress(request" in block]
     view = "def progress(" + block.partition("def progress(")[2]
     names: dict[str, Any] = {"sagas": SimpleNamespace(find=lambda **_: None), "Http404": Http404}
     exec(view, names)
@@ -75,6 +82,28 @@ def test_one_paragraph_in_bold_says_what_says_that_nothing_was_done() -> None:
     (paragraph,) = [said for said in bold if "nothing was done" in said]
     assert paragraph.startswith("Only `PermanentError`, and the errors that a step names (`clean=")
     assert "Every other exception that a body raises leaves its action *in doubt*" in paragraph
+
+
+def test_the_readme_stays_short() -> None:
+    assert len(README.splitlines()) <= LONGEST
+
+
+def test_the_readmes_first_screen_says_how_to_install_and_what_ci_and_users_run() -> None:
+    first = README.partition("\n## ")[0]
+
+    for command in ("pip install celery-sagas", "python3 run.py demo", "python3 run.py test"):
+        assert re.search(rf"^\$ {command}( |$)", first, re.MULTILINE), command
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    reached, looked_at = {"README.md"}, set[str]()
+    while to_look_at := reached - looked_at:
+        for page in to_look_at & set(PAGES):
+            links = re.findall(r"\]\(([\w./-]+\.md)", PAGES[page])
+            reached |= {os.path.normpath(os.path.join(os.path.dirname(page), link)) for link in links}
+        looked_at |= to_look_at
+
+    assert set(PAGES) - reached == set()
 
 
 def test_d14_the_migration_note_begins_with_pivots_and_the_readme_leads_to_it() -> None:

@@ -1,54 +1,116 @@
-"""The README's first example, as it is printed, in an empty directory: only the servers' addresses are others."""
+"""The README's first example and the session of the page for operators, as they are printed, in an empty directory:
+only the servers' addresses are others.
+"""
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
+from tests.support.pages import BROKER, DATABASE, FILES, PAGES, README, blocks, printed, section, shape
 from tests.support.programs import briefly
 from tests.support.workers import ROOT, Worker
 
-README = (ROOT / "README.md").read_text()
-SECTION = README.partition("\n## A saga\n")[2].partition("\n## ")[0]
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", SECTION, re.DOTALL | re.MULTILINE)
+OPERATIONS = section(PAGES["docs/operations.md"], "A night with one order")
 
 
 def test_the_install_line_names_this_package() -> None:
     name = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["name"]
 
-    assert blocks("console")[0] == f"$ pip install {name}\n"
+    assert blocks(README, "console")[0] == f"$ pip install {name}\n"
 
 
-def test_the_first_example_runs_as_it_is_printed(database_url: str, broker_url: str, tmp_path: Path) -> None:
-    addresses = {"redis://localhost:6379/0": broker_url, "postgresql://localhost/shop": database_url}
-    for block in blocks("python"):
-        if named := re.match(r"# (\w+\.py)", block):
-            for printed, ours in addresses.items():
-                block = block.replace(f'"{printed}"', repr(ours))
-            (tmp_path / named[1]).write_text(block)
-    assert {path.name for path in tmp_path.iterdir()} == {"shop.py", "orders.py", "start.py"}
+#: What the operators' session is about: the courier's client cannot spell a city, and raises what no step names.
+CANNOT_SPELL = """
+    if city == "Paris":
+        raise ValueError("no parcel fits the address")
+"""
+ORDER_44 = """
+from shop import app
+from orders import order
+run = order.start({"city": "Paris", "total": 9, "items": ["pen"]}, key="order-44")
+print(run.wait(timeout=30).value)
+"""
+WAIT_FOR_44 = """
+from shop import app
+print(app.sagas.find(saga="order", key="order-44").wait(timeout=30).value)
+"""
 
-    def run(*command: str) -> str:
+
+class Example:
+    """The example's files in a directory, and what is run there."""
+
+    def __init__(self, directory: Path, database_url: str, broker_url: str) -> None:
+        self.directory = directory
+        for block in blocks(section(README, "A saga"), "python"):
+            if named := re.match(r"# (\w+\.py)", block):
+                block = block.replace(BROKER, repr(broker_url)).replace(DATABASE, repr(database_url))
+                (directory / named[1]).write_text(block)
+        assert {path.name for path in directory.iterdir()} == set(FILES)
+
+    def run(self, line: str) -> str:
+        """A command line as a page has it; returns what it prints."""
+        program, *arguments = shlex.split(line)
+        command = {"celery": [sys.executable, "-m", "celery"], "python": [sys.executable]}[program]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SAGAS_")}
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            [*command, *arguments],
+            cwd=self.directory,
+            env=environment | {"TZ": "UTC"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return done.stdout + done.stderr
 
-    (commands,) = [block for block in blocks("console") if "migrate" in block]
-    assert re.findall(r"^\$ (.*)$", commands, re.MULTILINE)[:3] == [
+    def worker(self) -> Worker:
+        return Worker({}, self.directory / "worker.log", application="shop", arguments=(), root=self.directory)
+
+
+@pytest.fixture
+def example(database_url: str, broker_url: str, tmp_path: Path) -> Example:
+    return Example(tmp_path, database_url, broker_url)
+
+
+def test_the_first_example_runs_as_it_is_printed(example: Example) -> None:
+    (commands,) = [block for block in blocks(section(README, "A saga"), "console") if "migrate" in block]
+    typed = re.findall(r"^\$ (.*)$", commands, re.MULTILINE)
+    assert typed == [
         "celery -A shop sagas migrate",
         "celery -A shop worker &",
         "python start.py",
+        "celery -A shop sagas graph order/order-43",
     ]
-    run(sys.executable, "-m", "celery", "-A", "shop", "sagas", "migrate")
-    with briefly(Worker({}, tmp_path / "worker.log", application="shop", arguments=(), root=tmp_path)):
-        said = run(sys.executable, "start.py")
-        shown = run(sys.executable, "-m", "celery", "-A", "shop", "sagas", "show", "order/order-43")
+
+    example.run(typed[0])
+    with briefly(example.worker()):
+        said = example.run(typed[2])
+        drawn = example.run(typed[3])
+        shown = example.run("celery -A shop sagas show order/order-43")
 
     assert [line.rstrip() for line in said.splitlines()] == re.findall(r"^order-.*$", commands, re.MULTILINE)
-    assert "turned back because of orders.CardDeclined: 990 (in step charge_payment)" in shown
+    assert "turned back because of orders.NoCourier: Atlantis (in step create_shipment)" in shown
+    assert shape(shown) == shape(printed(README, "celery -A shop sagas show order/order-43"))
+    assert shape(drawn) == shape("".join(blocks(README, "mermaid")))
+
+
+def test_the_operators_session_goes_as_it_is_printed(example: Example) -> None:
+    orders = example.directory / "orders.py"
+    orders.write_text(orders.read_text().replace("\n\norder = Saga(", f"{CANNOT_SPELL}\norder = Saga("))
+    session = blocks(OPERATIONS, "console")
+    assert [block.split()[5] for block in session] == ["manual", "show", "resolve", "manual"]
+
+    example.run("celery -A shop sagas migrate")
+    with briefly(example.worker()):
+        assert example.run(shlex.join(["python", "-c", ORDER_44])) == "failed\n"
+        for block in session:
+            command, _, output = block.removeprefix("$ ").partition("\n")
+            assert shape(example.run(command)) == shape(output), command
+            if "resolve" in command:
+                assert example.run(shlex.join(["python", "-c", WAIT_FOR_44])) == "compensated\n"
