@@ -81,16 +81,14 @@ def _as_line(run: InstanceView, short: dict[UUID, str]) -> str:
 def _waiting_for_a_person(handle: SagaHandle) -> Iterator[dict[str, Any]]:
     seen = handle.snapshot()
     for step in seen.needs_a_person:
-        undo = step.compensation
-        error = undo.error if undo else step.error
         below = f"its child saga waits for a person: {', '.join(map(str, seen.waits_below))}"
         yield {
             "id": seen.id,
             "saga": seen.saga,
             "key": seen.key,
             "since": seen.finished_at,
-            "what": f"compensation of {step.name}" if undo else f"step {step.name}",
-            "error": below if seen.waits_below else f"{error.type}: {error.message}" if error else None,
+            "what": step.called,
+            "error": below if seen.waits_below else str(step.last_error) if step.last_error else None,
             "in_doubt": step.in_doubt,
         }
 

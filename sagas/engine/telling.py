@@ -30,7 +30,10 @@ def log_end(loaded: Loaded, decision: Decision) -> None:
 def why_failed(plan: Plan, state: InstanceState) -> tuple[str | None, str]:
     """Return the step at which it waits for a person (the first of several), and the reason, in words."""
     waiting = waits_for_a_person(plan, state)
-    reasons = [f"{called(step)}: {step.error or 'it waits for an answer'}" for step in waiting]
+    reasons = [
+        f"{called(step.name, undo=not step.address.is_action)}: {step.error or 'it waits for an answer'}"
+        for step in waiting
+    ]
     turned = [f"it turned back because of {_turned(state)}"] if not any(s.address.is_action for s in waiting) else []
     return (waiting[0].name if waiting else None), "; ".join(reasons + turned)
 

@@ -25,6 +25,7 @@ from sagas.model import (
     Secrecy,
     StepKind,
     StepStatus,
+    called,
     payload,
     waits_for_a_person,
 )
@@ -78,6 +79,16 @@ class StepView:
         if not self.in_doubt:
             return None
         return "in doubt, nothing to undo" if self.nothing_to_undo else "in doubt"
+
+    @property
+    def called(self) -> str:
+        """The name of the execution that ran last: of the step, or of its compensation."""
+        return called(self.name, undo=self.compensation is not None)
+
+    @property
+    def last_error(self) -> ErrorInfo | None:
+        """The error of that execution."""
+        return self.compensation.error if self.compensation else self.error
 
     @property
     def compensation_status(self) -> StepStatus | None:
@@ -257,7 +268,7 @@ class Snapshot:
     def headline(self) -> list[str]:
         """Why it needs a person, and then why it turned back, or why it waits for a deploy."""
         lines = [
-            f"waits for a deploy: {_called(row.name, undo=row.round > 0)} cannot be called: "
+            f"waits for a deploy: {called(row.name, undo=row.round > 0)} cannot be called: "
             f"{self._show.error(row.error)}"
             for row in self._step_rows
             if row.status == StepStatus.PENDING and row.parked_since is not None
@@ -360,13 +371,5 @@ def _combined(action: StepStatus, compensation: CompensationView | None) -> Step
 
 def _waits(view: StepView, below: Sequence[UUID]) -> str:
     """Return what it waits for a person to do at a step, and why."""
-    undo = view.compensation
-    what = _called(view.name, undo=undo is not None)
-    if below:
-        return f"{what}: its child saga waits for a person: {', '.join(map(str, below))}"
-    error = undo.error if undo else view.error
-    return f"{what}: {error or 'it waits for an answer'}"
-
-
-def _called(name: str, *, undo: bool) -> str:
-    return f"compensation of {name}" if undo else f"step {name}"
+    why = f"its child saga waits for a person: {', '.join(map(str, below))}" if below else view.last_error
+    return f"{view.called}: {why or 'it waits for an answer'}"

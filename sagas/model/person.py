@@ -29,9 +29,9 @@ def waits_for_a_person(plan: Plan, state: InstanceState) -> tuple[StepState, ...
     return tuple(stuck_at(Draft(plan, state, UNKNOWN_START, timedelta(0))))
 
 
-def called(step: StepState) -> str:
-    """Return what people call an execution."""
-    return f"step {step.name}" if step.address.is_action else f"compensation of {step.name}"
+def called(step: str, *, undo: bool) -> str:
+    """Return the name by which texts call a step, or its compensation."""
+    return f"compensation of {step}" if undo else f"step {step}"
 
 
 def child_waits(plan: Plan, state: InstanceState, step: StepState) -> bool:

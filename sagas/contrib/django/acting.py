@@ -51,7 +51,7 @@ class StuckForm(ReasonForm):
     def __init__(self, data: Any, instances: Sequence[Instance]) -> None:
         super().__init__(data, instances)
         self.instances = instances
-        self.stuck = {instance.pk: stuck_at(instance.handle) for instance in instances}
+        self.stuck = {instance.pk: waits_at(instance.handle) for instance in instances}
         several = {name: told for at in self.stuck.values() if len(at) > 1 for name, told in at.items()}
         if several:
             self.fields["step"] = forms.ChoiceField(
@@ -232,18 +232,13 @@ def _ask(
     return TemplateResponse(request, "admin/celery_sagas/instance/act.html", context)
 
 
-def stuck_at(handle: SagaHandle) -> dict[str, str]:
+def waits_at(handle: SagaHandle) -> dict[str, str]:
     """The steps at which an instance waits for a person, by name, and how they read."""
     try:
         waiting = handle.snapshot().needs_a_person
     except (InstanceNotFound, RowDamaged):
         return {}
-    return {
-        step.name: ("compensation of " if step.compensation else "")
-        + step.name
-        + (f" ({step.doubt})" if step.doubt else "")
-        for step in waiting
-    }
+    return {step.name: step.called + (f" ({step.doubt})" if step.doubt else "") for step in waiting}
 
 
 def output_of(handle: SagaHandle, step: str | None) -> str | None:

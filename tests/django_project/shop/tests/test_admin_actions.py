@@ -223,8 +223,8 @@ class ResolveTests(ActionTestCase):
         other = run(self, "k-2", breaking="mail post", saga=gift)
         for verb in ("resolve", "skip"):
             asked = self.choose(verb, one)
-            self.assertContains(asked, '<option value="thank">thank (in doubt)</option>', html=True)
-            self.assertContains(asked, '<option value="bill">bill (in doubt)</option>', html=True)
+            self.assertContains(asked, '<option value="thank">step thank (in doubt)</option>', html=True)
+            self.assertContains(asked, '<option value="bill">step bill (in doubt)</option>', html=True)
         self.assertContains(self.confirm("resolve", one, answer="happened"), "Say which")
 
         for run_, verb, more in ((one, "resolve", {"answer": "happened"}), (other, "skip", {})):
