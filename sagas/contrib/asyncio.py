@@ -13,7 +13,6 @@ own, which reads as the other one does: ``run.cancel("…")`` becomes ``await ru
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from typing import Any
@@ -25,7 +24,7 @@ from sagas.definition import Deadline, IfExistsWord, Saga
 from sagas.engine import engine_for
 from sagas.errors import StartRefused, WaitTimeout
 from sagas.extension import Sagas
-from sagas.handle import SagaHandle, Snapshot, refuse_in_step
+from sagas.handle import Pace, SagaHandle, Snapshot, refuse_in_step
 from sagas.model import Data, SagaStatus
 
 
@@ -78,13 +77,11 @@ class AsyncSagaHandle:
         """
         if disable_sync_subtasks:
             refuse_in_step("wait")
-        gives_up_at = None if timeout is None else time.monotonic() + timeout
-        pause = 0.02
+        pace = Pace.of_wait(timeout)
         while not (status := await self.status()).is_final:
-            if gives_up_at is not None and time.monotonic() + pause > gives_up_at:
+            if (pause := pace.next()) is None:
                 raise WaitTimeout(f"saga {self.id} is still {status.value} after {timeout:g} s; it goes on without you")
             await asyncio.sleep(pause)
-            pause = min(pause * 1.5, 0.5)
         return status
 
     async def watch(
@@ -112,17 +109,16 @@ class AsyncSagaHandle:
         """
         if disable_sync_subtasks:
             refuse_in_step("watch")
-        gives_up_at = None if timeout is None else time.monotonic() + timeout
+        pace = Pace(timeout, every)
         last: dict[str, Any] = {}
         while True:
             seen = await self.snapshot()
             if seen.progress() != last:
                 yield seen.progress()  # one of its own: what the caller adds to it is no change
             last = seen.progress()
-            left = every if gives_up_at is None else gives_up_at - time.monotonic()
-            if last["ended"] or left <= 0:
+            if last["ended"] or (pause := pace.next()) is None:
                 return
-            await asyncio.sleep(min(every, left))
+            await asyncio.sleep(pause)
 
     async def cancel(self, reason: str, *, by: str = "application") -> None:
         """Stop forward work, then undo what was done or is in doubt (see `SagaHandle.cancel`).

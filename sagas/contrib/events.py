@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from sagas.handle import SagaHandle
+from sagas.handle import Pace, SagaHandle
 
 #: A comment, which browsers skip. It keeps proxies from closing a silent stream, and finds out who has left.
 KEEP_ALIVE: Final = ": nothing new\n\n"
@@ -14,6 +14,26 @@ KEEP_ALIVE: Final = ": nothing new\n\n"
 def sse(progress: Mapping[str, Any]) -> str:
     """One server-sent event named ``progress``, its data what `SagaHandle.progress` returned."""
     return f"event: progress\ndata: {json.dumps(progress)}\n\n"
+
+
+class News:
+    """Tells a stream what to send after each look.
+
+    Args:
+        keep_alive: seconds without a change after which it is a comment.
+    """
+
+    def __init__(self, keep_alive: float) -> None:
+        self._keep_alive = keep_alive
+        self._last: Mapping[str, Any] = {}
+        self._said_at = time.monotonic()
+
+    def of(self, progress: Mapping[str, Any]) -> Iterator[str]:
+        """Yield the event if the progress has changed, or else a comment if nothing has been sent for long."""
+        is_new = progress != self._last
+        if is_new or time.monotonic() - self._said_at >= self._keep_alive:
+            self._last, self._said_at = progress, time.monotonic()
+            yield sse(progress) if is_new else KEEP_ALIVE
 
 
 def events(handle: SagaHandle, timeout: float = 60.0, keep_alive: float = 15.0, *, every: float = 0.5) -> Iterator[str]:
@@ -29,16 +49,10 @@ def events(handle: SagaHandle, timeout: float = 60.0, keep_alive: float = 15.0, 
     Raises:
         InstanceNotFound: there is no such instance (any more).
     """
-    started_at = said_at = time.monotonic()
-    last: dict[str, Any] = {}
+    pace, news = Pace(timeout, every), News(keep_alive)
     while True:
         progress = handle.progress()
-        if progress != last:
-            last, said_at = progress, time.monotonic()
-            yield sse(progress)
-        elif time.monotonic() - said_at >= keep_alive:
-            said_at = time.monotonic()
-            yield KEEP_ALIVE
-        if progress["ended"] or time.monotonic() + every > started_at + timeout:
+        yield from news.of(progress)
+        if progress["ended"] or (pause := pace.next()) is None:
             return
-        time.sleep(every)
+        time.sleep(pause)

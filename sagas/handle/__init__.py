@@ -2,6 +2,7 @@
 
 from sagas.handle.handle import SagaHandle
 from sagas.handle.listing import InstanceView, Page, left_after, read_page
+from sagas.handle.pace import Pace
 from sagas.handle.reading import refuse_in_step
 from sagas.handle.views import CompensationView, HistoryEntry, Snapshot, StepView
 
@@ -9,6 +10,7 @@ __all__ = [
     "CompensationView",
     "HistoryEntry",
     "InstanceView",
+    "Pace",
     "Page",
     "SagaHandle",
     "Snapshot",

@@ -9,8 +9,9 @@ from sqlalchemy import Row
 
 from sagas.engine import Engine, current_step
 from sagas.errors import InstanceNotFound, WaitRefused, WaitTimeout
+from sagas.handle.pace import Pace
 from sagas.handle.views import HistoryEntry, Snapshot, StepView
-from sagas.model import FINAL, ErrorInfo, SagaStatus
+from sagas.model import ErrorInfo, SagaStatus
 from sagas.store import legible, reachable
 
 
@@ -133,16 +134,12 @@ class Reading:
         """
         if disable_sync_subtasks:
             refuse_in_step("wait")
-        gives_up_at = None if timeout is None else time.monotonic() + timeout
-        pause = 0.02
-        while True:
-            status = SagaStatus(self._row().status)
-            if status in FINAL:
-                return status
-            if gives_up_at is not None and time.monotonic() + pause > gives_up_at:
+        pace = Pace.of_wait(timeout)
+        while not (status := SagaStatus(self._row().status)).is_final:
+            if (pause := pace.next()) is None:
                 raise WaitTimeout(f"saga {self.id} is still {status.value} after {timeout:g} s; it goes on without you")
             time.sleep(pause)
-            pause = min(pause * 1.5, 0.5)
+        return status
 
     def watch(
         self, timeout: float | None = None, *, every: float = 0.5, disable_sync_subtasks: bool = True
@@ -159,17 +156,16 @@ class Reading:
         """
         if disable_sync_subtasks:
             refuse_in_step("watch")
-        gives_up_at = None if timeout is None else time.monotonic() + timeout
+        pace = Pace(timeout, every)
         last: dict[str, Any] = {}
         while True:
             seen = self.snapshot()
             if seen.progress() != last:
                 yield seen.progress()  # a copy: what the caller adds to it is not a change
             last = seen.progress()
-            left = every if gives_up_at is None else gives_up_at - time.monotonic()
-            if last["ended"] or left <= 0:
+            if last["ended"] or (pause := pace.next()) is None:
                 return
-            time.sleep(min(every, left))
+            time.sleep(pause)
 
     def _row(self) -> Row[Any]:
         with reachable(self._engine.store.database):

@@ -1,7 +1,6 @@
 """Progress as server-sent events."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -10,8 +9,8 @@ from django.core.handlers.asgi import ASGIRequest
 from django.db import connections
 from django.http import HttpRequest, StreamingHttpResponse
 
-from sagas.contrib.events import KEEP_ALIVE, events, sse
-from sagas.handle import SagaHandle
+from sagas.contrib.events import News, events
+from sagas.handle import Pace, SagaHandle
 
 
 def event_stream(
@@ -49,19 +48,14 @@ async def _events_on_the_loop(
 ) -> AsyncIterator[str]:
     """As `sagas.contrib.events.events`, with each look in a thread."""
     await sync_to_async(_let_go)()
-    started_at = said_at = time.monotonic()
-    last: dict[str, Any] = {}
+    pace, news = Pace(timeout, every), News(keep_alive)
     while True:
         progress = await asyncio.to_thread(handle.progress)
-        if progress != last:
-            last, said_at = progress, time.monotonic()
-            yield sse(progress)
-        elif time.monotonic() - said_at >= keep_alive:
-            said_at = time.monotonic()
-            yield KEEP_ALIVE
-        if progress["ended"] or time.monotonic() + every > started_at + timeout:
+        for text in news.of(progress):
+            yield text
+        if progress["ended"] or (pause := pace.next()) is None:
             return
-        await asyncio.sleep(every)
+        await asyncio.sleep(pause)
 
 
 def _let_go() -> None:
