@@ -33,13 +33,13 @@ from sagas.store import DatabaseUrl, Timing, reachable
 
 logger = logging.getLogger("sagas")
 
-#: What Celery should do for sagas, where the application has not decided otherwise. Correctness hangs on none of it.
+#: Celery settings for sagas, unless the application sets them. Correctness does not depend on any of them.
 DEFAULTS: dict[str, Any] = {
-    # A step waits in the broker, not behind a long one in some worker's memory.
+    # A step waits in the broker, not behind a long one in a worker's memory.
     "worker_prefetch_multiplier": 1,
     # A late-acked step that loses its broker is killed and run again, instead of forking the whole chain.
     "worker_cancel_long_running_tasks_on_connection_loss": True,
-    # Celery's own second gives up, and then fails a step that has succeeded.
+    # By default Celery gives up after a second, and then fails a step that has succeeded.
     "task_publish_retry_policy": {
         "max_retries": 10,
         "interval_start": 0,
@@ -47,57 +47,59 @@ DEFAULTS: dict[str, Any] = {
         "interval_max": 5,
     },
     "broker_connection_retry_on_startup": True,
-    # Names of the sent event would replace `order/charge_payment` in Flower.
+    # The name in the sent event would replace `order/charge_payment` in Flower.
     "task_send_sent_event": False,
 }
-#: Known to kombu's transports by these names; the others ignore them. A list of brokers may have several kinds.
+#: The names by which kombu's transports know these options; others ignore them. A list of brokers may mix several
+#: kinds.
 TRANSPORT_DEFAULTS: dict[str, dict[str, Any]] = {
     "redis": {"unacked_restore_interval": 1, "unacked_restore_throttle": 1},
     "sentinel": {"unacked_restore_interval": 1, "unacked_restore_throttle": 1},
     "amqp": {"confirm_publish": True},
     "pyamqp": {"confirm_publish": True},
 }
-#: Seconds after which a sweep that nobody took is worth nothing; far longer than clocks are apart.
+#: Seconds after which a sweep that no worker took is useless; far more than clocks differ.
 SWEEP_EXPIRES = 3600
-#: Seconds between two of beat's sweeps, at least: they stand in for the timers of workers, and Flower shows each.
+#: The least seconds between two of beat's sweeps: they stand in for the workers' timers, and Flower shows each.
 BEAT_EVERY = 30.0
-#: In the class the name `list` is a method's.
+#: In the class `list` is the name of a method.
 Names = list[str]
 
 
 class Sagas:
-    """Binds a Celery app to sagas. Make it right after the app, before its tasks are finalised.
+    """Binds a Celery app to sagas. Create it right after the app, before its tasks are finalised.
 
-    Plain tasks of the app become fenced steps when a saga runs them, and stay what they are otherwise; the sweep
-    joins the beat schedule; workers report who is alive. Several in one process each have their own app.
+    Plain tasks of the app become fenced steps when a saga runs them, and otherwise stay as they are; the sweep joins
+    the beat schedule; workers report that they are alive. If a process has several, each has its own app.
 
     Args:
         app: the Celery app.
-        database: URL of a PostgreSQL database; ``postgres://`` and ``postgresql://`` mean psycopg2. Or a function
+        database: the URL of a PostgreSQL database; ``postgres://`` and ``postgresql://`` mean psycopg2. Or a function
             that returns it whenever it is needed.
-        schema: where the library's tables live; ``sagas migrate`` makes it.
-        heartbeat: seconds between two heartbeats of a worker. A dead worker's steps run again four or five later.
+        schema: the schema of the library's tables; ``sagas migrate`` creates it.
+        heartbeat: seconds between two heartbeats of a worker. A dead worker's steps run again four or five seconds
+            later.
         sweep_every: seconds between two sweeps.
         parked_after: seconds. A step whose task cannot be called (a parameter that does not fit, a task that no worker
             knows) waits so long for a deploy; then its saga is failed and waits for a person.
-        secrets: names of fields of the data (of the input, of what steps return, of a signal's payload) that nobody
-            may see: wherever they would be shown or logged they read ``•••``, also inside the texts of errors. Your
-            tasks, conditions and `SagaHandle.data` get them. Business keys are shown: make none of a secret.
-        codec: encrypts these fields wherever they are stored: what has ``encrypt(bytes)`` and ``decrypt(bytes)``, as
-            ``MultiFernet([Fernet(new), Fernet(old)])`` of `cryptography` has, which encrypts with its first key and
+        secrets: names of secret fields of the data (of the input, of steps' results, of a signal's payload): wherever
+            they would be shown or logged they read ``•••``, even inside the texts of errors. Your tasks, conditions and
+            `SagaHandle.data` get them. Business keys are shown: do not use a secret as one.
+        codec: encrypts these fields wherever they are stored: an object with ``encrypt(bytes)`` and ``decrypt(bytes)``,
+            such as ``MultiFernet([Fernet(new), Fernet(old)])`` of `cryptography`, which encrypts with its first key and
             decrypts with any.
-        headers: every message of a saga carries the headers that publishing its first step at `start` would set, the
-            tenant and the trace of its caller, say. Names that look like those of tokens are left out unless they are
-            listed here; so is what is in ``secrets``, which goes into the row alone (with a codec) and into
-            `current_step.headers`. None keeps none. Receivers of ``before_task_publish`` hear of a first step twice.
+        headers: every message of a saga carries the headers that publishing its first step at `start` would set, such
+            as the tenant and the trace of its caller. Names that look like those of tokens are left out unless they are
+            listed here; so are names in ``secrets``, which go only into the row (with a codec) and into
+            `current_step.headers`. None keeps no headers. Receivers of ``before_task_publish`` hear of a first step
+            twice.
         control_queue: the queue of error callbacks, sweeps and purges, which every worker of the app consumes. Two apps
-            with sagas on one broker need one each. Until the next release workers consume ``"sagas"`` besides.
-        step_results: True lets steps write into the app's result backend as other tasks do, so that
-            django-celery-results has a row for each of their messages. Nothing reads these rows; what a saga needs is
-            in its own tables.
+            with sagas on one broker need one each. Until the next release workers also consume ``"sagas"``.
+        step_results: True lets steps write to the app's result backend as other tasks do, so that django-celery-results
+            has a row for each of their messages. Nothing reads these rows; a saga's own data is in its own tables.
 
     Raises:
-        ConfigurationError: the app is finalised already, or an argument cannot work.
+        ConfigurationError: the app is already finalised, or an argument cannot work.
     """
 
     def __init__(
@@ -134,7 +136,7 @@ class Sagas:
     def __repr__(self) -> str:
         return f"<Sagas of {self.app.main!r} in schema {self.engine.store.schema!r}>"
 
-    # -- the public face
+    # -- the public interface
 
     @property
     def control_queue(self) -> str:
@@ -142,31 +144,31 @@ class Sagas:
         return self.engine.control.queue
 
     def migrate(self) -> Names:
-        """Create or update the tables; safe to run twice and at once. Returns the migrations it applied."""
+        """Create or update the tables; safe to run twice and concurrently. Return the migrations that it applied."""
         return self.engine.store.migrate()
 
     def start(self, saga: Saga, data: Data, **options: Unpack[StartOptions]) -> SagaHandle:
-        """`Saga.start` on this very app, where a process has several."""
+        """Start like `Saga.start`, on this very app, if a process has several."""
         return saga.start_on(self.engine, data, **options)
 
     def get(self, id: UUID | str) -> SagaHandle:
-        """A handle on an instance.
+        """Return a handle on an instance.
 
         Raises:
-            InstanceNotFound: there is none with this id.
+            InstanceNotFound: there is no instance with this id.
         """
         try:
             instance_id = id if isinstance(id, UUID) else UUID(id)
         except (ValueError, AttributeError, TypeError):
             raise InstanceNotFound(
-                f"{shown(id)} is no saga id; it looks like 01890a5d-ac96-774b-bcce-b302099a8057"
+                f"{shown(id)} is not a saga id; one looks like 01890a5d-ac96-774b-bcce-b302099a8057"
             ) from None
         handle = SagaHandle(self.engine, instance_id)
         _ = handle.saga
         return handle
 
     def find(self, *, saga: str, key: str) -> SagaHandle | None:
-        """The current instance of a business key; None when there is none."""
+        """Return the current instance of a business key; None if there is none."""
         with reachable(self.engine.store.database):
             found = self.engine.store.instances.find(saga, key)
         return SagaHandle(self.engine, found) if found else None
@@ -184,24 +186,25 @@ class Sagas:
         after: str | None = None,
         limit: int = 50,
     ) -> Page:
-        """One page of instances, the newest first, that meet all of these filters. What has ended long ago costs
-        nothing, however much of it there is.
+        """Return one page of the instances that meet all of these filters, newest first.
+
+        Instances that ended long ago cost nothing, however many there are.
 
         Args:
-            saga: by its name.
-            status: where they stand, as their handles say.
-            key: a business key, of whichever saga; also the former instances that had it.
-            step: they wait at the step of this name, run it or its compensation, or are failed and it has failed.
+            saga: the saga's name.
+            status: their status, as their handles show it.
+            key: a business key, of whichever saga; this includes the former instances that had it.
+            step: they wait at the step with this name, run it or its compensation, or are failed and it has failed.
             older_than: how long ago they were started, at least, by the database's clock.
-            text: how their business key begins; or words, or beginnings of words, that are all in the type and message
-                of the error because of which they turned back or failed.
+            text: the beginning of their business key; or words, or beginnings of words, that are all in the type and
+                message of the error because of which they turned back or failed.
             needs_person: True for those that wait for a person, or for a child saga that does.
-            after: the ``after`` of the page before.
-            limit: of instances on this page, up to 10,000.
+            after: the ``after`` of the previous page.
+            limit: the most instances on this page, up to 10,000.
 
         Raises:
-            ConfigurationError: an argument cannot be meant; names it.
-            RowDamaged: one of them cannot be read; names it.
+            ConfigurationError: an argument is not valid; the message names it.
+            RowDamaged: an instance cannot be read; the message names it.
 
         Example:
             ``for run in sagas.list(status="failed", older_than=timedelta(hours=1)): …``
@@ -220,22 +223,22 @@ class Sagas:
         )
 
     def graph(self, what: Saga | SagaHandle, *, format: FormatWord = "mermaid") -> str:
-        """A saga, or an instance with the way it went, as a picture; no network is needed to make or to see it.
+        """Draw a saga, or an instance with the path it took; no network is needed to make or to view the picture.
 
         Args:
             what: a saga, drawn as it is declared now; or a handle, drawn by the plan that its instance started with.
             format: ``"mermaid"``, text for Markdown; or ``"svg"``, a document that stands alone.
 
         Raises:
-            ConfigurationError: there is no such format, or this is neither a saga nor a handle.
-            InstanceNotFound: there is no such instance any more.
+            ConfigurationError: there is no such format, or ``what`` is neither a saga nor a handle.
+            InstanceNotFound: the instance no longer exists.
 
         Example:
             ``Path("order.svg").write_text(sagas.graph(order, format="svg"), encoding="utf-8")``
         """
         if format not in (formats := get_args(FormatWord)):
             raise ConfigurationError(f"graph(format={format!r}): the formats are {' and '.join(map(repr, formats))}")
-        from sagas.graph import mermaid, svg  # which few processes need
+        from sagas.graph import mermaid, svg  # few processes need it
 
         draw = svg if format == "svg" else mermaid
         if isinstance(what, SagaHandle):
@@ -246,21 +249,22 @@ class Sagas:
         raise ConfigurationError(f"graph({what!r}): pass a Saga, or the handle of an instance")
 
     def sweep(self) -> int:
-        """One pass of the sweep, now. Returns how many instances it moved on."""
+        """Run one pass of the sweep, now. Return how many instances it moved on."""
         return sweep(self.engine, forced=True)
 
     def purge(self, older_than: timedelta, *, keep_keys: bool = False) -> int:
-        """Delete old sagas: those that ended `completed` or `compensated` longer ago than this, with all that belongs
-        to them. What is `failed` stays for its person; a child saga goes with the one that started it.
+        """Delete old sagas, which ended `completed` or `compensated` longer ago than this, with all of their rows.
 
-        Runs for as long as there are some, in short transactions, beside workers and other purges; interrupt it at
-        will. A late report for a purged saga is dropped, and nothing of it is undone: ``older_than`` should be far
-        longer than any step or outage of yours. Beat may do it: the task ``sagas.purge`` with ``{"days": 30}``.
+        A `failed` one stays for its person; a child saga goes with the one that started it.
+
+        It runs as long as there are any, in short transactions, beside workers and other purges; it can be interrupted
+        at any time. A late report for a purged saga is dropped, and nothing of it is undone: ``older_than`` should be
+        far longer than any step or outage of yours. Beat can do it: the task ``sagas.purge`` with ``{"days": 30}``.
 
         Args:
-            older_than: how long ago a saga has to have ended, by the database's clock.
-            keep_keys: **A purged business key is free: started again, it runs again.** True keeps the mere row of each
-                saga that has one, so that ``start`` and `find` still give its handle, with its status, and without
+            older_than: how long ago a saga must have ended, by the database's clock.
+            keep_keys: **A purged business key is free: started again, it runs again.** True keeps just the row of each
+                saga that has one, so that ``start`` and `find` still return its handle, with its status, but without
                 steps and data. A later purge without ``keep_keys`` deletes these rows too.
 
         Returns:
@@ -274,7 +278,7 @@ class Sagas:
         """
         return purge(self.engine, older_than, keep_keys=keep_keys)
 
-    # -- putting itself into the app
+    # -- binding to the app
 
     def _fence(self, app: Celery) -> None:
         if app.finalized:
@@ -300,7 +304,7 @@ class Sagas:
 
         @app.task(name=CALLBACK_TASK, bind=True, shared=False, acks_late=True, ignore_result=True)
         def on_error(self: Task, saga_id: str) -> None:
-            """The error callback: a hint. The rows tell whether there is something to undo, to send, or nothing."""
+            """Handle an error callback, which is only a hint: the rows show whether to undo, send, or do nothing."""
             try:
                 instance_id = UUID(str(saga_id))
             except ValueError:
@@ -310,12 +314,12 @@ class Sagas:
 
         @app.task(name=SWEEP_TASK, bind=True, shared=False, ignore_result=True, expires=SWEEP_EXPIRES)
         def run_sweep(self: Task) -> int:
-            """Beat's sweep. Where the timers of workers sweep, it only sees that they do."""
+            """Run beat's sweep. If workers' timers sweep, it only checks that they do."""
             return sweep(engine)
 
         @app.task(name=PURGE_TASK, bind=True, shared=False, ignore_result=True)
         def run_purge(self: Task, days: float, keep_keys: bool = False) -> int:
-            """For a beat schedule of the application's own. Returns how many instances it purged."""
+            """Purge from the application's own beat schedule. Return how many instances were purged."""
             return purge(engine, timedelta(days=days), keep_keys=keep_keys)
 
     def _finalized(self, sender: Celery, **_: object) -> None:
@@ -335,10 +339,10 @@ class Sagas:
             self._ack_late()
 
     def _ack_late(self) -> None:
-        """Early acks lose a chain at a SIGKILL. Only the tasks of sagas are changed.
+        """Make the tasks of sagas acknowledge late, since early acks lose a chain at a SIGKILL. Others do not change.
 
-        One that says ``acks_late=…`` keeps its own word, unless the app has made it already: then Celery shows no
-        difference between an explicit False and its default.
+        A task that sets ``acks_late=…`` keeps it, unless the app has already made it: then Celery shows no difference
+        between an explicit False and its default.
         """
         for saga in declared():
             for task in saga.tasks():
@@ -352,7 +356,7 @@ class Sagas:
 
 
 def transport_defaults(conf: Any) -> dict[str, Any]:
-    """Those of every broker that the app names: as one URL, a list of them, or several between semicolons."""
+    """Return the defaults of every broker that the app names: as one URL, a list, or separated by semicolons."""
     found: dict[str, Any] = {}
     for given in (conf.broker_url, conf.broker_read_url, conf.broker_write_url):
         for url in maybe_list(given) or ():

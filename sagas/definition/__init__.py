@@ -1,4 +1,4 @@
-"""Declaring sagas: `Saga`, its steps and their policies. They hold tasks and compile to a `Plan`."""
+"""Declare sagas: `Saga`, its steps and their policies. They hold tasks and compile to a `Plan`."""
 
 from sagas.definition.inputs import Const
 from sagas.definition.parallel import Parallel, parallel

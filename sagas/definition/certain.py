@@ -1,4 +1,4 @@
-"""What a compensation can count on when its action is in doubt, and so has no result."""
+"""The data that a compensation can rely on if its action is in doubt, and so has no result."""
 
 from collections.abc import Iterator
 
@@ -9,10 +9,10 @@ from sagas.definition.step import Step
 
 
 def uncertain_undos(saga: Saga) -> Iterator[tuple[str, str]]:
-    """Yield each step with a name that its compensation requires and that nothing provides for certain.
+    """Yield each step with a name that its compensation requires and that is not certain to be provided.
 
-    Certain are the declared input, the declared returns of earlier steps, and what its own action and those before it
-    have required: they were called with it.
+    The declared input, the declared returns of earlier steps, and the names that its own action and earlier ones
+    required are certain: those actions were called with them.
     """
     certain = saga.input or frozenset()
     for item in saga.steps:
@@ -33,7 +33,7 @@ def uncertain_undos(saga: Saga) -> Iterator[tuple[str, str]]:
 
 
 def required(need: Need) -> frozenset[str]:
-    """The names of the data that a task cannot be called without."""
+    """Return the names of the data that a task cannot be called without."""
     sources = dict(need.inputs)
     names = (sources[one].name if one in sources else one for one in need.face.required)
     return frozenset(name for name in names if name is not None)

@@ -1,4 +1,4 @@
-"""What can be refused when a saga is declared is refused then, with an error that names the step and the cure."""
+"""Checks that run when a saga is declared; their errors name the step and the cure."""
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,12 +10,12 @@ from sagas.definition.step import Step
 from sagas.errors import DefinitionError, SagaError
 from sagas.model import StepKind
 
-#: The names that are there for certain, and those that may be; None: nobody has said.
+#: The names that are certain to exist, and those that may; None: not declared.
 Known = tuple[frozenset[str], frozenset[str]] | None
 
 
 class Problems:
-    """All that is wrong with a saga, told at once: a worker that does not start for it need not be started again."""
+    """Everything that is wrong with a saga, reported at once, so that a worker need not be started for each problem."""
 
     def __init__(self, kind: type[SagaError] = DefinitionError) -> None:
         self.kind = kind
@@ -23,7 +23,7 @@ class Problems:
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """What is refused within does not keep the rest from being looked at."""
+        """Collect an error of the block, so that the rest is still checked."""
         try:
             yield
         except self.kind as error:
@@ -39,7 +39,7 @@ class Problems:
 
 
 def check_steps(saga: str, steps: Sequence[Any], problems: Problems) -> None:
-    """Kinds in their order, names that are unique. Raises DefinitionError where these are no steps."""
+    """Check the order of kinds and the uniqueness of names. Raises DefinitionError for items that are not steps."""
     if not steps:
         raise DefinitionError(f"saga {saga!r} has no steps: pass steps=[Step(…), …]")
     names: set[str] = set()
@@ -47,7 +47,7 @@ def check_steps(saga: str, steps: Sequence[Any], problems: Problems) -> None:
     for item in steps:
         if not isinstance(item, Part | Parallel):
             raise DefinitionError(
-                f"saga {saga!r}: {item!r} is no step; wrap the task in Step(…), Pivot(…) or Retriable(…), and steps "
+                f"saga {saga!r}: {item!r} is not a step; wrap the task in Step(…), Pivot(…) or Retriable(…), and steps "
                 "that run side by side in parallel(…)"
             )
         for part in parts_of(item):
@@ -70,17 +70,16 @@ def check_name(saga: str, part: Part, names: Collection[str]) -> None:
 def check_kind(saga: str, part: Part, *, past_pivot: bool) -> None:
     if part.kind is StepKind.RETRIABLE and not past_pivot:
         raise DefinitionError(
-            f"saga {saga!r}: Retriable {part.name!r} stands before any Pivot. Make the last step that may say no a "
-            "Pivot"
+            f"saga {saga!r}: Retriable {part.name!r} is before any Pivot. Make the last step that may say no a Pivot"
         )
     if part.kind in (StepKind.COMPENSATABLE, StepKind.PIVOT) and past_pivot:
         raise DefinitionError(
-            f"saga {saga!r}: step {part.name!r} stands after the pivot, where nothing can be undone: make it a "
+            f"saga {saga!r}: step {part.name!r} is after the pivot, where nothing can be undone: make it a "
             "Retriable, or move it before the pivot"
         )
     if part.kind is None and past_pivot and getattr(part, "compensation", None) is not None:
         raise DefinitionError(
-            f"saga {saga!r}: {part.name!r} stands after the pivot, where nothing is undone: its compensation would "
+            f"saga {saga!r}: {part.name!r} is after the pivot, where nothing is undone: its compensation would "
             "never run. Leave it out, or move the step before the pivot"
         )
 
@@ -101,7 +100,7 @@ def check_parameters(
 def note_parameters(
     saga: str, steps: Sequence[Part | Parallel], given: frozenset[str] | None, problems: Problems
 ) -> None:
-    """Note a required parameter that nothing can provide, as far as input and returns are declared."""
+    """Note required parameters that nothing can provide, as far as input and returns are declared."""
     known: Known = None if given is None else (given, frozenset())
     for item in steps:
         lanes = item.lanes if isinstance(item, Parallel) else ((item,),)
@@ -128,7 +127,7 @@ def with_results(known: Known, part: Part) -> Known:
 
 
 def joined(ends: Sequence[Known]) -> Known:
-    """What the steps after the branches can count on."""
+    """Return what the steps after the branches can rely on."""
     known = [end for end in ends if end is not None]
     if len(known) < len(ends):
         return None
@@ -136,7 +135,7 @@ def joined(ends: Sequence[Known]) -> Known:
 
 
 def check_keys(saga: str, lanes: Sequence[Sequence[Part]]) -> None:
-    """Two branches that return the same name would race for it."""
+    """Refuse two branches that return the same name: they would race for it."""
     whose: dict[str, tuple[int, str]] = {}
     for number, lane in enumerate(lanes):
         for part in lane:
@@ -190,7 +189,7 @@ def check_parameter(
     known: tuple[frozenset[str], frozenset[str]],
     error: type[SagaError],
 ) -> None:
-    """A parameter that is filled from a name which is not there for certain."""
+    """Check a parameter that is filled from a name which is not certain to exist."""
     certain, perhaps = known
     asked = f"the {need.who} requires {name!r}" + ("" if name == parameter else f" for its parameter {parameter!r}")
     may_come = name in perhaps or name in (need.own or ())

@@ -13,7 +13,7 @@ DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
 def checked_clean(given: Any, who: str) -> tuple[type[BaseException] | str, ...]:
-    """The errors that say that nothing was done. Raises DefinitionError for those that cannot."""
+    """Return the errors which say that nothing was done. Raises DefinitionError for any that cannot."""
     named = (given,) if isinstance(given, type | str) else given
     if not isinstance(named, Iterable):
         raise DefinitionError(f"{who}: clean={given!r} must be a tuple of exception classes")
@@ -45,25 +45,25 @@ def check_class(kind: type[BaseException], who: str) -> None:
 
 def too_wide(name: str, who: str) -> DefinitionError:
     return DefinitionError(
-        f"{who}: clean=… contains {name}, which code is raised for that may have acted already, as a lost connection "
+        f"{who}: clean=… contains {name}, which may be raised after the action took effect, as a lost connection "
         "or a slip in reading the answer is. Name the errors by which the service refuses, or raise PermanentError"
     )
 
 
 def loaded(name: str) -> type[BaseException] | None:
-    """A class of that qualified name, if its module has been imported."""
+    """Return the class with a qualified name, if its module has been imported."""
     module, _, attribute = name.rpartition(".")
     kind = getattr(sys.modules.get(module), attribute, None)
     return kind if isinstance(kind, type) and issubclass(kind, BaseException) else None
 
 
 def names_of(errors: Iterable[type[BaseException] | str]) -> tuple[str, ...]:
-    """As the plan stores them."""
+    """Return the names that the plan stores."""
     return tuple(error if isinstance(error, str) else qualified(error) for error in errors)
 
 
 def checked_records(given: Any, who: str) -> frozenset[str]:
-    """The names that a body records. Raises DefinitionError for anything else."""
+    """Return the names that a body records. Raises DefinitionError for anything else."""
     names = frozenset(given) if isinstance(given, list | tuple | set | frozenset) else None
     if names is None or not all(isinstance(name, str) and name.isidentifier() for name in names):
         raise DefinitionError(f"{who}: records={given!r} must be a tuple of names, as in ('charge_id',)")

@@ -1,4 +1,4 @@
-"""From what a definition holds to what a plan stores: the names of fenced tasks on one app."""
+"""Compile a definition to a plan: resolve the names of fenced tasks on one app."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ class AppCompiler:
 
 
 def fenced_name(engine: Engine, task: Any, who: str) -> str:
-    """The name of a task that runs as a step there. Raises NotBound or DefinitionError."""
+    """Return the name of a task that runs there as a step. Raises NotBound or DefinitionError."""
     try:
         name = str(task.name)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What fills a task's parameters where their own names do not: other names in the data, and constants."""
+"""Sources of a task's parameters other than the data's values of the same names: other names, and constants."""
 
 import inspect
 from collections.abc import Iterator, Mapping
@@ -15,14 +15,14 @@ from sagas.model import Inputs, Source
 class Const:
     """A constant for a parameter of a task: ``Step(move, inputs={"account": "source", "sign": Const(-1)}, …)``.
 
-    It is stored in the plan, so it is whatever data may be, up to 16 KiB, and no secret.
+    It is stored in the plan, so it may be any data of up to 16 KiB, and must not be a secret.
     """
 
     value: Any
 
 
 def checked_inputs(given: Any, face: TaskFace, who: str, option: str = "inputs") -> Inputs:
-    """What ``inputs=`` or ``undo_inputs=`` of a step says. Raises DefinitionError."""
+    """Return the sources given by ``inputs=`` or ``undo_inputs=``. Raises DefinitionError."""
     if not isinstance(given, Mapping):
         raise DefinitionError(
             f"{who}: {option}={given!r} must map parameters to names of the data or constants, as in "
@@ -35,7 +35,7 @@ def checked_inputs(given: Any, face: TaskFace, who: str, option: str = "inputs")
     for name in given:
         if not isinstance(name, str) or not (takes_any or name in parameters):
             there = ", ".join(sorted(parameters)) or "none"
-            raise DefinitionError(f"{who}: {option} names the parameter {name!r}, and its task has {there}")
+            raise DefinitionError(f"{who}: {option} names the parameter {name!r}, but its task has {there}")
     return tuple((name, _source(given[name], f"{who}: {option}[{name!r}]")) for name in sorted(given))
 
 
@@ -51,7 +51,7 @@ def _source(given: Any, what: str) -> Source:
 
 
 def checked_output(given: Any, who: str) -> str | None:
-    """What ``output=`` of a step says. Raises DefinitionError."""
+    """Return the name given by ``output=``. Raises DefinitionError."""
     if given is not None and not (isinstance(given, str) and NAME.fullmatch(given)):
         raise DefinitionError(
             f"{who}: output={given!r} must be the name in the data under which the result is kept: letters, digits, "
@@ -61,18 +61,18 @@ def checked_output(given: Any, who: str) -> str | None:
 
 
 def inherited(inputs: Inputs, face: TaskFace) -> Inputs:
-    """What the action's mapping says of its compensation, which need not have the same parameters."""
+    """Return the action's sources that apply to its compensation, which need not have the same parameters."""
     names = {parameter.name for parameter in face.parameters}
     return tuple((name, source) for name, source in inputs if name in names)
 
 
 def refuse_secret_constants(inputs: Inputs, secrets: frozenset[str], who: str) -> None:
-    """A plan is stored and shown as it is. Raises DefinitionError."""
+    """Refuse constants that hold secrets: a plan is stored and shown as it is. Raises DefinitionError."""
     for name, source in inputs:
         if source.const is not None:
             for secret in sorted(secrets.intersection([name, *_keys(source.value)])):
                 raise DefinitionError(
-                    f"{who}: the constant for {name!r} would store the secret {secret!r} in the plan, where everybody "
+                    f"{who}: the constant for {name!r} would store the secret {secret!r} in the plan, where everyone "
                     "can read it: let the input or a step provide it, or let the task look it up"
                 )
 

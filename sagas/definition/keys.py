@@ -1,4 +1,4 @@
-"""Which names a declared input or a task's return annotation promises."""
+"""The names that a declared input or a task's return annotation promises."""
 
 import types
 import typing
@@ -18,7 +18,7 @@ class Promise:
 
 
 def declared_return(function: Any) -> Promise | None:
-    """What a task says it returns; None when it does not say."""
+    """Return what a task declares that it returns; None if it does not say."""
     if function is None:
         return None
     try:
@@ -29,7 +29,7 @@ def declared_return(function: Any) -> Promise | None:
 
 
 def promised(annotation: Any) -> Promise | None:
-    """What a value of this type brings: None where the type does not say."""
+    """Return the names that a value of this type has; None if the type does not say."""
     if annotation in (None, type(None)):
         return Promise()
     kind = typing.get_origin(annotation) or annotation
@@ -42,10 +42,10 @@ def promised(annotation: Any) -> Promise | None:
 
 
 def declared_keys(declared: Any) -> frozenset[str] | None:
-    """Names from a type with named fields (a TypedDict, a dataclass, a pydantic model, …) or an iterable of names.
+    """Return the names of a type with named fields (a TypedDict, a dataclass, a pydantic model, …) or of an iterable.
 
     Returns:
-        None when nothing is declared.
+        None if nothing is declared.
     """
     if isinstance(declared, list | tuple | set | frozenset):
         names = frozenset(declared)
@@ -59,7 +59,7 @@ def declared_keys(declared: Any) -> frozenset[str] | None:
 
 
 def _either(promises: list[Promise | None]) -> Promise | None:
-    """Of a union: certain is what each of its members has."""
+    """Combine the members of a union: certain names are those of every member."""
     known = [promise for promise in promises if promise is not None]
     if len(known) < len(promises):
         return None
@@ -69,7 +69,7 @@ def _either(promises: list[Promise | None]) -> Promise | None:
 
 
 def _optional(kind: Any) -> frozenset[str]:
-    """Keys of a TypedDict that may be left out, also where annotations are texts until they are asked for."""
+    """Return the keys of a TypedDict that may be left out, even if annotations are evaluated late."""
     try:
         hints = typing.get_type_hints(kind, include_extras=True)
     except Exception:

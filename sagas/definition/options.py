@@ -1,4 +1,4 @@
-"""Options of a saga that are checked where it is declared."""
+"""Options of a saga that are checked when it is declared."""
 
 import string
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ LONGEST_RESOURCE = 512
 
 
 def choice(given: str, allowed: Sequence[str], what: str) -> str:
-    """One of a few words."""
+    """Return a word that must be one of a few."""
     if given not in allowed:
         words = " or ".join(repr(str(word)) for word in allowed)
         raise DefinitionError(f"{what}={given!r} must be {words}")
@@ -22,7 +22,7 @@ def choice(given: str, allowed: Sequence[str], what: str) -> str:
 
 
 def inline(given: ContinuationWord | Inline, what: str) -> Inline | None:
-    """Return how far one message goes on; None: each step has a message of its own."""
+    """Return how far one message goes on; None: each step has its own message."""
     if isinstance(given, Inline):
         return given
     if not isinstance(given, str):
@@ -31,7 +31,7 @@ def inline(given: ContinuationWord | Inline, what: str) -> Inline | None:
 
 
 def whole(given: int | None, least: int, most: int, what: str) -> int | None:
-    """A whole number within limits, or None."""
+    """Return a whole number within limits, or None."""
     if given is None:
         return None
     if not isinstance(given, int) or isinstance(given, bool) or not least <= given <= most:
@@ -40,19 +40,19 @@ def whole(given: int | None, least: int, most: int, what: str) -> int | None:
 
 
 def checked_locks(templates: Sequence[str], known: frozenset[str] | None, saga: str) -> tuple[str, ...]:
-    """Templates of resource names: text with names of the input in braces."""
+    """Return templates of resource names: text with names of the input in braces."""
     if isinstance(templates, str):
         raise DefinitionError(f"saga {saga!r}: locks={templates!r} must be a list of names, as in ['account:{{id}}']")
     for template in templates:
         for name in names_in(template, saga):
             if known is not None and name not in known:
                 there = ", ".join(sorted(known)) or "nothing"
-                raise DefinitionError(f"saga {saga!r}: the lock {template!r} needs {name!r}, and the input has {there}")
+                raise DefinitionError(f"saga {saga!r}: the lock {template!r} needs {name!r}, but the input has {there}")
     return tuple(templates)
 
 
 def names_in(template: str, saga: str) -> list[str]:
-    """The names in braces."""
+    """Return the names in braces."""
     try:
         if not template or template.startswith(LIMIT_PREFIX):
             raise ValueError(f"it must be text that does not begin with {LIMIT_PREFIX!r}")
@@ -68,23 +68,23 @@ def names_in(template: str, saga: str) -> list[str]:
 
 
 def refuse_secrets(templates: Sequence[str], secrets: frozenset[str], saga: str) -> None:
-    """Names of resources are stored, shown and compared as they are."""
+    """Refuse secrets in resource names, which are stored, shown and compared as they are."""
     for template in templates:
         for name in sorted(secrets.intersection(names_in(template, saga))):
             raise StartRefused(
-                f"saga {saga!r}: the lock {template!r} would tell the secret {name!r}: name it after something else, "
-                "a hash of it perhaps"
+                f"saga {saga!r}: the lock {template!r} would reveal the secret {name!r}: name it after something else, "
+                "such as a hash of it"
             )
 
 
 def resource_name(template: str, data: Mapping[str, Any], saga: str) -> str:
-    """The resource that an instance with this input locks."""
+    """Return the resource that an instance with this input locks."""
     for name in names_in(template, saga):
         if data.get(name) is None:
-            raise MissingInput(f"saga {saga!r}: the lock {template!r} needs {name!r}, and the data has no such value")
+            raise MissingInput(f"saga {saga!r}: the lock {template!r} needs {name!r}, but the data has no such value")
     resource = template.format_map({name: str(data[name]) for name in names_in(template, saga)})
     if len(resource) > LONGEST_RESOURCE or not is_storable(resource):
         raise StartRefused(
-            f"saga {saga!r}: {resource[:80]!r}… is no name of a resource: 1 to {LONGEST_RESOURCE} characters"
+            f"saga {saga!r}: {resource[:80]!r}… is not a valid resource name: 1 to {LONGEST_RESOURCE} characters"
         )
     return resource

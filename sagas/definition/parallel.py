@@ -1,4 +1,4 @@
-"""Branches that run side by side, as one position of a saga."""
+"""Branches that run in parallel, at one position of a saga."""
 
 from collections.abc import Sequence
 from typing import get_args
@@ -13,7 +13,7 @@ FEWEST, MOST = 2, 50
 
 
 class Parallel:
-    """Made by `parallel`."""
+    """Parallel branches; made by `parallel`."""
 
     def __init__(self, branches: Sequence[Part | Sequence[Part]], undo: UndoWord, if_one_fails: IfOneFailsWord) -> None:
         self.lanes: tuple[tuple[Part, ...], ...] = tuple(_lane(branch) for branch in branches)
@@ -29,7 +29,7 @@ class Parallel:
 def parallel(
     *branches: Part | Sequence[Part], undo: UndoWord = "reverse", if_one_fails: IfOneFailsWord = "finish"
 ) -> Parallel:
-    """Run branches side by side, on as many workers as there are; the saga goes on when all of them are done::
+    """Run branches in parallel, on as many workers as there are; the saga goes on when all of them are done::
 
         parallel(
             Step(reserve_flight, compensation=cancel_flight),
@@ -38,16 +38,16 @@ def parallel(
         )
 
     Args:
-        branches: 2 to 50, each a step or a list of steps that follow one another. A branch sees what came before and
-            what its own steps returned; two branches that return the same name are an error.
-        undo: ``"reverse"`` undoes all of their steps one after the other, the last begun first; ``"parallel"`` undoes
-            the branches side by side.
-        if_one_fails: when a branch fails for good no further step begins, and what runs is waited for before anything
-            is undone. ``"finish"`` lets it finish; ``"cancel"`` tells it to stop, by Celery's soft time limit in a
-            prefork worker, and by ``current_step.cancelled`` everywhere.
+        branches: 2 to 50, each a step or a list of consecutive steps. A branch sees the data from before the position
+            and the results of its own steps; two branches that return the same name are an error.
+        undo: ``"reverse"`` undoes all of their steps one by one, last begun first; ``"parallel"`` undoes the branches
+            in parallel.
+        if_one_fails: when a branch fails for good, no further step begins, and running ones are waited for before
+            anything is undone. ``"finish"`` lets them finish; ``"cancel"`` tells them to stop, by Celery's soft time
+            limit in a prefork worker, and by ``current_step.cancelled`` everywhere.
 
     Raises:
-        DefinitionError: too few or too many branches, or something that is no step.
+        DefinitionError: too few or too many branches, or an item that is not a step.
     """
     return Parallel(branches, undo, if_one_fails)
 
@@ -56,12 +56,12 @@ def _lane(branch: Part | Sequence[Part]) -> tuple[Part, ...]:
     lane = (branch,) if isinstance(branch, Part) else tuple(branch) if isinstance(branch, list | tuple) else ()
     for part in lane:
         if not isinstance(part, Part):
-            raise DefinitionError(f"parallel(…): {part!r} is no step; wrap the task in Step(…) or Retriable(…)")
+            raise DefinitionError(f"parallel(…): {part!r} is not a step; wrap the task in Step(…) or Retriable(…)")
         if part.kind is StepKind.PIVOT:
             raise DefinitionError(
                 f"parallel(…): the Pivot {part.name!r} cannot run beside others, which may still say no: give it a "
                 "position of its own"
             )
     if not lane:
-        raise DefinitionError(f"parallel(…): {branch!r} is no branch; pass a step, or a list of steps")
+        raise DefinitionError(f"parallel(…): {branch!r} is not a branch; pass a step, or a list of steps")
     return lane

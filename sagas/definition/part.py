@@ -1,4 +1,4 @@
-"""What a saga is made of: the common face of steps that workers run, and of those that wait for something."""
+"""Parts of a saga: the common interface of steps that workers run and of those that wait."""
 
 import re
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """Where a step stands in its plan, and what follows from that."""
+    """The place of a step in its plan, and what follows from it."""
 
     position: int
     branch: int
@@ -27,39 +27,39 @@ class Place:
     cancels_siblings: bool = False
 
     def fields(self) -> dict[str, Any]:
-        """As a `PlanStep` takes them."""
+        """Return the fields as a `PlanStep` takes them."""
         return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Need:
-    """A task whose parameters have to be filled."""
+    """A task whose parameters must be filled."""
 
     who: str
     face: TaskFace
-    inputs: Inputs = ()  # what fills those that are not filled by their own names
-    own: frozenset[str] | None = None  # what only its action's result gives: a compensation
+    inputs: Inputs = ()  # sources of parameters that are not filled by their own names
+    own: frozenset[str] | None = None  # for a compensation: the names that only its action's result gives
 
 
 class Compiler(Protocol):
-    """Resolves what a definition holds to what a plan stores."""
+    """Resolves a definition's objects to what a plan stores."""
 
     #: The names of fields that must not be in a plan.
     secrets: frozenset[str]
-    #: Whether steps get the names and the retry policies that the last release gave them by default.
+    #: Whether steps get the last release's default names and retry policies.
     former: bool
 
     def task_name(self, task: Any, who: str) -> str:
-        """The name under which the engine's app knows the task."""
+        """Return the name under which the engine's app knows the task."""
 
     def plan(self, saga: "Saga") -> Plan:
-        """The plan of another saga on the same app."""
+        """Return the plan of another saga on the same app."""
 
 
 class Part:
     """One step of a saga."""
 
-    #: None: what stands before the pivot is compensatable, what stands after it is retriable.
+    #: None: compensatable before the pivot, retriable after it.
     kind: StepKind | None = None
     best_effort = False
 
@@ -73,32 +73,32 @@ class Part:
 
     @property
     def is_certain(self) -> bool:
-        """Whether later steps can count on what it returns."""
+        """Whether later steps can rely on its result."""
         return True
 
     def tasks(self) -> list[Any]:
-        """The tasks that it uses."""
+        """Return the tasks that it uses."""
         return []
 
     def gives(self) -> frozenset[str] | None:
-        """The names that it adds to the data; None when it does not say."""
+        """Return the names that it adds to the data; None if it does not say."""
         return frozenset()
 
     def may_give(self) -> frozenset[str]:
-        """Those of the names that later steps cannot count on."""
+        """Return those of the names that later steps cannot rely on."""
         return frozenset() if self.is_certain else self.gives() or frozenset()
 
     def lacks(self, known: frozenset[str]) -> str | None:
-        """A name that it is to pass on and that nothing provides; None where there is none."""
+        """Return a name that it must pass on and that nothing provides; None if there is none."""
         return None
 
     def needs(self) -> Iterable[Need]:
-        """Whose parameters have to be filled."""
+        """Yield each task whose parameters must be filled, with the names that only its own action returns."""
         return ()
 
     def check_place(self, place: Place, saga: str) -> None:
         """Refuse a place in which it cannot work. Raises DefinitionError."""
 
     def compile(self, place: Place, compiler: Compiler) -> PlanStep:
-        """The step as the plan stores it."""
+        """Return the step as the plan stores it."""
         raise NotImplementedError

@@ -18,7 +18,7 @@ def number(value: Any, what: str, least: float, most: float) -> float:
     if isinstance(value, timedelta):
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise DefinitionError(f"{what}: {value!r} is no number of seconds")
+        raise DefinitionError(f"{what}: {value!r} is not a number of seconds")
     if not least <= value <= most:
         raise DefinitionError(f"{what}: {value!r} must be between {least:g} and {most:g}")
     return float(value)
@@ -26,10 +26,10 @@ def number(value: Any, what: str, least: float, most: float) -> float:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Retry:
-    """When a step (or a compensation) is tried again, and how long it waits. Times in seconds.
+    """When a step (or a compensation) is tried again, and how long it waits. Times are in seconds.
 
-    What is left out stays as it is by default where the policy stands: ``compensation_retry=Retry(max_attempts=2)``
-    is tried twice, on any error, as compensations are.
+    An option left out keeps the default of its place: ``compensation_retry=Retry(max_attempts=2)`` is tried twice, on
+        any error, as compensations are.
 
     ============= ============================== ==================== ==============
     left out      an action                      `Retriable`          a compensation
@@ -44,19 +44,19 @@ class Retry:
     jitter        0.5                            0.5                  0.5
     ============= ============================== ==================== ==============
 
-    A `PermanentError` is never tried again, unless ``on`` names it by itself. In an action it is a clean no; in a
-    compensation it says that trying again is no use, and the saga ends `failed` for a person.
+    A `PermanentError` is never tried again, unless ``on`` names it explicitly. In an action it says that nothing was
+    done; in a compensation it says that trying again is useless, and the saga ends `failed` for a person.
 
     Args:
-        max_attempts: executions that may end in an error, the first one included. Executions lost with their
-            process are counted apart.
+        max_attempts: executions that may end in an error, including the first. Executions lost with their process are
+            counted separately.
         on: exception classes worth another try. Their outcome is unknown, so a step given up after one of them is
             compensated too.
         never_on: exception classes that are never tried again, whatever ``on`` says.
         backoff: the first delay.
-        factor: what each further delay is multiplied with.
+        factor: the factor by which each further delay grows.
         max_backoff: the longest delay.
-        jitter: the share of a delay that chance may take away, 0 to 1 (``True`` is 1).
+        jitter: the share of a delay that may randomly be taken away, 0 to 1 (``True`` is 1).
     """
 
     max_attempts: int | None = None
@@ -87,15 +87,15 @@ class Retry:
             classes = tuple(classes)
             for item in classes:
                 if not (isinstance(item, type) and issubclass(item, BaseException)):
-                    raise DefinitionError(f"Retry({name}=…) contains {item!r}, which is no exception class")
+                    raise DefinitionError(f"Retry({name}=…) contains {item!r}, which is not an exception class")
             object.__setattr__(self, name, classes)
 
     def over(self, default: Self) -> Self:
-        """The same, with what it leaves out as ``default`` has it."""
+        """Return the same policy, with the options that it leaves out from ``default``."""
         return dataclasses.replace(default, **self._said())
 
     def policy(self) -> RetryPolicy:
-        """The policy as the plan stores it."""
+        """Return the policy as the plan stores it."""
         said = self._said()
         return RetryPolicy(
             **said | {name: tuple(map(qualified, said[name])) for name in ("on", "never_on") if name in said}
@@ -106,9 +106,9 @@ class Retry:
         return {name: value for name, value in values.items() if value is not None}
 
 
-#: What an action is tried again for is in `RetryPolicy`.
+#: The defaults of an action are those of `RetryPolicy`.
 ACTION_RETRY = Retry()
-#: An undo is wanted whatever went wrong with it.
+#: An undo is wanted whatever goes wrong with it.
 COMPENSATION_RETRY = Retry(max_attempts=6, on=(Exception,), backoff=0.5)
 #: Past the pivot there is no way back: about an hour of patience before a person must look.
 RETRIABLE_RETRY = Retry(max_attempts=20, on=(Exception,), max_backoff=300.0)

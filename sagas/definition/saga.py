@@ -47,26 +47,26 @@ class Saga:
     Args:
         name: unique among the sagas of a database.
         version: raise it whenever the steps change; instances in flight go on by the plan they started with.
-        steps: `Step`s, then at most one `Pivot`, then `Retriable`s; `parallel(…)` where they run side by side;
+        steps: `Step`s, then at most one `Pivot`, then `Retriable`s; `parallel(…)` for steps that run in parallel;
             `BestEffort`, `Sleep`, `WaitFor` and `Child` anywhere.
-        input: what `start` expects, if you want it checked when the saga is declared: the names, or a type
+        input: the data that `start` expects, if it is to be checked when the saga is declared: the names, or a type
             with named fields: a TypedDict, a dataclass, a pydantic model.
-        undo: ``"reverse"`` undoes one step after the other, the last begun first; ``"parallel"`` says that all its
-            steps are independent and undoes them side by side.
-        if_undo_fails: when a compensation fails for good, ``"continue"`` still runs the others; ``"stop"`` leaves them
+        undo: ``"reverse"`` undoes one step after the other, last begun first; ``"parallel"`` says that all steps are
+            independent and undoes them in parallel.
+        if_undo_fails: when a compensation fails for good, ``"continue"`` still runs the others; ``"stop"`` holds them
             until a person has resolved it. Either way the instance ends `failed`.
-        locks: names of resources, filled from the input: ``["account:{account_id}"]``. Instances that name the same
-            one run one after another, in the order of their starts (a *semantic lock*, Richardson). It is held until
-            the instance has ended; a failed one keeps it until a person has resolved it.
-        if_locked: ``"wait"`` in line, or ``"refuse"``: `start` raises `ResourceLocked`. Where two start at the very
-            same moment, one of them ends `compensated` by that before its first step.
+        locks: names of resources, filled from the input: ``["account:{account_id}"]``. Instances that name the same one
+            run one after another, in the order of their starts (a *semantic lock*, Richardson). A lock is held until
+            the instance has ended; a failed instance keeps it until a person has resolved it.
+        if_locked: ``"wait"`` in line, or ``"refuse"``: `start` raises `ResourceLocked`. If two start at the very same
+            moment, one of them ends `compensated` before its first step.
         max_concurrent: how many instances of this saga run at once; the others wait in line.
-        continuation: how it goes on when a step is done. ``"chain"`` sends a message for each step; ``"inline"`` lets
-            the worker that has completed a step run the next one at once, where that goes to the same queue, is
-            registered in this worker and has no rate limit. `Inline` sets how far one message goes on; ``"inline"`` is
-            up to 5 seconds and 10 steps. It is no part of the plan: changing it needs no new version.
-        priority: of its messages, in the broker's own scale: on Redis 0 goes first, on RabbitMQ the highest number
-            (and the queue must be declared with ``x-max-priority``).
+        continuation: how the saga goes on after a step. ``"chain"`` sends a message for each step; ``"inline"`` lets
+            the worker that completed a step run the next one at once, if that goes to the same queue, is registered in
+            this worker and has no rate limit. `Inline` sets how far one message goes on; ``"inline"`` is up to 5
+            seconds and 10 steps. It is not part of the plan: changing it needs no new version.
+        priority: the priority of its messages, on the broker's own scale: on Redis 0 goes first, on RabbitMQ the
+            highest number (and the queue must be declared with ``x-max-priority``).
 
     Raises:
         DefinitionError: it cannot work; the message names the step and the cure.
@@ -117,7 +117,7 @@ class Saga:
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """Every single step, those of branches too, in the order of the plan."""
+        """Every single step, including those of branches, in the order of the plan."""
         return tuple(part for _, part in self.places())
 
     @property
@@ -126,11 +126,11 @@ class Saga:
         return bool(self.locks) or self.max_concurrent is not None
 
     def tasks(self) -> list[CeleryTask]:
-        """Every task that it uses: actions and compensations."""
+        """Return every task that it uses: actions and compensations."""
         return [task for part in self.parts for task in part.tasks()]
 
     def clean_errors(self, step: str) -> list[str | type]:
-        """What one of its steps names as clean."""
+        """Return the errors that one of its steps names as clean."""
         return [error for part in self.parts if isinstance(part, Step) and part.name == step for error in part.clean]
 
     def start(
@@ -143,35 +143,35 @@ class Saga:
         deadline: Deadline | None = None,
         if_exists: IfExistsWord = "return",
     ) -> SagaHandle:
-        """Start an instance. What returned, or whose transaction committed, is never lost.
+        """Start an instance. An instance whose start returned, or whose transaction committed, is never lost.
 
         Args:
-            data: the input: names and values, as a mapping or in what has named fields (a dataclass, a pydantic
+            data: the input: names and values, as a mapping or a value with named fields (a dataclass, a pydantic
                 model). Decimal, UUID, date and time come back as they were.
-            key: the business key. A key that exists returns its instance, and starts nothing.
-            if_exists: what to do about a key that exists: ``"return"`` its instance; ``"reject"`` raises `KeyInUse`;
+            key: the business key. If it exists, its instance is returned, and nothing is started.
+            if_exists: what to do if the key exists: ``"return"`` its instance; ``"reject"`` raises `KeyInUse`;
                 ``"restart"`` starts anew if that instance ended compensated, raises `KeyInUse` if it is failed, which a
-                person has to end first, and else returns it.
+                person must end first, and otherwise returns it.
             session: insert in this SQLAlchemy session's transaction; the chain is sent after its commit.
-            connection: the same with a SQLAlchemy connection. Without either, the transaction is joined that a
-                framework's integration finds open (Django's ``atomic()``, Flask's ``db.session``), or else an own one
-                is committed at once.
-            deadline: when it is to be compensated if it has not ended or reached its pivot: a moment, or seconds
-                counted from the first step's claim.
+            connection: the same with a SQLAlchemy connection. By default, the start joins the transaction that a
+                framework's integration finds open (Django's ``atomic()``, Flask's ``db.session``), or else commits at
+                once in its own.
+            deadline: when to compensate it if it has neither ended nor reached its pivot: a time, or seconds counted
+                from the first step's claim.
 
         Returns:
-            A handle on the new instance, or on the existing one of that key.
+            A handle on the new instance, or on the existing one with that key.
 
         Raises:
-            PayloadError: the data cannot be stored; names the key.
-            MissingInput: a step requires what nothing provides.
-            PlanChanged: the steps changed and the version did not.
+            PayloadError: the data cannot be stored; the message names the key.
+            MissingInput: a step requires a parameter that nothing provides.
+            PlanChanged: the steps changed, but not the version.
             StartInProgress: another open transaction is starting the same key.
             KeyInUse: the key exists, and ``if_exists="reject"``; or it is failed, and ``if_exists="restart"``.
-            ResourceLocked: another instance holds what this one locks, and the saga does not wait for it.
-            ConfigurationError: ``task_always_eager`` is set, outside of `sagas.testing.inline`; or the driver of the
-                database is missing.
-            DatabaseUnreachable: the database does not answer. With a ``key`` call it again when it does.
+            ResourceLocked: another instance holds a resource that this one locks, and the saga does not wait for it.
+            ConfigurationError: ``task_always_eager`` is set, outside `sagas.testing.inline`; or the database's driver
+                is missing.
+            DatabaseUnreachable: the database does not answer. With a ``key`` it is safe to call again.
         """
         return self.start_on(
             engine_for(self.tasks(), f"saga {self.name!r}"),
@@ -195,7 +195,7 @@ class Saga:
         if_exists: IfExistsWord = "return",
         beginning: Beginning | None = None,
     ) -> SagaHandle:
-        """`start` on a particular engine, where a process has several.
+        """Start like `start`, on a particular engine, if a process has several.
 
         Args:
             beginning: see `Engine.start`.
@@ -237,21 +237,21 @@ class Saga:
         return SagaHandle(engine, instance_id)
 
     def plan(self, engine: Engine) -> Plan:
-        """Compile to a plan, with the tasks' names as they are on the engine's app."""
+        """Compile to a plan, with the tasks' names on the engine's app."""
         if engine not in self._plans:
             self._plans[engine] = self._compiled(AppCompiler(engine), engine)
         return self._plans[engine]
 
     def former_plan(self, engine: Engine) -> Plan | None:
-        """The same with the last release's default names and retry policies; None where there is no difference."""
+        """Return the plan with the last release's default names and retry policies; None if there is no difference."""
         names = [part.former_name if isinstance(part, Step) else part.name for part in self.parts]
         if len({*names}) < len(names):
-            return None  # it refused two steps of one name, so there is no such plan
+            return None  # the last release refused two steps of one name, so there is no such plan
         former = self._compiled(AppCompiler(engine, former=True), engine)
         return former if former != self.plan(engine) else None
 
     def _plan_to_start(self, engine: Engine) -> Plan:
-        """Its plan; as long as instances of the last release's are in flight, that one."""
+        """Return its plan, or the last release's as long as instances of that are in flight."""
         plan = self.plan(engine)
         try:
             engine.store.starting.register(plan)
@@ -278,7 +278,7 @@ class Saga:
         )
 
     def places(self) -> Iterator[tuple[Place, Part]]:
-        """Every part with its place in the plan, in order."""
+        """Yield every part with its place in the plan, in order."""
         past_pivot = False
         for position, item in enumerate(self.steps):
             lanes = item.lanes if isinstance(item, Parallel) else ((item,),)
@@ -299,10 +299,10 @@ class Saga:
                 past_pivot = past_pivot or part.kind is StepKind.PIVOT
 
     def wanted(self, data: Mapping[str, Any], secrets: frozenset[str] = frozenset()) -> list[Wanted]:
-        """The resources that an instance with this input has to hold before it begins.
+        """Return the resources that an instance with this input must hold before it begins.
 
         Raises:
-            MissingInput: a lock is named after something that is not in the data.
+            MissingInput: a lock is named after a value that is not in the data.
             StartRefused: a lock is named after a secret.
         """
         refuse_secrets(self.locks, secrets, self.name)
@@ -322,5 +322,5 @@ def _deadline(deadline: Any, saga: str) -> tuple[datetime | None, float | None]:
         return deadline, None
     seconds = deadline.total_seconds() if isinstance(deadline, timedelta) else deadline
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
-        raise StartRefused(f"saga {saga!r}: deadline={deadline!r} must be a moment, a timedelta, or seconds above 0")
+        raise StartRefused(f"saga {saga!r}: deadline={deadline!r} must be a datetime, a timedelta, or seconds above 0")
     return None, float(seconds)

@@ -1,7 +1,7 @@
-"""Types of what users write: the words that an option accepts, tasks, and the options that calls pass on.
+"""Types of what users write: the words that an option accepts, tasks, and options that calls pass on.
 
-An editor completes them and mypy refuses anything else before it runs. What is written without a type checker is
-refused when it runs, with an error that names the cure.
+An editor completes them, and mypy refuses anything else before it runs. Without a type checker the same is refused at
+run time, with an error that names the cure.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -18,19 +18,19 @@ from sagas.store import CallersTransaction
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, scoped_session
 
-#: A Celery task: a class of Celery's, or what its decorators return. Celery itself has no types, so they are callables.
+#: A Celery task: one of Celery's classes, or what its decorators return. Celery has no types, so they are callables.
 CeleryTask: TypeAlias = Callable[..., object]
-#: A name in the data, or a function with ``@condition``.
+#: A name in the data, or a function decorated with ``@condition``.
 Condition: TypeAlias = str | Callable[[Mapping[str, Any]], bool]
 #: Exception classes, or their dotted names.
 CleanErrors: TypeAlias = type[BaseException] | str | Iterable[type[BaseException] | str]
-#: What fills parameters: names in the data, or constants.
+#: Sources of parameters: names in the data, or constants.
 InputNames: TypeAlias = Mapping[str, str | Const]
-#: Names, in what is not itself a text.
+#: Names, in a collection that is not itself a text.
 Names: TypeAlias = list[str] | tuple[str, ...] | set[str] | frozenset[str]
 #: Names, or a type with named fields: a TypedDict, a dataclass, a pydantic model.
 Fields: TypeAlias = type | UnionType | Names
-#: A moment, or seconds from the first step's claim.
+#: A time, or seconds from the first step's claim.
 Deadline: TypeAlias = datetime | timedelta | float
 
 UndoWord: TypeAlias = Literal["reverse", "parallel"]
@@ -46,7 +46,7 @@ StatusWord: TypeAlias = Literal["pending", "running", "completed", "compensating
 
 
 class StepOptions(TypedDict, total=False):
-    """What every step with a task accepts; `Step` says what it means."""
+    """The options of every step with a task; `Step` documents them."""
 
     name: str | None
     retry: Retry | None
@@ -62,7 +62,7 @@ class StepOptions(TypedDict, total=False):
 
 
 class UndoableOptions(StepOptions, total=False):
-    """What a step that may have a compensation accepts besides that compensation."""
+    """The further options of a step that may have a compensation."""
 
     compensation_retry: Retry | None
     compensation_timeout: float | None
@@ -73,7 +73,7 @@ class UndoableOptions(StepOptions, total=False):
 
 
 class StartOptions(TypedDict, total=False):
-    """What a start accepts besides the saga and its data; `Saga.start` says what it means."""
+    """The options of a start besides the saga and its data; `Saga.start` documents them."""
 
     key: str | None
     session: "Session | scoped_session[Any] | None"

@@ -25,9 +25,9 @@ from sagas.model import IfInDoubt, Inputs, PlanStep, StepKind
 from sagas.model.limits import UNSAID
 
 _UNSET: Any = object()
-#: Options of a step that say how it is undone.
-#: How a step of a task class was called by default until its task's name was: after the method.
+#: The former default name of a step with a task class, after the method `run`; now it is the task's name.
 FORMER_NAME = "run"
+#: Options of a step that say how it is undone.
 WAYS_BACK = (
     "compensation",
     "compensation_retry",
@@ -37,49 +37,48 @@ WAYS_BACK = (
     "records",
     "undo_inputs",
 )
-#: What a step may poll for can take weeks.
+#: Polling may take weeks, in seconds.
 LONGEST_POLL = 366 * 24 * 3600.0
-#: A day.
 POLL_FOR = 24 * 3600.0
 
 
 class Step(Part):
-    """An action and what undoes it; both are Celery tasks.
+    """An action and its compensation; both are Celery tasks.
 
     Args:
-        task: the action. Its parameters are filled from the saga's data by name; a dict that it returns is
-            merged into the data.
-        compensation: the task that semantically undoes it, or None for "nothing to undo". It must be safe for an
-            action that never happened, and undo what *its* action did, named by ``current_step.action_key``.
-        name: how the step is called; by default as the task's function, or for a task class as the last part of the
-            task's name. Part of the idempotency key.
+        task: the action. Its parameters are filled from the saga's data by name; a dict that it returns is merged into
+            the data.
+        compensation: the task that semantically undoes it, or None for "nothing to undo". It must be safe for an action
+            that never happened, and undo what *its* action did, named by ``current_step.action_key``.
+        name: the step's name, part of the idempotency key; by default that of the task's function or, for a task class,
+            the last part of the task's name.
         retry: when the action is tried again.
-        compensation_retry: when the compensation is tried again; any error, six times, by default. A `PermanentError`
-            in it says that trying again is no use: the saga ends `failed` for a person.
-        timeout: seconds that one execution may take. By default the task's own ``soft_time_limit`` and ``time_limit``
-            hold, or the app's, as outside of sagas; and an hour where there is none.
-        compensation_timeout: the same for the compensation; as ``timeout`` by default.
-        idempotent: False never runs the action twice: it is given up, and undone, when its outcome is unknown.
-        poll_for: seconds within which the task may poll: ``self.retry`` with ``max_retries=None`` uses up no attempt.
-            Counted from its first poll; a day by default. The same for the compensation.
-        max_losses: how often its process may die under it before the step is given up.
-        when: run it only on a condition: a name in the data (missing or false skips the step), or a function that is
-            registered with `condition`. A skipped step is never compensated.
-        queue: where the messages of the action and of its compensation go, instead of the tasks' own queues.
+        compensation_retry: when the compensation is tried again; by default on any error, six times. A `PermanentError`
+            in it says that trying again is useless: the saga ends `failed` for a person.
+        timeout: seconds that one execution may take. By default the ``soft_time_limit`` and ``time_limit`` of the task
+            or the app apply, as outside sagas; or an hour if there are none.
+        compensation_timeout: the same for the compensation; by default the value of ``timeout``.
+        idempotent: False never runs the action twice: if its outcome is unknown it is given up, and undone.
+        poll_for: seconds within which the task may poll: ``self.retry`` with ``max_retries=None`` does not count as a
+            failure. Counted from its first poll; a day by default. The same for the compensation.
+        max_losses: how often its process may die during it before the step is given up.
+        when: run it only on a condition: a name in the data (missing or false skips the step), or a function registered
+            with `condition`. A skipped step is never compensated.
+        queue: the queue of the action's and the compensation's messages, instead of the tasks' own queues.
         compensation_deadline: seconds from the compensation's first claim after which it is not tried again.
-        clean: the errors of the action that say that nothing was done, besides `PermanentError`: exception classes, or
-            their dotted names where this process must not import them. Any other error leaves the action in doubt, so
-            that its own compensation runs too. A lost connection, a timeout and HTTP 408, 425, 429 and 5xx are never
-            clean, whichever base class of theirs is named. Left out, `check` asks for it where it may matter.
-        if_in_doubt: what becomes of an action that is given up in doubt when the saga turns back: ``"undo"`` runs its
-            compensation; ``"person"`` leaves it to a person, undoes the others, and ends the saga `failed`.
-        records: the names that the action hands over with ``current_step.record({…})`` before it returns. They fill
-            the compensation's parameters, which need defaults all the same: a kill before the record leaves nothing.
-        inputs: what fills parameters that the data does not fill by their own names: a mapping of parameters to names
-            in the data, or constants, as in ``{"account": "source", "sign": Const(-1)}``. The compensation's parameters
-            of the same names get the same values.
-        undo_inputs: the same for the compensation, instead of ``inputs``; it sees the action's result, too.
-        output: keep the result, whatever it is, under this one name in the data, instead of merging a dict into it.
+        clean: the action's errors which say that nothing was done, besides `PermanentError`: exception classes, or
+            their dotted names if this process must not import them. Any other error leaves the action in doubt, so that
+            its own compensation runs too. A lost connection, a timeout and HTTP 408, 425, 429 and 5xx are never clean,
+            whichever of their base classes is named. If it is left out, `check` asks for it where it may matter.
+        if_in_doubt: what to do with an action given up in doubt when the saga turns back: ``"undo"`` runs its
+            compensation; ``"person"`` leaves it to a person, undoes the other steps, and ends the saga `failed`.
+        records: the names that the action records with ``current_step.record({…})`` before it returns. They fill the
+            compensation's parameters, which still need defaults: a kill before the record leaves nothing.
+        inputs: the sources of parameters that do not take the data's value of the same name: a mapping of parameters to
+            names in the data, or constants, as in ``{"account": "source", "sign": Const(-1)}``. The compensation's
+            parameters of the same names get the same values.
+        undo_inputs: the same for the compensation, instead of ``inputs``; it may also use the action's result.
+        output: keep the result, whatever it is, under this single name in the data, instead of merging a dict into it.
     """
 
     kind: StepKind | None = StepKind.COMPENSATABLE
@@ -141,7 +140,7 @@ class Step(Part):
             if compensation_deadline is None
             else number(compensation_deadline, f"step {self.name!r}: compensation_deadline", 0.001, LONGEST_TIMEOUT)
         )
-        #: An empty tuple says that no error but `PermanentError` is clean; left out it says nothing.
+        #: An empty tuple says that no error but `PermanentError` is clean; if it is left out, nothing is said.
         self.says_clean = clean is not _UNSET
         self.clean = checked_clean(clean if self.says_clean else (), f"step {self.name!r}")
         self.if_in_doubt = IfInDoubt(choice(if_in_doubt, get_args(IfInDoubtWord), f"step {self.name!r}: if_in_doubt"))
@@ -178,7 +177,7 @@ class Step(Part):
             )
 
     def _own(self) -> frozenset[str] | None:
-        """What only its action gives to a compensation, which sees the data as of that action's claim besides."""
+        """Return what only its action gives to a compensation, which also sees the data as of that action's claim."""
         promise = declared_return(self.face.function)
         own = (promise.names if promise else frozenset()) | self.records | ({self.output} if self.output else set())
         return own if promise or own else None
@@ -187,7 +186,7 @@ class Step(Part):
         if given is None:
             return None
         if self.compensation_face is None:
-            raise DefinitionError(f"step {self.name!r}: undo_inputs fill a compensation's parameters, and it has none")
+            raise DefinitionError(f"step {self.name!r}: undo_inputs fill a compensation's parameters, but it has none")
         return checked_inputs(given, self.compensation_face, f"compensation of step {self.name!r}", "undo_inputs")
 
     def _limit(self, given: Any, option: str) -> float | None:
@@ -209,7 +208,7 @@ class Step(Part):
         return self.face.short_name
 
     def compile(self, place: Place, compiler: Compiler) -> PlanStep:
-        """The step as the plan stores it."""
+        """Return the step as the plan stores it."""
         for inputs, who in (
             (self.inputs, f"step {self.name!r}"),
             (self.undo_inputs or (), f"compensation of step {self.name!r}"),
@@ -259,9 +258,9 @@ class _WithoutWayBack(Step):
 
 
 class Pivot(_WithoutWayBack):
-    """The last step that may say no: once it is done the saga only goes forward (Richardson).
+    """The last step that may say no: once it is done, the saga only goes forward (Richardson).
 
-    In doubt it is retried with its key; when that is used up the instance is `failed`: never backwards out of doubt.
+    In doubt it is retried with its key; after its last attempt the instance is `failed`: never backwards out of doubt.
     """
 
     kind = StepKind.PIVOT
@@ -270,7 +269,7 @@ class Pivot(_WithoutWayBack):
 class Retriable(_WithoutWayBack):
     """A step after the pivot: retried until it succeeds, by default on any error for about an hour.
 
-    When its policy is used up the instance is `failed` and waits for a person.
+    After its last attempt the instance is `failed` and waits for a person.
     """
 
     kind = StepKind.RETRIABLE
@@ -278,9 +277,9 @@ class Retriable(_WithoutWayBack):
 
 
 class BestEffort(Step):
-    """A step whose failure hurts nobody: it is recorded as failed, and the saga goes on. It may stand anywhere.
+    """A step whose failure does not turn the saga back: it is recorded, and the saga goes on. It may be anywhere.
 
-    For a notification, say. It has nothing to undo unless it says so, and what it returns may be missing.
+    Use it for a notification, for example. By default it has nothing to undo, and its result may be missing.
     """
 
     kind = None
@@ -301,7 +300,7 @@ def _task(task: Any, who: str) -> TaskFace:
         face = look_at(task)
     except TypeError:
         raise DefinitionError(
-            f"{who}: {task!r} is no Celery task; decorate the function with @shared_task or @app.task, and pass the "
+            f"{who}: {task!r} is not a Celery task; decorate the function with @shared_task or @app.task, and pass the "
             "task itself, neither its name nor a signature of it"
         ) from None
     if face.options.get("autoretry_for"):
@@ -311,7 +310,7 @@ def _task(task: Any, who: str) -> TaskFace:
 
 
 def _retries(given: Retry | None, default: Retry, who: str) -> tuple[Retry, Retry]:
-    """The policy, and what the last release took it for: a policy that said one number said all of an action's."""
+    """Return the policy, and how the last release read it: with an action's defaults for what it leaves out."""
     if given is None:
         return default, default
     if not isinstance(given, Retry):

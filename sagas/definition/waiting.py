@@ -1,4 +1,4 @@
-"""Steps that no worker runs: they wait for time, a signal or another saga, and hold neither worker nor message."""
+"""Steps that no worker runs: they wait for time, a signal or another saga, and hold neither a worker nor a message."""
 
 import re
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class Sleep(Part):
 
     Args:
         duration: a timedelta, or seconds; the keyword arguments are added to it.
-        name: how the step is called; ``sleep`` by default.
+        name: the step's name; ``sleep`` by default.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class Sleep(Part):
 class WaitFor(Part):
     """Wait for a signal from outside: ``handle.signal("approved", {"by": "maria"}, key="…")``.
 
-    The signal's payload is merged into the data. One that comes before the wait is kept for it.
+    The signal's payload is merged into the data. A signal that comes before the wait is kept for it.
 
     Args:
-        signal: its name.
-        timeout: how long to wait at the most: a timedelta, or seconds.
+        signal: the signal's name.
+        timeout: how long to wait at most: a timedelta, or seconds.
         on_timeout: ``"compensate"`` turns the saga back, ``"continue"`` goes on without a payload.
-        payload: the names in the payload, if you want later parameters checked: a TypedDict, a dataclass, or names.
-        name: how the step is called; the signal's name by default.
+        payload: the names in the payload, if later parameters are to be checked: a TypedDict, a dataclass, or names.
+        name: the step's name; the signal's name by default.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class WaitFor(Part):
     def check_place(self, place: Place, saga: str) -> None:
         if place.kind is StepKind.RETRIABLE and self.on_timeout is OnTimeout.COMPENSATE:
             raise DefinitionError(
-                f"saga {saga!r}: WaitFor {self.name!r} stands after the pivot, where nothing can be undone: pass "
+                f"saga {saga!r}: WaitFor {self.name!r} is after the pivot, where nothing can be undone: pass "
                 "on_timeout='continue', or move it before the pivot"
             )
 
@@ -110,15 +110,15 @@ class WaitFor(Part):
 class Child(Part):
     """A step that starts another saga and completes when that does; its results are merged into the data.
 
-    When it is compensated, so is this step: the saga turns back. When this saga turns back later, the completed child
-    is undone as one unit, in its own reverse order. A child that waits for a person lets its parent wait with it.
+    If the child is compensated, this step fails and the saga turns back. If this saga turns back later, the completed
+    child is undone as a unit, in its own reverse order. While a child waits for a person, so does its parent.
 
     Args:
         saga: the other saga.
-        input: the names of the data that it is given; all of it by default.
-        output: the names of what it returned that are merged into the data; all of it by default. Two children of one
-            saga that run side by side return the same names, so ``output=()`` for one of them at least.
-        name: how the step is called; the other saga's name by default.
+        input: the names of the data that it gets; all of it by default.
+        output: the names of its results that are merged into the data; all of them by default. Two parallel children of
+            the same saga return the same names, so pass ``output=()`` for at least one of them.
+        name: the step's name; the other saga's name by default.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class Child(Part):
         if saga.is_limited:
             raise DefinitionError(
                 f"Child({saga.name!r}): it has locks or max_concurrent, and two parents that wait for each other's "
-                "children would wait for ever: give them to the saga that starts it"
+                "children would wait for ever: move the locks to the saga that starts it"
             )
         self.saga = saga
         self._input, self._output = _names(input), _names(output)
@@ -161,7 +161,7 @@ class Child(Part):
         if has_pivot and place.kind is StepKind.COMPENSATABLE:
             raise DefinitionError(
                 f"saga {saga!r}: the child saga {self.saga.name!r} has a pivot, so it could not be undone once it is "
-                "done: move it after this saga's own pivot, or take its pivot away"
+                "done: move it after this saga's own pivot, or remove its pivot"
             )
 
     def compile(self, place: Place, compiler: Compiler) -> PlanStep:

@@ -1,6 +1,6 @@
-"""Marks on an SVG: elements with the light colours in them, and one style sheet that changes them where it is dark.
+"""Shapes on an SVG: elements with the light colours, and one style sheet that changes them in dark mode.
 
-Elements are made by ElementTree, so text is text whatever it says. No ids, no references, no fonts from elsewhere.
+Elements are made by ElementTree, so text is text whatever it contains. No ids, no references, no external fonts.
 """
 
 from collections.abc import Iterator, Sequence
@@ -39,7 +39,7 @@ class Canvas:
         return tostring(self.root, encoding="unicode") + "\n"
 
     def group(self, title: str) -> None:
-        """What follows belongs together, and shows this text when one points at it."""
+        """Start a group of elements, which shows this text when the pointer is over it."""
         self._here = SubElement(self.root, "g")
         SubElement(self._here, "title").text = title
 
@@ -79,7 +79,7 @@ class Canvas:
         bold: bool = False,
         anchor: str = "start",
     ) -> None:
-        """``colour`` is a surface's, or a status: then the ink of its boxes."""
+        """Write text. ``colour`` is a surface's, or a status, which means the ink of its boxes."""
         ink = {"fill": LIGHT[colour].ink, "class": f"ink-{colour}"} if colour in LIGHT else _light("fill", colour)
         fixed = ink | {"text-anchor": anchor} | ({"font-weight": "600"} if bold else {})
         self._put("text", {"x": x, "y": y, "font-size": size}, fixed).text = text
@@ -87,7 +87,7 @@ class Canvas:
     def way(
         self, colour: str, points: Sequence[Point], *, width: float = 1.5, dash: str | None = None, head: bool = True
     ) -> None:
-        """A line with right angles; its head is drawn, since a reference to one could meet another picture's."""
+        """Draw a line with right angles; its head is drawn, since a reference to one could meet another picture's."""
         path = "M" + " L".join(f"{_number(x)} {_number(y)}" for x, y in points)
         shape = {"d": path, "fill": "none", "stroke-width": _number(width), "stroke-linejoin": "round"}
         self._surface("path", "stroke", colour, **shape, **({"stroke-dasharray": dash} if dash else {}))
@@ -115,7 +115,7 @@ def _dark_rules() -> Iterator[str]:
 
 
 def _head(before: Point, end: Point) -> str:
-    """A triangle that ends where the line ends."""
+    """Return a triangle that ends where the line ends."""
     (x0, y0), (x, y) = before, end
     length = max(abs(x - x0) + abs(y - y0), 1e-9)
     dx, dy = 8 * (x - x0) / length, 8 * (y - y0) / length

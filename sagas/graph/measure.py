@@ -1,4 +1,4 @@
-"""How much room text takes, without the font: a guess on the wide side, and what fits into a width."""
+"""Measure text without its font: a guess on the wide side, and how much of a text fits into a width."""
 
 import unicodedata
 
@@ -9,12 +9,12 @@ _SHARES = {
 }
 _LETTER, _CAPITAL, _SQUARE = 0.62, 0.76, 1.0
 _BOLD = 1.1
-#: So much of a name's end is kept when it is cut: names that are alike differ there.
+#: How much of a name's end is kept when it is cut: similar names differ there.
 _END = 6
 
 
 def width(text: str, size: float, *, bold: bool = False) -> float:
-    """Pixels of text in a proportional font without serifs."""
+    """Return the pixels that a text takes in a proportional sans-serif font."""
     return sum(map(_share, text)) * size * (_BOLD if bold else 1.0)
 
 
@@ -25,12 +25,12 @@ def _share(sign: str) -> float:
 
 
 def fit(text: str, room: float, size: float) -> str:
-    """As much of the text as there is room for, with an ellipsis where something is left out."""
+    """Return as much of the text as there is room for, with an ellipsis if anything is left out."""
     return text if width(text, size) <= room else _cut(text, "", room, size, bold=False)
 
 
 def fit_name(name: str, room: float, size: float) -> str:
-    """The same for a name in bold, which keeps its end."""
+    """Fit a name in bold, keeping its end."""
     return name if width(name, size, bold=True) <= room else _cut(name[:-_END], name[-_END:], room, size, bold=True)
 
 
@@ -41,7 +41,7 @@ def _cut(text: str, end: str, room: float, size: float, *, bold: bool) -> str:
 
 
 def wrap(text: str, room: float, size: float, most: int) -> list[str]:
-    """At most so many lines; the last one ends in an ellipsis where something is left out."""
+    """Wrap into a few lines at most; the last one ends in an ellipsis if anything is left out."""
     lines: list[str] = []
     words = text.split(" ")
     while words and len(lines) < most - 1:

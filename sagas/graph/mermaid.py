@@ -11,7 +11,7 @@ from sagas.graph.words import clean
 from sagas.handle import Snapshot
 from sagas.model import Plan, SagaStatus, StepKind, StepRole
 
-#: More lanes than these are stacked, which takes a chart that goes from left to right.
+#: More lanes than these are stacked, which takes a chart that runs from left to right.
 BESIDE = 4
 LONGEST_LINE = 120
 #: Mermaid's shapes: hexagon, double border, stadium.
@@ -22,36 +22,36 @@ ARROWS = {
     EdgeKind.UNDOES: {True: "-.-", False: "-.-"},
     EdgeKind.BACKWARD: {True: "==>", False: "-.->"},
 }
-# Letters and digits, and what between two of them has no meaning to Mermaid, to its Markdown or to HTML.
+# Letters and digits, and signs between two of them that mean nothing to Mermaid, to its Markdown or to HTML.
 _HARMLESS = re.compile(r"[^\W_]|[ ,()/]|(?<=[^\W_])[._-](?=[^\W_])")
-# What Mermaid reads when it has put the signs back for their entities: a formula, an icon, the end of a line.
+# Signs that Mermaid reads after it has replaced their entities: a formula, an icon, the end of a line.
 _READ_LATE = re.compile(r"(?<=\$)(?=\$)|(?<=:)(?=fa-)|(?<=\\)(?=n)")
 
 
 def mermaid(plan: Plan, snapshot: Snapshot | None = None) -> str:
-    """A plan as a Mermaid flowchart; with a snapshot of an instance of it, the way it went.
+    """Draw a plan as a Mermaid flowchart; with a snapshot of an instance, the path it took.
 
-    Whatever the steps are called and the errors say, nothing of it is read as Mermaid, Markdown or HTML.
+    Whatever the names of steps and the texts of errors are, none of it is read as Mermaid, Markdown or HTML.
     """
     shape = shape_of(plan, snapshot)
     return "\n".join(_chart(shape, routes_of(plan, shape))) + "\n"
 
 
 def escaped(text: str) -> str:
-    """Text in which every sign that could mean something is one of Mermaid's entities."""
+    """Return text in which every sign that could mean something is one of Mermaid's entities."""
     text = _READ_LATE.sub("\N{ZERO WIDTH SPACE}", text)
     return "".join(sign if _HARMLESS.match(text, place) else f"#{ord(sign)};" for place, sign in enumerate(text))
 
 
 def label(*lines: str | None) -> str:
-    # An empty one would be an error.
+    # An empty label would be an error.
     return '"' + ("<br/>".join(escaped(clean(line, LONGEST_LINE)) for line in lines if line) or " ") + '"'
 
 
 def _chart(shape: Shape, routes: Routes) -> Iterator[str]:
     stacked = max((len(lanes(beside)) for _, beside in shape.positions()), default=1) > BESIDE
     boxes = list(_boxes(shape, routes, stacked))
-    # Lines from stacked actions to what undoes them would run through everything else: there the boxes say it.
+    # Lines from stacked actions to their undos would cross everything else: there the boxes say it.
     edges = [edge for edge in routes.edges if not (stacked and edge.kind is EdgeKind.UNDOES)]
     yield f"flowchart {'LR' if stacked else 'TD'}"
     yield from (f"  {line}" for line in boxes)

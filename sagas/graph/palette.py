@@ -1,10 +1,10 @@
-"""The colours of boxes and lines. No meaning hangs on them alone: each status is written too."""
+"""The colours of boxes and lines. No meaning depends on them alone: each status is also written."""
 
 from typing import NamedTuple
 
 
 class Paint(NamedTuple):
-    """A box: its ground, its border, and what is written on it."""
+    """The colours of a box: its ground, its border, and its text."""
 
     fill: str
     line: str
@@ -35,12 +35,12 @@ DARK = {
     "compensating": Paint("#3d2a0c", "#fbbf24", "#fef3c7"),
     "compensated": Paint("#331a4d", "#c084fc", "#f3e8ff"),
 }
-#: What is no box, light and dark.
+#: Everything that is not a box, light and dark.
 SURFACES = {
     "ground": ("#ffffff", "#0f172a"),
     "forward": ("#475569", "#cbd5e1"),
     "backward": ("#b45309", "#f0b445"),
-    "untaken": ("#cbd5e1", "#475569"),  # a way that the instance did not go
+    "untaken": ("#cbd5e1", "#475569"),  # a path that the instance did not take
     "no-return": ("#1d4ed8", "#60a5fa"),
     "strong": ("#0f172a", "#f1f5f9"),
     "muted": ("#475569", "#b4c0d0"),

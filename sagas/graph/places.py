@@ -1,4 +1,4 @@
-"""Where everything is in the SVG: one row a step, lanes stacked; what undoes a step is on its right."""
+"""The layout of the SVG: one row per step, lanes stacked; the undo of a step is on its right."""
 
 from dataclasses import dataclass, field
 
@@ -10,7 +10,7 @@ from sagas.graph.shape import Node, Shape, Undo, lanes
 WIDTH, MARGIN = 784, 24
 ACTION_X, ACTION_WIDTH = 64, 312
 UNDO_X, UNDO_WIDTH = 464, 280
-#: The ways into and out of the lanes run beside the actions.
+#: The paths into and out of the lanes run beside the actions.
 INTO_LANES, OUT_OF_LANES = 42, 398
 TITLE, SMALL = 14.0, 12.0
 GAP, LANE_GAP, NO_RETURN_GAP = 28.0, 16.0, 58.0
@@ -53,7 +53,7 @@ class Places:
     boxes: dict[str, Box] = field(default_factory=dict)
     forks: dict[str, float] = field(default_factory=dict)
     joins: dict[str, float] = field(default_factory=dict)
-    lanes: list[Box] = field(default_factory=list)  # what surrounds those of one position
+    lanes: list[Box] = field(default_factory=list)  # the box around the lanes of each position
     start: float = 0.0
     done: float = 0.0
     no_return: float | None = None
@@ -73,7 +73,7 @@ def title(box: Node | Undo) -> str:
 
 
 def texts(box: Node | Undo) -> list[tuple[str, str]]:
-    """What is said under the title, each with the name of its colour."""
+    """Return the texts under the title, each with the name of its colour."""
     what = [", ".join(box.traits)]
     if isinstance(box, Node):
         what = [box.condition or "", box.does or "", *what]
@@ -82,7 +82,7 @@ def texts(box: Node | Undo) -> list[tuple[str, str]]:
 
 
 def lines(box: Node | Undo) -> list[tuple[str, str]]:
-    """The same, as it is written: cut to what there is room for."""
+    """Return the texts as they are drawn: cut to the room there is."""
     return [(line, colour) for text, colour in texts(box) for line in wrap(text, room(box), SMALL, 2)]
 
 
@@ -118,7 +118,7 @@ def place(shape: Shape, routes: Routes, top: float) -> Places:
 
 
 def _row(places: Places, node: Node, y: float) -> float:
-    """Action and compensation side by side; returns where the row ends."""
+    """Place an action and its compensation side by side; return where the row ends."""
     row = [Box(x=ACTION_X, y=y, width=ACTION_WIDTH, height=_height(node))]
     places.boxes[node.id] = row[0]
     if node.undo:

@@ -1,4 +1,4 @@
-"""How far an instance came: which boxes it reached, forward and back."""
+"""The boxes that an instance reached, forward and back."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ def join(position: int) -> str:
 
 
 def reached(shape: Shape) -> set[str]:
-    """The ids of all that was reached; of a saga that nobody started: none."""
+    """Return the ids of everything that was reached; of a saga that was not started, none."""
     if shape.status is None:
         return set()
     been = {START, *(node.undo.id for node in shape.nodes if node.undo and node.undo.status)}
@@ -43,7 +43,7 @@ def _dispatched(shape: Shape) -> Iterator[str]:
         for lane in lanes(beside):
             follows = open_
             for node in lane:
-                # What follows a completed step was dispatched together with its completion.
+                # The successor of a completed step was dispatched together with its completion.
                 if node.started or node.status not in (StepStatus.PENDING, StepStatus.SKIPPED) or follows:
                     yield node.id
                 follows = follows and _is_done(node)
@@ -55,7 +55,7 @@ def _is_done(node: Node) -> bool:
 
 
 def _passed_by(beside: tuple[Node, ...], later: bool) -> Iterator[str]:
-    """What was skipped on the way, for its condition was false; not what the saga turned back before."""
+    """Yield the steps skipped on the way because of their condition, but not those that the saga never came to."""
     for lane in lanes(beside):
         passed = later
         for node in reversed(lane):
@@ -65,7 +65,7 @@ def _passed_by(beside: tuple[Node, ...], later: bool) -> Iterator[str]:
 
 
 def undone(shape: Shape) -> set[str]:
-    """The ids of the compensations that the way back led to, or past: there was nothing to undo."""
+    """Return the ids of the compensations on the way back, including those with nothing to undo."""
     undos = [node.undo for node in shape.nodes if node.undo]
     begun = [place for place, undo in enumerate(undos) if undo.status]
     alone = {beside[0].undo.id for _, beside in shape.positions() if len(beside) == 1 and beside[0].undo}

@@ -1,4 +1,4 @@
-"""The ways between the boxes: forward through the lanes, from an action to what undoes it, and back."""
+"""The paths between the boxes: forward through the lanes, from an action to its undo, and back."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ NO_RETURN = "point of no return"
 class EdgeKind(StrEnum):
     FORWARD = "forward"
     UNDOES = "undoes"  # from an action to its compensation
-    BACKWARD = "backward"  # from a compensation, or a group of them, to what is undone after it
+    BACKWARD = "backward"  # from a compensation, or a group of them, to the one undone next
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Edge:
-    """A way from one id to another. ``taken`` is None where nobody looked."""
+    """A path from one id to another. ``taken`` is None if there is no instance."""
 
     kind: EdgeKind
     source: str
@@ -31,7 +31,7 @@ class Edge:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Group:
-    """Compensations of several lanes, which have no fixed order among them. ``position`` None: of the whole saga."""
+    """Compensations of several lanes, without a fixed order. ``position`` None: of the whole saga."""
 
     id: str
     position: int | None
@@ -53,7 +53,7 @@ class Routes:
 
 
 def routes_of(plan: Plan, shape: Shape) -> Routes:
-    """All ways through a saga; of an instance also which of them it went."""
+    """Return all paths through a saga and, for an instance, which of them it took."""
     groups = tuple(_groups(plan, shape))
     ways = [
         *((EdgeKind.FORWARD, *way) for way in _forward(shape)),
@@ -112,7 +112,7 @@ def _groups(plan: Plan, shape: Shape) -> Iterator[Group]:
 
 
 def _backward(shape: Shape, groups: tuple[Group, ...]) -> Iterator[tuple[str, str]]:
-    """The reverse order. Among the lanes of a group there is none to be drawn; within a lane there is."""
+    """Yield the reverse order. Among the lanes of a group none is drawn; within a lane it is."""
     of_position = {group.position: group.id for group in groups}
     before: str | None = None
     for position, beside in reversed(list(shape.positions())):

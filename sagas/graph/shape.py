@@ -1,4 +1,4 @@
-"""What is drawn, before anybody draws it: boxes in rows and lanes, and how each of them went."""
+"""The content of a picture, before it is drawn: boxes in rows and lanes, and how each of them went."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _TURNED = frozenset({SagaStatus.COMPENSATING, SagaStatus.COMPENSATED})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Undo:
-    """The box of a compensation. ``status`` is None where nobody looked, or nothing was dispatched."""
+    """The box of a compensation. ``status`` is None if there is no instance, or nothing was dispatched."""
 
     id: str
     name: str
@@ -35,7 +35,7 @@ class Undo:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Node:
-    """The box of an action. Its ids are made of numbers, whatever it is called; ``row`` counts all the steps."""
+    """The box of an action. Its ids are made of numbers, whatever its name; ``row`` counts all the steps."""
 
     id: str
     row: int
@@ -57,7 +57,7 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shape:
-    """A saga, or an instance of it: then ``status`` is known."""
+    """A saga, or an instance of it, whose ``status`` is known."""
 
     title: str
     subtitle: str | None = None
@@ -66,7 +66,7 @@ class Shape:
     nodes: tuple[Node, ...]
 
     def positions(self) -> Iterator[tuple[int, tuple[Node, ...]]]:
-        """Each position with its boxes, lane by lane."""
+        """Yield each position with its boxes, lane by lane."""
         for position, beside in groupby(self.nodes, key=attrgetter("position")):
             yield position, tuple(beside)
 
@@ -76,7 +76,7 @@ def lanes(beside: tuple[Node, ...]) -> list[tuple[Node, ...]]:
 
 
 def shape_of(plan: Plan, snapshot: Snapshot | None = None) -> Shape:
-    """What a plan looks like; with a snapshot of an instance of it, how each step went."""
+    """Return the shape of a plan and, with a snapshot of an instance, how each step went."""
     title = f"{clean(plan.saga)} v{plan.version}"
     if snapshot is None:
         return Shape(title=title, nodes=tuple(_node(row, step) for row, step in enumerate(plan.steps)))
@@ -126,7 +126,7 @@ def _undo(id_: str, step: PlanStep, view: CompensationView | None) -> Undo | Non
 
 
 def _turn(step: PlanStep, snapshot: Snapshot) -> tuple[str, ...]:
-    """The step whose error decided it says so."""
+    """Return the fact that the step's error decided it, for that step."""
     if snapshot.error is None or snapshot.error.step != step.name:
         return ()
     turned = snapshot.status in _TURNED or any(view.compensation for view in snapshot.steps)
@@ -134,7 +134,7 @@ def _turn(step: PlanStep, snapshot: Snapshot) -> tuple[str, ...]:
 
 
 def _why(error: ErrorInfo | None, step: str | None = None) -> str | None:
-    """The error without its module's name and its traceback."""
+    """Return the error without its module's name and its traceback."""
     if error is None:
         return None
     kind = error.type.rpartition(".")[2] or error.type

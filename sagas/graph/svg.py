@@ -1,4 +1,4 @@
-"""A saga as one SVG file that needs nothing else: forward on the left, undone on the right, one row a step."""
+"""A saga as a self-contained SVG file: forward on the left, undone on the right, one row per step."""
 
 from sagas.graph.canvas import Canvas
 from sagas.graph.measure import fit, fit_name, width, wrap
@@ -31,9 +31,9 @@ BADGE = 11.0
 
 
 def svg(plan: Plan, snapshot: Snapshot | None = None) -> str:
-    """A plan as an SVG document; with a snapshot of an instance of it, the way it went.
+    """Draw a plan as an SVG document; with a snapshot of an instance, the path it took.
 
-    It has no scripts, no links and no fonts of its own, and follows the reader's light or dark theme.
+    It has no scripts, no links and no external fonts, and follows the reader's light or dark theme.
     """
     shape = shape_of(plan, snapshot)
     routes = routes_of(plan, shape)
@@ -55,7 +55,7 @@ def svg(plan: Plan, snapshot: Snapshot | None = None) -> str:
 
 
 def description(shape: Shape) -> str:
-    """The picture for those who do not see it."""
+    """Describe the picture for those who cannot see it."""
     said = [f"Saga {shape.title}{f' is {shape.status.value}' if shape.status else ''}."]
     if shape.because:
         said.append(f"Because of {shape.because}.")

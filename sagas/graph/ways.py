@@ -1,4 +1,4 @@
-"""The lines of the SVG: down the axis, round the lanes, across to what undoes a step, and up again."""
+"""The lines of the SVG: down the axis, round the lanes, across to the undo of a step, and up again."""
 
 from sagas.graph.canvas import Canvas, Point
 from sagas.graph.places import AXIS, INTO_LANES, OUT_OF_LANES, Places
@@ -6,12 +6,12 @@ from sagas.graph.reached import DONE, START
 from sagas.graph.routes import Edge, EdgeKind, Routes
 
 DOT = 5.0
-ACROSS = 11.0  # above the middle, where the way out of a lane begins
+ACROSS = 11.0  # above the middle, where the path out of a lane begins
 THIN, THICK = 1.5, 2.5
 
 
 def draw_ways(canvas: Canvas, routes: Routes, places: Places) -> None:
-    for edge in sorted(routes.edges, key=lambda edge: bool(edge.taken)):  # what was taken lies on top
+    for edge in sorted(routes.edges, key=lambda edge: bool(edge.taken)):  # paths that were taken are drawn on top
         stroke = THICK if edge.taken else THIN
         colour = "forward" if edge.kind is EdgeKind.FORWARD else "backward"
         if edge.taken is False:

@@ -1,4 +1,4 @@
-"""What is written beside a step: what it does, when, and how it went. Words only; nothing is escaped here."""
+"""The texts beside a step: what it does, when, and how it went. Words only; nothing is escaped here."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
 def clean(text: object, longest: int = LONGEST) -> str:
-    """One line of what can be seen: an error's text may hold anything, also what turns the direction of reading."""
+    """Return one line of visible text: an error may hold anything, even signs that turn the reading direction."""
     line = " ".join(str(text)[: 4 * longest].split())
     line = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line)
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
@@ -24,12 +24,12 @@ def duration(seconds: float) -> str:
 
 
 def tail(task: str) -> str:
-    """The last part of a task's name."""
+    """Return the last part of a task's name."""
     return clean(task.rpartition(".")[2] or task)
 
 
 def what_it_does(step: PlanStep) -> str | None:
-    """What a reader would not guess from the step's name; None for a task of the same name."""
+    """Return what a reader cannot guess from the step's name; None for a task of the same name."""
     match step.role:
         case StepRole.SLEEP:
             return "sleeps" if step.seconds is None else f"sleeps {duration(step.seconds)}"
@@ -52,12 +52,12 @@ def _what_the_child_is(step: PlanStep) -> str:
 
 
 def condition(step: PlanStep) -> str | None:
-    """What must hold, or the step is skipped."""
+    """Return what must hold, or the step is skipped."""
     return " and ".join(f"if {clean(name)}" for name in (step.when, step.predicate) if name) or None
 
 
 def traits(step: PlanStep) -> tuple[str, ...]:
-    """Its policies, where they are not the usual ones."""
+    """Return the policies of a step that differ from the defaults."""
     return tuple(_traits(step))
 
 
@@ -77,7 +77,7 @@ def _traits(step: PlanStep) -> Iterator[str]:
 
 
 def how_it_is_undone(step: PlanStep) -> tuple[str, ...]:
-    """The policies of its compensation, where they are not the usual ones."""
+    """Return the policies of its compensation that differ from the defaults."""
     if step.compensation_deadline is None:
         return ()
     return (f"given up after {duration(step.compensation_deadline)}",)

@@ -351,9 +351,9 @@ def test_a_lock_named_after_what_is_not_there_is_refused(busy_shop: Shop) -> Non
     for data in ({}, {"account": None}):
         with pytest.raises(MissingInput, match=r"'locking': the lock 'account:\{account\}' needs 'account'"):
             busy_shop.sagas.start(shapes.locking, {"script": {}, **data})
-    with pytest.raises(DefinitionError, match="needs 'account', and the input has script"):
+    with pytest.raises(DefinitionError, match="needs 'account', but the input has script"):
         Saga("wrong", steps=[step("a")], input=["script"], locks=["account:{account}"])
-    with pytest.raises(StartRefused, match="is no name of a resource"):
+    with pytest.raises(StartRefused, match="is not a valid resource name"):
         start(busy_shop, shapes.locking, account="x" * 600)
 
 

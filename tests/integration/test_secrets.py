@@ -278,7 +278,7 @@ def test_what_an_operator_gives_is_kept_as_carefully(locked: Vault) -> None:
 
 
 def test_a_lock_may_not_be_named_after_a_secret(safe: Vault) -> None:
-    with pytest.raises(StartRefused, match="would tell the secret 'tax_id'") as refused:
+    with pytest.raises(StartRefused, match="would reveal the secret 'tax_id'") as refused:
         safe.start(vault.ledgers, tax_id=TAX_ID)
 
     assert leaks(str(refused.value)) == []

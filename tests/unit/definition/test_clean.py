@@ -102,7 +102,7 @@ def test_d5_what_may_have_acted_is_refused_with_the_reason_and_the_cure(named: A
         step(clean=(CardDeclined, named))
 
     told = str(refused.value)
-    assert told.startswith(f"step 'act': clean=… contains {name}, which code is raised for that may have acted already")
+    assert told.startswith(f"step 'act': clean=… contains {name}, which may be raised after the action took effect")
     assert "raise PermanentError" in told
 
 

@@ -85,7 +85,7 @@ def test_the_order_in_which_a_mapping_is_written_is_nothing_that_a_plan_knows() 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"inputs": {"acount": "source"}}, r"step 'debit': inputs names the parameter 'acount', and its task has acc"),
+        ({"inputs": {"acount": "source"}}, r"step 'debit': inputs names the parameter 'acount', but its task has acc"),
         (
             {"inputs": {"account": -1}},
             r"step 'debit': inputs\['account'\] must be a name in the data, or a constant: C",
@@ -99,7 +99,7 @@ def test_the_order_in_which_a_mapping_is_written_is_nothing_that_a_plan_knows() 
         ),
         ({"inputs": {"account": Const("x" * 20_000)}}, r"cannot be stored: the constant takes 20002 bytes"),
         ({"undo_inputs": {"amount": "amount"}}, r"compensation of step 'debit': undo_inputs names the parameter 'amou"),
-        ({"undo_inputs": {}, "compensation": None}, r"undo_inputs fill a compensation's parameters, and it has none"),
+        ({"undo_inputs": {}, "compensation": None}, r"undo_inputs fill a compensation's parameters, but it has none"),
         ({"output": ""}, r"step 'debit': output='' must be the name in the data"),
         ({"output": 7}, r"output=7 must be the name in the data"),
     ],

@@ -46,20 +46,20 @@ def plain_function() -> None: ...
 #: what is declared, and what the refusal must say
 STEPS: dict[str, tuple[Callable[[], object], str]] = {
     "no compensation": (lambda: Step(act), r"step 'act' does not say how it is undone.*compensation=None"),
-    "a function": (lambda: Step(plain_function, compensation=None), "is no Celery task; decorate the function"),
-    "a name": (lambda: Step("tasks.act", compensation=None), r"Step\(…\): 'tasks.act' is no Celery task"),
+    "a function": (lambda: Step(plain_function, compensation=None), "is not a Celery task; decorate the function"),
+    "a name": (lambda: Step("tasks.act", compensation=None), r"Step\(…\): 'tasks.act' is not a Celery task"),
     "a signature": (lambda: Step(act.si(), compensation=None), "neither its name nor a signature"),
-    "none": (lambda: Step(None, compensation=None), "is no Celery task"),
+    "none": (lambda: Step(None, compensation=None), "is not a Celery task"),
     "a function as compensation": (
         lambda: Step(act, compensation=plain_function),
-        "compensation of 'act': .* is no Celery task",
+        "compensation of 'act': .* is not a Celery task",
     ),
     "its own retries": (lambda: Step(retries_itself_too, compensation=None), "autoretry_for.*Step.retry=Retry"),
     "an awkward name": (lambda: step("a b"), "step name 'a b' must be letters.*pass name="),
     "an empty timeout": (lambda: step(timeout=0), "step 'act': timeout: 0 must be between 0.001 and 604800"),
-    "no number": (lambda: step(timeout="30"), "step 'act': timeout: '30' is no number of seconds"),
-    "true": (lambda: step(timeout=True), "step 'act': timeout: True is no number of seconds"),
-    "for ever": (lambda: step(timeout=float("inf")), "step 'act': timeout: inf is no number of seconds"),
+    "no number": (lambda: step(timeout="30"), "step 'act': timeout: '30' is not a number of seconds"),
+    "true": (lambda: step(timeout=True), "step 'act': timeout: True is not a number of seconds"),
+    "for ever": (lambda: step(timeout=float("inf")), "step 'act': timeout: inf is not a number of seconds"),
     "too long": (lambda: step(timeout=timedelta(days=8)), "step 'act': timeout"),
     "the undo's timeout": (lambda: step(compensation_timeout=-1), "step 'act': compensation_timeout: -1 must be"),
     "idempotent or so": (lambda: step(idempotent="yes"), "step 'act': idempotent='yes' must be True or False"),
@@ -78,13 +78,13 @@ RETRIES: dict[str, tuple[dict[str, Any], str]] = {
     "true attempts": ({"max_attempts": True}, "max_attempts=True"),
     "half an attempt": ({"max_attempts": 1.5}, "max_attempts=1.5"),
     "backwards": ({"backoff": -1}, r"Retry\(backoff=…\): -1 must be between 0"),
-    "text": ({"backoff": "1s"}, r"Retry\(backoff=…\): '1s' is no number"),
+    "text": ({"backoff": "1s"}, r"Retry\(backoff=…\): '1s' is not a number"),
     "shrinking": ({"factor": 0.5}, r"Retry\(factor=…\): 0.5 must be between 1 and 100"),
-    "endless": ({"max_backoff": float("nan")}, r"Retry\(max_backoff=…\): nan is no number"),
+    "endless": ({"max_backoff": float("nan")}, r"Retry\(max_backoff=…\): nan is not a number"),
     "too much chance": ({"jitter": 1.5}, r"Retry\(jitter=…\): 1.5 must be between 0 and 1"),
     "a name of an error": ({"on": "ValueError"}, r"Retry\(on='ValueError'\): pass a tuple of exception classes"),
-    "an instance": ({"on": (ValueError(),)}, r"Retry\(on=…\) contains ValueError\(\), which is no exception class"),
-    "another class": ({"never_on": (int,)}, r"Retry\(never_on=…\) contains <class 'int'>, which is no exception"),
+    "an instance": ({"on": (ValueError(),)}, r"Retry\(on=…\) contains ValueError\(\), which is not an exception class"),
+    "another class": ({"never_on": (int,)}, r"Retry\(never_on=…\) contains <class 'int'>, which is not an exception"),
     "one that is none": ({"on": int}, r"Retry\(on=…\) contains <class 'int'>"),
     "chance as text": ({"jitter": "much"}, r"Retry\(jitter=…\)"),
 }
@@ -96,19 +96,19 @@ SAGAS: dict[str, tuple[Callable[[], object], str]] = {
     "version 0": (lambda: Saga("order", version=0, steps=[step()]), "saga 'order': version=0 must be a whole number"),
     "version true": (lambda: Saga("order", version=True, steps=[step()]), "version=True must be"),
     "version 1.0": (lambda: Saga("order", version="1.0", steps=[step()]), "version='1.0'"),  # type: ignore[arg-type]
-    "a task": (lambda: Saga("order", steps=[act]), r"is no step; wrap the task in Step\(…\), Pivot\(…\)"),
+    "a task": (lambda: Saga("order", steps=[act]), r"is not a step; wrap the task in Step\(…\), Pivot\(…\)"),
     "two of a name": (
         lambda: Saga("order", steps=[step(), step()]),
         "saga 'order' has two steps named 'act': pass name=… to one",
     ),
-    "retriable first": (lambda: Saga("order", steps=[Retriable(act)]), "Retriable 'act' stands before any Pivot"),
+    "retriable first": (lambda: Saga("order", steps=[Retriable(act)]), "Retriable 'act' is before any Pivot"),
     "step after the pivot": (
         lambda: Saga("order", steps=[Pivot(other), step()]),
-        "step 'act' stands after the pivot, where nothing can be undone: make it a Retriable",
+        "step 'act' is after the pivot, where nothing can be undone: make it a Retriable",
     ),
     "two pivots": (
         lambda: Saga("order", steps=[Pivot(other), Pivot(act)]),
-        "step 'act' stands after the pivot",
+        "step 'act' is after the pivot",
     ),
     "odd input": (lambda: Saga("order", steps=[step()], input=[1]), "pass names, a TypedDict or a dataclass"),
 }
@@ -251,7 +251,7 @@ def test_d33_a_definition_error_tells_of_all_steps_at_once() -> None:
     assert told.startswith("saga 'order' cannot work, for ")
     for problem in (
         "has two steps named 'needs_two'",
-        "Retriable 'early' stands before any Pivot",
+        "Retriable 'early' is before any Pivot",
         "step 'early' requires 'first'",
         "step 'early' requires 'second'",
         "step 'odd' asks for 'colour' with when=",

@@ -246,7 +246,7 @@ def test_a_lock_without_its_name_is_refused_at_start(data: dict[str, Any]) -> No
     order = Saga("order", steps=[step("a")], locks=["account:{source}"])
 
     with pytest.raises(
-        MissingInput, match=r"the lock 'account:{source}' needs 'source', and the data has no such value"
+        MissingInput, match=r"the lock 'account:{source}' needs 'source', but the data has no such value"
     ):
         order.wanted(data)
 
@@ -255,7 +255,7 @@ def test_a_lock_without_its_name_is_refused_at_start(data: dict[str, Any]) -> No
 def test_a_resource_that_no_database_can_keep_is_refused_at_start(source: str) -> None:
     order = Saga("order", steps=[step("a")], locks=["account:{source}"])
 
-    with pytest.raises(StartRefused, match="is no name of a resource: 1 to 512 characters"):
+    with pytest.raises(StartRefused, match="is not a valid resource name: 1 to 512 characters"):
         order.wanted({"source": source})
 
 

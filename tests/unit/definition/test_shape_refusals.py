@@ -62,11 +62,14 @@ PARALLEL: Refusals = {
     "no branch": (lambda: parallel(), r"parallel\(…\) takes 2 to 50 branches, not 0"),
     "one branch": (lambda: parallel(step()), "takes 2 to 50 branches, not 1"),
     "too many": (lambda: parallel(*(step(f"a{number}") for number in range(51))), "takes 2 to 50 branches, not 51"),
-    "an empty branch": (lambda: parallel(step(), []), r"\[\] is no branch; pass a step, or a list of steps"),
-    "a task": (lambda: parallel(step(), act), "is no branch; pass a step, or a list of steps"),
-    "a task in a list": (lambda: parallel(step(), [act]), r"is no step; wrap the task in Step\(…\) or Retriable\(…\)"),
-    "branches in branches": (lambda: parallel(step(), parallel(step("b"), step("c"))), "is no branch"),
-    "branches in lanes": (lambda: parallel(step(), [parallel(step("b"), step("c"))]), "is no step"),
+    "an empty branch": (lambda: parallel(step(), []), r"\[\] is not a branch; pass a step, or a list of steps"),
+    "a task": (lambda: parallel(step(), act), "is not a branch; pass a step, or a list of steps"),
+    "a task in a list": (
+        lambda: parallel(step(), [act]),
+        r"is not a step; wrap the task in Step\(…\) or Retriable\(…\)",
+    ),
+    "branches in branches": (lambda: parallel(step(), parallel(step("b"), step("c"))), "is not a branch"),
+    "branches in lanes": (lambda: parallel(step(), [parallel(step("b"), step("c"))]), "is not a step"),
     "a pivot": (
         lambda: parallel(step(), Pivot(other)),
         "the Pivot 'other' cannot run beside others, which may still say no: give it a position of its own",
@@ -81,11 +84,11 @@ PARALLEL: Refusals = {
     "a name again": (lambda: saga(step(), parallel(step("b"), step())), "has two steps named 'act'"),
     "retriable branches first": (
         lambda: saga(parallel(Retriable(act), Retriable(other))),
-        "Retriable 'act' stands before any Pivot",
+        "Retriable 'act' is before any Pivot",
     ),
     "branches to undo after the pivot": (
         lambda: saga(Pivot(other), parallel(step(), Retriable(act, name="b"))),
-        "step 'act' stands after the pivot, where nothing can be undone",
+        "step 'act' is after the pivot, where nothing can be undone",
     ),
 }
 STEPS: Refusals = {
@@ -95,19 +98,22 @@ STEPS: Refusals = {
     "no queue": (lambda: step(queue=""), "step 'act': queue='' must be a queue's name"),
     "a queue's number": (lambda: step(queue=7), "step 'act': queue=7 must be a queue's name"),
     "no time to undo": (lambda: step(compensation_deadline=0), "compensation_deadline: 0 must be between 0.001"),
-    "time as text": (lambda: step(compensation_deadline="1h"), "compensation_deadline: '1h' is no number of seconds"),
+    "time as text": (
+        lambda: step(compensation_deadline="1h"),
+        "compensation_deadline: '1h' is not a number of seconds",
+    ),
     "a pivot's undo in time": (lambda: Pivot(act, compensation_deadline=1), "Pivot takes no compensation_deadline"),
     "a best effort that is undone after the pivot": (
         lambda: saga(Pivot(other), BestEffort(act, compensation=undo)),
-        "'act' stands after the pivot, where nothing is undone: its compensation would never run",
+        "'act' is after the pivot, where nothing is undone: its compensation would never run",
     ),
 }
 WAITING: Refusals = {
     "no time": (lambda: Sleep(), "Sleep 'sleep': 0.0 must be between 0.001"),
     "time that runs back": (lambda: Sleep(-1), "Sleep 'sleep': -1 must be between 0"),
-    "time as text": (lambda: Sleep("3"), "Sleep 'sleep': '3' is no number of seconds"),  # type: ignore[arg-type]
+    "time as text": (lambda: Sleep("3"), "Sleep 'sleep': '3' is not a number of seconds"),  # type: ignore[arg-type]
     "days as text": (lambda: Sleep(days="3"), "Sleep 'sleep'"),  # type: ignore[arg-type]
-    "for ever": (lambda: Sleep(float("inf")), "Sleep 'sleep': inf is no number"),
+    "for ever": (lambda: Sleep(float("inf")), "Sleep 'sleep': inf is not a number"),
     "for ages": (lambda: Sleep(days=11 * 365), "Sleep 'sleep': .* must be between"),
     "for longer than can be said": (lambda: Sleep(days=1e12), "Sleep 'sleep'"),
     "no number of hours": (lambda: Sleep(hours=float("nan")), "Sleep 'sleep'"),
@@ -117,7 +123,7 @@ WAITING: Refusals = {
     "an awkward signal": (lambda: WaitFor("a b", timeout=1), r"WaitFor\('a b'\): a signal's name is"),
     "a signal's number": (lambda: WaitFor(7, timeout=1), r"WaitFor\(7\): a signal's name"),  # type: ignore[arg-type]
     "a wait without patience": (lambda: WaitFor("a", timeout=0), r"WaitFor\('a'\): timeout: 0 must be between 0.001"),
-    "a wait for ever": (lambda: WaitFor("a", timeout=float("inf")), r"WaitFor\('a'\): timeout: inf is no number"),
+    "a wait for ever": (lambda: WaitFor("a", timeout=float("inf")), r"WaitFor\('a'\): timeout: inf is not a number"),
     "another consequence": (
         lambda: WaitFor("a", timeout=1, on_timeout="fail"),
         r"WaitFor\('a'\): on_timeout='fail' must be 'compensate' or 'continue'",
@@ -128,11 +134,11 @@ WAITING: Refusals = {
     ),
     "turning back after the pivot": (
         lambda: saga(Pivot(other), WaitFor("approved", timeout=1)),
-        "WaitFor 'approved' stands after the pivot, where nothing can be undone: pass on_timeout='continue', or move",
+        "WaitFor 'approved' is after the pivot, where nothing can be undone: pass on_timeout='continue', or move",
     ),
     "turning back beside others after the pivot": (
         lambda: saga(Pivot(other), parallel(Retriable(act), [Sleep(1), WaitFor("approved", timeout=1)])),
-        "WaitFor 'approved' stands after the pivot",
+        "WaitFor 'approved' is after the pivot",
     ),
 }
 CHILDREN: Refusals = {
@@ -173,7 +179,7 @@ SAGAS: Refusals = {
     "a way to write it": (lambda: saga(step(), locks=["account:{id:d}"]), "only plain names can stand in braces"),
     "what the input has not": (
         lambda: saga(step(), locks=["account:{account_id}"], input={"order_id"}),
-        "the lock 'account:{account_id}' needs 'account_id', and the input has order_id",
+        "the lock 'account:{account_id}' needs 'account_id', but the input has order_id",
     ),
     "nobody at once": (lambda: saga(step(), max_concurrent=0), "max_concurrent=0 must be a whole number from 1 to"),
     "half of one": (lambda: saga(step(), max_concurrent=1.5), "max_concurrent=1.5 must be a whole number"),
@@ -213,7 +219,7 @@ def test_m5_a_wait_without_a_timeout_is_refused() -> None:
     """Due never and not final, it would be found by nobody when its signal does not come."""
     with pytest.raises(TypeError, match="timeout"):
         WaitFor("approved")  # type: ignore[call-arg]
-    with pytest.raises(DefinitionError, match=r"WaitFor\('approved'\): timeout: None is no number of seconds"):
+    with pytest.raises(DefinitionError, match=r"WaitFor\('approved'\): timeout: None is not a number of seconds"):
         WaitFor("approved", timeout=None)  # type: ignore[arg-type]
 
 
