@@ -338,8 +338,9 @@ class Draft:
         elif deadline is None and self.before.deadline_seconds is not None:
             # No step has begun; from its beginning on it has all of that time.
             looks.append(self.now + timedelta(seconds=max(self.before.deadline_seconds, 1.0)))
-        if self.given_up_beside_others():
-            # A branch that completes counts it as running, and leaves the end to the next look.
+        if self.given_up_beside_others() and not all(map(self.waits, live)):
+            # A branch that completes counts it as running, and leaves the end to the next look. What waits beside it
+            # ends by a look.
             looks.append(self.now + self.lease)
         return min(looks)
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from sagas.model import Address, SagaStatus, StepStatus, Verdict
-from tests.unit.model.story import Story, act, beside, pivot, retriable, step, tries, undo
+from sagas.model import Address, SagaStatus, StepKind, StepStatus, Verdict
+from tests.unit.model.story import Story, act, beside, pivot, retriable, sleep, step, tries, undo
 
 A, B, C = act(0, 0), act(0, 1), act(0, 2)
 
@@ -202,6 +202,16 @@ def test_a_branch_that_was_given_up_keeps_the_last_sibling_from_going_on() -> No
     story.fail(act(1, 0), story.claim(act(1, 0)))
 
     assert story.state.pending == 2
+
+
+def test_a_branch_that_was_given_up_beside_a_long_sleep_is_looked_at_when_that_is_over() -> None:
+    """A sleep ends by a look, and no worker completes beside it: until then there is nothing to see."""
+    story = Story(pivot(), beside(retriable(), sleep(4000.0, kind=StepKind.RETRIABLE)), retriable()).done(act(0))
+
+    story.fail(act(1, 0), story.claim(act(1, 0)))
+
+    assert story.due_in() > 3900
+    assert story.later(4000).tick().state.status is SagaStatus.FAILED
 
 
 def test_an_operators_retry_repeats_every_branch_that_was_given_up() -> None:
