@@ -118,9 +118,13 @@ def stray(draft: Draft, action: StepState, success: Completed | None) -> bool:
         outcome = "will be undone"
     elif success is not None and is_news and waits_for_an_answer(undo):
         happened(draft, action, success)
-        run_again(draft, undo)
+        if draft.plan_step(action).is_undoable:
+            run_again(draft, undo)
+            outcome = "will be undone: it answers whether it happened"
+        else:
+            draft.close(undo, StepStatus.SKIPPED, token=None)
+            outcome = "answers whether it happened: there is nothing to undo"
         draft.status = SagaStatus.COMPENSATING
-        outcome = "will be undone: it answers whether it happened"
     elif undo.status is StepStatus.FAILED:
         draft.put(action, stray=True, doubt=action.status is StepStatus.FAILED)
         outcome = "recorded for the person who looks at its failed compensation"

@@ -221,6 +221,20 @@ def test_d13_a_late_success_answers_by_itself_and_is_undone_with_its_result() ->
     assert story.done(undo(1)).status is SagaStatus.COMPENSATED
 
 
+def test_d13_without_a_compensation_a_late_success_answers_and_leaves_nothing_to_undo() -> None:
+    story = Story(step(), step(if_in_doubt=PERSON, idempotent=False, compensation=None)).done(act(0))
+    token = story.claim(act(1))
+    story.later(60).lose(act(1))
+    assert story.done(undo(0)).status is SagaStatus.FAILED
+
+    story.complete(act(1), token, '{"charge_id": "ch_1"}')
+
+    assert story.sent == []
+    assert story.row(act(1)).status is StepStatus.COMPLETED
+    assert story.row(undo(1)).status is StepStatus.SKIPPED
+    assert story.status is SagaStatus.COMPENSATED
+
+
 def test_d13_a_best_effort_in_doubt_counts_only_when_the_saga_turns_back() -> None:
     nice = step(best_effort=True, if_in_doubt=PERSON)
 
