@@ -1,4 +1,4 @@
-"""The pages' examples are Python, those of shapes are sagas, and what users must be told stands where they are led."""
+"""The pages' examples of shapes are sagas, and what users must be told stands where they are led."""
 
 import ast
 import os
@@ -16,21 +16,8 @@ from sagas import Saga
 from tests.support.pages import PAGES, README, blocks, section
 from tests.support.workers import ROOT
 
-EXAMPLES = [
-    pytest.param(block, id=f"{page}: {block.strip().splitlines()[0][:50]}")
-    for page, text in PAGES.items()
-    for block in blocks(text, "python")
-]
 #: Lines of the README. What is longer than a few of them belongs to a page of its own.
 LONGEST = 250
-
-
-@pytest.mark.parametrize("block", EXAMPLES)
-def test_an_example_is_python(block: str) -> None:
-    if re.search(r"^async |await ", block, re.MULTILINE):
-        block = "async def example():\n" + "\n".join(f"    {line}" for line in block.splitlines())
-    # An ellipsis says that something is left out.
-    ast.parse(block.replace(", ...}", "}").replace(", ...)", ")"))
 
 
 def test_m14_the_guarantees_say_what_a_failover_may_take() -> None:

@@ -44,6 +44,17 @@ STEP_CHECKS: dict[str, Callable[[StepState], bool]] = {
 }
 
 
+#: Every legal change of an execution's status. It is born pending, and may go on in the same decision, but for a claim.
+#: `docs/architecture.md` draws it.
+STEP_TRANSITIONS: dict[StepStatus, frozenset[StepStatus]] = {
+    StepStatus.PENDING: frozenset({StepStatus.RUNNING, StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED}),
+    StepStatus.RUNNING: frozenset({StepStatus.PENDING, StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED}),
+    StepStatus.FAILED: frozenset({StepStatus.PENDING, StepStatus.COMPLETED, StepStatus.SKIPPED}),
+    StepStatus.SKIPPED: frozenset({StepStatus.COMPLETED, StepStatus.FAILED}),
+    StepStatus.COMPLETED: frozenset(),
+}
+
+
 def constraints_of_the_migration() -> set[str]:
     return set(re.findall(r"CONSTRAINT (\w+) CHECK", migration()))
 
@@ -60,6 +71,13 @@ def assert_legal(plan: Plan, before: InstanceState, decision: Decision, now: dat
     assert not broken, f"the database would refuse {broken}: {after}"
     if before.status is not after.status:
         assert after.status in TRANSITIONS[before.status], f"{before.status} must not become {after.status}"
+    were = {it.address: it.status for it in before.steps}
+    for it in after.steps:
+        assert it.address in were or it.status is not StepStatus.RUNNING, f"{it.address} was born and claimed at once"
+        was = were.get(it.address, StepStatus.PENDING)
+        assert it.status is was or it.status in STEP_TRANSITIONS[was], (
+            f"{it.address}: {was} must not become {it.status}"
+        )
     live = [it for it in after.steps if it.is_live]
     given_up_beside = [it for it in after.actions() if is_given_up(plan, it) and plan.is_parallel(it.address.position)]
     awaited = live + given_up_beside if after.status.is_forward else live
