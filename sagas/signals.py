@@ -14,5 +14,5 @@ saga_started = Signal(name="saga_started", providing_args={"saga_id", "saga", "k
 #: ``compensated``, ``failed``), or goes on after an operator's retry. Forward progress, step by step, is not announced.
 saga_status_changed = Signal(name="saga_status_changed", providing_args={"saga_id", "saga", "status"})
 
-#: ``saga_id``, ``saga``, ``event``, ``step``, ``detail``: an entry was added to the history.
+#: ``saga_id``, ``saga``, ``event`` (a `sagas.HistoryEvent`), ``step``, ``detail``: an entry was added to the history.
 saga_event = Signal(name="saga_event", providing_args={"saga_id", "saga", "event", "step", "detail"})
