@@ -13,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 from redis import Redis
 
 from config.servers import EmbeddedBroker, EmbeddedPostgres, create_database, drop_database
@@ -25,6 +26,13 @@ from tests.support.workers import Worker, running
 
 #: Its tests are for Django's own runner, in a process of its own (see `tests/integration/django_`).
 collect_ignore = ["django_project"]
+
+
+# What CI says of a change must not depend on dice: the same examples each time. Many others, and other ones each time:
+# `--hypothesis-profile=thorough`.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("thorough", max_examples=1000, deadline=None)
+settings.load_profile("repeatable")
 
 
 def pytest_sessionstart() -> None:

@@ -86,7 +86,7 @@ def invoke(sagas: Sagas, arguments: list[str]) -> Result:
     return done
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(
     command=st.sampled_from(sorted(commands.commands)) | text,
     arguments=st.lists(typed, max_size=5),
@@ -106,7 +106,7 @@ def test_whatever_is_typed_there_is_an_answer(
     invoke(sagas, [command, *(str(runs[number].id) if each == "ID" else each for each in arguments)])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(
     command=st.sampled_from(["show", "retry", "cancel", "skip", "resolve", "signal", "graph"]),
     options=st.dictionaries(

@@ -85,7 +85,7 @@ def count(sagas: Sagas) -> int:
     return len(sagas.list(limit=10_000))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=mappings | junk, key=st.none() | text | junk, if_exists=st.just("return") | text)
 def test_a_start_inserts_what_it_was_given_or_refuses_it(sagas: Sagas, data: Any, key: Any, if_exists: Any) -> None:
     before = count(sagas)
@@ -110,7 +110,7 @@ def as_lists(value: Any) -> Any:
     return value
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.sampled_from([float("nan"), float("-inf"), -1, 0, True, "soon", [], datetime(2040, 1, 1), timedelta(-1), 1e308])
     | st.floats()
@@ -148,7 +148,7 @@ errors = st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(junk | mappings | errors | junk.map(raised) | text.map(ValueError))
 @example({"data": {"a": 1}})
 @example({"$secret": "x"})
@@ -167,7 +167,7 @@ def test_whatever_a_step_returns_or_raises_its_saga_ends(sagas: Sagas, said: Any
     sagas.engine.store.instances.delete([run.id])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     name=st.just("go") | text | junk, payload=st.none() | mappings | junk, key=st.none() | text | junk, by=text | junk
 )
@@ -186,7 +186,7 @@ def test_a_signal_is_taken_or_refused(sagas: Sagas, name: Any, payload: Any, key
     sagas.engine.store.instances.delete([run.id])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(reason=text | junk, by=text | junk, step=st.none() | text)
 def test_a_reason_is_kept_or_refused(sagas: Sagas, reason: Any, by: Any, step: Any) -> None:
     run = sagas.start(waiting, {})
@@ -206,7 +206,7 @@ def test_a_reason_is_kept_or_refused(sagas: Sagas, reason: Any, by: Any, step: A
     sagas.engine.store.instances.delete([run.id])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.one_of(text, junk))
 def test_what_is_no_id_is_told_so_and_what_is_no_key_finds_nothing(sagas: Sagas, said: Any) -> None:
     with pytest.raises(InstanceNotFound):

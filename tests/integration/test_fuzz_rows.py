@@ -187,7 +187,7 @@ def looks(sagas: Sagas, run: SagaHandle) -> None:
         assert done.exit_code == 0 or done.output.startswith("Error: "), (command, repr(done.exception))
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 @given(
     stage=st.sampled_from(sorted(STAGES)),
     of_instance=change_of(INSTANCE) | st.just({}),

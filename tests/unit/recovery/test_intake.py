@@ -184,7 +184,7 @@ bodies = st.one_of(
 )
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(names, values, max_size=4), bodies, st.booleans())
 @example({"id": {}}, [], True)
 def test_no_message_at_all_ends_the_consumer(
