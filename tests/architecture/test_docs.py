@@ -59,6 +59,34 @@ def test_every_page_is_in_the_index() -> None:
     assert [str(page) for page in beneath if page.path not in led_to] == []
 
 
+def test_an_anchor_is_made_as_github_makes_it(tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
+    path.write_text(
+        "# A `page`, its *words*\n## Twice\n## Twice\n```console\n# no heading\n```\n### C1. [On](x.md) `now()`\n"
+    )
+
+    assert Page(path).anchors == {"a-page-its-words", "twice", "twice-1", "c1-on-now"}
+
+
+# -- the glossary
+
+GLOSSARY = Page(ROOT / "docs" / "glossary.md")
+
+
+def test_the_words_of_the_glossary_are_in_the_order_of_the_alphabet() -> None:
+    words = re.findall(r"^### (.+)$", GLOSSARY.text, re.MULTILINE)
+
+    assert words == sorted(set(words))
+
+
+def test_each_word_of_the_glossary_has_one_to_three_sentences_and_a_module() -> None:
+    for entry in GLOSSARY.text.split("\n### ")[1:]:
+        word, _, said = entry.partition("\n\n")
+        assert re.search(rf"`sagas\.(?:{PACKAGES})\.", said), f"{word} has no module"
+        sentences = re.findall(r"\.(?=\s|$)", re.sub(r"`[^`]*`", "", said))
+        assert 1 <= len(sentences) <= 3, f"{word} is told in {len(sentences)} sentences"
+
+
 # -- code
 
 EXAMPLES = [(page, block) for page in PAGES for block in page.blocks("python", "py")]
