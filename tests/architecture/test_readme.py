@@ -1,9 +1,11 @@
 """The pages' examples of shapes are sagas, and what users must be told stands where they are led."""
 
 import ast
+import builtins
 import os
 import re
 from datetime import timedelta
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,6 +51,59 @@ def test_the_example_of_every_shape_is_a_saga_as_it_stands(page: str, steps: int
 
     assert isinstance(names["trip"], Saga)
     assert len(names["trip"].steps) == steps
+
+
+#: What pages declare in passing: without imports, and with nothing left out.
+DECLARATIONS = [
+    pytest.param(page, block, id=f"{page}: {block.strip().splitlines()[0][:50]}")
+    for page, text in PAGES.items()
+    for block in blocks(text, "python")
+    if re.search(r"^(\w+ = Saga|Step)\(", block, re.MULTILINE)
+    and not re.search(r"^from |\[\.\.\.\]|\.add_step\(|parallel\(", block, re.MULTILINE)
+]
+
+
+class Stubs(dict[str, Any]):
+    """The names of a block: those of the library, and for what it does not define a task, or an error."""
+
+    def __init__(self, page: str) -> None:
+        self._app = Celery(f"stubs of {page}", set_as_current=False)
+        super().__init__({name: getattr(sagas, name) for name in sagas.__all__})
+        self |= {"Decimal": Decimal, "shared_task": self._task}
+
+    def __missing__(self, name: str) -> Any:
+        if hasattr(builtins, name):
+            return getattr(builtins, name)
+        self[name] = type(name, (Exception,), {}) if name[0].isupper() else self._task(_called(name))
+        return self[name]
+
+    def _task(self, body: Any) -> Any:
+        return self._app.task(name=f"{self._app.main}.{body.__name__}.{len(self)}", shared=False)(body)
+
+
+def _called(name: str) -> Any:
+    def body(**_: Any) -> None:
+        """Never called."""
+
+    body.__name__ = name
+    return body
+
+
+def test_the_pages_declare_sagas_in_passing() -> None:
+    assert {"docs/shapes.md", "docs/migrating.md"} <= {case.values[0] for case in DECLARATIONS}
+
+
+@pytest.mark.parametrize(("page", "block"), DECLARATIONS)
+def test_what_a_page_declares_in_passing_can_be_declared(page: str, block: str) -> None:
+    *rest, last = ast.parse(block).body
+    names = Stubs(page)
+
+    exec(compile(ast.Module(rest, []), f"<{page}>", "exec"), {}, names)
+    if isinstance(last, ast.Expr):
+        assert isinstance(eval(compile(ast.Expression(last.value), f"<{page}>", "eval"), {}, names), sagas.Step)
+    else:
+        exec(compile(ast.Module([last], []), f"<{page}>", "exec"), {}, names)
+        assert any(isinstance(value, Saga) for value in names.values())
 
 
 def test_a_key_that_nobody_has_is_a_404_in_the_view() -> None:

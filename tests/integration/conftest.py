@@ -1,12 +1,14 @@
 """What several integration tests share: a shop of a module's own, and looks into the broker."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from config.servers import EmbeddedBroker, EmbeddedPostgres
 from tests.conftest import GivenPostgres, Shop, empty_keyspace, make_shop
+from tests.support.pages import Example
 
 
 @pytest.fixture(scope="module")
@@ -18,3 +20,9 @@ def own_shop(
     made = make_shop(database_url, empty_keyspace(broker), tmp_path_factory.mktemp("shop"))
     yield made
     made.sagas.engine.store.database.dispose()
+
+
+@pytest.fixture
+def example(database_url: str, broker_url: str, tmp_path: Path) -> Example:
+    """The README's example in an empty directory, on servers of the test's own."""
+    return Example(tmp_path, database_url, broker_url)

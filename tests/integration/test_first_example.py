@@ -2,19 +2,13 @@
 only the servers' addresses are others.
 """
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 import tomllib
-from pathlib import Path
 
-import pytest
-
-from tests.support.pages import BROKER, DATABASE, FILES, PAGES, README, blocks, printed, section, shape
+from tests.support.pages import PAGES, README, Example, blocks, printed, section, shape
 from tests.support.programs import briefly
-from tests.support.workers import ROOT, Worker
+from tests.support.workers import ROOT
 
 OPERATIONS = section(PAGES["docs/operations.md"], "A night with one order")
 
@@ -40,42 +34,6 @@ WAIT_FOR_44 = """
 from shop import app
 print(app.sagas.find(saga="order", key="order-44").wait(timeout=30).value)
 """
-
-
-class Example:
-    """The example's files in a directory, and what is run there."""
-
-    def __init__(self, directory: Path, database_url: str, broker_url: str) -> None:
-        self.directory = directory
-        for block in blocks(section(README, "A saga"), "python"):
-            if named := re.match(r"# (\w+\.py)", block):
-                block = block.replace(BROKER, repr(broker_url)).replace(DATABASE, repr(database_url))
-                (directory / named[1]).write_text(block)
-        assert {path.name for path in directory.iterdir()} == set(FILES)
-
-    def run(self, line: str) -> str:
-        """A command line as a page has it; returns what it prints."""
-        program, *arguments = shlex.split(line)
-        command = {"celery": [sys.executable, "-m", "celery"], "python": [sys.executable]}[program]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("SAGAS_")}
-        done = subprocess.run(
-            [*command, *arguments],
-            cwd=self.directory,
-            env=environment | {"TZ": "UTC"},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    def worker(self) -> Worker:
-        return Worker({}, self.directory / "worker.log", application="shop", arguments=(), root=self.directory)
-
-
-@pytest.fixture
-def example(database_url: str, broker_url: str, tmp_path: Path) -> Example:
-    return Example(tmp_path, database_url, broker_url)
 
 
 def test_the_first_example_runs_as_it_is_printed(example: Example) -> None:

@@ -66,7 +66,7 @@ def house(
 
 @pytest.fixture
 def owner_url(house: House) -> str:
-    """As the README says: a role that owns its schema, and has nothing else."""
+    """As docs/deploying.md says: a role that owns its schema, and has nothing else."""
     url = house.add_role("owner")
     name = make_url(house.admin_url).database
     house.admin(f'GRANT CONNECT ON DATABASE "{name}" TO {{owner}}', "CREATE SCHEMA sagas AUTHORIZATION {owner}")
@@ -75,7 +75,7 @@ def owner_url(house: House) -> str:
 
 @pytest.fixture
 def app_url(house: House, owner_url: str) -> str:
-    """As the README says: migrations run as the owner; the application's role reads and writes."""
+    """As docs/deploying.md says: migrations run as the owner; the application's role reads and writes."""
     url = house.add_role("app")
     name = make_url(house.admin_url).database
     house.admin(

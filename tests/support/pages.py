@@ -1,8 +1,13 @@
 """The pages that users read, and what is compared with them: their code blocks, and what commands print."""
 
+import os
 import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
 
-from tests.support.workers import ROOT
+from tests.support.workers import ROOT, Worker
 
 README = (ROOT / "README.md").read_text()
 #: Every page, by its path from the root.
@@ -51,3 +56,40 @@ def shape(text: str) -> str:
     for changing, stands_for in CHANGES.items():
         text = re.sub(changing, stands_for, text)
     return " ".join(text.split())
+
+
+class Example:
+    """The example's files in a directory, and what is run there."""
+
+    def __init__(self, directory: Path, database_url: str, broker_url: str) -> None:
+        self.directory = directory
+        self._addresses = {BROKER: repr(broker_url), DATABASE: repr(database_url)}
+        for block in blocks(section(README, "A saga"), "python"):
+            if named := re.match(r"# (\w+\.py)", block):
+                self.write(named[1], block)
+        assert {path.name for path in directory.iterdir()} == set(FILES)
+
+    def write(self, name: str, text: str) -> None:
+        """A file as it is printed, but with the addresses of these servers."""
+        for printed, ours in self._addresses.items():
+            text = text.replace(printed, ours)
+        (self.directory / name).write_text(text)
+
+    def run(self, line: str) -> str:
+        """A command line as a page has it; returns what it prints."""
+        program, *arguments = shlex.split(line)
+        command = {"celery": [sys.executable, "-m", "celery"], "python": [sys.executable]}[program]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("SAGAS_")}
+        done = subprocess.run(
+            [*command, *arguments],
+            cwd=self.directory,
+            env=environment | {"TZ": "UTC"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def worker(self) -> Worker:
+        return Worker({}, self.directory / "worker.log", application="shop", arguments=(), root=self.directory)

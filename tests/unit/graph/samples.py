@@ -57,7 +57,7 @@ def plan(*steps: PlanStep, saga: str = "order", **options: Any) -> Plan:
 
 
 def order() -> Plan:
-    """The straight one of the README."""
+    """A straight one, with a pivot and what follows it."""
     return plan(step(0, "reserve"), step(1, "charge"), pivot(2, "ship"), retriable(3, "confirm"))
 
 
