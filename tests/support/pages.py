@@ -1,4 +1,4 @@
-"""The pages that users read, and what is compared with them: their code blocks, and what commands print."""
+"""What pages say that commands print, compared with what they print; and the README's example, as it is printed."""
 
 import os
 import re
@@ -7,19 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.workers import ROOT, Worker
+from tests.support.markdown import FENCE, pages
+from tests.support.workers import Worker
 
-README = (ROOT / "README.md").read_text()
-#: Every page, by its path from the root.
-PAGES = {
-    str(path.relative_to(ROOT)): path.read_text()
-    for path in (
-        ROOT / "README.md",
-        *sorted((ROOT / "docs").glob("*.md")),
-        *sorted((ROOT / ".github").glob("*.md")),
-        ROOT / "tests" / "README.md",
-    )
-}
+#: The text of every page, by its path from the root.
+PAGES = {str(page): page.text for page in pages()}
+README = PAGES["README.md"]
 #: The files of the README's example.
 FILES = ("shop.py", "orders.py", "start.py")
 #: The servers' addresses in it.
@@ -37,7 +30,7 @@ CHANGES = {
 
 def blocks(text: str, language: str) -> list[str]:
     """The code blocks of a page that are in this language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return [block for _, of_block, block in FENCE.findall(text) if of_block == language]
 
 
 def section(text: str, title: str) -> str:
