@@ -68,6 +68,25 @@ def test_an_anchor_is_made_as_github_makes_it(tmp_path: Path) -> None:
     assert Page(path).anchors == {"a-page-its-words", "twice", "twice-1", "c1-on-now"}
 
 
+# -- decisions
+
+DECISIONS = [page for page in PAGES if page.path.parent.name == "decisions"]
+
+
+def test_decisions_are_numbered_one_after_the_other() -> None:
+    assert [page.path.name[:4] for page in DECISIONS] == [f"{number:04}" for number in range(1, len(DECISIONS) + 1)]
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=str)
+def test_a_decision_has_its_context_its_consequences_and_what_was_thrown_away(page: Page) -> None:
+    title, *sections = re.findall(r"^#+ (.+)$", page.prose, re.MULTILINE)
+
+    assert title.startswith(f"{int(page.path.name[:4])}. ")
+    assert re.search(r"^Status: \w+, \d{4}-\d{2}$", page.text, re.MULTILINE)
+    assert sections[:3] == ["Context", "Decision", "Consequences"]
+    assert sections[3:] in (["Tried and thrown away"], ["Left out"])
+
+
 # -- the glossary
 
 GLOSSARY = Page(ROOT / "docs" / "glossary.md")
