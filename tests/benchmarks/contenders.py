@@ -139,7 +139,5 @@ def contenders(peers: str | None, longer: Sequence[int] = (10, 50)) -> list[Cont
     for length in longer:
         found += [bare(f"{late}, {length} steps", length), ours("sagas", length=length)]
         if our_module.CAN_CONTINUE_INLINE:
-            found.append(ours("sagas, inline", length=length, continuation="inline"))
-        if our_module.CAN_CONTINUE_INLINE:
             found += [ours("sagas, inline", length=length, continuation="inline")]
     return found

@@ -28,6 +28,12 @@ ONE = Measured(
 )
 
 
+def test_each_contender_has_a_name_of_its_own() -> None:
+    names = [contender.name for contender in contenders("python")]
+
+    assert len(set(names)) == len(names)
+
+
 def named(*names: str) -> list[Contender]:
     return [contender for contender in contenders(None) if contender.name in names]
 
