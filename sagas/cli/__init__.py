@@ -1,4 +1,4 @@
-"""``celery -A <app> sagas …``: migrate, look, and act on instances."""
+"""``celery -A <app> sagas …``: migrate, inspect, and act on instances."""
 
 from sagas.cli import acting, doubtful, lists
 from sagas.cli.commands import sagas

@@ -1,4 +1,4 @@
-"""The commands that act on an instance: each does what a handle's method does, and prints how the instance stands."""
+"""The commands that act on an instance: each calls a handle's method, and prints the instance's status."""
 
 import getpass
 import json
@@ -11,14 +11,14 @@ from sagas.cli.commands import bound, in_short, json_line, sagas, told
 from sagas.cli.finding import instance_of
 from sagas.handle import SagaHandle
 
-#: Of every action.
+#: An option of every action.
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object, with the names of show --json.")
 NO_OBJECT = 'it must be a JSON object, as in {"shipment_id": "4711"}'
 
 
 def _given(context: click.Context, parameter: click.Parameter, value: str) -> str:
     if not value.strip():
-        raise click.BadParameter("it needs a reason, which is kept in the history for whoever asks why")
+        raise click.BadParameter("a reason is required; it is kept in the history to say why")
     return value
 
 
@@ -28,7 +28,7 @@ def _parsed(context: click.Context, parameter: click.Parameter, value: str | Non
     try:
         found = json.loads(value)
     except (ValueError, RecursionError) as error:
-        raise click.BadParameter(f"it is no JSON: {error}") from error
+        raise click.BadParameter(f"not valid JSON: {error}") from error
     if found is None:
         raise click.BadParameter(NO_OBJECT)
     return found
@@ -42,7 +42,7 @@ def _mapping(context: click.Context, parameter: click.Parameter, value: str | No
 
 
 def _fitting(handle: SagaHandle, step: str | None, result: Any) -> Any:
-    """A result as a step returns it: names and values, or anything where it is kept under one name."""
+    """Check that a result is one that a step can return: names and values, or anything if it is kept under one name."""
     if result is not None and not isinstance(result, dict) and handle.snapshot().output_of(step) is None:
         raise click.BadParameter(NO_OBJECT, param_hint="'--result'")
     return result
@@ -71,12 +71,12 @@ def cancel(context: click.Context, instance: str, reason: str, as_json: bool) ->
 @sagas.command()
 @click.argument("instance", metavar="ID")
 @click.option("--reason", required=True, callback=_given, help="Why; kept in the history.")
-@click.option("--step", help="What it is stuck at, where there are several.")
-@click.option("--result", callback=_parsed, help="JSON object that the step would have returned, if others need it.")
+@click.option("--step", help="The step at which it is stuck, if there are several.")
+@click.option("--result", callback=_parsed, help="JSON object to use as the step's result, if other steps need it.")
 @AS_JSON
 @click.pass_context
 def skip(context: click.Context, instance: str, reason: str, step: str | None, result: Any, as_json: bool) -> None:
-    """Let a failed instance go on past what it is stuck at: you vouch for it, it is not run again."""
+    """Let a failed instance go on past the point where it is stuck: you vouch for it, and it is not run again."""
 
     def do(handle: SagaHandle) -> None:
         handle.skip(reason, step=step, result=_fitting(handle, step, result), by=_who())
@@ -87,13 +87,13 @@ def skip(context: click.Context, instance: str, reason: str, step: str | None, r
 @sagas.command()
 @click.argument("instance", metavar="ID")
 @click.option("--reason", required=True, callback=_given, help="Why; kept in the history.")
-@click.option("--step", help="Which one, where it waits at several.")
-@click.option("--happened/--not-happened", default=None, help="What you have found out about an action in doubt.")
-@click.option("--result", callback=_parsed, help="With --happened: JSON object that the action would have returned.")
+@click.option("--step", help="The step, if it waits at several.")
+@click.option("--happened/--not-happened", default=None, help="What you found out about an action in doubt.")
+@click.option("--result", callback=_parsed, help="With --happened: JSON object to use as the action's result.")
 @click.option(
     "--undo/--undone",
     default=None,
-    help="With --happened, where the saga turns back: run its compensation now (default), or it was undone by hand.",
+    help="With --happened, if the saga turns back: run its compensation now (default), or it was undone by hand.",
 )
 @AS_JSON
 @click.pass_context
@@ -107,15 +107,15 @@ def resolve(
     undo: bool | None,
     as_json: bool,
 ) -> None:
-    """Let a failed instance go on with what you have found out about an action in doubt, or have undone by hand.
+    """Let a failed instance go on with what you found out about an action in doubt, or undid by hand.
 
-    An action in doubt has three answers: --happened, --not-happened, and the command retry. Without one of the two, a
-    compensation that would not succeed was done by hand.
+    An action in doubt has three answers: --happened, --not-happened, and the command retry. Without one of the first
+    two, a compensation that failed was done by hand.
     """
     if result is not None and not happened:
-        raise click.UsageError("--result is what an action has returned: say --happened with it")
+        raise click.UsageError("--result is the action's result: pass --happened with it")
     if happened is None and undo:
-        raise click.UsageError("--undo says what follows from --happened: say that too; retry runs a failed undo again")
+        raise click.UsageError("--undo belongs to --happened: pass that too; retry runs a failed undo again")
     if happened is False and undo is not None:
         raise click.UsageError("--not-happened leaves nothing to undo: leave out --undo and --undone")
 
@@ -130,7 +130,7 @@ def resolve(
 @click.argument("instance", metavar="ID")
 @click.argument("name")
 @click.option("--payload", callback=_mapping, help="JSON object that is merged into the saga's data.")
-@click.option("--key", help="What tells it apart: a second one with the same key does nothing.")
+@click.option("--key", help="Identifies this signal: a second one with the same key does nothing.")
 @AS_JSON
 @click.pass_context
 def signal(
@@ -150,7 +150,7 @@ def _act(context: click.Context, instance: str, do: Callable[[SagaHandle], Any],
 
 def _who() -> str:
     try:
-        # The environment may name somebody in another encoding.
+        # The environment may hold a user name in another encoding.
         return getpass.getuser().encode(errors="replace").decode() or "operator"
     except (KeyError, OSError):
         return "operator"

@@ -1,4 +1,4 @@
-"""What `check` looks at: settings under which sagas lose speed or surprise, and definitions that cannot start."""
+"""The checks of `check`: settings that make sagas slow or surprising, and definitions that cannot start."""
 
 from contextlib import suppress
 
@@ -12,7 +12,7 @@ from sagas.model import Plan
 
 
 def findings(sagas: Sagas) -> list[str]:
-    """One line a finding: what, why, and the cure."""
+    """Return one line per finding: what, why, and the cure."""
     conf = sagas.app.conf
     found = []
     if conf.task_always_eager:
@@ -31,7 +31,7 @@ def findings(sagas: Sagas) -> list[str]:
             "memory. Set 1"
         )
     if {"pickle", "application/x-python-serialize"} & set(conf.accept_content or ()):
-        found.append("accept_content has pickle: whoever reaches the broker runs code in your workers. Set ['json']")
+        found.append("accept_content has pickle: any client of the broker can run code in your workers. Set ['json']")
     if conf.task_publish_retry_policy and (conf.task_publish_retry_policy.get("max_retries") or 0) < 5:
         found.append(
             "task_publish_retry_policy gives up within a second: completed steps then look failed to Celery. Raise "
@@ -51,7 +51,7 @@ def findings(sagas: Sagas) -> list[str]:
 
 
 def notes(sagas: Sagas) -> list[str]:
-    """What is no fault, and good to know before a deploy of this release: one line each."""
+    """Return one line per note that is not a problem, but good to know before a deploy of this release."""
     told = []
     for saga in declared():
         if isinstance(saga, Saga):
@@ -62,7 +62,7 @@ def notes(sagas: Sagas) -> list[str]:
 
 
 def shorter_limits(sagas: Sagas, plan: Plan) -> list[str]:
-    """The executions that a limit of their own ends sooner than earlier releases did, which gave them an hour."""
+    """Return notes on executions that their own limits end sooner than earlier releases did, which allowed an hour."""
     found = []
     for step in plan.steps:
         for round_, what in ((0, "step"), (1, "the compensation of step")):
@@ -80,12 +80,12 @@ def shorter_limits(sagas: Sagas, plan: Plan) -> list[str]:
 
 
 def left_out(sagas: Sagas) -> set[str]:
-    """The headers that a start from here would not keep: its message is made, and not sent."""
+    """Return the headers that a start from here would not keep: its message is made, but not sent."""
     names: set[str] = set()
     for saga in declared():
         if isinstance(saga, Saga):
             try:
                 names |= set(sagas.engine.left_out(saga.plan(sagas.engine)))
-            except Exception:  # told above; or an application that publishes nothing without a tenant, say
+            except Exception:  # reported above; or an application that publishes nothing without a tenant, for example
                 continue
     return names

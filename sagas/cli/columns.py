@@ -1,4 +1,4 @@
-"""How lists look on a terminal: in 80 columns, cut at words, with times that say their zone."""
+"""The layout of lists on a terminal: in 80 columns, broken at words, with time zones in times."""
 
 import textwrap
 from collections.abc import Sequence
@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 WIDTH = 80
-#: The shortest beginning of an id that lists show: its milliseconds, and some of its chance.
+#: The shortest beginning of an id that lists show: its milliseconds, and some of its random part.
 SHORT = 18
-#: What comes after a page is counted so far.
+#: How far the instances after a page are counted.
 MOST_COUNTED = 10_000
 
 
 def short_ids(ids: Sequence[UUID]) -> dict[UUID, str]:
-    """The beginnings of ids by which they can be told apart."""
+    """Return the beginnings of ids that tell them apart."""
     known = {*ids}
     for length in range(SHORT, 36):
         short = {id_: str(id_)[:length].rstrip("-") for id_ in known}
@@ -27,7 +27,7 @@ def moment(at: datetime | None) -> str:
 
 
 def cut(text: str, width: int) -> str:
-    """As much of a text as fits, up to the end of a word."""
+    """Return as much of a text as fits, up to the end of a word."""
     if len(text) <= width:
         return text
     head = text[: width - 1]
@@ -36,11 +36,11 @@ def cut(text: str, width: int) -> str:
 
 
 def indented(text: str, most: int = 3) -> str:
-    """A text below its entry, in a few lines at most."""
+    """Indent a text below its entry, in a few lines at most."""
     return textwrap.fill(text, WIDTH, initial_indent="    ", subsequent_indent="    ", max_lines=most, placeholder=" …")
 
 
 def more(count: int, after: str) -> str:
-    """A line that says how many come after a page, and how to see them."""
+    """Return a line that says how many follow a page, and how to see them."""
     there = f"more than {MOST_COUNTED}" if count > MOST_COUNTED else str(count)
     return f"{there} more: --after={after}"

@@ -1,4 +1,4 @@
-"""The commands that look, and those that keep house. They exit with 1 when what was asked is refused."""
+"""The commands that inspect and those that maintain. They exit with 1 if a request is refused."""
 
 import json
 import re
@@ -30,7 +30,7 @@ from sagas.handle.timeline import timeline
 
 @contextmanager
 def told() -> Iterator[None]:
-    """An error of ours is one line for the operator, not a traceback."""
+    """Show our own errors as one line for the operator, without a traceback."""
     try:
         yield
     except SagaError as error:
@@ -40,7 +40,7 @@ def told() -> Iterator[None]:
 
 
 def bound(context: click.Context) -> Sagas:
-    """The Sagas of the app that ``celery -A`` named, or the one that a framework's command gives as ``obj``."""
+    """Return the Sagas of the app that ``celery -A`` named, or that a framework's command gives as ``obj``."""
     app = context.obj.app  # both have one
     # In this order: a framework may bind its Sagas only when the modules are imported.
     app.loader.import_default_modules()
@@ -53,14 +53,14 @@ def bound(context: click.Context) -> Sagas:
     return found
 
 
-#: What ``--older-than`` may end with.
+#: The units of ``--older-than``.
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def duration(context: click.Context, parameter: click.Parameter, value: str) -> timedelta:
     found = re.fullmatch(r"([0-9]{1,6})([mhdw])", value)
     if found is None:
-        raise click.BadParameter(f"{value!r} is no time; write 30d, or a number of {', '.join(UNITS.values())}")
+        raise click.BadParameter(f"{value!r} is not a duration; write 30d, or a number of {', '.join(UNITS.values())}")
     return timedelta(**{UNITS[found[2]]: int(found[1])})
 
 
@@ -100,11 +100,11 @@ def show(context: click.Context, instance: str, as_json: bool) -> None:
 
 @sagas.command()
 @click.argument("instance", metavar="NAME_OR_ID")
-@click.option("--svg", is_flag=True, help="As SVG, not as Mermaid text.")
-@click.option("--output", type=click.File("w", encoding="utf-8", lazy=True), help="Write it to this file.")
+@click.option("--svg", is_flag=True, help="Draw SVG instead of Mermaid text.")
+@click.option("--output", type=click.File("w", encoding="utf-8", lazy=True), help="Write to this file.")
 @click.pass_context
 def graph(context: click.Context, instance: str, svg: bool, output: TextIO | None) -> None:
-    """Draw a saga by its name, or an instance with the way it went by its ID."""
+    """Draw a saga by its name, or an instance with the path it took by its ID."""
     with told():
         found = bound(context)
         drawn = found.graph(meant(found, instance), format="svg" if svg else "mermaid")
@@ -123,13 +123,13 @@ def sweep(context: click.Context, as_json: bool) -> None:
 
 @sagas.command()
 @click.option("--older-than", required=True, callback=duration, help="How long ago they ended: 30d, 12h, 8w.")
-@click.option("--keep-keys", is_flag=True, help="Keep the mere rows that have business keys, which are not free then.")
+@click.option("--keep-keys", is_flag=True, help="Keep the rows that have business keys, so that the keys stay taken.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.pass_context
 def purge(context: click.Context, older_than: timedelta, keep_keys: bool, as_json: bool) -> None:
     """Delete instances that ended completed or compensated long ago.
 
-    Their business keys are free then: started again, they run again. Failed ones stay.
+    Their business keys are then free: started again, they run again. Failed ones stay.
     """
     with told():
         purged = bound(context).purge(older_than, keep_keys=keep_keys)
@@ -139,22 +139,22 @@ def purge(context: click.Context, older_than: timedelta, keep_keys: bool, as_jso
 @sagas.command()
 @click.pass_context
 def check(context: click.Context) -> None:
-    """Say what is dangerous in the app's settings and definitions and in who works for it, and why."""
+    """Say what is dangerous in the app's settings, its definitions and its workers, and why."""
     with told():
         sagas = bound(context)
         found, noted = findings(sagas), notes(sagas)
         others = []
         try:
             found += fleet_findings(sagas)
-            noted += stuck_notes(sagas)  # in the middle of a deploy that is no fault
+            noted += stuck_notes(sagas)  # in the middle of a deploy this is not a problem
             others += in_the_schema(sagas)
-        except (SQLAlchemyError, SchemaMissing) as error:  # a build has none, and before a deploy it is not migrated
+        except (SQLAlchemyError, SchemaMissing) as error:  # a build has none; before a deploy it is not migrated
             reason = str(getattr(error, "orig", error)).partition("\n")[0]
-            click.echo(f"the database was not asked about its workers: {reason}", err=True)
+            click.echo(f"the database could not be asked about its workers: {reason}", err=True)
         try:
             answered, left = on_the_broker(sagas)
         except Exception as error:  # a build has no broker either
-            click.echo(f"the broker was not asked about its workers: {error}", err=True)
+            click.echo(f"the broker could not be asked about its workers: {error}", err=True)
         else:
             others += answered
             noted += left
@@ -165,14 +165,14 @@ def check(context: click.Context) -> None:
     if found:
         raise SystemExit(1)
     if not noted:
-        click.echo("nothing to say")
+        click.echo("no problems found")
 
 
 def meant(sagas: Sagas, name_or_id: str) -> Saga | SagaHandle:
-    """The saga of the app that is called so, in its highest version; else the instance with this id.
+    """Return the app's saga with this name, in its highest version; otherwise the instance with this id.
 
     Raises:
-        InstanceNotFound: there is neither; names the sagas that there are.
+        InstanceNotFound: there is neither; the message names the existing sagas.
     """
     known = [saga for saga in declared() if isinstance(saga, Saga)]
     named = [saga for saga in known if saga.name == name_or_id]
@@ -187,7 +187,7 @@ def meant(sagas: Sagas, name_or_id: str) -> Saga | SagaHandle:
 
 
 def _belongs(saga: Saga, sagas: Sagas) -> bool:
-    """A process may have several apps, each with sagas of its own."""
+    """Return whether a saga belongs to this app: a process may have several apps with their own sagas."""
     try:
         saga.plan(sagas.engine)
     except SagaError:

@@ -1,4 +1,4 @@
-"""What `check` says of steps that doubt as the default may surprise."""
+"""Notes of `check` on steps for which doubt as the default may be surprising."""
 
 from collections.abc import Iterator
 
@@ -10,12 +10,12 @@ from sagas.model import StepKind
 
 
 def doubt_notes(saga: Saga) -> list[str]:
-    """One line each: which errors may be clean and are not named so, which undo may lack what it requires."""
+    """Return one line each for errors that may be clean but are not named so, and for undos that may lack an input."""
     return [f"saga {saga.name!r}: {note}" for note in (*unnamed(saga), *lacking(saga), *unknown(saga))]
 
 
 def unnamed(saga: Saga) -> Iterator[str]:
-    """Steps that may say no by an error, as far as their retry policy or their kind tells, and do not say by which."""
+    """Yield notes on steps that may refuse with an error, by their retry policy or kind, but do not name it."""
     for place, part in saga.places():
         if not isinstance(part, Step) or part.says_clean:
             continue

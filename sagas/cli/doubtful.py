@@ -1,4 +1,4 @@
-"""The command that counts from history what was in doubt, and what would have been by today's rule."""
+"""The command that counts, from the history, attempts that were in doubt or would be by today's rule."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -19,13 +19,14 @@ from sagas.errors import PermanentError
 @click.option(
     "--since", default="30d", show_default=True, callback=duration, help="How far to look back: 30d, 12h, 8w."
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @click.pass_context
 def doubtful(context: click.Context, since: timedelta, as_json: bool) -> None:
     """Count the failed attempts of actions that left them in doubt, by step and error; pivots first.
 
-    What a release judged that took every unknown error for a clean no is counted as what it would be today, unless it
-    is a PermanentError or the step names it as clean now. Name the errors by which a service refuses with clean=(…).
+    Attempts judged by an older release, which took every unknown error for a clean no, are counted by today's rule,
+    unless the error is a PermanentError or the step now names it as clean. Name the errors by which a service refuses
+    with clean=(…).
     """
     with told():
         rows = bound(context).engine.store.doubts.count(since)
@@ -46,12 +47,12 @@ def doubtful(context: click.Context, since: timedelta, as_json: bool) -> None:
 
 
 def counted(rows: Any) -> Iterator[Row[Any]]:
-    """Without what a former release called clean, and is."""
+    """Leave out the errors that a former release called clean and that are."""
     return (row for row in rows if not (row.is_former and is_named(row.saga, row.step, row.type)))
 
 
 def is_named(saga: str, step: str, name: str) -> bool:
-    """Whether an error is clean by its class: as far as this process has it, nothing is imported for it."""
+    """Return whether an error is clean by its class, as far as this process has it; nothing is imported for this."""
     named: list[str | type] = [PermanentError]
     for definition in declared():
         if isinstance(definition, Saga) and definition.name == saga:

@@ -1,4 +1,4 @@
-"""Which instance an operator means: by its id, the beginning of it, or its saga and business key."""
+"""Find the instance that an operator means: by its id, the beginning of it, or its saga and business key."""
 
 import re
 from uuid import UUID
@@ -9,24 +9,24 @@ from sagas.handle import SagaHandle
 
 #: The beginning of an id.
 BEGINNING = re.compile(r"[0-9a-f]{4}[0-9a-f-]{0,32}", re.IGNORECASE)
-#: An id has so many digits.
+#: The number of digits of an id.
 LONGEST = 32
 FORMS = "give an id, the beginning of one, or a saga and its key, as in order/42"
 
 
 def may_be_instance(given: str) -> bool:
-    """Whether it has the form of what names an instance."""
+    """Return whether it may name an instance, by its form."""
     return "/" in given or (BEGINNING.fullmatch(given) is not None and len(given.replace("-", "")) <= LONGEST)
 
 
 def instance_of(sagas: Sagas, given: str) -> SagaHandle:
-    """The one instance that is meant.
+    """Return the only instance that can be meant.
 
     Raises:
         InstanceNotFound: there is none, or there are several.
     """
     if not may_be_instance(given):
-        raise InstanceNotFound(f"{given!r} is no instance; {FORMS}")
+        raise InstanceNotFound(f"{given!r} is not an instance; {FORMS}")
     saga, slash, key = given.partition("/")
     if slash:
         found = sagas.find(saga=saga, key=key)
@@ -42,5 +42,5 @@ def instance_of(sagas: Sagas, given: str) -> SagaHandle:
         raise InstanceNotFound(f"no saga instance has an id that begins with {given!r}; {FORMS}")
     if len(ids) > 1:
         shown = ", ".join(map(str, ids[:2]))
-        raise InstanceNotFound(f"several ids begin with {given!r}, {shown} among them: give more of it")
+        raise InstanceNotFound(f"several ids begin with {given!r}, including {shown}: give more of it")
     return SagaHandle(sagas.engine, ids[0])

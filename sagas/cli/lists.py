@@ -1,4 +1,4 @@
-"""The commands that list: the newest instances, and what waits for a person."""
+"""The commands that list: the newest instances, and those that wait for a person."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,15 +16,15 @@ from sagas.model import SagaStatus
 @click.option("--saga", help="Only instances of this saga.")
 @click.option("--status", type=click.Choice([status.value for status in SagaStatus]), help="Only this status.")
 @click.option("--key", help="Only instances with this business key.")
-@click.option("--step", help="Only those that stand at this step: wait there, run it, or are failed with it.")
-@click.option("--text", help="Only those whose key begins so, or whose error has words that do.")
-@click.option("--older-than", callback=optional_duration, help="Only those that were started so long ago: 30d, 12h.")
+@click.option("--step", help="Only those at this step: they wait there, run it, or failed with it.")
+@click.option("--text", help="Only those whose key, or words of whose error, begin with this.")
+@click.option("--older-than", callback=optional_duration, help="Only those started longer ago than this: 30d, 12h.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
-@click.option("--after", help="Where the page before ended, as it says itself.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--after", help="Where the previous page ended, as it says.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @click.pass_context
 def list_instances(context: click.Context, /, as_json: bool, limit: int, after: str | None, **asked: Any) -> None:
-    """List the newest instances. The beginnings of their ids will do for the other commands."""
+    """List the newest instances. The other commands take the beginnings of their ids."""
     with told():
         found = bound(context)
         page = found.list(limit=limit, after=after, **asked)
@@ -37,11 +37,11 @@ def list_instances(context: click.Context, /, as_json: bool, limit: int, after: 
 
 @sagas.command()
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
-@click.option("--after", help="Where the page before ended, as it says itself.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--after", help="Where the previous page ended, as it says.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @click.pass_context
 def manual(context: click.Context, limit: int, after: str | None, as_json: bool) -> None:
-    """List what waits for a person: which instance, at which step or compensation, and why."""
+    """List what waits for a person: the instance, the step or compensation, and why."""
     with told():
         found = bound(context)
         page = found.list(needs_person=True, limit=limit, after=after)
@@ -54,7 +54,7 @@ def manual(context: click.Context, limit: int, after: str | None, as_json: bool)
 
 
 def _say_what_is_left(nothing: str, shown: Sequence[Any], left: int, after: str | None) -> None:
-    """How to go on, beside the list and not in it."""
+    """Say how to go on, beside the list and not in it."""
     if after is not None:
         click.echo(more(left, after), err=True)
     elif not shown:

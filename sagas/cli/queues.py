@@ -1,6 +1,4 @@
-"""What `check` says of queues: those that strict settings lack, those that a rate limit stops, and entries of beat that
-go to the wrong one.
-"""
+"""Checks of `check` on queues: undeclared ones, ones that a rate limit stops, and beat entries for the wrong queue."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -16,19 +14,19 @@ from sagas.errors import SagaError
 from sagas.extension import Sagas
 from sagas.model import PlanStep
 
-#: RabbitMQ's own, in seconds.
+#: RabbitMQ's default, in seconds.
 CONSUMER_TIMEOUT = 1800.0
-#: A step waits for its turn in a worker that has its message already.
+#: Allowance for a step whose message waits for its turn in a worker, in seconds.
 SPARE = 600.0
 
 
 def queue_findings(sagas: Sagas) -> list[str]:
-    """One line a finding: what, why, and the cure."""
+    """Return one line per finding: what, why, and the cure."""
     return [*undeclared(sagas), *unpermitted(sagas), *misguided_entries(sagas), *stopped_by_a_limit(sagas)]
 
 
 def broker_notes(sagas: Sagas) -> Iterator[str]:
-    """Tell which step outlasts the time that RabbitMQ gives a message: 30 minutes, where nothing else is set."""
+    """Yield a note on a step that outlasts the time that RabbitMQ gives a message: by default 30 minutes."""
     if not speaks_amqp(sagas.app.conf):
         return
     longest: tuple[float, str] = (0.0, "")
@@ -53,7 +51,7 @@ def speaks_amqp(conf: Any) -> bool:
 
 
 def undeclared(sagas: Sagas) -> Iterator[str]:
-    """The queues that ``task_queues`` has to declare, since Celery makes none by itself."""
+    """Yield the queues that ``task_queues`` must declare, since Celery does not create any itself."""
     conf = sagas.app.conf
     if conf.task_create_missing_queues:
         return
@@ -69,7 +67,7 @@ def undeclared(sagas: Sagas) -> Iterator[str]:
             try:
                 queue = sagas.engine.messages.queue_of(step, round_)
             except QueueNotFound as error:
-                said = str(error.args[0])  # a KeyError would quote it once more
+                said = str(error.args[0])  # as a KeyError it would be quoted again
                 missing.setdefault((saga.name, said), f"saga {saga.name!r}, step {step.name!r}: {said}")
                 continue
             if queue is not None and queue not in known and queue != sagas.control_queue:
@@ -81,7 +79,7 @@ def undeclared(sagas: Sagas) -> Iterator[str]:
 
 
 def unpermitted(sagas: Sagas) -> Iterator[str]:
-    """SQS, say, where a transport uses none but the queues that it is told."""
+    """Yield a finding if a transport such as SQS uses only predefined queues, and the control queue is not one."""
     predefined = (sagas.app.conf.broker_transport_options or {}).get("predefined_queues")
     if predefined and sagas.control_queue not in predefined:
         yield (
@@ -91,7 +89,7 @@ def unpermitted(sagas: Sagas) -> Iterator[str]:
 
 
 def misguided_entries(sagas: Sagas) -> Iterator[str]:
-    """Entries of beat whose messages go where nobody of this app listens, or will not after the next release."""
+    """Yield beat entries whose queue no worker of this app consumes, or none will after the next release."""
     for name, entry in (sagas.app.conf.beat_schedule or {}).items():
         task = entry.get("task") if isinstance(entry, Mapping) else None
         if task not in CONTROL_TASKS:
@@ -106,11 +104,11 @@ def misguided_entries(sagas: Sagas) -> Iterator[str]:
 
 
 def stopped_by_a_limit(sagas: Sagas) -> Iterator[str]:
-    """The queues in which a rate limit stops more than its own task."""
+    """Yield the queues in which a rate limit stops more than its own task."""
     messages, tasks = sagas.engine.messages, defaultdict[str, set[str]](set)
     for saga in declared():
         for step, round_ in executions(sagas, saga):
-            with suppress(QueueNotFound):  # told above
+            with suppress(QueueNotFound):  # reported above
                 queue = messages.queue_of(step, round_) or sagas.app.conf.task_default_queue
                 tasks[queue].add(str(step.task_for(round_)))
     for queue, names in sorted(tasks.items()):
@@ -118,19 +116,19 @@ def stopped_by_a_limit(sagas: Sagas) -> Iterator[str]:
         others = sorted(names - limited)
         for name in sorted(limited) if others else ():
             yield (
-                f"the queue {queue!r}: {name} has a rate limit, and {others[0]} has none. A worker takes in what it "
+                f"the queue {queue!r}: {name} has a rate limit, and {others[0]} has none. A worker receives what it "
                 "may not run yet, until its prefetch is full, and then runs nothing else of the queue. Give the "
                 f"limited task a queue, and a worker that consumes no other: Step({name.rpartition('.')[2]}, queue='…')"
             )
 
 
 def executions(sagas: Sagas, saga: Any) -> Iterator[tuple[PlanStep, int]]:
-    """The actions and compensations of a saga of this app that are tasks."""
+    """Yield the actions and compensations of a saga of this app that are tasks."""
     if not isinstance(saga, Saga):
         return
     try:
         steps = saga.plan(sagas.engine).steps
-    except SagaError:  # told elsewhere
+    except SagaError:  # reported elsewhere
         return
     for step in steps:
         for round_ in (0, 1):
@@ -139,5 +137,5 @@ def executions(sagas: Sagas, saga: Any) -> Iterator[tuple[PlanStep, int]]:
 
 
 def declared_queues(given: Any) -> set[str]:
-    """The names in ``task_queues``, in each form that Celery takes."""
+    """Return the names in ``task_queues``, in each form that Celery accepts."""
     return set(given) if isinstance(given, Mapping) else {queue.name for queue in given or ()}

@@ -1,4 +1,4 @@
-"""One line of a suite: each step of a saga fails before its effect and after it, and what is undone shows."""
+"""Test every undo in one line: each step of a saga fails before its effect and after it."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -16,16 +16,16 @@ from sagas.handle import SagaHandle
 from sagas.model import IfInDoubt, Plan, PlanStep, SagaStatus, StepKind, StepStatus
 from sagas.testing.inline import Inline, inline
 
-#: A step: the name of its saga, which may be a child's, and its own.
+#: A step: the name of its saga, which may be a child's, and its own name.
 Where = tuple[str, str]
 
 
 class Fault(StrEnum):
-    """What is made to happen at a step."""
+    """The fault that is injected at a step."""
 
     BEFORE = "failed before its effect"  # in doubt, and nothing was done
     AFTER = "failed after its effect"  # in doubt, and without a result
-    NO = "said no"  # clean: what was done before it is undone with its results
+    NO = "said no"  # clean: the steps before it are undone with their results
 
 
 class FailedOnPurpose(NotInAStep):
@@ -38,10 +38,10 @@ class SaidNoOnPurpose(PermanentError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """One run of a saga with faults in it."""
+    """One run of a saga with faults."""
 
     faults: Mapping[Where, Fault]
-    step: PlanStep  # at which the first of them strikes
+    step: PlanStep  # the first one that fails
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {fault}" for (_, name), fault in self.faults.items())
@@ -61,21 +61,21 @@ def fail_everywhere(
             fail_everywhere(sagas, order, {"order_id": "42", "total": Decimal("9.90")})
 
     A body that fails is in doubt, so its own compensation runs: before its effect for nothing at all, after it without
-    a result. The saga runs from its start for each of them, as in `inline`. A pivot, whose doubt is a person's affair,
-    says no instead; what is past it has no undo. A step that ``if_in_doubt="person"`` leaves to a person is answered
-    as the fault was: it did not happen, or it is to be undone now.
+    a result. The saga runs from its start for each of them, as in `inline`. A pivot, whose doubt is for a person to
+    resolve, says no instead; steps past it have no undo. A step that ``if_in_doubt="person"`` leaves to a person is
+    answered according to the fault: it did not happen, or it is to be undone now.
 
     Args:
-        data: the input of each run; or a function that makes one, where two runs cannot have the same.
-        signals: what the saga waits for, by name, with the data that comes with it.
+        data: the input of each run; or a function that makes one, if two runs cannot have the same.
+        signals: the signals that the saga waits for, by name, with their data.
         inside: the block in which sagas run, as ``self.run_sagas`` in a `SagaTestCase`; ``inline(sagas)`` by default.
 
     Returns:
-        The instances, all of them `compensated`, so that a test can look at what they left behind. A step that this
-        input leaves out, by its condition, is not among them.
+        The instances, all of them `compensated`, so that a test can check what they left behind. A step that this input
+        skips, by its condition, is not among them.
 
     Raises:
-        AssertionError: not everything was undone; it tells after which failures, and why.
+        AssertionError: not everything was undone; the message says after which failures, and why.
     """
     blocks = inside or partial(inline, sagas)
     runs, complaints = [], []
@@ -89,7 +89,7 @@ def fail_everywhere(
                 if struck:
                     _answer(run, trial, blocks)
             complaint = _complaint(run, [sagas.get(id) for id in caught.instances], was_struck=bool(struck))
-        except AssertionError as error:  # one that would not end
+        except AssertionError as error:  # a run that would not end
             complaint = str(error)
         if complaint:
             complaints.append(f"- {trial}: {complaint}")
@@ -114,7 +114,7 @@ def _trials(plan: Plan) -> Iterator[Trial]:
         elif step.kind is StepKind.PIVOT:
             yield Trial(faults={(plan.saga, step.name): Fault.NO}, step=step)
         elif step.kind is StepKind.COMPENSATABLE:
-            # The failure of a best effort turns nothing back by itself.
+            # The failure of a best-effort step turns nothing back by itself.
             after = [other for other in turning if other.position > step.position] if step.best_effort else [None]
             for fault in (Fault.BEFORE, Fault.AFTER) if after else ():
                 faults = {(plan.saga, step.name): fault}
@@ -128,7 +128,7 @@ _MAY_FAIL = (StepKind.COMPENSATABLE, StepKind.PIVOT)
 
 @contextmanager
 def _failing(sagas: Sagas, faults: Mapping[Where, Fault]) -> Iterator[list[Where]]:
-    """Inside the block the bodies of these steps fail. Gives those that have."""
+    """Make the bodies of these steps fail in the block. Yields the list of those that have."""
     struck: list[Where] = []
     call = FencedTask.call_body
 
@@ -151,7 +151,7 @@ def _failing(sagas: Sagas, faults: Mapping[Where, Fault]) -> Iterator[list[Where
 
 
 def _answer(run: SagaHandle, trial: Trial, blocks: Callable[[], AbstractContextManager[Inline]]) -> None:
-    """Say of a step that only a person can tell what has been done to it."""
+    """Answer for a step that only a person can resolve, according to what was done to it."""
     if run.status is not SagaStatus.FAILED or trial.step.if_in_doubt is not IfInDoubt.PERSON:
         return
     with blocks():
@@ -162,7 +162,7 @@ def _answer(run: SagaHandle, trial: Trial, blocks: Callable[[], AbstractContextM
 
 
 def _complaint(run: SagaHandle, all_of_it: list[SagaHandle], *, was_struck: bool) -> str:
-    """What is not undone of a run and its children, in a line; nothing if all is."""
+    """Return what is not undone of a run and its children, in a line; empty if everything is."""
     if run.status is SagaStatus.COMPENSATED or (run.status is SagaStatus.COMPLETED and not was_struck):
         return ""
     failed = [
@@ -171,4 +171,4 @@ def _complaint(run: SagaHandle, all_of_it: list[SagaHandle], *, was_struck: bool
         for step in one.steps
         if (undo := step.compensation) is not None and undo.status is StepStatus.FAILED
     ]
-    return "; ".join(failed) or f"it is {run.status} (what it waits for comes with signals=)\n{run.timeline()}"
+    return "; ".join(failed) or f"it is {run.status} (pass what it waits for in signals=)\n{run.timeline()}"

@@ -1,7 +1,7 @@
 """Real sagas on the real database, with the messages run here and now instead of going through a broker.
 
-The steps are claimed, fenced, retried and compensated by the same code as in a worker. What is not there: other
-processes, time limits, and the time that a backoff takes.
+The steps are claimed, fenced, retried and compensated by the same code as in a worker. There are no other processes, no
+time limits, and no waiting for a backoff.
 """
 
 from collections import deque
@@ -28,7 +28,7 @@ LONGEST_WAITS = 100
 
 
 class Inline:
-    """What `inline` gives: the instances whose messages it has caught, and the way to run them earlier."""
+    """The value of `inline`: the instances whose messages it has caught, and a method to run them earlier."""
 
     def __init__(self, sagas: Sagas, around: Around) -> None:
         self._sagas = sagas
@@ -37,7 +37,7 @@ class Inline:
         self.instances: list[UUID] = []
 
     def catch(self, name: str, message: Any, headers: Mapping[str, Any]) -> bool:
-        """Keep a message of a saga; False: it is another one's."""
+        """Capture a saga message; return False for any other message."""
         headers = dict(message.headers) | dict(headers)
         if name != CALLBACK_TASK and ADDRESS_HEADER not in headers:
             return False
@@ -54,14 +54,14 @@ class Inline:
         return bool(self._messages)
 
     def run(self) -> list[str]:
-        """Run every instance to its end; returns the names of the tasks that ran, in order.
+        """Run every instance to its end; return the names of the tasks that ran, in order.
 
         Raises:
-            AssertionError: one would not end; the message is its timeline.
+            AssertionError: an instance would not end; the message is its timeline.
         """
         until_sent()
         ran = self._drain()
-        # Again for those that another one's end has moved on.
+        # Again, for instances that another one's end has moved on.
         while restless := [run for run in map(self._sagas.get, self.instances) if not self._rests(run)]:
             for run in restless:
                 ran += self._bring_to_rest(run)
@@ -74,7 +74,7 @@ class Inline:
             if waits == LONGEST_WAITS:
                 raise AssertionError(f"it did not end after {waits} waits:\n{handle.timeline()}")
             waits += 1
-            # Nobody waits for a backoff in a test, and nobody sleeps.
+            # In a test neither a backoff nor a sleep is waited for.
             sleeping = [step.name for step in handle.snapshot().plan.steps if step.role is StepRole.SLEEP]
             self._sagas.engine.store.sweeping.hasten(handle.id, sleeping)
             self._sagas.engine.loop.handle(handle.id, Tick())
@@ -82,7 +82,7 @@ class Inline:
         return ran
 
     def _rests(self, handle: SagaHandle) -> bool:
-        """It has ended; or it waits for a signal that the test has not sent, or for another saga that rests."""
+        """Return whether it has ended, or waits for a signal that was not sent or for another saga that rests."""
         seen = handle.snapshot()
         if seen.status.is_final:
             return True
@@ -99,11 +99,11 @@ class Inline:
         while self._messages:
             name, message, headers = self._messages.popleft()
             ran.append(name)
-            # As a worker does with a message from the broker.
+            # As a worker handles a message from the broker.
             args, kwargs, embedded = message.body
             request = headers | dict(embedded) | {"args": args, "kwargs": kwargs, "delivery_info": {}}
             app = self._sagas.app
-            # A step that exits ends its process: it is recorded as lost, and another one has its message already.
+            # A step that exits ends its process: it is recorded as lost, and another process already has its message.
             with self._around(), suppress(SystemExit):
                 build_tracer(name, app.tasks[name], app=app)(headers["id"], args, kwargs, request)
         return ran
@@ -111,18 +111,18 @@ class Inline:
 
 @contextmanager
 def inline(sagas: Sagas, *, around: Around = nullcontext) -> Iterator[Inline]:
-    """Inside the block the messages of sagas are kept back; at its end every saga of them runs to its end, or to where
-    it waits for a signal that was not sent::
+    """Hold back the messages of sagas in the block; at its end run each saga to its end, or to a wait for a signal that
+    was not sent::
 
         with inline(sagas):
             run = order.start({"order_id": "42", …})
         assert run.status == "completed"
 
-    The steps run in this thread, one after the other, on the database that ``sagas`` is bound to. Other tasks go to
-    the broker as always, or are eager where ``task_always_eager`` is set. A block that raises runs nothing.
+    The steps run in this thread, one after the other, on the database that ``sagas`` is bound to. Other tasks go to the
+    broker as always, or are eager if ``task_always_eager`` is set. A block that raises runs nothing.
 
     Args:
-        around: what surrounds each message: for a framework whose tests have to do something before and after a task.
+        around: a context around each message, for a framework whose tests must act before and after a task.
 
     Raises:
         AssertionError: a saga would not end; the message is its timeline.
@@ -149,7 +149,7 @@ def inline(sagas: Sagas, *, around: Around = nullcontext) -> Iterator[Inline]:
         return True
 
     amqp.send_task_message = send_task_message
-    # There is no broker that could keep anybody waiting, and none that was away a moment ago.
+    # There is no broker that could block, and none that was away a moment ago.
     brief.send = send_here  # type: ignore[method-assign]
     ran_inline, sagas.engine.runs_inline = sagas.engine.runs_inline, True
     try:

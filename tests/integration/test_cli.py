@@ -224,7 +224,7 @@ def test_an_empty_reason_is_refused(cli: Run, completed: SagaHandle) -> None:
     done = cli("cancel", str(completed.id), "--reason", "  ")
 
     assert done.returncode == 2
-    assert "needs a reason" in done.stderr
+    assert "a reason is required" in done.stderr
 
 
 def test_retry_lets_a_failed_instance_go_on(shop: Shop, cli: Run, failed: SagaHandle) -> None:
@@ -290,7 +290,7 @@ def test_skip_takes_the_step_and_the_result_that_it_would_have_returned(
 
 def test_skip_refuses_what_cannot_be_meant(here: Callable[..., Result], stuck: SagaHandle) -> None:
     for option, value, code, says in (
-        ("--result", "{", 2, "it is no JSON"),
+        ("--result", "{", 2, "not valid JSON"),
         ("--result", '["4711"]', 2, 'it must be a JSON object, as in {"shipment_id": "4711"}'),
         ("--result", "4711", 2, "it must be a JSON object"),
         ("--result", '{"a": NaN}', 1, "result['a'] is nan"),
@@ -307,7 +307,7 @@ def test_skip_refuses_what_cannot_be_meant(here: Callable[..., Result], stuck: S
 
 def test_skip_needs_a_reason(here: Callable[..., Result], stuck: SagaHandle) -> None:
     assert "Missing option '--reason'" in here("skip", str(stuck.id)).stderr
-    assert "needs a reason" in here("skip", str(stuck.id), "--reason", " ").stderr
+    assert "a reason is required" in here("skip", str(stuck.id), "--reason", " ").stderr
     assert stuck.status is SagaStatus.FAILED
 
 
@@ -331,7 +331,7 @@ def test_sweep_says_how_many_it_moved(shop: Shop, cli: Run) -> None:
 
 def test_check_is_content_with_the_defaults_and_not_with_everything(cli: Run) -> None:
     good = cli("check")
-    assert (good.returncode, good.stdout.strip()) == (0, "nothing to say")
+    assert (good.returncode, good.stdout.strip()) == (0, "no problems found")
 
     bad = cli("check", SAGAS_TEST_SETTINGS="task_always_eager=1 worker_prefetch_multiplier=99")
     assert bad.returncode == 1

@@ -72,8 +72,8 @@ def test_an_instance_is_known_by_the_beginning_of_its_id_and_by_its_key(
     for unknown, told in (
         ("three/order-9", "no saga 'three' has an instance with the key 'order-9'"),
         ("ffff", "no saga instance has an id that begins with 'ffff'"),
-        ("42", "'42' is no instance; give an id, the beginning of one, or a saga and its key, as in order/42"),
-        ("f" * 40, "is no instance"),
+        ("42", "'42' is not an instance; give an id, the beginning of one, or a saga and its key, as in order/42"),
+        ("f" * 40, "is not an instance"),
     ):
         refused = here("show", unknown)
         assert (refused.exit_code, told in refused.stderr) == (1, True), refused.stderr

@@ -91,8 +91,8 @@ def test_d25_a_control_queue_each_is_the_cure(street: Street) -> None:
     two = street.worker("blog", **cured)
 
     with briefly(one, two):
-        assert street.check("blog", **cured) == (0, "nothing to say\n")
-        assert street.check("shop", NEIGHBOUR_SCHEMA="sagas_shop") == (0, "nothing to say\n")
+        assert street.check("blog", **cured) == (0, "no problems found\n")
+        assert street.check("shop", NEIGHBOUR_SCHEMA="sagas_shop") == (0, "no problems found\n")
         ended(shop, order)
         ended(blog, post)
         rows = "SELECT app, control_queue FROM sagas_blog.saga_worker"
@@ -156,7 +156,7 @@ def test_d25_another_plan_of_the_same_saga_in_the_same_schema_is_told(street: St
         rows = "SELECT plans FROM sagas.saga_worker WHERE plans IS NOT NULL"
         ((plans,),) = eventually(lambda: journal.query(street.database_url, rows), "the worker to introduce itself")
         assert list(plans if isinstance(plans, dict) else json.loads(plans)) == ["neighbours-order:1"]
-        assert street.check("shop") == (0, "nothing to say\n")
+        assert street.check("shop") == (0, "no problems found\n")
         returned, told = street.check("shop", NEIGHBOUR_PATIENT="1")
         with briefly(two):
             eventually(said(two, "another plan of saga 'neighbours-order' version 1"), "the worker to be loud")

@@ -209,16 +209,16 @@ def test_the_queue_of_what_waits_for_a_person_says_what_is_in_doubt(shop: Shop, 
 def test_what_cannot_be_meant_is_refused_with_the_cure(shop: Shop, here: Here) -> None:
     run = failed(shop, scripted.pivoted, {"p": "after:invalid"})
     for options, code, says in (
-        (["--not-happened", "--result", "{}"], 2, "--result is what an action has returned: say --happened with it"),
-        (["--result", "{}"], 2, "say --happened with it"),
-        (["--undo"], 2, "--undo says what follows from --happened"),
+        (["--not-happened", "--result", "{}"], 2, "--result is the action's result: pass --happened with it"),
+        (["--result", "{}"], 2, "pass --happened with it"),
+        (["--undo"], 2, "--undo belongs to --happened"),
         (["--not-happened", "--undone"], 2, "leave out --undo and --undone"),
-        (["--happened", "--result", "{"], 2, "it is no JSON"),
+        (["--happened", "--result", "{"], 2, "not valid JSON"),
         (["--happened", "--result", "null"], 2, 'it must be a JSON object, as in {"shipment_id": "4711"}'),
         (["--happened", "--result", '"4711"'], 2, "it must be a JSON object"),
         (["--happened", "--result", '{"a": NaN}'], 1, "result['a'] is nan"),
         (["--happened", "--step", "q"], 1, "It waits for a person at p (in doubt)"),
-        ([], 1, "of an action in doubt say whether it happened (happened=True or False; --happened or --not-happened)"),
+        ([], 1, "an action in doubt say whether it happened (happened=True or False; --happened or --not-happened)"),
     ):
         done = here("resolve", str(run.id), "--reason", "asked them", *options)
 

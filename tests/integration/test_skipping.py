@@ -113,7 +113,7 @@ def test_a_skipped_compensation_lets_the_saga_end_compensated(busy_shop: Shop) -
 
 def test_of_two_failed_compensations_each_is_named(busy_shop: Shop) -> None:
     run = failed(busy_shop, scripted.three, c="no", undo_b="invalid", undo_a="invalid")
-    with pytest.raises(TransitionRefused, match=rf"saga {run.id} is failed and cannot skip .*name it where there are"):
+    with pytest.raises(TransitionRefused, match=rf"saga {run.id} is failed and cannot skip .*name it if there are"):
         run.skip("both are done")
 
     run.skip("paid back", step="b")

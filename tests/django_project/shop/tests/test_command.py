@@ -57,7 +57,7 @@ class CommandTests(SagaTestCase):
             (["cancel", str(done.id), "--reason", "late"], "is completed and cannot be cancelled", 1),
             (["show", str(uuid4())], "no saga instance", 1),
             (["cancel", str(done.id)], "Missing option '--reason'", 2),
-            (["cancel", str(done.id), "--reason", " "], "it needs a reason", 2),
+            (["cancel", str(done.id), "--reason", " "], "a reason is required", 2),
             (["dance"], "No such command 'dance'", 2),
         ):
             with self.subTest(arguments), self.assertRaisesRegex(CommandError, said) as raised:
@@ -86,7 +86,7 @@ class CommandTests(SagaTestCase):
         begin(self, "k-1")
         self.assertEqual(told("migrate"), "schema 'sagas' is up to date\n")
         self.assertEqual(told("sweep"), "moved 0\n")
-        self.assertEqual(told("check"), "nothing to say\n")
+        self.assertEqual(told("check"), "no problems found\n")
         self.assertEqual(told("purge", "--older-than", "30d", "--keep-keys"), "purged 0\n")
 
     def test_check_fails_when_it_finds_something(self) -> None:
