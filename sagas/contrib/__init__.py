@@ -1,1 +1,1 @@
-"""Sagas at home in the frameworks they are started from; each module needs its own framework only."""
+"""Integrations with frameworks; each module needs only its own framework."""

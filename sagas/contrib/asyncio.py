@@ -6,10 +6,10 @@
         await session.commit()  # the order and its saga, or neither; then the chain is sent
     await run.wait(timeout=10)
 
-Nothing here holds up the event loop: what asks the library's own database connections runs in a thread, and so does
-the sending after the commit. Waiting and watching sleep on the loop, and hold no thread and no connection between two
-looks. ``await asyncio.to_thread(run.wait)`` would hold a thread for as long as the saga takes; hence a handle of its
-own, which reads as the other one does: ``run.cancel("…")`` becomes ``await run.cancel("…")``.
+Nothing here blocks the event loop: queries on the library's own database connections run in a thread, and so does the
+sending after the commit. Waiting and watching sleep on the loop, and hold no thread and no connection between two
+looks. ``await asyncio.to_thread(run.wait)`` would hold a thread for as long as the saga takes; hence a separate handle,
+with the same methods: ``run.cancel("…")`` becomes ``await run.cancel("…")``.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ class AsyncSagaHandle:
 
     Attributes:
         id: the instance's id.
-        sync: the `SagaHandle`, for what is not here: ``await asyncio.to_thread(run.sync.retry, "…")``.
+        sync: the `SagaHandle`, for methods that are missing here: ``await asyncio.to_thread(run.sync.retry, "…")``.
     """
 
     def __init__(self, handle: SagaHandle) -> None:
@@ -50,30 +50,30 @@ class AsyncSagaHandle:
         return hash(self.id)
 
     async def status(self) -> SagaStatus:
-        """Where it stands now.
+        """Return the current status.
 
         Raises:
-            InstanceNotFound: rolled back, purged, or not committed yet; so for all that follows.
+            InstanceNotFound: it was rolled back or purged, or is not committed yet; the other methods raise it too.
         """
         return (await self.snapshot()).status
 
     async def snapshot(self, *, history: bool = False) -> Snapshot:
-        """All of it as one look finds it (see `SagaHandle.snapshot`)."""
+        """Read everything in one consistent look (see `SagaHandle.snapshot`)."""
         return await asyncio.to_thread(self.sync.snapshot, history=history)
 
     async def progress(self) -> dict[str, Any]:
-        """How far it is, ready for JSON (see `SagaHandle.progress`)."""
+        """Return its progress, ready for JSON (see `SagaHandle.progress`)."""
         return await asyncio.to_thread(self.sync.progress)
 
     async def wait(self, timeout: float | None = None, *, disable_sync_subtasks: bool = True) -> SagaStatus:
         """Wait until it ends: `completed`, `compensated`, or `failed` (a person must look).
 
         Args:
-            timeout: seconds; None waits for ever.
+            timeout: seconds; None waits without limit.
 
         Raises:
-            WaitTimeout: it had not ended by then. The saga itself goes on.
-            WaitRefused: this runs inside a step (see `SagaHandle.wait`).
+            WaitTimeout: it had not ended in time. The saga itself goes on.
+            WaitRefused: it was called in a step (see `SagaHandle.wait`).
         """
         if disable_sync_subtasks:
             refuse_in_step("wait")
@@ -87,7 +87,7 @@ class AsyncSagaHandle:
     async def watch(
         self, timeout: float | None = None, *, every: float = 0.5, disable_sync_subtasks: bool = True
     ) -> AsyncIterator[dict[str, Any]]:
-        """Yield its `progress()` now and whenever that has changed, until it ends or the time is over.
+        """Yield its `progress()` now and at each change, until it ends or the time is over.
 
         As server-sent events, in FastAPI::
 
@@ -105,7 +105,7 @@ class AsyncSagaHandle:
             every: seconds between two looks.
 
         Raises:
-            WaitRefused: this runs inside a step (see `SagaHandle.watch`).
+            WaitRefused: it was called in a step (see `SagaHandle.watch`).
         """
         if disable_sync_subtasks:
             refuse_in_step("watch")
@@ -114,14 +114,14 @@ class AsyncSagaHandle:
         while True:
             seen = await self.snapshot()
             if seen.progress() != last:
-                yield seen.progress()  # one of its own: what the caller adds to it is no change
+                yield seen.progress()  # a copy: what the caller adds to it is not a change
             last = seen.progress()
             if last["ended"] or (pause := pace.next()) is None:
                 return
             await asyncio.sleep(pause)
 
     async def cancel(self, reason: str, *, by: str = "application") -> None:
-        """Stop forward work, then undo what was done or is in doubt (see `SagaHandle.cancel`).
+        """Stop forward work, then undo everything that was done or is in doubt (see `SagaHandle.cancel`).
 
         Raises:
             TransitionRefused: it is past its pivot, completed, or failed.
@@ -137,10 +137,10 @@ class AsyncSagaHandle:
         session: "AsyncSession | None" = None,
         by: str = "application",
     ) -> bool:
-        """Tell it what a `WaitFor` step waits for, or will wait for (see `SagaHandle.signal`).
+        """Send a signal that a `WaitFor` step waits for, or will wait for (see `SagaHandle.signal`).
 
         Args:
-            session: send it in this session's transaction; it is heard after the commit.
+            session: send it in this session's transaction; it takes effect after the commit.
 
         Raises:
             TransitionRefused: it has ended, or is being undone.
@@ -161,48 +161,48 @@ async def start(
     if_exists: IfExistsWord = "return",
     sagas: Sagas | None = None,
 ) -> AsyncSagaHandle:
-    """Start an instance. What returned without a session, or whose session committed, is never lost.
+    """Start an instance. One that returned without a session, or whose session committed, is never lost.
 
-    Works with ``postgresql+asyncpg://`` and ``postgresql+psycopg://``. On an ``AsyncConnection`` it is
+    This works with ``postgresql+asyncpg://`` and ``postgresql+psycopg://``. With an ``AsyncConnection``, use
     ``await connection.run_sync(lambda joined: saga.start(data, connection=joined))``.
 
     Args:
-        saga: what to start.
+        saga: the saga to start.
         data, key, deadline, if_exists: see `Saga.start`.
-        session: insert in this session's transaction; the chain is sent after its commit. Without one the instance
-            is committed at once.
-        sagas: which one, where a process has several.
+        session: insert in this session's transaction; the chain is sent after its commit. Without a session the
+            instance is committed at once.
+        sagas: the `Sagas` to use, if a process has several.
 
     Raises:
         StartInProgress: another open transaction is starting the same key. The session's own is unharmed.
-        StartRefused, PayloadError: as `Saga.start`.
+        StartRefused, PayloadError: as in `Saga.start`.
     """
-    # Here, since a thread has a current app of its own.
+    # Here, since a thread has its own current app.
     engine = sagas.engine if sagas is not None else engine_for(saga.tasks(), f"saga {saga.name!r}")
     begin = partial(saga.start_on, engine, data, key=key, deadline=deadline, if_exists=if_exists)
     if session is None:
-        # Here too: some of the context that its messages carry follows the thread.
+        # Here too: some of the context that the messages carry belongs to this thread.
         beginning = engine.begin(saga.plan(engine))
         return AsyncSagaHandle(await asyncio.to_thread(begin, beginning=beginning))
     own = session() if isinstance(session, async_scoped_session) else session
     if not isinstance(own, AsyncSession):
         raise StartRefused(
-            f"saga {saga.name!r}: session={session!r} is no AsyncSession; with a Session, call "
+            f"saga {saga.name!r}: session={session!r} is not an AsyncSession; with a Session, call "
             "saga.start(data, session=…), and not on the event loop, since it blocks"
         )
     return AsyncSagaHandle(await own.run_sync(lambda joined: begin(session=joined)))
 
 
 async def get(sagas: Sagas, id: UUID | str) -> AsyncSagaHandle:
-    """A handle on an instance.
+    """Return a handle on an instance.
 
     Raises:
-        InstanceNotFound: there is none with this id.
+        InstanceNotFound: there is no instance with this id.
     """
     return AsyncSagaHandle(await asyncio.to_thread(sagas.get, id))
 
 
 async def find(sagas: Sagas, *, saga: str, key: str) -> AsyncSagaHandle | None:
-    """The current instance of a business key; None when there is none."""
+    """Return the current instance of a business key; None if there is none."""
     found = await asyncio.to_thread(sagas.find, saga=saga, key=key)
     return None if found is None else AsyncSagaHandle(found)

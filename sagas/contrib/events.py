@@ -1,4 +1,4 @@
-"""Server-sent events: what every framework's stream of an instance's progress is made of."""
+"""Server-sent events for the progress of an instance, as every framework's stream uses them."""
 
 import json
 import time
@@ -7,12 +7,12 @@ from typing import Any, Final
 
 from sagas.handle import Pace, SagaHandle
 
-#: A comment, which browsers skip. It keeps proxies from closing a silent stream, and finds out who has left.
+#: A comment, which browsers skip. It keeps proxies from closing a silent stream, and detects clients that have left.
 KEEP_ALIVE: Final = ": nothing new\n\n"
 
 
 def sse(progress: Mapping[str, Any]) -> str:
-    """One server-sent event named ``progress``, its data what `SagaHandle.progress` returned."""
+    """Return a server-sent event named ``progress`` with the result of `SagaHandle.progress` as its data."""
     return f"event: progress\ndata: {json.dumps(progress)}\n\n"
 
 
@@ -37,12 +37,12 @@ class News:
 
 
 def events(handle: SagaHandle, timeout: float = 60.0, keep_alive: float = 15.0, *, every: float = 0.5) -> Iterator[str]:
-    """The instance's progress now and whenever it has changed, as server-sent events, until it ends.
+    """Yield the instance's progress now and at each change, as server-sent events, until it ends.
 
     No database connection is held between two looks.
 
     Args:
-        timeout: seconds; the stream ends then, and an ``EventSource`` connects anew.
+        timeout: seconds until the stream ends; an ``EventSource`` then reconnects.
         keep_alive: seconds without news after which a comment is sent.
         every: seconds between two looks.
 

@@ -1,4 +1,4 @@
-"""From a framework's settings to the codec of `Sagas`: Fernet keys, or a codec of the application's own."""
+"""Make the codec of `Sagas` from a framework's settings: Fernet keys, or the application's own codec."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,10 +10,10 @@ from sagas.model import Codec
 
 
 def codec_of(where: str, codec: Any, keys: Sequence[str | bytes] | None) -> Codec | None:
-    """The codec that settings name: the object or its path, or one made of Fernet keys, the newest first.
+    """Return the codec that settings name: the object or its path, or one made of Fernet keys, newest first.
 
     Raises:
-        ConfigurationError: both are given, or it cannot be imported or made; no message tells a key.
+        ConfigurationError: both are given, or it cannot be imported or made; no message contains a key.
     """
     if codec is not None and keys is not None:
         raise ConfigurationError(f"{where} has CODEC and KEYS: keep one of them")
@@ -40,8 +40,8 @@ def _fernet(where: str, keys: Sequence[str | bytes]) -> Codec:
         raise ConfigurationError(f"{where}['KEYS'] must be a list of Fernet keys, the newest first")
     try:
         return MultiFernet([Fernet(key) for key in keys])
-    except Exception:  # whose text may tell of the key
+    except Exception:  # its text may contain part of the key
         raise ConfigurationError(
-            f"{where}['KEYS'] holds what is no Fernet key: make one with `python -c 'from cryptography.fernet import "
+            f"{where}['KEYS'] holds an invalid Fernet key: make one with `python -c 'from cryptography.fernet import "
             "Fernet; print(Fernet.generate_key().decode())'`"
         ) from None

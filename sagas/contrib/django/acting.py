@@ -1,4 +1,4 @@
-"""Retry, cancel, skip and resolve in the admin: a page that asks for the reason, then one instance after the other."""
+"""Retry, cancel, skip and resolve in the admin: a page that asks for the reason, then acts one by one."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -19,17 +19,17 @@ from sagas.model import SagaStatus
 if TYPE_CHECKING:
     from sagas.contrib.django.admin import InstanceAdmin
 
-#: Each is a transaction while the browser waits, and a field of the form that Django limits to a thousand.
+#: Each is a transaction while the browser waits, and a form field, of which Django allows a thousand.
 MOST = 500
 
 
 class ReasonForm(forms.Form):
-    """Why; kept in the saga's history and in the admin's log."""
+    """A form for the reason, which is kept in the saga's history and in the admin's log."""
 
     reason = forms.CharField(
         widget=forms.TextInput(attrs={"size": 80, "autofocus": True}),
-        help_text="Kept in the saga's history, with your name, for whoever asks why.",
-        error_messages={"required": "Give a reason: it is kept in the history for whoever asks why."},
+        help_text="Kept in the saga's history, with your name, to say why.",
+        error_messages={"required": "Give a reason: it is kept in the history to say why."},
     )
 
     def __init__(self, data: Any, instances: Sequence[Instance]) -> None:
@@ -40,12 +40,12 @@ class ReasonForm(forms.Form):
 
 
 class StuckForm(ReasonForm):
-    """Also about what, where there are several, and what it has returned."""
+    """A form that also asks for the step, if there are several, and for its result."""
 
     result = forms.CharField(
         required=False,
         widget=forms.Textarea(attrs={"rows": 4, "cols": 80}),
-        help_text='What it would have returned, if later steps or its undo need it: {"shipment_id": "4711"}',
+        help_text='The result to use, if later steps or its undo need it: {"shipment_id": "4711"}',
     )
 
     def __init__(self, data: Any, instances: Sequence[Instance]) -> None:
@@ -56,8 +56,8 @@ class StuckForm(ReasonForm):
         if several:
             self.fields["step"] = forms.ChoiceField(
                 choices=[("", "---------"), *several.items()],
-                help_text="Where a saga is stuck at several, say something about one of them at a time.",
-                error_messages={"required": "Say which: a saga is stuck at several."},
+                help_text="If a saga is stuck at several steps, answer for one of them at a time.",
+                error_messages={"required": "Choose one: a saga is stuck at several steps."},
             )
             self.order_fields(self.field_order)
 
@@ -66,7 +66,7 @@ class StuckForm(ReasonForm):
         try:
             return json.loads(given) if given else None
         except (ValueError, RecursionError) as error:
-            raise forms.ValidationError(f"It is no JSON: {error}") from error
+            raise forms.ValidationError(f"It is not valid JSON: {error}") from error
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
@@ -76,7 +76,7 @@ class StuckForm(ReasonForm):
         return cleaned
 
     def keeps_under_one_name(self, step: str | None) -> bool:
-        """Whether what is meant keeps its result under one name, and so may return anything."""
+        """Return whether the chosen step keeps its result under one name, and so may return anything."""
         return all(
             output_of(instance.handle, step if len(self.stuck[instance.pk]) > 1 else None) is not None
             for instance in self.instances
@@ -87,31 +87,31 @@ class StuckForm(ReasonForm):
         do(instance.handle, self.cleaned_data["reason"], step=step, by=by, **self.said())
 
     def said(self) -> dict[str, Any]:
-        """What a handle is told besides."""
+        """Return further arguments for the handle's method."""
         return {"result": self.cleaned_data["result"]}
 
 
 class ResolveForm(StuckForm):
-    """Also what was found out about an action in doubt, or done by hand."""
+    """A form that also asks what was found out about an action in doubt, or done by hand."""
 
     ANSWERS: ClassVar[dict[str, tuple[str, dict[str, Any]]]] = {
-        "happened": ("It happened: go on; where the saga has turned back, undo it now", {"happened": True}),
+        "happened": ("It happened: go on; if the saga has turned back, undo it now", {"happened": True}),
         "undone": ("It happened, and was undone by hand", {"happened": True, "undo": False}),
         "not_happened": ("It did not happen: nothing of it is to be undone, turn back", {"happened": False}),
-        "by_hand": ("Its compensation, which would not succeed, was done by hand", {}),
+        "by_hand": ("Its compensation, which failed, was done by hand", {}),
     }
 
     answer = forms.ChoiceField(
         choices=[("", "---------"), *((name, text) for name, (text, _) in ANSWERS.items())],
-        help_text="To have it tried again, or its compensation, retry the saga instead.",
-        error_messages={"required": "Say what was found out, or done by hand."},
+        help_text="To try it or its compensation again, retry the saga instead.",
+        error_messages={"required": "Choose what was found out, or done by hand."},
     )
     field_order = ("step", "answer", "result", "reason")
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
         if cleaned.get("result") is not None and cleaned.get("answer") in ("not_happened", "by_hand"):
-            self.add_error("result", "Only what happened has returned something.")
+            self.add_error("result", "Only an action that happened has a result.")
         return cleaned
 
     def said(self) -> dict[str, Any]:
@@ -121,13 +121,13 @@ class ResolveForm(StuckForm):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verb:
-    """What a person may do to an instance.
+    """An action of a person on an instance.
 
     Attributes:
-        name: of the method of a handle, of the permission and of the admin's action.
-        past: how it reads in the log.
-        effect: what it does, for the page that asks.
-        possible: when there is a button for it.
+        name: the name of the handle's method, of the permission and of the admin's action.
+        past: the verb in the log.
+        effect: the effect, for the page that asks.
+        possible: the statuses with a button for it.
     """
 
     name: str
@@ -145,7 +145,7 @@ class Verb:
 RETRY = Verb(
     name="retry",
     past="Retried",
-    effect="A failed saga goes on: only what is missing runs again, with fresh budgets.",
+    effect="A failed saga goes on: only what is missing runs again, with fresh limits.",
     do=SagaHandle.retry,
     form=ReasonForm,
     possible=frozenset({SagaStatus.FAILED}),
@@ -161,7 +161,7 @@ CANCEL = Verb(
 SKIP = Verb(
     name="skip",
     past="Skipped",
-    effect="A failed saga goes on past what it is stuck at. You vouch for that: it is not run again.",
+    effect="A failed saga goes on past the point where it is stuck. You vouch for that step: it is not run again.",
     do=SagaHandle.skip,
     form=StuckForm,
     possible=frozenset({SagaStatus.FAILED}),
@@ -169,7 +169,7 @@ SKIP = Verb(
 RESOLVE = Verb(
     name="resolve",
     past="Resolved",
-    effect="A failed saga goes on with what you have found out about an action in doubt, or have undone by hand.",
+    effect="A failed saga goes on with what you found out about an action in doubt, or undid by hand.",
     do=SagaHandle.resolve,
     form=ResolveForm,
     possible=frozenset({SagaStatus.FAILED}),
@@ -180,7 +180,7 @@ VERBS = (RETRY, CANCEL, SKIP, RESOLVE)
 def act(
     admin: "InstanceAdmin", request: HttpRequest, queryset: InstanceQuerySet, verb: Verb
 ) -> HttpResponseBase | None:
-    """Ask for what is needed; once it is there, do it. None leads back to the list."""
+    """Ask for what is missing; once it is there, act. None leads back to the list."""
     answered = "reason" in request.POST
     asked_about = request.POST.getlist(ACTION_CHECKBOX_NAME) if answered else []
     if answered:
@@ -206,7 +206,7 @@ def act(
 def _did(admin: "InstanceAdmin", request: HttpRequest, verb: Verb, instance: Instance, form: ReasonForm) -> bool:
     try:
         form.do(verb.do, instance, request.user.get_username())
-    except SagaError as error:  # one refusal is no reason to leave the others
+    except SagaError as error:  # one refusal must not stop the others
         admin.message_user(request, f"Refused for {instance}: {error}", messages.WARNING)
         return False
     admin.log_change(request, instance, f"{verb.past}: {form.cleaned_data['reason']}")
@@ -233,7 +233,7 @@ def _ask(
 
 
 def waits_at(handle: SagaHandle) -> dict[str, str]:
-    """The steps at which an instance waits for a person, by name, and how they read."""
+    """Return the steps at which an instance waits for a person: their names, and how they are shown."""
     try:
         waiting = handle.snapshot().needs_a_person
     except (InstanceNotFound, RowDamaged):
@@ -242,7 +242,7 @@ def waits_at(handle: SagaHandle) -> dict[str, str]:
 
 
 def output_of(handle: SagaHandle, step: str | None) -> str | None:
-    """The one name under which a step keeps its result."""
+    """Return the single name under which a step keeps its result."""
     try:
         return handle.snapshot().output_of(step)
     except (InstanceNotFound, RowDamaged):

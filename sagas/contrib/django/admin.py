@@ -1,4 +1,4 @@
-"""The instances in Django's admin: to look at, and to act on with a reason. Nothing else is writable."""
+"""The instances in Django's admin: to view, and to act on with a reason. Nothing else is writable."""
 
 import json
 from collections.abc import Mapping
@@ -29,14 +29,14 @@ from sagas.handle import HistoryEntry, SagaHandle
 from sagas.model import SagaStatus
 from sagas.store import Filters
 
-#: How far the list goes; beyond that it takes a filter. To count more, and to pass over more, takes time.
+#: How far the list goes; beyond that, use a filter. Counting and skipping more rows takes time.
 LONGEST_LIST = 10_000
-#: Of a reason in the list; its page has the rest.
+#: Words of a reason in the list; the instance's page has the rest.
 WORDS = 24
 
 
 class StatusFilter(admin.SimpleListFilter):
-    """By status, together with the other filters and the search (see `InstanceAdmin.get_search_results`)."""
+    """Filter by status, together with the other filters and the search (see `InstanceAdmin.get_search_results`)."""
 
     title = "status"
     parameter_name = "status__exact"
@@ -49,7 +49,7 @@ class StatusFilter(admin.SimpleListFilter):
 
 
 class SagaFilter(StatusFilter):
-    """By saga."""
+    """Filter by saga."""
 
     title = "saga"
     parameter_name = "saga"
@@ -59,7 +59,7 @@ class SagaFilter(StatusFilter):
 
 
 class StartFilter(admin.DateFieldListFilter):
-    """By when they were started, which is in an index by saga."""
+    """Filter by start time, which has an index for each saga."""
 
     def queryset(self, request: HttpRequest, queryset: InstanceQuerySet) -> InstanceQuerySet:
         found: InstanceQuerySet = super().queryset(request, queryset)
@@ -67,7 +67,7 @@ class StartFilter(admin.DateFieldListFilter):
 
 
 class ShortPaginator(Paginator):
-    """Counts as far as the list goes."""
+    """Counts only as far as the list goes."""
 
     @cached_property
     def count(self) -> int:
@@ -75,7 +75,7 @@ class ShortPaginator(Paginator):
 
 
 class ReasonedList(ChangeList):
-    """The instances of a page, with their reasons, which are read at once."""
+    """The instances of a page, with their reasons, which are read in one query."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -88,12 +88,12 @@ class ReasonedList(ChangeList):
 
 @admin.register(Instance)
 class InstanceAdmin(admin.ModelAdmin):
-    """Lists instances and shows one; retry, cancel, skip and resolve are behind permissions of their own."""
+    """Lists instances and shows one; retry, cancel, skip and resolve have their own permissions."""
 
     actions = ("retry_selected", "cancel_selected", "skip_selected", "resolve_selected")
     list_display = ("shown_key", "saga", "version", "status", "why", "created_at", "finished_at", "age")
     list_filter = (StatusFilter, SagaFilter, ("created_at", StartFilter))
-    # Newest first: ids are made of the time, and have an index of their own. No other order has one.
+    # Newest first: ids contain the time and have an index. No other order has one.
     ordering = ("-id",)
     sortable_by = ()
     paginator = ShortPaginator
@@ -124,13 +124,13 @@ class InstanceAdmin(admin.ModelAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: InstanceQuerySet, search_term: str
     ) -> tuple[InstanceQuerySet, bool]:
-        """By what was searched for and by the filters, in the one statement that reads lists (see `Sagas.list`)."""
+        """Search and filter in the same statement that reads lists (see `Sagas.list`)."""
         asked = {"status": request.GET.get("status__exact"), "saga": request.GET.get("saga")}
         try:
             pasted = UUID(search_term.strip())
         except ValueError:
             pass
-        else:  # an id is meant, whatever else is chosen; a business key may well be one too
+        else:  # an id is meant, whatever else is chosen; a business key may also look like one
             return queryset.filter(Q(pk=pasted) | listed(key=search_term.strip(), **asked)), False
         rest = []
         names = bound().engine.store.listing.names() if search_term else ()
@@ -194,23 +194,23 @@ class InstanceAdmin(admin.ModelAdmin):
     def cancel_selected(self, request: HttpRequest, queryset: InstanceQuerySet) -> HttpResponseBase | None:
         return act(self, request, queryset, CANCEL)
 
-    @admin.action(permissions=["skip"], description="Skip what the selected sagas are stuck at")
+    @admin.action(permissions=["skip"], description="Skip the steps at which the selected sagas are stuck")
     def skip_selected(self, request: HttpRequest, queryset: InstanceQuerySet) -> HttpResponseBase | None:
         return act(self, request, queryset, SKIP)
 
-    @admin.action(permissions=["resolve"], description="Resolve what the selected sagas wait for a person for")
+    @admin.action(permissions=["resolve"], description="Resolve the steps for which the selected sagas wait")
     def resolve_selected(self, request: HttpRequest, queryset: InstanceQuerySet) -> HttpResponseBase | None:
         return act(self, request, queryset, RESOLVE)
 
     def list_url(self) -> str:
-        """Where the list is; the page's buttons post the list's actions there."""
+        """Return the URL of the list, to which the buttons of a page post the list's actions."""
         return str(reverse("admin:celery_sagas_instance_changelist", current_app=self.admin_site.name))
 
     def page_url(self, instance_id: Any) -> str:
-        """Where an instance's page is."""
+        """Return the URL of an instance's page."""
         return str(reverse("admin:celery_sagas_instance_change", args=[instance_id], current_app=self.admin_site.name))
 
-    # -- who may
+    # -- permissions
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
         return self._may(request, RETRY)
@@ -239,7 +239,7 @@ class InstanceAdmin(admin.ModelAdmin):
 
 
 def listed(status: str | None, **asked: Any) -> Q:
-    """They are in a list of the newest with these filters."""
+    """Return a condition for being in a list of the newest with these filters."""
     try:
         filters = Filters(status=None if status is None else SagaStatus(status), **asked)
     except ValueError as error:
@@ -252,12 +252,12 @@ def listed(status: str | None, **asked: Any) -> Q:
 
 
 def as_json(value: Any) -> str:
-    """For people, so whatever JSON has no word for is shown as text."""
+    """Format as JSON for people, with anything that JSON lacks as text."""
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
 
 
 def shown_detail(entry: HistoryEntry) -> str:
-    """What fits on a line of the history."""
+    """Return the details that fit on a line of the history."""
     return ", ".join(
         f"{name}: {value}"
         for name, value in entry.detail.items()

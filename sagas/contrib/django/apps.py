@@ -14,7 +14,7 @@ class SagasConfig(AppConfig):
     """Configured by ``settings.SAGAS`` (see `sagas.contrib.django.conf.Configuration`)."""
 
     name = "sagas.contrib.django"
-    # Not "sagas": a project may well have an app of that name.
+    # Not "sagas": a project may well have an app with that name.
     label = "celery_sagas"
     verbose_name = "Sagas"
     default_auto_field = "django.db.models.BigAutoField"
@@ -23,12 +23,12 @@ class SagasConfig(AppConfig):
         from sagas.contrib.django.binding import bound
 
         bound()
-        checks.register(_checked, checks.Tags.compatibility)  # one of databases would run for `migrate` alone
+        checks.register(_checked, checks.Tags.compatibility)  # a database check would only run for `migrate`
         post_migrate.connect(_migrated, sender=self)
 
 
 def _checked(**options: Any) -> list[checks.CheckMessage]:
-    """Sagas need PostgreSQL: said before the first migration fails on another database."""
+    """Check that the database is PostgreSQL, before the first migration fails on another one."""
     from sagas.contrib.django.binding import require_postgresql
     from sagas.contrib.django.conf import configuration
 

@@ -1,4 +1,4 @@
-"""From ``settings.SAGAS`` to a bound Celery app, which joins Django's transactions."""
+"""Bind a Celery app by ``settings.SAGAS``; it joins Django's transactions."""
 
 from functools import cache
 from typing import Any
@@ -16,7 +16,7 @@ from sagas.contrib.keys import codec_of
 from sagas.errors import ConfigurationError
 from sagas.extension import Sagas
 
-#: What Django's PostgreSQL backend passes to its driver that is not for the server.
+#: Driver options of Django's PostgreSQL backend that are not for the server.
 NOT_FOR_THE_SERVER = (
     "autocommit",
     "connection_factory",
@@ -29,7 +29,7 @@ NOT_FOR_THE_SERVER = (
 
 @cache
 def bound() -> Sagas:
-    """The project's `Sagas`; binds its Celery app at the first call, which the app config makes.
+    """Return the project's `Sagas`; the first call, made by the app config, binds its Celery app.
 
     Raises:
         ConfigurationError: ``settings.SAGAS`` cannot work; the message names the key and the cure.
@@ -41,7 +41,7 @@ def bound() -> Sagas:
             f"the Celery app {app.main!r} has made its tasks before sagas could fence them: something asked for one "
             "(`.s()`, `.delay()`, `app.tasks`) too early. If it is a receiver of app.on_after_configure, connect it to "
             "app.on_after_finalize; if it is another app's ready(), put 'sagas.contrib.django' first in "
-            "INSTALLED_APPS; if it is a module while it is imported, let it ask later"
+            "INSTALLED_APPS; if it is a module at import, let it do so later"
         )
     if getattr(app, "sagas", None) is not None:
         raise ConfigurationError(
@@ -65,7 +65,7 @@ def bound() -> Sagas:
     # Whatever other apps there are: Celery's own current app is known to one thread only.
     made.engine.is_current = lambda: True
     name = _name(configured.database)
-    # Another name is that of a test database, which cannot be dropped while anybody is connected.
+    # Another name is that of a test database, which cannot be dropped while there are connections.
     made.engine.store.database.keeps_connections = lambda: _name(configured.database) == name
     return made
 
@@ -75,7 +75,7 @@ sagas: Sagas = SimpleLazyObject(bound)
 
 
 def celery_app(configured: Configuration) -> Celery:
-    """The Celery app that ``SAGAS["APP"]`` names, or the current one."""
+    """Return the Celery app that ``SAGAS["APP"]`` names, or the current one."""
     if configured.app is not None:
         try:
             app = symbol_by_name(configured.app)
@@ -85,10 +85,10 @@ def celery_app(configured: Configuration) -> Celery:
                 "app, as in 'shop.celery:app'"
             ) from error
         if not isinstance(app, Celery):
-            raise ConfigurationError(f"settings.SAGAS['APP'] is {configured.app!r}, which is {app!r} and no Celery app")
+            raise ConfigurationError(f"settings.SAGAS['APP'] is {configured.app!r}, which is {app!r}, not a Celery app")
         return app
     app = current_app._get_current_object()
-    # Celery makes one of its own for whoever asks while there is none.
+    # Celery makes a default app for any caller that asks while there is none.
     if app.main == "default" and not app.set_as_current:
         raise ConfigurationError(
             "no Celery app is known yet: name it in settings.SAGAS['APP'], as in 'shop.celery:app', or import it in "
@@ -98,7 +98,7 @@ def celery_app(configured: Configuration) -> Celery:
 
 
 def database_url(alias: str) -> URL:
-    """Where the library's own connections go: the same database as Django's alias, now (tests change it)."""
+    """Return the URL of the library's own connections: the current database of Django's alias (tests change it)."""
     connection = connections[alias]
     require_postgresql(connection)
     parameters = {
@@ -122,7 +122,7 @@ def database_url(alias: str) -> URL:
 
 
 def require_postgresql(connection: Any) -> None:
-    """Raises ConfigurationError for any other database of Django's."""
+    """Raise ConfigurationError for any other kind of database."""
     if connection.vendor != "postgresql":
         raise ConfigurationError(
             f"settings.DATABASES[{connection.alias!r}] is {connection.vendor!r}, but sagas need PostgreSQL: name "

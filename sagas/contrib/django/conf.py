@@ -13,21 +13,21 @@ from sagas.errors import ConfigurationError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Configuration:
-    """What ``settings.SAGAS`` may hold; everything has a default.
+    """The keys of ``settings.SAGAS``; all have defaults.
 
     Attributes:
-        app: where the Celery app is, as in ``"shop.celery:app"``; by default the one that is current.
-        database: the alias in ``settings.DATABASES`` where the library's tables live. A saga commits together with
-            the business rows of this database.
+        app: the path of the Celery app, as in ``"shop.celery:app"``; by default the current one.
+        database: the alias in ``settings.DATABASES`` of the library's tables. A saga commits together with the business
+            rows of this database.
         schema: the PostgreSQL schema of the library's tables.
         heartbeat: seconds between two heartbeats of a worker.
         sweep_every: seconds between two sweeps.
-        parked_after: seconds that a step may wait which cannot be called, before it waits for a person.
-        secrets: names of fields of the data that nobody may see (see `Sagas`).
-        codec: what encrypts them where they are stored, or where it is, as in ``"shop.vault:codec"``.
-        keys: instead of a codec: Fernet keys, the newest first, of which each decrypts what it has encrypted.
+        parked_after: seconds that a step which cannot be called may wait, before it waits for a person.
+        secrets: names of secret fields of the data (see `Sagas`).
+        codec: the codec that encrypts them where they are stored, or its path, as in ``"shop.vault:codec"``.
+        keys: instead of a codec: Fernet keys, newest first; each decrypts what it has encrypted.
         headers: names of headers that are kept although they look like tokens; None keeps no header (see `Sagas`).
-        control_queue: where error callbacks, sweeps and purges go; of this app alone.
+        control_queue: the queue of error callbacks, sweeps and purges; for this app alone.
         step_results: True gives steps rows in django-celery-results, as other tasks have them.
     """
 
@@ -46,10 +46,10 @@ class Configuration:
 
 
 def configuration() -> Configuration:
-    """The project's configuration.
+    """Return the project's configuration.
 
     Raises:
-        ConfigurationError: ``settings.SAGAS`` is no dict, or has a key that nobody reads, or an unknown database.
+        ConfigurationError: ``settings.SAGAS`` is not a dict, or has an unknown key or database.
     """
     given: Any = getattr(settings, "SAGAS", {})
     if not isinstance(given, dict):
@@ -57,7 +57,7 @@ def configuration() -> Configuration:
     known = {each.name.upper(): each.name for each in fields(Configuration)}
     for name in given:
         if name not in known:
-            raise ConfigurationError(f"settings.SAGAS has no {name!r}; there are {', '.join(sorted(known))}")
+            raise ConfigurationError(f"settings.SAGAS has no key {name!r}; the keys are {', '.join(sorted(known))}")
     found = Configuration(**{known[name]: value for name, value in given.items()})
     if found.database not in list(connections):
         raise ConfigurationError(

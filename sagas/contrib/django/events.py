@@ -16,17 +16,18 @@ from sagas.handle import Pace, SagaHandle
 def event_stream(
     request: HttpRequest, handle: SagaHandle, timeout: float = 60.0, *, keep_alive: float = 15.0, every: float = 0.5
 ) -> StreamingHttpResponse:
-    """A response that tells an instance's progress now and whenever it changes, until it ends::
+    """Return a response that sends an instance's progress now and at each change, until it ends::
 
         def order_events(request, order_id):
             return event_stream(request, sagas.find(saga="order", key=order_id))
 
-    In the page: ``new EventSource(url).addEventListener("progress", …)``, to be closed once ``ended`` is true. Under
-    WSGI it occupies one of the server's threads, under ASGI none, and neither a database connection between two looks.
+    In the page, use ``new EventSource(url).addEventListener("progress", …)``, and close it once ``ended`` is true.
+    Under WSGI it occupies one of the server's threads, under ASGI none, and neither holds a database connection between
+    looks.
 
     Args:
-        request: tells whether the server is WSGI or ASGI.
-        timeout: seconds; the stream ends then, and an ``EventSource`` connects anew.
+        request: shows whether the server is WSGI or ASGI.
+        timeout: seconds until the stream ends; an ``EventSource`` then reconnects.
         keep_alive: seconds without news after which a comment is sent, so that no proxy closes the stream.
         every: seconds between two looks.
     """
@@ -46,7 +47,7 @@ def _events(handle: SagaHandle, timeout: float, keep_alive: float, every: float)
 async def _events_on_the_loop(
     handle: SagaHandle, timeout: float, keep_alive: float, every: float
 ) -> AsyncIterator[str]:
-    """As `sagas.contrib.events.events`, with each look in a thread."""
+    """Yield like `sagas.contrib.events.events`, with each look in a thread."""
     await sync_to_async(_let_go)()
     pace, news = Pace(timeout, every), News(keep_alive)
     while True:
@@ -59,7 +60,7 @@ async def _events_on_the_loop(
 
 
 def _let_go() -> None:
-    """Django keeps what the view has used until the response has ended, which may take as long as somebody watches."""
+    """Close the view's connections, which Django would otherwise keep until the response has ended."""
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close()

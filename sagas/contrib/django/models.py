@@ -1,4 +1,4 @@
-"""The instances as Django sees them: for the admin and for queries, never for writing."""
+"""The instances as Django models: for the admin and for queries, never for writing."""
 
 from typing import Any, NoReturn
 
@@ -13,7 +13,7 @@ from sagas.model import SagaStatus
 
 
 class ReadOnly(SagaError):
-    """The saga tables are written by the library alone."""
+    """The saga tables are written only by the library."""
 
 
 def _refuse(*_: Any, **__: Any) -> NoReturn:
@@ -30,7 +30,7 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
 
 
 class InstanceManager(models.Manager.from_queryset(InstanceQuerySet)):  # type: ignore[misc]
-    """Reads where the sagas live, whatever the default database is."""
+    """Reads from the database of the sagas, whatever the default database is."""
 
     def get_queryset(self) -> InstanceQuerySet:
         found: InstanceQuerySet = super().get_queryset().using(self._db or configuration().database)
@@ -71,5 +71,5 @@ class Instance(models.Model):
 
     @property
     def handle(self) -> SagaHandle:
-        """Looks at it and acts on it."""
+        """A handle that reads it and acts on it."""
         return SagaHandle(bound().engine, self.id)

@@ -1,4 +1,4 @@
-"""The library's own migrations, run by Django's: the same SQL, the same table of what was applied."""
+"""The library's own migrations, run by Django's: the same SQL, and the same table of those applied."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,13 +12,13 @@ from sagas.store import Execute, migrate
 
 
 def table(name: str) -> str:
-    """A table's name for ``Meta.db_table``: Django quotes it as one name, so the quotes inside make it two."""
+    """Return a table's name for ``Meta.db_table``: Django quotes it as one name, so the quotes inside make it two."""
     schema = configuration().schema.replace('"', '""')
     return f'{schema}"."{name}'
 
 
 def apply(number: int) -> Callable[[Any, Any], None]:
-    """For ``RunPython``: applies the library's migration of this number, where the sagas live."""
+    """Return a function for ``RunPython`` that applies the library's migration with this number."""
 
     def run(apps: Any, schema_editor: Any) -> None:
         configured = configuration()
@@ -29,7 +29,7 @@ def apply(number: int) -> Callable[[Any, Any], None]:
 
 
 def create_where_migrations_are_off(alias: str) -> None:
-    """Tests may run without migrations (``MIGRATION_MODULES``, ``--nomigrations``); the tables are needed anyway."""
+    """Create the tables for tests without migrations (``MIGRATION_MODULES``, ``--nomigrations``)."""
     configured = configuration()
     module, _ = MigrationLoader.migrations_module("celery_sagas")
     if module is None and alias == configured.database:
@@ -38,7 +38,7 @@ def create_where_migrations_are_off(alias: str) -> None:
 
 
 def executing_on(connection: Any) -> Execute:
-    """Runs SQL through Django's cursor, in Django's transaction."""
+    """Return an `Execute` that runs SQL through Django's cursor, in Django's transaction."""
     require_postgresql(connection)
 
     def execute(sql: str, parameters: Sequence[Any] = ()) -> Sequence[Sequence[Any]]:

@@ -21,7 +21,7 @@ from sagas.testing import Inline, inline
 
 
 class _KeepsConnections(TransactionTestCase):
-    """As in production, for speed; until the class ends, since the test database cannot be dropped while they last."""
+    """Keep connections, as in production, until the class ends: the test database could not be dropped."""
 
     @classmethod
     def setUpClass(cls) -> None:
@@ -44,7 +44,7 @@ class SagaTransactionTestCase(_KeepsConnections):
 
     @contextmanager
     def run_sagas(self) -> Iterator[Inline]:
-        """What is started and committed inside the block has ended after it (see `sagas.testing.inline`)."""
+        """Run the sagas that are started and committed in the block to their ends (see `sagas.testing.inline`)."""
         with inline(bound()) as caught:
             yield caught
 
@@ -58,8 +58,8 @@ class SagaTestCase(_KeepsConnections, TestCase):
                     self.client.post("/orders", {"sku": "pen", "card": "declined"})
                 assert sagas.find(saga="order", key="42").status == "compensated"
 
-    What was started in a test is gone after it; what ``setUpTestData`` started, after the class. A step that catches a
-    database error needs an ``atomic()`` around its cause, as everything in a `TestCase` does.
+    Sagas started in a test are deleted after it; those started in ``setUpTestData``, after the class. A step that
+    catches a database error needs an ``atomic()`` around its cause, as everything in a `TestCase` does.
     """
 
     _started: ClassVar[list[UUID]] = []
@@ -80,7 +80,7 @@ class SagaTestCase(_KeepsConnections, TestCase):
     @classmethod
     @contextmanager
     def run_sagas(cls) -> Iterator[Inline]:
-        """What is started inside the block has ended after it, except what an ``atomic()`` rolled back.
+        """Run the sagas that are started in the block to their ends, except those that an ``atomic()`` rolled back.
 
         The block's ``on_commit`` callbacks run at its end, as ``captureOnCommitCallbacks(execute=True)`` does; those
         of a step run right after it.
@@ -106,8 +106,8 @@ class SagaTestCase(_KeepsConnections, TestCase):
 class _TestTransaction:
     """Stands in for a transaction that will never be committed (see `CallersTransaction`).
 
-    The instance is committed at once on a connection of the library's, and forgotten again if an ``atomic()`` around
-    its start rolls back, which Django's list of callbacks tells.
+    The instance is committed at once on a connection of the library's, and deleted again if an ``atomic()`` around its
+    start rolls back, as Django's list of callbacks shows.
     """
 
     def __init__(self, sagas: Sagas, alias: str, started: list[UUID]) -> None:
@@ -134,7 +134,7 @@ class _TestTransaction:
         started = self._last
 
         def send() -> None:
-            # Once: captured callbacks stay in Django's list, for the next who captures.
+            # Once: captured callbacks stay in Django's list, for the next capture.
             if self._open.pop(started, None):
                 do()
 

@@ -1,6 +1,6 @@
 """Django's open transaction, which `start` joins through Django's own connection.
 
-Never through a SQLAlchemy engine on Django's raw connection: closing that one rolls the caller's work back.
+It never uses a SQLAlchemy engine on Django's raw connection: closing that rolls the caller's work back.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,18 +37,18 @@ class DjangoTransaction:
 
 @lru_cache(maxsize=64)
 def _pyformat(sql: str) -> str:
-    """With the placeholders that Django's cursors take: ``%(name)s``, on psycopg 2 and 3."""
+    """Return the SQL with the placeholders of Django's cursors: ``%(name)s``, with psycopg 2 and 3."""
     return str(TextClause(sql).compile(dialect=psycopg2.dialect()))  # type: ignore[no-untyped-call]
 
 
 def surrounding_transaction(database: str) -> DjangoTransaction | None:
-    """The transaction that this thread has open on the saga database; None outside of one.
+    """Return the transaction that this thread has open on the saga database; None outside one.
 
     Args:
-        database: the alias in ``settings.SAGAS``; another alias of the same database will do as well.
+        database: the alias in ``settings.SAGAS``; another alias of the same database is accepted as well.
 
     Raises:
-        StartRefused: one is open, but on another database: a saga cannot commit together with it.
+        StartRefused: a transaction is open, but on another database: a saga cannot commit together with it.
     """
     ours = connections[database]
     if ours.in_atomic_block:
@@ -63,11 +63,11 @@ def surrounding_transaction(database: str) -> DjangoTransaction | None:
         raise StartRefused(
             f"start() inside transaction.atomic(using={elsewhere[0]!r}), but the sagas live in the database "
             f"{database!r}: the two cannot commit together. Open transaction.atomic(using={database!r}) around "
-            "start() to say which one counts, or set settings.SAGAS['DATABASE']"
+            "start() to choose one, or set settings.SAGAS['DATABASE']"
         )
     if not (ours.settings_dict["AUTOCOMMIT"] if ours.connection is None else ours.autocommit):
         raise StartRefused(
-            f"start() on {database!r} with autocommit off: Django tells nobody about such commits. Use "
+            f"start() on {database!r} with autocommit off: Django does not announce such commits. Use "
             "transaction.atomic()"
         )
     return None

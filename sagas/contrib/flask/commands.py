@@ -11,10 +11,10 @@ from sagas.extension import Sagas
 
 
 def current_sagas() -> Sagas:
-    """The `Sagas` of the current app.
+    """Return the `Sagas` of the current app.
 
     Raises:
-        RuntimeError: Flask's own, outside of an app context.
+        RuntimeError: raised by Flask outside an app context.
         ConfigurationError: the app has none, or its Celery app was replaced.
     """
     found = current_app.extensions.get("sagas")
@@ -33,4 +33,4 @@ def current_sagas() -> Sagas:
 @click.pass_context
 def flask_sagas(context: click.Context) -> None:
     with told():
-        context.obj = current_sagas()  # the commands want what has an `app`
+        context.obj = current_sagas()  # the commands expect an object with an `app`

@@ -18,7 +18,7 @@ from sagas.model import Data
 
 
 class FlaskSagas:
-    """The extension. Every app that it is given has its own `Sagas`, as ``app.extensions["sagas"]``.
+    """The extension. Every app that it is given gets its own `Sagas`, as ``app.extensions["sagas"]``.
 
     It reads ``app.config["SAGAS"]``: ``DATABASE`` (default: ``SQLALCHEMY_DATABASE_URI``), ``SCHEMA``,
     ``HEARTBEAT``, ``SWEEP_EVERY``, ``SECRETS``, and ``CODEC`` or ``KEYS`` (Fernet keys, the newest first),
@@ -26,15 +26,15 @@ class FlaskSagas:
     ``app.config["CELERY"]`` as Flask's documentation does, and puts it there; tasks run inside the app's context.
 
     Args:
-        app: the Flask app; or give it to `init_app` later.
-        db: what has the ``session`` that a start joins; by default ``app.extensions["sqlalchemy"]``.
-        celery: a Celery app made elsewhere, for one Flask app.
-        join: whether a start that is given no session joins ``db.session`` when that has something to commit: changes
-            that are pending, flushed or executed. The start then waits for ``db.session.commit()``, and without one
-            there was none. Where the session is idle or has only read, a start is committed at once.
+        app: the Flask app; or pass it to `init_app` later.
+        db: the object with the ``session`` that a start joins; by default ``app.extensions["sqlalchemy"]``.
+        celery: an existing Celery app, for one Flask app.
+        join: whether a start without a session joins ``db.session`` if that has something to commit: changes that are
+            pending, flushed or executed. The start then waits for ``db.session.commit()``, and does not happen without
+            one. If the session is idle or has only read, a start is committed at once.
 
     Raises:
-        ConfigurationError: a setting is unknown, missing or cannot work; it names the setting and the cure.
+        ConfigurationError: a setting is unknown, missing or cannot work; the message names the setting and the cure.
     """
 
     def __init__(
@@ -72,37 +72,37 @@ class FlaskSagas:
         app.extensions["sagas"] = sagas
         app.cli.add_command(flask_sagas)
 
-    # -- of the current app
+    # -- for the current app
 
     @property
     def current(self) -> Sagas:
         """The `Sagas` of the current app.
 
         Raises:
-            RuntimeError: Flask's own, outside of an app context.
+            RuntimeError: raised by Flask outside an app context.
             ConfigurationError: the app was not given to `init_app`, or its Celery app was replaced.
         """
         return current_sagas()
 
     def start(self, saga: Saga, data: Data, **options: Unpack[StartOptions]) -> SagaHandle:
-        """`Saga.start` on the current app."""
+        """Start like `Saga.start`, on the current app."""
         return self.current.start(saga, data, **options)
 
     def get(self, id: UUID | str) -> SagaHandle:
-        """A handle on an instance; raises InstanceNotFound (see `Sagas.get`)."""
+        """Return a handle on an instance; raises InstanceNotFound (see `Sagas.get`)."""
         return self.current.get(id)
 
     def find(self, *, saga: str, key: str) -> SagaHandle | None:
-        """The current instance of a business key; None when there is none."""
+        """Return the current instance of a business key; None if there is none."""
         return self.current.find(saga=saga, key=key)
 
     def migrate(self) -> list[str]:
-        """Create or update the tables. Returns the migrations it applied."""
+        """Create or update the tables. Return the migrations that it applied."""
         return self.current.migrate()
 
 
 def open_session(db: Any) -> JoinedSession | None:
-    """The transaction of ``db.session``, if it has something to commit. Looking makes no session."""
+    """Return the transaction of ``db.session``, if it has something to commit. This does not create a session."""
     session: Any = getattr(db, "session", None)
     if isinstance(session, scoped_session):
         session = session() if session.registry.has() else None

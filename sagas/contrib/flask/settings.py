@@ -1,4 +1,4 @@
-"""What the extension reads from an app: the arguments of `Sagas`, and the Celery app."""
+"""The settings that the extension reads from an app: the arguments of `Sagas`, and the Celery app."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -11,7 +11,7 @@ from flask import Flask
 from sagas.contrib.keys import codec_of
 from sagas.errors import ConfigurationError
 
-#: What ``app.config["SAGAS"]`` may hold, and the argument of `Sagas` that it becomes.
+#: The keys of ``app.config["SAGAS"]``, and the arguments of `Sagas` that they become.
 KNOWN: Final = {
     "DATABASE": "database",
     "SCHEMA": "schema",
@@ -28,7 +28,7 @@ KNOWN: Final = {
 
 
 def sagas_settings(app: Flask) -> dict[str, Any]:
-    """The arguments of `Sagas`.
+    """Return the arguments of `Sagas`.
 
     Raises:
         ConfigurationError: a setting is unknown, or there is no database.
@@ -41,7 +41,7 @@ def sagas_settings(app: Flask) -> dict[str, Any]:
     unknown = [repr(name) for name in given if name not in KNOWN]
     if unknown:
         raise ConfigurationError(
-            f"app.config['SAGAS'] has {', '.join(unknown)}: remove or correct it; there are {', '.join(KNOWN)}"
+            f"app.config['SAGAS'] has {', '.join(unknown)}: remove or correct it; the keys are {', '.join(KNOWN)}"
         )
     database = given.get("DATABASE") or app.config.get("SQLALCHEMY_DATABASE_URI")
     if not database:
@@ -55,7 +55,7 @@ def sagas_settings(app: Flask) -> dict[str, Any]:
 
 
 def make_celery(app: Flask) -> Celery:
-    """A Celery app made of ``app.config["CELERY"]``, as Flask's documentation does.
+    """Return a Celery app made from ``app.config["CELERY"]``, as in Flask's documentation.
 
     Raises:
         ConfigurationError: there is no such setting.

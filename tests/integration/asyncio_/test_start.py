@@ -194,7 +194,7 @@ def test_the_current_app_of_the_loops_thread_decides_where_there_are_several(des
 def test_a_session_of_the_other_kind_is_refused_with_the_cure(desk: AsyncOffice) -> None:
     async def view(engine: AsyncEngine) -> None:
         blocking: Any = Session(desk.office.engine)
-        with pytest.raises(StartRefused, match=r"is no AsyncSession; with a Session, call saga\.start"):
+        with pytest.raises(StartRefused, match=r"is not an AsyncSession; with a Session, call saga\.start"):
             await desk.start(blocking)
         async with AsyncSession(engine) as session:
             with pytest.raises(StartRefused, match=r"is not a SQLAlchemy Session.* sagas\.contrib\.asyncio"):

@@ -53,7 +53,7 @@ def test_the_database_is_flask_sqlalchemys_where_none_is_set(make_office: MakeOf
 @pytest.mark.parametrize(
     ("config", "told"),
     [
-        ({"SAGAS": {"SCHEMAS": "x", "URL": "y"}}, r"has 'SCHEMAS', 'URL': .* there are DATABASE, SCHEMA, HEARTBEAT,"),
+        ({"SAGAS": {"SCHEMAS": "x", "URL": "y"}}, r"has 'SCHEMAS', 'URL': .* the keys are DATABASE, SCHEMA,"),
         ({"SAGAS": "postgresql://"}, r"app.config\['SAGAS'\] must be a dict"),
         ({"SQLALCHEMY_DATABASE_URI": None}, r"no database: set app.config\['SQLALCHEMY_DATABASE_URI'\]"),
         ({"SQLALCHEMY_DATABASE_URI": "sqlite://"}, "sagas need PostgreSQL, not 'sqlite'"),
@@ -61,7 +61,7 @@ def test_the_database_is_flask_sqlalchemys_where_none_is_set(make_office: MakeOf
         ({"SAGAS": {"SECRETS": "card"}}, "secrets= must be names of data fields"),
         (
             {"SAGAS": {"KEYS": ["no key"]}},
-            r"app.config\['SAGAS'\]\['KEYS'\] holds what is no Fernet key: make one with",
+            r"app.config\['SAGAS'\]\['KEYS'\] holds an invalid Fernet key: make one with",
         ),
         ({"CELERY": None}, r"no Celery app: set app.config\['CELERY'\].*call your celery_init_app\(app\) before"),
     ],

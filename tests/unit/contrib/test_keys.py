@@ -37,9 +37,9 @@ def test_a_codec_is_taken_as_it_is_or_from_where_it_is() -> None:
         ("nowhere:vault", None, "cannot be imported"),
         (None, [], "must be a list of Fernet keys"),
         (None, NEW.decode(), "must be a list of Fernet keys"),
-        (None, ["hunter2-hunter2"], "holds what is no Fernet key: make one with"),
-        (None, [None], "holds what is no Fernet key"),
-        (None, [NEW.decode()[:-2]], "holds what is no Fernet key"),
+        (None, ["hunter2-hunter2"], "holds an invalid Fernet key: make one with"),
+        (None, [None], "holds an invalid Fernet key"),
+        (None, [NEW.decode()[:-2]], "holds an invalid Fernet key"),
     ],
     ids=["both", "nowhere", "none", "one text", "no key", "nothing", "half a key"],
 )

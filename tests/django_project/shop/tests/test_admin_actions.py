@@ -163,7 +163,7 @@ class SkipTests(ActionTestCase):
 
     def test_a_result_must_be_a_json_object(self) -> None:
         one = run(self, "k-1", breaking="mail")
-        for wrong, said in (("[1]", "It must be a JSON object"), ("{", "It is no JSON")):
+        for wrong, said in (("[1]", "It must be a JSON object"), ("{", "It is not valid JSON")):
             with self.subTest(wrong):
                 self.assertContains(self.confirm("skip", one, result=wrong), said)
         self.assertContains(self.confirm("skip", one, result='{"a": NaN}'), "Refused for order k-1: result")
@@ -177,7 +177,7 @@ class SkipTests(ActionTestCase):
         self.assertContains(asked, '<option value="pay">')
         self.assertContains(asked, '<option value="reserve">')
         self.assertNotContains(asked, '<option value="thank">')
-        self.assertContains(self.confirm("skip", one, other), "Say which")
+        self.assertContains(self.confirm("skip", one, other), "Choose one")
 
         self.confirm("skip", one, other, step="pay")
 
@@ -225,7 +225,7 @@ class ResolveTests(ActionTestCase):
             asked = self.choose(verb, one)
             self.assertContains(asked, '<option value="thank">step thank (in doubt)</option>', html=True)
             self.assertContains(asked, '<option value="bill">step bill (in doubt)</option>', html=True)
-        self.assertContains(self.confirm("resolve", one, answer="happened"), "Say which")
+        self.assertContains(self.confirm("resolve", one, answer="happened"), "Choose one")
 
         for run_, verb, more in ((one, "resolve", {"answer": "happened"}), (other, "skip", {})):
             self.assertContains(self.confirm(verb, run_, step="bill", **more), f"{verb.capitalize()}")
@@ -243,11 +243,11 @@ class ResolveTests(ActionTestCase):
     def test_what_cannot_be_meant_is_refused(self) -> None:
         one = run(self, "k-1", sku="vase")
         for said, told in (
-            ({}, "Say what was found out"),
+            ({}, "Choose what was found out"),
             ({"answer": "perhaps"}, "Select a valid choice"),
             ({"answer": "happened", "result": "[1]"}, "It must be a JSON object"),
-            ({"answer": "happened", "result": "{"}, "It is no JSON"),
-            ({"answer": "not_happened", "result": "{}"}, "Only what happened has returned something"),
+            ({"answer": "happened", "result": "{"}, "It is not valid JSON"),
+            ({"answer": "not_happened", "result": "{}"}, "Only an action that happened has a result"),
             ({"answer": "by_hand"}, "the compensation of its step cannot be resolved"),
         ):
             with self.subTest(said):

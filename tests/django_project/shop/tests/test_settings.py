@@ -45,7 +45,7 @@ class SettingsTests(SimpleTestCase):
 
     def test_an_unknown_key(self) -> None:
         self.refused(
-            "SAGAS has no 'SCEMA'; there are APP, CODEC, CONTROL_QUEUE, DATABASE, HEADERS, HEARTBEAT, KEYS, "
+            "SAGAS has no key 'SCEMA'; the keys are APP, CODEC, CONTROL_QUEUE, DATABASE, HEADERS, HEARTBEAT, KEYS, "
             "PARKED_AFTER, SCHEMA,",
             SCEMA="x",
         )
@@ -85,7 +85,7 @@ class SettingsTests(SimpleTestCase):
                 self.refused("'APP'\\] is '.*', which cannot be imported .*'shop.celery:app'", APP=wrong)
 
     def test_an_app_that_is_none(self) -> None:
-        self.refused("'APP'\\] is '.*', which is 3 and no Celery app", APP=f"{__name__}:number")
+        self.refused("'APP'\\] is '.*', which is 3, not a Celery app", APP=f"{__name__}:number")
 
     def test_an_app_whose_tasks_are_made(self) -> None:
         self.refused(
@@ -100,7 +100,7 @@ class SettingsTests(SimpleTestCase):
 
     def test_secrets_and_keys_that_cannot_work(self) -> None:
         self.refused("secrets= must be names of data fields", APP=made(), SECRETS="card")
-        self.refused("SAGAS\\['KEYS'\\] holds what is no Fernet key: make one with", APP=made(), KEYS=["no key"])
+        self.refused("SAGAS\\['KEYS'\\] holds an invalid Fernet key: make one with", APP=made(), KEYS=["no key"])
         self.refused("SAGAS\\['CODEC'\\] is 'shop:nothing', which cannot be imported", APP=made(), CODEC="shop:nothing")
         self.refused("has CODEC and KEYS: keep one", APP=made(), CODEC=Fernet(KEY), KEYS=[KEY])
 

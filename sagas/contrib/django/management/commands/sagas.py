@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from sagas.cli import sagas as group
 from sagas.contrib.django.binding import bound
 
-#: Options of the commands after which a value comes, whatever it looks like.
+#: Options of the commands that are followed by a value, whatever it looks like.
 TAKES_VALUE = {
     name
     for command in group.commands.values()
@@ -20,7 +20,7 @@ TAKES_VALUE = {
     if isinstance(option, click.Option) and not option.is_flag
     for name in option.opts
 }
-#: Django's own options, which may stand anywhere.
+#: Django's own options, which may be anywhere.
 FLAGS_OF_DJANGO = {"--traceback", "--no-color", "--force-color", "--skip-checks", "--version"}
 VALUES_OF_DJANGO = {"--settings", "--pythonpath", "--verbosity", "-v"}
 
@@ -29,7 +29,7 @@ class Command(BaseCommand):
     """Hands the command line to click."""
 
     help = "Migrate the tables of the sagas, look at instances, act on them."
-    # Who looks for the reason of an outage should not have to mend the templates first.
+    # An operator who looks for the reason of an outage should not have to mend the templates first.
     requires_system_checks: Sequence[str] = []
 
     def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> Any:
@@ -41,7 +41,7 @@ class Command(BaseCommand):
         return parser
 
     def print_help(self, prog_name: str, subcommand: str) -> None:
-        """For ``manage.py help sagas``."""
+        """Print the help for ``manage.py help sagas``."""
         self.execute("--help", no_color=False, force_color=False)
 
     def handle(self, *arguments: str, **options: Any) -> None:
@@ -61,13 +61,13 @@ class Command(BaseCommand):
             raise CommandError(f"{usage}{error.format_message()}", returncode=error.exit_code) from error
         except SystemExit as error:
             if error.code:
-                raise CommandError("there is something to be done", returncode=int(error.code)) from error
+                raise CommandError("problems found", returncode=int(error.code)) from error
         finally:
             self.stdout.write(said.getvalue(), ending="")
 
 
 def _djangos_first(arguments: Sequence[str]) -> list[str]:
-    """Django's options, then ``--``, then all that click is to read."""
+    """Return Django's options, then ``--``, then everything for click."""
     own: list[str] = []
     rest: list[str] = []
     waiting = iter(arguments)
