@@ -16,7 +16,7 @@ The environment is `.venv` beside this file, made from requirements.lock when th
 
 import sys
 
-if sys.version_info < (3, 11):  # noqa: UP036 - whoever runs this may well have an older one
+if sys.version_info < (3, 11):  # noqa: UP036 - the Python that runs this may well be older
     sys.exit(f"This needs Python 3.11 or newer, and {sys.executable} is {sys.version.split()[0]}.")
 if sys.platform == "win32":
     sys.exit("Celery has no workers for Windows: use WSL, Linux or macOS.")
@@ -39,7 +39,7 @@ PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "made-from"
 # The libraries that `bench` compares with: beside the environment that the tests see, and never in it.
 PEERS = VENV / "peers"
-# Most tests wait for something; so a few more of them than cores run at a time, those of a file in one process.
+# Most tests wait for something, so a few more of them than cores run at a time; those of a file run in one process.
 STATIC = ["ruff check .", "ruff format --check .", "mypy", "lint-imports"]
 TESTS = "pytest -n 3 --dist loadfile"
 QUICK = "pytest -q -n 2 -m 'not slow' tests/unit tests/architecture tests/typing"
@@ -62,7 +62,7 @@ def main(arguments):
         sys.exit(f"{error}\nIf another user made {VENV}, remove it or work in a copy of your own.")
     path = f"{VENV / 'bin'}:{os.environ.get('PATH', os.defpath)}"
     environ = os.environ | {"VIRTUAL_ENV": str(VENV), "PATH": path, "PYTHONPYCACHEPREFIX": str(VENV / "pycache")}
-    # Each worker of a test is a process that would compile everything anew.
+    # Each worker of a test is a process that would otherwise compile everything again.
     environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if command == "bench" and not {"storm", "-h", "--help"} & set(rest):
         environ |= {"SAGAS_BENCH_PEERS": make_peers()}
@@ -76,19 +76,19 @@ def main(arguments):
         "exec": rest,
     }[command]
     try:
-        # Not a child: its signals, terminal and exit status are simply ours.
+        # Not a child: so its signals, terminal and exit status are those of this process.
         os.execvpe(words[0], words, environ)
     except FileNotFoundError:
         sys.exit(f"There is no command {words[0]!r}, neither in {VENV / 'bin'} nor on PATH.")
 
 
 def run_checks(checks, environ):
-    """Run all checks, even after one has failed, so that one run shows everything there is to mend."""
+    """Run all checks, even after one has failed, so that one run shows everything that needs mending."""
     failed, received, child = [], [], None
 
     def on_signal(signum, frame):
         received.append(signum)
-        # At Ctrl-C the terminal has told the child too; twice would cut its cleaning up short.
+        # At Ctrl-C the terminal signals the child too; a second signal would cut its cleaning up short.
         if child is not None and signum == signal.SIGTERM:
             child.send_signal(signum)
 
@@ -119,7 +119,7 @@ def run_checks(checks, environ):
 
 
 def make_environment():
-    """Make `.venv` what requirements.lock says, unless it is that already."""
+    """Install requirements.lock into `.venv`, unless that is up to date."""
     sources = hashlib.sha256()
     for name in ("requirements.lock", "pyproject.toml"):
         sources.update((ROOT / name).read_bytes())
@@ -129,7 +129,7 @@ def make_environment():
     if is_made_from(wanted):
         return
     with (ROOT / ".venv.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of two runs the second waits, and finds the work done
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the second of two runs waits, and finds the work done
         if is_made_from(wanted):
             return
         print(f"Making {VENV} (once; about half a minute) ...", file=sys.stderr, flush=True)
@@ -147,7 +147,7 @@ def make_environment():
 
 
 def make_peers():
-    """Install the dependency group `bench` over the environment. Returns its Python; or else why there is none."""
+    """Install the dependency group `bench` over the environment. Return its Python, or why there is none."""
     names = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["bench"]
     python, stamp = PEERS / "bin" / "python", PEERS / "made-from"
     wanted = " ".join(names) + "\n" + STAMP.read_text()
@@ -175,14 +175,14 @@ def is_made_from(wanted):
 
 
 def quietly(lock, *command):
-    """Run it; only if it fails, show what it said."""
+    """Run a command; show its output only if it fails."""
     done = subprocess.run(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=os.environ | {"PIP_USER": "0"},  # a habit that some configurations have; not in a venv
-        pass_fds=[lock.fileno()],  # should we be killed, the lock holds until the command has ended
+        env=os.environ | {"PIP_USER": "0"},  # some configurations set it; it does not work in a venv
+        pass_fds=[lock.fileno()],  # if this process is killed, the lock holds until the command has ended
     )
     if done.returncode != 0:
         sys.exit(f"{done.stdout}\n{shlex.join(command)}\nfailed with status {done.returncode}.")

@@ -9,8 +9,8 @@ __all__ = ["app"]
 
 
 def __getattr__(name: str) -> Any:
-    # The app reads its database from the environment when it is imported. So it is imported when it is
-    # asked for: whoever wants only `config.servers` may still be about to start that database.
+    # The app reads its database from the environment at import. So it is imported only when it is asked for: a caller
+    # that uses only `config.servers` may still be about to start that database.
     if name == "app":
         from config.celery_app import app
 

@@ -1,4 +1,4 @@
-"""The application: a Celery app as any other, and the one line that makes its tasks steps of sagas.
+"""The application: an ordinary Celery app, with one line that makes its tasks steps of sagas.
 
 `celery -A config worker --beat` runs it.
 """
@@ -18,7 +18,7 @@ app.conf.update(
     result_serializer="json",
     timezone="UTC",
     enable_utc=True,
-    # Sagas adds its sweep to this, so it must be there before.
+    # Sagas adds its sweep to this, so it must be set before.
     beat_schedule=dict(BEAT_SCHEDULE),
 )
 

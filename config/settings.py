@@ -1,4 +1,4 @@
-"""What the application reads from its environment, checked where it is read."""
+"""The application's settings, read from the environment and checked there."""
 
 import math
 import os
@@ -12,7 +12,7 @@ _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
 
 class InvalidSetting(ValueError):
-    """An environment variable holds what the application can't use; the message names it and the cure."""
+    """An environment variable has an unusable value; the message names it and the cure."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +35,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """The settings of this process; a variable that is unset or empty means its default.
+        """Return the settings of this process; a variable that is unset or empty means its default.
 
         Raises:
             InvalidSetting: a variable holds an unusable value.

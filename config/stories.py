@@ -1,9 +1,9 @@
-"""What the demo tells.
+"""The stories of the demo.
 
 Two orders: one completes, one is refused at shipping and is undone in reverse. A fulfilment completes although
-nobody can be told. Of two trips one does without a car, and one can't have the car that it wants, so flight and
-hotel are cancelled. Then an order loses its worker to a SIGKILL right after the card was charged, and another
-worker takes it over. Last the books, which prove that nothing was lost and nothing was done twice.
+the customer cannot be notified. Of two trips, one needs no car, and one can't have the car that it wants, so flight and
+hotel are cancelled. Then an order loses its worker to a SIGKILL right after the card was charged, and another worker
+takes it over. Last come the books, which prove that nothing was lost and nothing was done twice.
 """
 
 import os
@@ -24,7 +24,7 @@ from tasks.orders import order
 from tasks.services import booking, books, database, faults, inventory, tables, travel_books
 from tasks.travel import travel
 
-#: New names each time: the servers may be somebody's own, and know of an earlier telling.
+#: New names each time: the servers may be the user's own, and have data of an earlier run.
 TELLING = uuid4().hex[:8]
 PEN = f"pen-{TELLING}"
 FLIGHT, HOTEL, SOLD_OUT_CAR = (f"{name}-{TELLING}" for name in ("LX14", "seeblick", "convertible"))
@@ -56,7 +56,7 @@ def clear() -> None:
 
 
 def tell(workers: Mapping[str, "subprocess.Popen[bytes]"]) -> bool:
-    """Tell everything to its end; False if that is not how it should have ended."""
+    """Run all stories to their ends; return False if one did not end as it should."""
     told = [completing_order(), refused_order(), silent_fulfilment(), trip_without_a_car(), trip_without_its_car()]
     told.append(killed_order(workers))
     return read_the_books(told)
@@ -74,13 +74,13 @@ def refused_order() -> Story:
 
 
 def silent_fulfilment() -> Story:
-    key = _begin("a fulfilment: nobody can be told, and it completes all the same")
+    key = _begin("a fulfilment: the customer cannot be notified, and it completes all the same")
     faults.inject("notification", "send", "refuse", order_id=key)
     return _told(fulfilment.start(_order(key), key=key), key, "completed")
 
 
 def trip_without_a_car() -> Story:
-    key = _begin("a trip: flight and hotel side by side, and no car is wanted")
+    key = _begin("a trip: flight and hotel in parallel, and no car is wanted")
     return _told(travel.start(_trip(key, car=None), key=key), key, "completed")
 
 
@@ -106,7 +106,7 @@ def killed_order(workers: Mapping[str, "subprocess.Popen[bytes]"]) -> Story:
 
 
 def read_the_books(told: list[Story]) -> bool:
-    """Print what the services say that happened, and whether it adds up."""
+    """Print what happened according to the services, and whether it adds up."""
     print("\n== the books", flush=True)
 
     def ended(saga: Saga, end: str) -> list[str]:

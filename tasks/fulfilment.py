@@ -1,15 +1,15 @@
-"""The fulfilment of an order: what was reserved and paid is committed, and from then on the parcel will leave.
+"""The fulfilment of an order: reserved and paid goods are committed, and from then on the parcel will leave.
 
     reserve_inventory ──► charge_payment ──► commit_reservation ──► create_shipment ──► notify_customer
             ▲                    ▲               (the pivot)          (only forward)     (best effort)
     release_inventory ◄── refund_payment
 
-In `tasks.orders` the shipment may say no, so it is the pivot. Here a warehouse ships days later, and nobody may
-hear then that there is no parcel. So the goods become the buyer's first: that is the last moment for a no, and
-the shipment is repeated until it succeeds. The customer is told if that is possible. A fulfilment that told
-nobody is complete all the same, and its step says `failed` for whoever wants to know.
+In `tasks.orders` the shipment may say no, so it is the pivot. Here a warehouse ships days later, and it is too late
+then to refuse. So the goods become the buyer's first: that is the last moment for a no, and the shipment is repeated
+until it succeeds. The customer is notified if that is possible. Without a notification the fulfilment completes all the
+same, and that step's status is `failed`.
 
-Five of its tasks are those of `tasks.orders`. A task belongs to no saga: the step says what undoes it, and what
+Five of its tasks are those of `tasks.orders`. A task does not belong to a saga: the step says what undoes it, and what
 its failure means.
 
     run = fulfilment.start({"order_id": "42", "items": items, "total": Decimal("9.90")}, key="42")

@@ -1,7 +1,7 @@
 """An order, the classic saga: reserve the goods, charge the customer, ship, confirm.
 
 Four services take part, and none of them shares a transaction with another. So every step is a small
-transaction of its own, and what undoes it is another one:
+transaction of its own, and its compensation is another one:
 
     reserve_inventory ──► charge_payment ──► create_shipment ──► send_confirmation
             ▲                    ▲            (the pivot)          (only forward)
@@ -9,12 +9,12 @@ transaction of its own, and what undoes it is another one:
 
 If the card is declined, the goods are released. If the shipment says no, the money is given back and then
 the goods are released: the same way back, in reverse. Once the parcel has left there is no way back, only
-forward: the confirmation is sent again and again until it gets through, because nobody cancels an order
-over a lost e-mail.
+forward: the confirmation is sent again and again until it gets through, because a lost e-mail does not
+justify cancelling an order.
 
 Two habits make this safe, and both are about keys. An action hands its service
 `current_step.idempotency_key`, so that running it again does nothing. Its compensation names the action by
-`current_step.action_key`, which is known before the action ran: if nobody can say whether the charge went
+`current_step.action_key`, which is known before the action ran: if it is unknown whether the charge went
 through, the refund is safe, and the service refuses the charge should it arrive later. A compensation that
 asked for "the charge of order 42" would have neither, and could undo what another saga did.
 
@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 
 class Order(TypedDict):
-    """What `order.start` is given."""
+    """The input of `order.start`."""
 
     order_id: str
     items: list[dict[str, Any]]
@@ -79,7 +79,7 @@ def refund_payment() -> None:
 
 @shared_task
 def create_shipment(order_id: str, reservation_id: str) -> Shipped:
-    """Ship what was held: the last step that may say no."""
+    """Ship the held goods: this is the last step that may say no."""
     return shipping.create(order_id, reservation_id, key=current_step.idempotency_key)
 
 
@@ -133,7 +133,7 @@ order = Saga(
 
 @shared_task
 def audit_books() -> int:
-    """Log what does not add up in the shop's books; returns how much. An ordinary periodic task, no step."""
+    """Log what does not add up in the shop's books; return how much. An ordinary periodic task, not a step."""
     books = audit(engine(), quiet=timedelta(minutes=15))
     for violation in books.violations:
         logger.error("books.violation", extra={"kind": violation.kind, "subject": violation.subject})

@@ -6,12 +6,12 @@
          ▲   ▲   ▲                 │
          cancel_…  ◄────── void_authorisation
 
-The three reservations know nothing of each other, so they are made side by side, and undone side by side. Who
-wants no car gives none: that step is skipped, and there is nothing to undo. If one says no, those that still
-run are awaited, since nobody knows yet what they did, and then everything that was reserved is cancelled.
+The three reservations are independent of each other, so they are made in parallel, and undone in parallel. Without a
+car that step is skipped, and there is nothing to undo. If one says no, those that still run are awaited, since it is
+unknown yet what they did, and then everything that was reserved is cancelled.
 
 The money is set aside before the pivot and taken after it. So the card can be declined while everything can
-still be undone, and undoing it costs nobody a refund. The capture can only be late: what is set aside is there.
+still be undone, and undoing it costs no refund. The capture can only be late: the money is set aside.
 
     run = travel.start(
         {"trip_id": "7", "travellers": 2, "flight": "LX14", "hotel": "Seeblick", "car": None, "price": Decimal("640")},
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 class Trip(TypedDict):
-    """What `travel.start` is given: who travels, and the codes of what to book; no car if it is None."""
+    """The input of `travel.start`: the travellers, and the codes of what to book; no car if it is None."""
 
     trip_id: str
     travellers: int
@@ -48,7 +48,7 @@ class Trip(TypedDict):
     price: Decimal
 
 
-# Branches run at the same time, so each must return names of its own: one `booking_id` would be three answers.
+# Branches run at the same time, so each must return its own names: a single `booking_id` would have three values.
 class FlightReserved(TypedDict):
     """The answer of `reserve_flight`."""
 
@@ -120,7 +120,7 @@ def void_authorisation() -> None:
 def confirm_bookings(
     trip_id: str, authorisation_id: str, flight_id: str, hotel_id: str, car_id: str | None = None
 ) -> Confirmed:
-    """Buy what was reserved, all in one: the last step that may say no. Without a car nothing gives `car_id`."""
+    """Buy all reservations at once: this is the last step that may say no. Without a car there is no `car_id`."""
     booking_ids = [flight_id, hotel_id, *([car_id] if car_id else [])]
     return booking.confirm(trip_id, booking_ids, authorisation_id, key=current_step.idempotency_key)
 
@@ -185,7 +185,7 @@ travel = Saga(
 
 @shared_task
 def audit_trips() -> int:
-    """Log what does not add up in the trips' books; returns how much. An ordinary periodic task, no step."""
+    """Log what does not add up in the trips' books; return how much. An ordinary periodic task, not a step."""
     books = travel_books.audit(engine(), quiet=timedelta(minutes=15))
     for violation in books.violations:
         logger.error("books.violation", extra={"kind": violation.kind, "subject": violation.subject})

@@ -1,4 +1,4 @@
-"""What the shops' `POST /orders` accepts, whichever framework received it."""
+"""The form that the shops' `POST /orders` accept, in every framework."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from uuid import uuid4
 
 
 class BadOrder(ValueError):
-    """The form cannot be an order; the message is for whoever sent it."""
+    """The form is not a valid order; the message is for its sender."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +25,7 @@ class OrderForm:
         """Check the decoded JSON body.
 
         Raises:
-            BadOrder: something is missing or cannot be right.
+            BadOrder: a field is missing or invalid.
         """
         if not isinstance(body, Mapping):
             raise BadOrder("send a JSON object with sku, quantity and total")
@@ -47,6 +47,6 @@ class OrderForm:
 
     @property
     def saga_input(self) -> dict[str, Any]:
-        """What `tasks.orders.order` is started with."""
+        """Return the input of `tasks.orders.order`."""
         items = [{"sku": self.sku, "quantity": self.quantity}]
         return {"order_id": self.order_id, "items": items, "total": self.total}

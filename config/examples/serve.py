@@ -1,4 +1,4 @@
-"""A shop with all that it needs: `python3 run.py shop django` (or `flask`, or `fastapi`), and a port if you like.
+"""Run a shop with everything it needs: `python3 run.py shop django` (or `flask`, or `fastapi`), with an optional port.
 
 It uses the servers that SAGAS_DATABASE_URL and SAGAS_BROKER_URL name, and starts its own where they are not set.
 """
@@ -71,7 +71,7 @@ def _serve(framework: str, port: int, started: ExitStack) -> int:
 
 
 def _open_for_business() -> None:
-    # Only now: the services read the environment.
+    # Imported only now: the services read the environment.
     from tasks.services import database, inventory, tables
 
     tables.create_tables(database.engine())
@@ -79,7 +79,7 @@ def _open_for_business() -> None:
 
 
 def _admin() -> str:
-    """Make an administrator with a password that nobody else knows."""
+    """Create an administrator with a random password, and return the password."""
     password = secrets.token_urlsafe(9)
     given = {"DJANGO_SUPERUSER_PASSWORD": password}
     make = ["createsuperuser", "--noinput", "--username", "admin", "--email", "admin@localhost"]

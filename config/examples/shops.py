@@ -1,4 +1,4 @@
-"""How each shop is started: what `python` is given."""
+"""The commands that start each shop, as arguments of `python`."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -9,9 +9,9 @@ class Shop:
     """One framework's shop.
 
     Attributes:
-        celery: what `celery -A` is given.
+        celery: the argument of `celery -A`.
         prepare: commands that make the shop's and the sagas' tables.
-        web: the command of its HTTP server, with a place for the port.
+        web: the command of its HTTP server, with a placeholder for the port.
     """
 
     celery: str
@@ -19,11 +19,11 @@ class Shop:
     web: tuple[str, ...]
 
     def serve(self, port: int) -> list[str]:
-        """The command of its HTTP server on a port of this machine."""
+        """Return the command of its HTTP server on a port of this machine."""
         return [word.format(port=port) for word in self.web]
 
     def worker(self, *options: str) -> list[str]:
-        """The command of its worker, with beat in it."""
+        """Return the command of its worker, which includes beat."""
         return ["-m", "celery", "-A", self.celery, "worker", "--beat", "-l", "INFO", *options]
 
 

@@ -133,7 +133,7 @@ class Continuation:
         return {
             **self._message,
             **headers,
-            SENT_HEADER: None,  # no message was sent: its claim is no evidence about others
+            SENT_HEADER: None,  # no message was sent: its claim says nothing about others
             "id": own_id,
             "correlation_id": own_id,
             "parent_id": self.delivery,

@@ -32,7 +32,7 @@ from sagas.store.starting import WAITED_IN_VAIN
 
 
 class IfExists(StrEnum):
-    """What `start` does if an instance has the business key already."""
+    """The policy of `start` if an instance has the business key already."""
 
     RETURN = "return"  # returns the existing instance, and starts nothing
     REJECT = "reject"  # raises

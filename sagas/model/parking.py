@@ -1,4 +1,4 @@
-"""Steps whose tasks cannot be called: this is no attempt and no answer. A deploy may cure it; else a person decides."""
+"""Steps whose tasks cannot be called: neither an attempt nor an answer. A deploy may cure it; else a person decides."""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -192,7 +192,7 @@ _ALWAYS_STORED = frozenset(
 
 
 class IfLocked(StrEnum):
-    """What a saga does if another instance holds a resource that it names."""
+    """The policy of a saga if another instance holds a resource that it names."""
 
     WAIT = "wait"
     REFUSE = "refuse"

@@ -48,7 +48,7 @@ def unfolded(value: Any) -> Any:
 
 
 def names_of(kind: type) -> frozenset[str] | None:
-    """Return the field names of a class of records; None if it is no such class or does not say."""
+    """Return the field names of a class of records; None if the class has none or does not say."""
     if _is_pydantic(kind):
         if getattr(kind, "__pydantic_root_model__", False):
             return None

@@ -1,4 +1,4 @@
-"""What a release may read of a plan that another release wrote: in a rolling deploy both run at once.
+"""Rules for reading a plan that another release wrote: in a rolling deploy both run at once.
 
 Before 0.2.0 a reader dropped every name that it did not know, whatever it meant. Since then a reader refuses such a
 name, unless its writer says that nothing is lost with it; and if a plan would be misunderstood without its new fields,

@@ -51,7 +51,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Signs:
-    """What a policy can see of an exception (see `RetryPolicy.is_again`)."""
+    """The signs of an exception that a policy judges (see `RetryPolicy.is_again`)."""
 
     names: frozenset[str]  # the qualified names of its classes
     is_lost: bool = False  # a lost connection or a timeout

@@ -21,7 +21,7 @@ PARAMETER = re.compile(r"(?<!:):([a-z]\w*)")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Filters:
-    """The conditions on the instances of a list; None is no condition.
+    """The conditions on the instances of a list; None sets none.
 
     Attributes:
         older_than: how long ago they were started, at least.

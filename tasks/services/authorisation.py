@@ -1,7 +1,7 @@
-"""Authorisation: money set aside on a card, later captured or voided: one of the two, and once.
+"""Authorisation: money is set aside on a card, and later captured or voided: one of the two, and once.
 
 A charge takes the money and a refund gives it back, which the customer sees and both parties pay for. An
-authorisation that is voided never was a payment: so whoever must first find out whether everything can be had
+authorisation that is voided never was a payment: so a saga that must first find out whether everything is available
 authorises, and captures when it is certain.
 """
 
@@ -113,7 +113,7 @@ def capture(trip_id: str, authorisation_id: str, amount: Decimal | str, *, key: 
 
 
 def require_open(connection: Connection, trip_id: str, authorisation_id: str) -> Decimal:
-    """What is set aside for a trip; it stays so until the end of the caller's transaction.
+    """Return the amount that is set aside for a trip; it stays so until the end of the caller's transaction.
 
     Raises:
         NotOpen: it was voided, captured, or belongs to another trip.

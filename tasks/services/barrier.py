@@ -5,10 +5,10 @@ those of Seata, and of dtm's sub-transaction barrier):
 
 - *repeated*: the same action again. It does nothing and gives the first call's answer.
 - *empty compensation*: the undo of an action that never happened. It undoes nothing, **and closes the door**.
-- *hanging*: the action arrives after its own undo. It is refused, since nobody would undo it any more.
+- *hanging*: the action arrives after its own undo. It is refused, since it would never be undone.
 
-All three are decided by the primary key of `shop.barrier`, in the transaction of the effect itself. Who
-comes second waits for that transaction to end, so there is no moment between looking and doing.
+All three are decided by the primary key of `shop.barrier`, in the transaction of the effect itself. The
+second call waits for that transaction to end, so there is no moment between looking and doing.
 """
 
 import json
@@ -25,7 +25,7 @@ def enter(
     """Begin an action under its key; call it first in the transaction of the effect.
 
     Returns:
-        None if the action is yours to do (then `leave`), else the answer of the call that did it.
+        None if the caller is to do the action (and then `leave`), otherwise the answer of the call that did it.
 
     Raises:
         DoorClosed: the action has been undone, before or after it happened.
@@ -57,7 +57,7 @@ def enter(
 
 
 def leave(connection: Connection, service: str, key: str, answer: dict[str, Any]) -> None:
-    """Keep the action's answer for whoever asks again with its key."""
+    """Keep the action's answer for further calls with its key."""
     connection.execute(
         text("""
             UPDATE shop.barrier SET answer = CAST(:answer AS jsonb)
@@ -70,7 +70,7 @@ def leave(connection: Connection, service: str, key: str, answer: dict[str, Any]
 def close(connection: Connection, service: str, action_key: str) -> None:
     """Close the door behind an action, whether it happened or not; call it first in the undo's transaction.
 
-    Waits for an action that is under way, so what the caller then reads of it is final.
+    This waits for an action that is under way, so what the caller then reads of it is final.
     """
     connection.execute(
         text("""

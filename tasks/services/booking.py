@@ -53,8 +53,8 @@ def reserve(kind: Kind, code: str, trip_id: str, *, places: int = 1, key: str) -
     """Reserve places for a trip: all that it asks for or none.
 
     Args:
-        kind: what is booked; each has its own operations, faults and keys.
-        code: which flight, hotel or class of cars.
+        kind: the kind of place; each has its own operations, faults and keys.
+        code: the flight, hotel or class of cars.
         trip_id: the trip.
         places: how many seats, rooms or cars.
         key: the action's idempotency key, by which it can also be cancelled.
@@ -123,7 +123,7 @@ def cancel(kind: Kind, *, key: str) -> Cancelled:
 
 
 def confirm(trip_id: str, booking_ids: Iterable[str], authorisation_id: str, *, key: str) -> Confirmed:
-    """Confirm what is reserved for a trip, all of it or nothing, against money that is set aside for it.
+    """Confirm all places reserved for a trip, or none, against money that is set aside for it.
 
     Raises:
         InvalidRequest: there is nothing to confirm.
@@ -156,7 +156,7 @@ def confirm(trip_id: str, booking_ids: Iterable[str], authorisation_id: str, *, 
 
 
 def _require_reserved(connection: Connection, trip_id: str, booking_ids: Collection[str]) -> None:
-    # By id, always, as everything here that locks more than one row.
+    # Always by id, like every statement here that locks more than one row.
     rows = connection.execute(
         text("""
             SELECT id, status FROM shop.booking WHERE id = ANY(:ids) AND trip_id = :trip_id

@@ -1,4 +1,4 @@
-"""The books: whatever the sagas did, and however often they were killed, this must add up.
+"""The books, which must add up whatever the sagas did, and however often they were killed.
 
 Orders and fulfilments are in the same books; trips have their own (`travel_books`).
 """
@@ -17,7 +17,7 @@ from tasks.services.ledger import OrderBook, StockBook
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Violation:
-    """One thing that does not add up: its kind, the order, trip, article or offer, and the figures."""
+    """Something that does not add up: its kind, the order, trip, article or offer, and the figures."""
 
     kind: str
     subject: str
@@ -29,7 +29,7 @@ class Violation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Books:
-    """All orders and articles, and what is wrong with them."""
+    """All orders and articles, with their violations."""
 
     orders: dict[str, OrderBook]
     stock: dict[str, StockBook]
@@ -37,12 +37,12 @@ class Books:
 
     @property
     def revenue(self) -> Decimal:
-        """What was charged and not given back, of the orders that were shipped."""
+        """The money charged and not refunded for orders that were shipped."""
         return sum((o.charged - o.refunded for o in self.orders.values() if o.shipments), Decimal(0))
 
     @property
     def unearned(self) -> Decimal:
-        """What was charged and not given back without a shipment: zero once every saga has ended."""
+        """The money charged and not refunded without a shipment: zero once every saga has ended."""
         return sum((o.charged - o.refunded for o in self.orders.values() if not o.shipments), Decimal(0))
 
 
@@ -164,7 +164,7 @@ def _when_quiet(o: OrderBook) -> Iterator[Violation]:
 
 
 def broken(subject: str, *rules: tuple[str, bool, str]) -> Iterator[Violation]:
-    """The violations among rules, each given as its kind, whether it is broken, and the figures."""
+    """Yield the violations among rules, each given as its kind, whether it is broken, and the figures."""
     for kind, is_broken, detail in rules:
         if is_broken:
             yield Violation(kind=kind, subject=subject, detail=detail)

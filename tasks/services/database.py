@@ -1,4 +1,4 @@
-"""The services' connection to PostgreSQL: an engine for each process, one short transaction an operation."""
+"""The services' connection to PostgreSQL: an engine per process, one short transaction per operation."""
 
 import os
 from collections.abc import Iterator
@@ -18,8 +18,8 @@ def engine() -> Engine:
 
 @cache
 def _engine_of(pid: int, database_url: str) -> Engine:
-    # In a forked child the parent's engine stays in this cache on purpose. Were it collected, closing its
-    # connections would say goodbye to the server on the sockets that the parent still uses.
+    # In a forked child the parent's engine stays in this cache on purpose. If it were collected, closing its
+    # connections would end the sessions that the parent still uses.
     #
     # READ COMMITTED whatever the server's default: the barrier reads what another transaction committed
     # while it waited for it.
@@ -28,7 +28,7 @@ def _engine_of(pid: int, database_url: str) -> Engine:
 
 @contextmanager
 def transaction() -> Iterator[Connection]:
-    """One transaction, committed at the end of the block.
+    """Open a transaction, which is committed at the end of the block.
 
     Raises:
         ConnectionError: the database went away or gave up, perhaps after the commit. The outcome is unknown:

@@ -1,4 +1,4 @@
-"""How the services say no.
+"""The errors by which the services say no.
 
     PermanentError              the library's: nothing was done, and no retry is worth it
     └── Refused                 the request is wrong, or came too late
@@ -13,8 +13,8 @@
         ├── OutOfStock          fewer pieces are left than were asked for
         └── SoldOut             fewer seats, rooms or cars are left than were asked for
 
-These say that nothing was done. Anything else leaves that open: a `ConnectionError`, which a retry policy takes for
-what it is, and a slip in the code as well.
+These say that nothing was done. Any other error leaves that open: a `ConnectionError`, which a retry policy tries
+again, and a mistake in the code as well.
 """
 
 from sagas import PermanentError
@@ -25,7 +25,7 @@ class Refused(PermanentError):
 
 
 class Unavailable(Exception):
-    """There is not enough of it, and nothing happened."""
+    """There is not enough left, and nothing happened."""
 
 
 class InvalidRequest(Refused):

@@ -1,4 +1,4 @@
-"""What goes wrong in the services, by order: a table that any process may fill and every worker obeys.
+"""Faults injected into the services: a table that any process may fill and every worker obeys.
 
     faults.inject("payment", "charge", "refuse", order_id="42")
     faults.inject("shipping", "create", "latency", seconds=2)
@@ -35,7 +35,7 @@ OPERATIONS: Final = {
 
 
 class Kind(StrEnum):
-    """What a fault does to a call."""
+    """The effect of a fault on a call."""
 
     REFUSE = "refuse"
     """The service says no, before any effect; a repeated call whose effect exists is still answered."""
@@ -48,7 +48,7 @@ class Kind(StrEnum):
 
 
 class Moment(StrEnum):
-    """When a fault strikes: around the service's transaction, never inside it."""
+    """The moment of a fault: before or after the service's transaction, never inside it."""
 
     BEFORE = "before"
     AFTER = "after"
@@ -64,15 +64,15 @@ def inject(
     times: int | None = None,
     order_id: str | None = None,
 ) -> int:
-    """Let calls of one operation go wrong from now on, in every process; returns the fault's id for `hits`.
+    """Let calls of one operation go wrong from now on, in every process; return the fault's id for `hits`.
 
     Args:
         service: one of `OPERATIONS`.
         operation: the name of the service's function, as in `OPERATIONS`.
-        kind: what happens; several faults may strike one call, in the order of their injection.
+        kind: the effect; several faults may strike one call, in the order of their injection.
         moment: before or after the effect.
         seconds: how long a latency lasts.
-        times: how many calls it strikes; None strikes until it is cleared.
+        times: how many calls it strikes; None: all, until it is cleared.
         order_id: only calls for this order, or this trip; an undo belongs to its action's order, if the action came.
 
     Raises:
@@ -107,7 +107,7 @@ def clear() -> None:
 
 
 def hits(fault_id: int) -> int:
-    """How many calls the fault has struck; counted before it acts, so a test can wait for a sleeping call."""
+    """Return how many calls the fault has struck; counted before it acts, so a test can wait for a sleeping call."""
     with transaction() as connection:
         struck = connection.execute(text("SELECT hits FROM shop.fault WHERE id = :id"), {"id": fault_id}).scalar()
     return struck or 0
@@ -119,7 +119,7 @@ def around(service: str, operation: str, *, key: str, order_id: str | None = Non
 
     Yields:
         `refuse()`, to be called once it is clear that the effect does not exist yet: a refusal after the
-        effect would be a lie, and undo nothing of what happened.
+        effect would be false, and undo nothing.
     """
     refused = _strike(service, operation, Moment.BEFORE, key, order_id)
 

@@ -1,4 +1,4 @@
-"""Inventory: every piece is available, held by a reservation or shipped, and none gets lost between these.
+"""Inventory: every piece is available, held by a reservation or shipped, and none gets lost in between.
 
 A reservation may be committed: its pieces stay held until they are shipped, and can't be released any more.
 """
@@ -54,7 +54,7 @@ def reserve(order_id: str, items: Sequence[Mapping[str, Any]], *, key: str) -> R
         key: the action's idempotency key, by which it can also be released.
 
     Raises:
-        OutOfStock: too few are left of something.
+        OutOfStock: too few pieces of an article are left.
         InvalidRequest: nothing was asked for, or an unknown article, or less than one piece.
         DoorClosed, KeyReused: see `barrier.enter`.
     """
@@ -118,7 +118,7 @@ def release(*, key: str) -> Released:
 
 
 def commit(order_id: str, reservation_id: str, *, key: str) -> Committed:
-    """Make what an order holds its own: from now on it can only be shipped.
+    """Commit what an order holds: from now on it can only be shipped.
 
     Raises:
         NotHeld: the reservation was released, shipped, committed before, or belongs to another order.
@@ -198,7 +198,7 @@ def _move(connection: Connection, reservation_id: str, status: str) -> None:
 
 
 def _lock_stock(connection: Connection, skus: Iterable[str]) -> dict[str, int]:
-    # By sku, always: two orders for the same articles in another sequence would deadlock.
+    # Always by sku: two orders for the same articles in different sequences would deadlock.
     rows = connection.execute(
         text("SELECT sku, available FROM shop.stock WHERE sku = ANY(:skus) ORDER BY sku FOR NO KEY UPDATE"),
         {"skus": list(skus)},

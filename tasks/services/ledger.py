@@ -1,4 +1,4 @@
-"""What the shop's tables say: every order and every article, read in one snapshot."""
+"""Read the shop's tables: every order and every article, in one snapshot."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -78,7 +78,7 @@ SELECT e.order_id, e.effect
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OrderBook:
-    """What one order did in all services; a *live* effect is one that was not undone.
+    """The effects of one order in all services; a *live* effect is one that was not undone.
 
     Pieces are `held`, `released` or `shipped`; a commitment is `broken` if its pieces were released; money is
     `charged` (ever) and `refunded`; `told_twice` means two notifications of one subject; `quiet` is the time
@@ -103,7 +103,7 @@ class OrderBook:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StockBook:
-    """Where an article's pieces are: by the shelf, and (`reserved`, `handed_over`) by the reservations."""
+    """The pieces of an article, counted on the shelf and (`reserved`, `handed_over`) by the reservations."""
 
     sku: str
     initial: int
@@ -116,7 +116,7 @@ class StockBook:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ledger:
-    """All orders, all articles, and the effects that are live though the door behind them is closed."""
+    """All orders, all articles, and the effects that are live although the door behind them is closed."""
 
     orders: dict[str, OrderBook]
     stock: dict[str, StockBook]
@@ -137,7 +137,7 @@ def read(engine: Engine) -> Ledger:
 
 @contextmanager
 def snapshot(engine: Engine) -> Iterator[Connection]:
-    """A connection on which everything is of one moment, so that sums over different tables can be compared."""
+    """Open a connection that sees a single moment, so that sums over different tables can be compared."""
     with engine.connect() as plain:
         connection = plain.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         with connection.begin():
@@ -145,5 +145,5 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
 
 
 def rows(connection: Connection, query: str) -> Sequence[RowMapping]:
-    """All rows of a query."""
+    """Return all rows of a query."""
     return connection.execute(text(query)).mappings().all()

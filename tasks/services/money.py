@@ -10,12 +10,12 @@ _LIMIT: Final = Decimal("9999999999.99")
 
 
 def in_cents(amount: object) -> Decimal:
-    """The amount, if it is one.
+    """Return the amount, if it is valid.
 
     Raises:
-        InvalidRequest: it is less than a cent, has fractions of one, or is no number.
+        InvalidRequest: it is less than a cent, has fractions of one, or is not a number.
     """
-    # A string is let in since an order may come as JSON, where "9.90" is the only honest way to write it.
+    # A string is accepted since an order may come as JSON, where "9.90" is the only exact way to write it.
     try:
         money = Decimal(amount) if isinstance(amount, Decimal | str) else Decimal("NaN")
     except InvalidOperation:

@@ -71,7 +71,7 @@ def refund(*, key: str) -> Refunded:
         refuse()
         if charge is None:
             return Refunded(refund_id=None)
-        # No lock is missing: two refunds of one key close the same door, one after the other.
+        # No lock is needed: two refunds of one key close the same door, one after the other.
         refund_id: str = connection.execute(
             text("INSERT INTO shop.refund (charge_id, amount) VALUES (:charge_id, :amount) RETURNING id"),
             {"charge_id": charge.id, "amount": charge.amount},

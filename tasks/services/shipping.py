@@ -1,4 +1,4 @@
-"""Shipping: goods that were reserved leave the house, once, and do not come back."""
+"""Shipping: reserved goods leave the house, once, and do not come back."""
 
 from typing import TypedDict, cast
 
@@ -15,7 +15,7 @@ class Shipped(TypedDict):
 
 
 def create(order_id: str, reservation_id: str, *, key: str) -> Shipped:
-    """Ship what an order holds: the shipment and the stock's leaving are one transaction.
+    """Ship what an order holds: the shipment and the change of stock are one transaction.
 
     Raises:
         NotHeld: the reservation was released, shipped before, or belongs to another order.

@@ -1,6 +1,6 @@
-"""The services' tables: whatever a wrong saga could do to the books, a constraint here refuses.
+"""The services' tables: constraints refuse whatever a wrong saga could do to the books.
 
-One schema holds all services, for the example's sake. None reads another's tables, save that a shipment
+One schema holds all services, for the example's sake. None reads another's tables, except that a shipment
 takes the goods of a reservation, and that a trip is confirmed only against an open authorisation; services
 with a database each would each have a `barrier` of their own.
 
@@ -185,7 +185,7 @@ CREATE TABLE IF NOT EXISTS shop.fault (
 
 
 def create_tables(engine: Engine) -> None:
-    """Create what is missing of the `shop` schema; safe to call twice, and by many processes at once."""
+    """Create whatever is missing of the `shop` schema; safe to call twice, and by many processes at once."""
     with engine.begin() as connection:
         # IF NOT EXISTS alone lets two creators collide in PostgreSQL's catalogue.
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('shop.create_tables'))"))

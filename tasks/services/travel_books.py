@@ -1,4 +1,4 @@
-"""The books of the trips: whatever the sagas did, and however often they were killed, this must add up."""
+"""The books of the trips, which must add up whatever the sagas did, and however often they were killed."""
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from tasks.services.travel_ledger import OfferBook, TripBook
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TravelBooks:
-    """All trips and offers, and what is wrong with them."""
+    """All trips and offers, with their violations."""
 
     trips: dict[str, TripBook]
     offers: dict[tuple[str, str], OfferBook]

@@ -1,4 +1,4 @@
-"""What the tables say about travelling: every trip and every offer, read in one snapshot."""
+"""Read the tables of travelling: every trip and every offer, in one snapshot."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -73,7 +73,7 @@ SELECT e.trip_id, e.effect
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TripBook:
-    """What one trip did in all services; a *live* authorisation is one that was not voided.
+    """The effects of one trip in all services; a *live* authorisation is one that was not voided.
 
     Bookings are `reserved`, `confirmed` or `cancelled`; `flight`, `hotel` and `car` say what is confirmed;
     `booked_twice` means two of a kind. `authorised` is the sum of the live authorisations; those that were not
@@ -101,7 +101,7 @@ class TripBook:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OfferBook:
-    """Where an offer's places are: by its own count, and (`booked`, `sold`) by the bookings."""
+    """The places of an offer, by its own count and (`booked`, `sold`) by the bookings."""
 
     kind: str
     code: str
@@ -115,7 +115,7 @@ class OfferBook:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TravelLedger:
-    """All trips, all offers, and the effects that are live though the door behind them is closed."""
+    """All trips, all offers, and the effects that are live although the door behind them is closed."""
 
     trips: dict[str, TripBook]
     offers: dict[tuple[str, str], OfferBook]

@@ -1,4 +1,4 @@
-"""The shop's own table: what the customer ordered. How far it is, the saga knows."""
+"""The shop's own table of orders. The saga has their progress."""
 
 from django.db import models
 

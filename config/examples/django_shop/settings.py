@@ -1,4 +1,4 @@
-"""The project's settings. What is about sagas: the app in INSTALLED_APPS, and the dict SAGAS."""
+"""The project's settings. Sagas need the app in INSTALLED_APPS, and the dict SAGAS."""
 
 import os
 

@@ -27,7 +27,7 @@ def page(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def place(request: HttpRequest) -> JsonResponse:
-    """The order's row and the saga's commit together, then the saga is sent; or neither ever was."""
+    """Insert the order's row and the saga's in one transaction; the saga is sent after its commit."""
     try:
         form = OrderForm.parse(json.loads(request.body))
     except (BadOrder, json.JSONDecodeError) as error:
@@ -87,4 +87,4 @@ def _of_order(order_id: str) -> SagaHandle:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
-    return JsonResponse({"error": "there is no such thing here"}, status=404)
+    return JsonResponse({"error": "not found"}, status=404)

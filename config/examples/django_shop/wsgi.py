@@ -1,4 +1,4 @@
-"""What a WSGI server runs. The admin's static files come from here too, which a real shop leaves to its web server."""
+"""The WSGI application. It also serves the admin's static files, which a real shop leaves to its web server."""
 
 import os
 

@@ -54,7 +54,7 @@ async def page() -> FileResponse:
 
 @app.post("/orders")
 async def place(form: Form, session: UncommittedAsyncSession) -> JSONResponse:
-    """The order's row and the saga's commit together, then the saga is sent; or neither ever was."""
+    """Insert the order's row and the saga's in one transaction; the saga is sent after its commit."""
     is_new = await session.scalar(Order.placed(form)) is not None
     run = await start(order, form.saga_input, key=form.order_id, session=session)
     await session.commit()
@@ -63,7 +63,7 @@ async def place(form: Form, session: UncommittedAsyncSession) -> JSONResponse:
 
 @app.post("/orders/sync")
 def place_in_a_thread(form: Form, session: SessionOfView) -> JSONResponse:
-    """The same with a `Session`, in the thread that FastAPI gives to a view that is no coroutine."""
+    """Place an order with a `Session`, in the thread that FastAPI gives to a view that is not a coroutine."""
     is_new = session.scalar(Order.placed(form)) is not None
     run = order.start(form.saga_input, key=form.order_id, session=session)
     return JSONResponse({"order_id": form.order_id, "saga_id": str(run.id)}, 201 if is_new else 200)

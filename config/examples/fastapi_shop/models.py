@@ -1,4 +1,4 @@
-"""The shop's own table: what the customer ordered. How far it is, the saga knows.
+"""The shop's own table of orders. The saga has their progress.
 
 python -m config.examples.fastapi_shop.models     creates it
 """
@@ -30,7 +30,7 @@ class Order(Base):
 
     @classmethod
     def placed(cls, form: OrderForm) -> Executable:
-        """Inserts the order and returns its id; nothing when it is there already."""
+        """Return a statement that inserts the order and returns its id, or nothing if it exists already."""
         values = {"id": form.order_id, "sku": form.sku, "quantity": form.quantity, "total": form.total}
         return insert(cls).values(values).on_conflict_do_nothing().returning(cls.id)
 

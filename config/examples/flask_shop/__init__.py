@@ -12,7 +12,7 @@ __all__ = ["create_app"]
 
 
 def __getattr__(name: str) -> Any:
-    # Only who asks for Celery's app has an application made at import.
+    # Importing this package creates no application unless Celery's app is asked for.
     if name == "celery":
         from config.examples.flask_shop.celery_app import celery
 

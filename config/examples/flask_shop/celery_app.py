@@ -1,4 +1,4 @@
-"""What `celery -A` runs, as Flask's own guide for Celery writes it."""
+"""The app for `celery -A`, as in Flask's own guide for Celery."""
 
 from config.examples.flask_shop.shop import create_app
 

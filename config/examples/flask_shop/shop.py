@@ -1,4 +1,4 @@
-"""The application factory. What is about sagas: `FlaskSagas`, its `init_app`, and `SAGAS` in the config."""
+"""The application factory. Sagas need `FlaskSagas`, its `init_app`, and `SAGAS` in the config."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -14,7 +14,7 @@ from sagas.contrib.flask import FlaskSagas
 
 
 class Base(DeclarativeBase):
-    """What the shop's own tables are declared on."""
+    """The base class of the shop's own tables."""
 
 
 db = SQLAlchemy(model_class=Base)
@@ -22,7 +22,7 @@ sagas = FlaskSagas()
 
 
 class Order(Base):
-    """The shop's own row: what a customer ordered. The saga has its id as its key."""
+    """An order as it was placed. Its id is the saga's key."""
 
     __tablename__ = "shop_order"
 
@@ -34,7 +34,7 @@ class Order(Base):
 
 
 def create_app() -> Flask:
-    """An application on the servers that the environment names."""
+    """Create an application on the servers that the environment names."""
     from config.examples.flask_shop.views import shop
 
     servers = Settings.from_environment()

@@ -27,13 +27,13 @@ def page() -> Response:
 
 @shop.post("/orders")
 def place() -> ResponseReturnValue:
-    """The order's row and the saga's commit together, then the saga is sent; or neither ever was."""
+    """Insert the order's row and the saga's in one transaction; the saga is sent after its commit."""
     try:
         form = OrderForm.parse(request.get_json(silent=True))
     except BadOrder as error:
         abort(400, str(error))
     row = {"id": form.order_id, "sku": form.sku, "quantity": form.quantity, "total": form.total}
-    # The same order sent twice is one order, also at the same moment.
+    # The same order sent twice is one order, even at the same moment.
     is_new = db.session.scalar(insert(Order).values(row).on_conflict_do_nothing().returning(Order.id)) is not None
     run = order.start(form.saga_input, key=form.order_id)
     db.session.commit()
@@ -87,5 +87,5 @@ def _of_order(order_id: str) -> SagaHandle:
 @shop.app_errorhandler(HTTPException)
 def told(error: HTTPException) -> ResponseReturnValue:
     if error.code == 404:
-        return jsonify(error="there is no such thing here"), 404
+        return jsonify(error="not found"), 404
     return jsonify(error=error.description), error.code or 500
