@@ -24,7 +24,7 @@ from tests.support.application import make
 from tests.support.last_release import unpack
 from tests.support.workers import Worker, running
 
-#: Its tests are for Django's own runner, in a process of its own (see `tests/integration/django_`).
+#: The tests there are for Django's own runner, in a separate process (see `tests/integration/django_`).
 collect_ignore = ["django_project"]
 
 
@@ -42,7 +42,7 @@ def pytest_sessionstart() -> None:
 
 @dataclass(frozen=True)
 class GivenPostgres:
-    """A server that somebody else runs; its role must be allowed to create databases."""
+    """An existing server; its role must be allowed to create databases."""
 
     url: str
 
@@ -52,18 +52,18 @@ class GivenPostgres:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres | GivenPostgres]:
-    """The PostgreSQL server in SAGAS_DATABASE_URL, or else one of our own."""
+    """Yield the PostgreSQL server in SAGAS_DATABASE_URL, or else one of our own."""
     if os.environ.get("SAGAS_DATABASE_URL"):
         yield GivenPostgres(Settings.from_environment().database_url)
     else:
-        # What a test proves about durability it proves by killing processes, which needs no fsync.
+        # Tests prove durability by killing processes, which needs no fsync.
         with EmbeddedPostgres(durable=False) as server:
             yield server
 
 
 @pytest.fixture(scope="session")
 def migrated(postgres: EmbeddedPostgres | GivenPostgres) -> Iterator[str]:
-    """The name of a database that has the tables already: to copy it is cheaper than to migrate."""
+    """Yield the name of a database that has the tables already: copying it is cheaper than migrating."""
     name = f"template_{uuid4().hex}"
     made = make("memory://", postgres.create_database(name))
     made.migrate()
@@ -74,7 +74,7 @@ def migrated(postgres: EmbeddedPostgres | GivenPostgres) -> Iterator[str]:
 
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest, postgres: EmbeddedPostgres | GivenPostgres) -> Iterator[str]:
-    """A database, dropped after the test whoever is still connected: empty, except beneath what would migrate it."""
+    """Yield a database, dropped after the test despite connections: empty, except for tests that would migrate it."""
     name = f"test_{uuid4().hex}"
     is_migrated = {"shop", "bench"} & set(request.fixturenames)
     yield postgres.create_database(name, request.getfixturevalue("migrated") if is_migrated else None)
@@ -83,14 +83,14 @@ def database_url(request: pytest.FixtureRequest, postgres: EmbeddedPostgres | Gi
 
 @pytest.fixture(scope="session")
 def broker() -> Iterator[EmbeddedBroker]:
-    """A broker of our own: its keyspaces are flushed, which must never happen to somebody else's."""
+    """Yield a broker of our own: its keyspaces are flushed, which must never happen to an existing one."""
     with EmbeddedBroker() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def last_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the code of the last release is."""
+    """Return the directory with the code of the last release."""
     return unpack(tmp_path_factory.mktemp("last-release"))
 
 
@@ -98,7 +98,7 @@ _keyspaces = itertools.count()
 
 
 def empty_keyspace(broker: EmbeddedBroker) -> str:
-    """The URL of an empty keyspace; so many tests later that nobody uses it, it is reused."""
+    """Return the URL of an empty keyspace; it is reused so many tests later that it is no longer in use."""
     number = next(_keyspaces) % (broker.databases - 1)
     with Redis(unix_socket_path=f"{broker.directory}/valkey.sock", db=number) as client:
         client.flushdb()
@@ -107,7 +107,7 @@ def empty_keyspace(broker: EmbeddedBroker) -> str:
 
 @pytest.fixture
 def broker_url(broker: EmbeddedBroker) -> str:
-    """An empty keyspace of the session's broker."""
+    """Return an empty keyspace of the session's broker."""
     return empty_keyspace(broker)
 
 
@@ -121,7 +121,7 @@ class Shop:
     directory: Path
 
     def worker(self, *arguments: str, name: str = "worker", **environment: str) -> Worker:
-        """A worker process of this application, not started yet; by default `-c 2`, prefork."""
+        """Make a worker process of this application, not started yet; by default `-c 2`, prefork."""
         servers = {"SAGAS_DATABASE_URL": self.database_url, "SAGAS_BROKER_URL": self.broker_url}
         log = self.directory / f"{name}.log"
         arguments = ("-n", f"{name}@%h", *(arguments or ("-c", "2")))
@@ -132,12 +132,12 @@ class Shop:
         return self.sagas.start(saga, {"script": script or {}}, **options)
 
     def effects(self, handle: SagaHandle) -> list[str]:
-        """The effects of an instance's steps, in the order in which they happened."""
+        """Return the effects of an instance's steps, in the order in which they happened."""
         return journal.effects(self.database_url, handle.id)
 
 
 def make_shop(database_url: str, broker_url: str, directory: Path) -> Shop:
-    """Migrate, make the journal, and bind this process."""
+    """Migrate, create the journal, and bind this process."""
     sagas = make(broker_url, database_url)
     sagas.migrate()
     journal.create(database_url)
@@ -146,7 +146,7 @@ def make_shop(database_url: str, broker_url: str, directory: Path) -> Shop:
 
 @pytest.fixture
 def shop(database_url: str, broker_url: str, tmp_path: Path) -> Iterator[Shop]:
-    """An application with a database and a broker keyspace of its own, and no worker yet."""
+    """Yield an application with its own database and broker keyspace, and no worker yet."""
     made = make_shop(database_url, broker_url, tmp_path)
     yield made
     made.sagas.engine.store.database.dispose()

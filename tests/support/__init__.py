@@ -1,1 +1,1 @@
-"""What several tests share: an application whose steps follow a script, its journal, and real workers."""
+"""Shared by tests: an application whose steps follow a script, its journal, and real workers."""

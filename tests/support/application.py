@@ -1,4 +1,4 @@
-"""What the tests' workers run: the scripted sagas, on the servers and settings that the environment names."""
+"""The application of the tests' workers: the scripted sagas, on the servers and settings of the environment."""
 
 import os
 
@@ -12,7 +12,7 @@ __all__ = ["app", "sagas", "scripted", "shapes"]
 
 
 def make(broker_url: str, database_url: str) -> Sagas:
-    """An application of its own, as each test and each of its workers has one."""
+    """Make a separate application, as each test and each of its workers has one."""
     app = Celery("tests.support.application", broker=broker_url, set_as_current=False)
     app.conf.worker_hijack_root_logger = False
     for setting in os.environ.get("SAGAS_TEST_SETTINGS", "").split():
@@ -30,7 +30,7 @@ def make(broker_url: str, database_url: str) -> Sagas:
 
 
 def sweep_each_second(sender: Celery, **_: object) -> None:
-    """Beat's entry: tests do not wait for half a minute."""
+    """Shorten beat's interval: tests do not wait for half a minute."""
     sender.conf.beat_schedule[SWEEP_TASK]["schedule"] = 1.0
 
 

@@ -1,4 +1,4 @@
-"""Tasks that speak to Celery as they do outside of sagas: they ask to be tried again, hand over, do not stop."""
+"""Tasks that use Celery as outside sagas: they ask to be tried again, hand over, or do not stop."""
 
 import time
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from sagas import PermanentError, Pivot, Retry, Saga, current_step
 from tests.support import journal
 from tests.support.scripted import QUICK, act, step, undo
 
-#: What ``self.retry`` is called with, by a name that travels in the data.
+#: The arguments of ``self.retry``, by a name in the data.
 FORMS: dict[str, Any] = {
     "countdown": lambda self: {"countdown": 3600},
     "short": lambda self: {"countdown": 0.05},
@@ -46,7 +46,7 @@ def ask(self: Any, form: str) -> str:
 
 @shared_task(bind=True)
 def ask_alone(self: Any, form: str) -> str:
-    """No saga runs it."""
+    """Ask to be tried again outside a saga."""
     raise self.retry(**FORMS[form](self))
 
 
@@ -58,12 +58,12 @@ def hand_over(self: Any, script: Mapping[str, Any]) -> None:
 
 @shared_task(soft_time_limit=1, time_limit=2)
 def hang() -> None:
-    """Stops for nothing but SIGKILL."""
+    """Run until SIGKILL."""
     stop_for_nothing()
 
 
 class SlowlyFailing(Request):
-    """Publishes its error callbacks to a slow broker, after Celery has forgotten that it is running."""
+    """A request that publishes its error callbacks to a slow broker, after Celery has forgotten that it is running."""
 
     def on_failure(self, *args: Any, **kwargs: Any) -> Any:
         failed = super().on_failure(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""A store driven statement by statement, without Celery: what the database does, and nothing else."""
+"""A store driven statement by statement, without Celery: only what the database does."""
 
 import json
 import threading
@@ -24,7 +24,7 @@ FIRST = Address(0)
 
 
 def plan_of(*names: str, pivot: str | None = None, saga: str = "bench", version: int = 1, **options: Any) -> Plan:
-    """A plan of these steps; what follows the pivot is retriable."""
+    """Return a plan of these steps; those after the pivot are retriable."""
     steps: list[PlanStep] = []
     kind = StepKind.COMPENSATABLE
     for position, name in enumerate(names):
@@ -39,7 +39,7 @@ def plan_of(*names: str, pivot: str | None = None, saga: str = "bench", version:
 
 
 def plan_beside(*lanes: int, **options: Any) -> Plan:
-    """Lanes of these lengths side by side (a single number: so many lanes of one step), and a step that follows."""
+    """Return a plan with parallel lanes of these lengths (a single number: so many lanes of one step), then a step."""
     lengths = [1] * lanes[0] if len(lanes) == 1 else list(lanes)
     given: dict[str, Any] = {"retry": RetryPolicy(max_attempts=3, jitter=0.0)} | options
     beside = [(lane, number) for lane, length in enumerate(lengths) for number in range(length)]
@@ -63,7 +63,7 @@ THREE = plan_of("a", "b", "c")
 
 
 class Placed:
-    """Rows of the bench are all for one queue, and take as long as their plan says."""
+    """The placement of the bench's rows: a single queue, and the limits of the plan."""
 
     def queue_of(self, _: PlanStep, __: int) -> str:
         return QUEUE
@@ -77,7 +77,7 @@ PLACED = Placed()
 
 @dataclass
 class Bench:
-    """One schema of one database, and what can be done to it."""
+    """One schema of one database, and the operations on it."""
 
     url: str
     store: Store
@@ -101,7 +101,7 @@ class Bench:
         task: str | None = None,
         sent: datetime | None = None,
     ) -> Claim | None:
-        """Claim by a message of ``task``, the row's own by default; it tells when it was ``sent``, if it does."""
+        """Claim by a message of ``task``, by default the row's own, which may say when it was ``sent``."""
         return self.store.hot.claim(
             instance_id,
             address,
@@ -157,7 +157,7 @@ class Bench:
     def apply(
         self, instance_id: UUID, event: Event, evidence: Callable[[InstanceState], InstanceState] = lambda state: state
     ) -> Decision:
-        """The loop's transaction, without the messages that follow it."""
+        """Run the loop's transaction, without the messages that follow it."""
 
         def work() -> Decision:
             with self.store.instances.transaction() as connection:
@@ -210,10 +210,10 @@ class Bench:
         )
         return self.store.sweeping.heartbeat(beat) is not None
 
-    # -- looking and changing from outside
+    # -- reading and changing from outside
 
     def driver(self) -> DriverConnection:
-        """A driver connection of its own, in autocommit; closed with the bench."""
+        """Open a separate driver connection, in autocommit; it is closed with the bench."""
         connection = journal.connect(self.url)
         self._opened.append(connection)
         return connection
@@ -243,7 +243,7 @@ class Bench:
         ]
 
     def age(self, seconds: float) -> None:
-        """As if all that is stored had been stored so much earlier."""
+        """Make all stored times so many seconds earlier."""
         for table, columns in (
             ("saga_instance", "due_at created_at updated_at deadline"),
             ("saga_step", "created_at dispatched_at not_before claimed_at first_claimed_at"),
@@ -256,7 +256,7 @@ class Bench:
             self.sql(f"UPDATE {{s}}.{table} SET {changes}", *([seconds] * len(columns.split())))
 
     def wait_for_lock_waiters(self, number: int) -> None:
-        """Until so many sessions of this database wait for a lock."""
+        """Wait until so many sessions of this database wait for a lock."""
         waiting = (
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
@@ -279,7 +279,7 @@ def bench_on(url: str, schema: str = "sagas", heartbeat: float = 2.0) -> Iterato
 
 
 class Background:
-    """Something that goes on in a thread; its result or its error comes with `join`."""
+    """A function that runs in a thread; `join` returns its result or raises its error."""
 
     def __init__(self, work: Callable[[], Any]) -> None:
         self._work = work

@@ -1,4 +1,4 @@
-"""A task that blocks its whole process, as a driver or a C library that knows nothing of greenlets does."""
+"""A task that blocks its whole process, as a driver or C library without support for greenlets does."""
 
 import gevent.monkey
 from celery import shared_task

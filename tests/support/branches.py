@@ -1,4 +1,4 @@
-"""What tests of parallel positions want to know of an instance: who began when, and what is left behind."""
+"""Facts about an instance for tests of parallel positions: which steps began when, and what is left behind."""
 
 from sagas import SagaHandle, StepStatus
 from tests.conftest import Shop
@@ -6,13 +6,13 @@ from tests.support import journal
 
 
 def begun(run: SagaHandle) -> list[str]:
-    """The names of the steps that were ever claimed, in the order of their first claims."""
+    """Return the names of the steps that were ever claimed, in the order of their first claims."""
     steps = [(step.started_at, step.name) for step in run.steps if step.started_at is not None]
     return [name for _, name in sorted(steps)]
 
 
 def undone(names: list[str]) -> list[str]:
-    """The effects of undoing these, the last begun first."""
+    """Return the effects of undoing these, last begun first."""
     return [f"undo {name}" for name in reversed(names)]
 
 
@@ -21,7 +21,7 @@ def statuses(run: SagaHandle) -> dict[str, StepStatus]:
 
 
 def parts(effects: list[str]) -> tuple[list[str], list[str]]:
-    """What was done, and what was undone, each in its order."""
+    """Return the effects that were done and those that were undone, each in order."""
     return (
         [what for what in effects if not what.startswith("undo ")],
         [what for what in effects if what.startswith("undo ")],
@@ -29,12 +29,12 @@ def parts(effects: list[str]) -> tuple[list[str], list[str]]:
 
 
 def pending(shop: Shop, run: SagaHandle) -> int:
-    """How many executions its row still waits for."""
+    """Return how many executions its row still waits for."""
     stored = "SELECT pending FROM sagas.saga_instance WHERE id = %s"
     return int(journal.query(shop.database_url, stored, str(run.id))[0][0])
 
 
 def claims(shop: Shop, run: SagaHandle) -> int:
-    """How many executions were ever begun, actions and undos."""
+    """Return how many executions were ever begun, actions and undos."""
     counted = "SELECT sum(attempts) FROM sagas.saga_step WHERE instance_id = %s"
     return int(journal.query(shop.database_url, counted, str(run.id))[0][0])

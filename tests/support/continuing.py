@@ -1,4 +1,4 @@
-"""Sagas with ``continuation="inline"``, whose steps and signals tell which request, process and task they see."""
+"""Sagas with ``continuation="inline"``, whose steps and signals report which request, process and task they see."""
 
 import time
 from collections.abc import Mapping
@@ -47,7 +47,7 @@ def meet() -> None:
 
 
 def told(saga_id: str, what: str) -> None:
-    """Write down a signal, which is sent outside of the step."""
+    """Write down a signal, which is sent outside the step."""
     connection = journal.connect()
     try:
         connection.cursor().execute(

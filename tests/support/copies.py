@@ -4,17 +4,17 @@ from typing import Any
 
 from tests.support import journal
 
-#: What a row is written with: the others are made of these.
+#: The columns with which a row is inserted: the others are generated from these.
 COLUMNS = """SELECT column_name FROM information_schema.columns
     WHERE table_schema = 'sagas' AND table_name = %s AND is_generated = 'NEVER'"""
 
 
 def copy_rows(url: str, table: str, many: int, changes: str, where: str = "true", *parameters: Any) -> None:
-    """Insert so many more of each row.
+    """Insert so many copies of each row.
 
     Args:
-        changes: what is different in them, as a jsonb object: an expression of the row `one` and of `number`.
-        where: which rows; with parameters.
+        changes: their differences as a jsonb object: an expression of the row `one` and of `number`.
+        where: the condition on the rows; with parameters.
     """
     columns = [name for (name,) in journal.query(url, COLUMNS, table)]
     journal.query(

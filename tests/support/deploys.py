@@ -1,4 +1,4 @@
-"""Workers of one release or another (see `releases`), and the patience that a test does not have between them."""
+"""Workers of one release or another (see `releases`), and a way to skip the time between them."""
 
 from sagas import SagaHandle
 from tests.conftest import Shop
@@ -7,13 +7,13 @@ from tests.support.workers import Worker
 
 
 def worker_of(shop: Shop, release: str, *arguments: str, **environment: str) -> Worker:
-    """A worker that runs release ``"1"`` or ``"2"``; not started yet."""
+    """Make a worker that runs release ``"1"`` or ``"2"``; it is not started yet."""
     settings = {"TEST_RELEASE": release, "SAGAS_TEST_SETTINGS": f"include={releases.__name__}"}
     return shop.worker(*arguments, name=f"release-{release}", **(settings | environment))
 
 
 def let_time_pass(shop: Shop, run: SagaHandle) -> None:
-    """Whatever an instance sleeps or waits out before it looks again is over."""
+    """End everything that an instance sleeps or waits for before it looks again."""
     over = "UPDATE sagas.saga_step SET not_before = clock_timestamp() WHERE instance_id = %s AND not_before IS NOT NULL"
     due = "UPDATE sagas.saga_instance SET due_at = clock_timestamp() WHERE id = %s AND due_at IS NOT NULL"
     journal.query(shop.database_url, over, str(run.id))

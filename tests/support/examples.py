@@ -30,14 +30,14 @@ class Examples:
         return self.sagas.start(saga, data, key=key)
 
     def run(self, saga: Saga, data: dict[str, Any], key: str) -> tuple[SagaHandle, SagaStatus]:
-        """Start one and wait for its end."""
+        """Start a saga and wait for its end."""
         run = self.start(saga, data, key)
         return run, run.wait(PATIENCE)
 
 
 @contextmanager
 def examples(postgres: EmbeddedPostgres | GivenPostgres, broker: EmbeddedBroker, directory: Path) -> Iterator[Examples]:
-    """The application on a database and a keyspace of its own, with one running worker."""
+    """Yield the application on its own database and keyspace, with one running worker."""
     environment = {
         "SAGAS_DATABASE_URL": postgres.create_database(f"test_{uuid4().hex}"),
         "SAGAS_BROKER_URL": empty_keyspace(broker),
@@ -45,7 +45,7 @@ def examples(postgres: EmbeddedPostgres | GivenPostgres, broker: EmbeddedBroker,
         "SAGAS_SWEEP_EVERY": "0.5",
     }
     with pytest.MonkeyPatch.context() as patch:
-        # The services read it, in this process too.
+        # The services read the environment, in this process too.
         patch.setenv("SAGAS_DATABASE_URL", environment["SAGAS_DATABASE_URL"])
         app = Celery("tests.examples", broker=environment["SAGAS_BROKER_URL"], set_as_current=False)
         sagas = Sagas(app, database=environment["SAGAS_DATABASE_URL"], heartbeat=0.5, sweep_every=0.5)
@@ -59,5 +59,5 @@ def examples(postgres: EmbeddedPostgres | GivenPostgres, broker: EmbeddedBroker,
 
 
 def steps(run: SagaHandle) -> dict[str, StepStatus]:
-    """How each step stands, in the plan's order."""
+    """Return the status of each step, in the plan's order."""
     return {step.name: step.status for step in run.steps}

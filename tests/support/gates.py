@@ -13,21 +13,21 @@ PATIENCE = 60.0
 
 
 def wait_for(name: str) -> None:
-    """In a step: say that it is here, and stay until the test opens the gate."""
+    """Report in a step that it is here, and stay until the test opens the gate."""
     connection = journal.connect()
     try:
         _set(connection, current_step.saga_id, name, "reached = gate.reached + 1", reached=1)
         gives_up_at = time.monotonic() + PATIENCE
         while not _is_open(connection, current_step.saga_id, name):
             if time.monotonic() > gives_up_at:
-                raise AssertionError(f"nobody opened the gate {name!r}")
+                raise AssertionError(f"no test opened the gate {name!r}")
             time.sleep(0.02)
     finally:
         connection.close()
 
 
 def is_open(name: str) -> bool:
-    """In a step: has the test opened it?"""
+    """Return, in a step, whether the test has opened the gate."""
     connection = journal.connect()
     try:
         return _is_open(connection, current_step.saga_id, name)
@@ -36,7 +36,7 @@ def is_open(name: str) -> bool:
 
 
 def open_gate(url: str, run: SagaHandle, name: str) -> None:
-    """In a test: let pass whoever waits, and whoever comes."""
+    """Open the gate in a test, for steps that wait and steps that come."""
     connection = journal.connect(url)
     try:
         _set(connection, run.id, name, "open = true", is_open=True)
@@ -45,7 +45,7 @@ def open_gate(url: str, run: SagaHandle, name: str) -> None:
 
 
 def until_reached(url: str, run: SagaHandle, name: str, times: int = 1) -> None:
-    """In a test: wait until steps have come to the gate so many times."""
+    """Wait in a test until steps have come to the gate so many times."""
     connection = journal.connect(url)
     cursor = connection.cursor()
 

@@ -16,7 +16,7 @@ ON CONFLICT (saga_id, name) DO UPDATE SET reached = gate.reached + 1 RETURNING r
 
 
 class Hooked(Task):
-    """Counts how often each hook was called for a saga, and raises in those that a task names."""
+    """A task class that counts how often each hook was called for a saga, and raises in those that a task names."""
 
     abstract = True
     #: How often `before_start` raises, for each saga.
@@ -57,7 +57,7 @@ def make(broker_url: str, database_url: str) -> Sagas:
 
 
 def act(script: Mapping[str, Any]) -> None:
-    """Fails as often as the script says for its step."""
+    """Fail as often as the script says for its step."""
     journal.write(f"{current_step.name} {current_step.attempt}")
     if current_step.attempt <= script.get(current_step.name, 0):
         raise ConnectionError("lost")
@@ -97,7 +97,7 @@ loud = Saga("loud", steps=[Step(noisy, name=name, compensation=undo, retry=SOON)
 @signals.task_failure.connect
 @signals.task_retry.connect
 def break_down(sender: Any = None, **_: Any) -> None:
-    """Celery logs what a receiver raises, and goes on."""
+    """Raise in a receiver: Celery logs it, and goes on."""
     if getattr(sender, "name", "") == NOISY:
         raise LookupError("the receiver is broken")
 

@@ -1,4 +1,4 @@
-"""A worker's process without the worker: takes messages from the broker and traces them as Celery does."""
+"""A worker's process without the worker: it takes messages from the broker and traces them as Celery does."""
 
 import queue as queues
 from typing import Any
@@ -9,13 +9,13 @@ from kombu.transport import memory
 
 
 def empty_memory() -> None:
-    """One memory:// broker serves the whole process, and other tests leave something in it."""
+    """Empty the memory:// broker, which serves the whole process and in which other tests leave messages."""
     for queue in memory.Channel.queues.values():
         queue.queue.clear()
 
 
 def run_messages(app: Celery, queue: str = "celery") -> list[str]:
-    """Run whatever waits in the queue, and what that publishes; returns the names of the tasks, in order."""
+    """Run all messages in the queue, and those that they publish; return the names of the tasks, in order."""
     ran = []
     with app.connection_for_read() as connection:
         source = connection.SimpleQueue(queue)

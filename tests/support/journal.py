@@ -1,4 +1,4 @@
-"""Every effect of a test's steps, one row each, committed at once and for good."""
+"""Every effect of a test's steps, one row each, committed at once."""
 
 import os
 from typing import Any
@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS public.ledger (
 
 
 def connect(url: str | None = None) -> Any:
-    """A driver connection of its own, in autocommit: no part of the library under test."""
+    """Open a separate driver connection, in autocommit: it is not part of the library under test."""
     parsed = make_url(url or os.environ["SAGAS_DATABASE_URL"])
     query = {name: value for name, value in parsed.query.items() if isinstance(value, str)}
     arguments = {"user": parsed.username, "password": parsed.password, "dbname": parsed.database}
@@ -48,7 +48,7 @@ def create(url: str) -> None:
 
 
 def write(what: str) -> None:
-    """The effect of a running step."""
+    """Record the effect of a running step."""
     connection = connect()
     try:
         connection.cursor().execute(
@@ -67,41 +67,41 @@ def write(what: str) -> None:
 
 
 def effects(url: str, saga_id: UUID) -> list[str]:
-    """What happened, in its order."""
+    """Return the effects, in order."""
     return [what for what, _ in entries(url, saga_id)]
 
 
 def entries(url: str, saga_id: UUID) -> list[tuple[str, str]]:
-    """What happened and under which idempotency key, in its order."""
+    """Return the effects and their idempotency keys, in order."""
     rows = query(url, "SELECT what, key FROM public.journal WHERE saga_id = %s ORDER BY id", str(saga_id))
     return [(what, key) for what, key in rows]
 
 
 def action_keys(url: str, saga_id: UUID) -> list[str]:
-    """The key of the action that each effect belongs to."""
+    """Return the key of the action that each effect belongs to."""
     rows = query(url, "SELECT action_key FROM public.journal WHERE saga_id = %s ORDER BY id", str(saga_id))
     return [key for (key,) in rows]
 
 
 def ledger(url: str, saga_id: UUID) -> list[str]:
-    """What steps wrote through `current_step.connection` and is committed."""
+    """Return what steps wrote through `current_step.connection` and committed."""
     rows = query(url, "SELECT entry FROM public.ledger WHERE saga_id = %s ORDER BY id", str(saga_id))
     return [entry for (entry,) in rows]
 
 
 def events(url: str, saga_id: UUID, event: str) -> int:
-    """How often the library noted an event in an instance's history."""
+    """Return how often the library noted an event in an instance's history."""
     counted = "SELECT count(*) FROM sagas.saga_event WHERE instance_id = %s AND event = %s"
     return int(query(url, counted, str(saga_id), event)[0][0])
 
 
 def query(url: str, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
-    """Whatever a test wants to know, or to change, past the library."""
+    """Query or change the database past the library."""
     return run(url, statement, parameters)
 
 
 def run(url: str, statement: str, parameters: tuple[Any, ...] | None) -> list[tuple[Any, ...]]:
-    """Run a statement on a connection that is kept for the next one; without parameters ``%`` is no placeholder."""
+    """Run a statement on a connection that is kept for the next one; without parameters ``%`` is not a placeholder."""
     kept = _kept(url)
     try:
         return _fetched(kept, statement, parameters)
@@ -112,7 +112,7 @@ def run(url: str, statement: str, parameters: tuple[Any, ...] | None) -> list[tu
         return _fetched(_kept(url), statement, parameters)
 
 
-#: Connections of this process by the database's URL: to make one costs more than most of what is asked.
+#: Connections of this process by the database's URL: opening one costs more than most queries.
 _connections: dict[tuple[int, str], Any] = {}
 MOST_KEPT = 4
 

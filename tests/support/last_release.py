@@ -1,4 +1,4 @@
-"""The code of the last release, as it was committed: what is beside ours in a rolling deploy."""
+"""The code of the last release, as it was committed: it runs beside ours in a rolling deploy."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ COMMIT = "2ee3078b071112fd3cafc689c4567e512030bb78"
 
 
 def unpack(directory: Path) -> Path:
-    """Unpack all of it into an empty directory."""
+    """Unpack the last release into an empty directory."""
     if subprocess.run(["git", "rev-parse", "--git-dir"], cwd=ROOT, capture_output=True, check=False).returncode:
         pytest.skip("these sources have no history: clone the repository")
     packed = subprocess.run(["git", "archive", COMMIT], cwd=ROOT, capture_output=True, check=False)
@@ -23,7 +23,7 @@ def unpack(directory: Path) -> Path:
 
 
 def run_in(release: Path, database_url: str, broker_url: str, program: str) -> str:
-    """What a program prints that runs that code."""
+    """Return the output of a program that runs that code."""
     environment = os.environ | {"PYTHONPATH": str(release)}
     environment |= {"SAGAS_DATABASE_URL": database_url, "SAGAS_BROKER_URL": broker_url}
     command = [sys.executable, "-c", program]
@@ -33,6 +33,6 @@ def run_in(release: Path, database_url: str, broker_url: str, program: str) -> s
 
 
 def worker_of(release: Path, database_url: str, broker_url: str, log: Path) -> Worker:
-    """A worker that runs that code; not started yet."""
+    """Make a worker that runs that code; it is not started yet."""
     servers = {"SAGAS_DATABASE_URL": database_url, "SAGAS_BROKER_URL": broker_url}
     return Worker(servers, log, arguments=("-n", f"{log.stem}@%h", "-c", "2"), root=release)

@@ -1,4 +1,4 @@
-"""What those hear who watch workers: Flower, for one."""
+"""The events that programs which watch workers receive, such as Flower."""
 
 import threading
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from sagas import Sagas
 
 @contextmanager
 def overheard(sagas: Sagas) -> Iterator[list[Any]]:
-    """The events of the workers of an application, while the block lasts."""
+    """Collect the events of an application's workers in the block."""
     heard: list[Any] = []
     receivers: list[Any] = []
     is_ready = threading.Event()

@@ -1,4 +1,4 @@
-"""An application that touches nothing but the library's own tables, with a saga of every shape."""
+"""An application that uses only the library's own tables, with a saga of every shape."""
 
 import os
 import time

@@ -10,7 +10,7 @@ from sagas import PermanentError, Saga, Sagas, Step
 def make(
     name: str, broker_url: str, database_url: str, *, schema: str, control_queue: str = "sagas", patient: bool = False
 ) -> tuple[Sagas, Saga]:
-    """The application, and its only saga; it is undone."""
+    """Make the application and its only saga, which is undone."""
     app = Celery(name, broker=broker_url, set_as_current=False)
     app.conf.task_default_queue = name
     app.conf.worker_hijack_root_logger = False

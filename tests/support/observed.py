@@ -1,8 +1,8 @@
-"""An application with Sentry's integration for Celery, whose steps say of which trace they are.
+"""An application with Sentry's integration for Celery, whose steps report their trace.
 
     python -m tests.support.observed
 
-starts two sagas, each within a request of its own, and prints the ids of both with the requests' traces.
+starts two sagas, each within its own request, and prints the ids of both with the requests' traces.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The user's side of a started saga: a table of orders beside the saga's tables, and what waits in the broker."""
+"""The user's side of a started saga: a table of orders beside the saga's tables, and the messages in the broker."""
 
 import json
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from tests.support import scripted
 
 @dataclass(frozen=True)
 class Office:
-    """What a user has: an engine of their own, and the application."""
+    """A user's own engine, and the application."""
 
     shop: Shop
     engine: Engine
@@ -29,7 +29,7 @@ class Office:
             return int(client.llen("celery"))
 
     def sent_for(self) -> set[str]:
-        """The ids of the sagas whose messages wait."""
+        """Return the ids of the sagas whose messages wait."""
         with self._broker() as client:
             return {json.loads(message)["headers"]["root_id"] for message in client.lrange("celery", 0, -1)}
 
@@ -50,7 +50,7 @@ class Office:
 
 @contextmanager
 def opened(shop: Shop) -> Iterator[Office]:
-    """Make the user's table."""
+    """Create the user's table."""
     engine = create_engine(shop.database_url)
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE orders (id integer)"))
@@ -61,12 +61,12 @@ def opened(shop: Shop) -> Iterator[Office]:
 
 
 def order(on: Session | Connection) -> None:
-    """The user's own row."""
+    """Insert the user's own row."""
     on.execute(text("INSERT INTO orders VALUES (1)"))
 
 
 def announced() -> list[UUID]:
-    """Every start that is announced from now on."""
+    """Return a list that receives every start announced from now on."""
     started: list[UUID] = []
 
     def heard(saga_id: UUID, **_: object) -> None:

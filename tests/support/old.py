@@ -1,4 +1,4 @@
-"""Sagas that have ended, and as if that were long ago; what is left of them once they were purged."""
+"""Sagas that ended long ago, by their rows, and what is left of them after a purge."""
 
 from datetime import timedelta
 from typing import Any
@@ -16,7 +16,7 @@ TABLES = ("saga_instance", "saga_step", "saga_event", "saga_inbox")
 
 
 def completed(shop: Shop, saga: Saga = scripted.three, **options: Any) -> SagaHandle:
-    """One that has just completed."""
+    """Make a saga that has just completed."""
     run = shop.start(saga, **options)
     run_messages(shop.sagas.app)
     assert run.status is SagaStatus.COMPLETED
@@ -24,7 +24,7 @@ def completed(shop: Shop, saga: Saga = scripted.three, **options: Any) -> SagaHa
 
 
 def compensated(shop: Shop, rows: Bench, **options: Any) -> SagaHandle:
-    """One that was cancelled after its first step."""
+    """Make a saga that was cancelled after its first step."""
     run = shop.start(scripted.three, **options)
     rows.step(run.id, plan_of(run))
     run.cancel("changed mind")
@@ -34,7 +34,7 @@ def compensated(shop: Shop, rows: Bench, **options: Any) -> SagaHandle:
 
 
 def failed(shop: Shop, rows: Bench, **options: Any) -> SagaHandle:
-    """One whose pivot is in doubt."""
+    """Make a saga whose pivot is in doubt."""
     run = shop.start(scripted.pivoted, **options)
     rows.step(run.id, plan_of(run))
     token, pivot = uuid4(), Address(1)
@@ -47,7 +47,7 @@ def failed(shop: Shop, rows: Bench, **options: Any) -> SagaHandle:
 
 
 def with_child(shop: Shop) -> tuple[SagaHandle, SagaHandle]:
-    """A saga and the one that it has started, both completed."""
+    """Make a saga and the child that it started, both completed."""
     run = completed(shop, shapes.parent)
     found = "SELECT id FROM sagas.saga_instance WHERE parent_id = %s"
     ((child,),) = journal.query(shop.database_url, found, str(run.id))
@@ -59,14 +59,14 @@ def plan_of(run: SagaHandle) -> Plan:
 
 
 def grow_old(rows: Bench, *runs: SagaHandle, ended: timedelta = 2 * HOUR) -> None:
-    """As if they had ended so much earlier."""
+    """Make sagas end so much earlier, by their rows."""
     ids = [str(run.id) for run in runs]
     aged = "UPDATE {s}.saga_instance SET created_at = created_at - %s, finished_at = finished_at - %s"
     rows.sql(f"{aged} WHERE id = ANY (%s::uuid[])", ended, ended, ids)
 
 
 def left_of(rows: Bench, run: SagaHandle) -> dict[str, int]:
-    """How many rows there are of it."""
+    """Return how many rows it has in each table."""
     counted = {}
     for table in TABLES:
         column = "id" if table == "saga_instance" else "instance_id"

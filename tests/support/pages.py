@@ -18,7 +18,7 @@ FILES = ("shop.py", "orders.py", "start.py")
 #: The servers' addresses in it.
 BROKER, DATABASE = '"redis://localhost:6379/0"', '"postgresql://localhost/shop"'
 
-#: What is another each time that a command is run, and what stands for it.
+#: Parts of a command's output that differ at each run, and their replacements.
 CHANGES = {
     r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b": "ID",
     r"\b[0-9a-f]{8}(-[0-9a-f]{4}){1,2}\b": "SHORT-ID",
@@ -29,23 +29,23 @@ CHANGES = {
 
 
 def blocks(text: str, language: str) -> list[str]:
-    """The code blocks of a page that are in this language."""
+    """Return the code blocks of a page in this language."""
     return [block for _, of_block, block in FENCE.findall(text) if of_block == language]
 
 
 def section(text: str, title: str) -> str:
-    """What stands under a heading, up to the next one of its rank."""
+    """Return the text under a heading, up to the next one of its rank."""
     return text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
 def printed(text: str, command: str) -> str:
-    """What a page says that a command prints: the rest of the block that begins with it."""
+    """Return the output of a command by a page: the rest of the block that begins with it."""
     (found,) = (block for block in blocks(text, "console") if block.startswith(f"$ {command}\n"))
     return found.partition("\n")[2]
 
 
 def shape(text: str) -> str:
-    """The same for two runs of a command: without times, ids and names of workers, and however lines were broken."""
+    """Return what two runs of a command have in common: without times, ids, names of workers and line breaks."""
     for changing, stands_for in CHANGES.items():
         text = re.sub(changing, stands_for, text)
     return " ".join(text.split())

@@ -23,7 +23,7 @@ def briefly(*workers: Worker) -> Iterator[None]:
 
 
 class Program(Worker):
-    """`celery <arguments>` in a process group of its own; ready when its log says so."""
+    """`celery <arguments>` in its own process group; ready when its log says so."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Program(Worker):
         return self._ready in self.text()[self._from :]
 
     def stop(self) -> None:
-        """SIGTERM, and SIGKILL to those that do not listen."""
+        """Stop it with SIGTERM, or SIGKILL if it does not react."""
         if self.process is None or self.process.poll() is not None:
             return
         self.process.terminate()

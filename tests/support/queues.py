@@ -1,4 +1,4 @@
-"""What lies in a test's broker, and what its workers took from it."""
+"""The messages in a test's broker, and those that its workers received."""
 
 import json
 import re
@@ -12,14 +12,14 @@ _RECEIVED = re.compile(r"Task (\S+)\[([0-9a-f-]+)\] received")
 
 
 def queued(sagas: Sagas, queue: str = "celery") -> list[dict[str, Any]]:
-    """The headers of the messages that wait in a queue, the next one first."""
+    """Return the headers of the messages that wait in a queue, the next one first."""
     with sagas.app.connection_for_read() as connection:
         stored = connection.default_channel.client.lrange(queue, 0, -1)
     return [json.loads(message)["headers"] for message in reversed(stored)]
 
 
 def take_out(sagas: Sagas, queue: str = "celery") -> list[dict[str, Any]]:
-    """Whole messages as they are stored; the queue is empty then."""
+    """Empty a queue and return its messages as they are stored."""
     with sagas.app.connection_for_read() as connection:
         client = connection.default_channel.client
         stored = client.lrange(queue, 0, -1)
@@ -36,16 +36,16 @@ def redeliver(sagas: Sagas, message: dict[str, Any], queue: str = "celery") -> N
 
 
 def forget_everything(sagas: Sagas) -> None:
-    """The broker lost its memory."""
+    """Make the broker lose all messages."""
     with sagas.app.connection_for_read() as connection:
         connection.default_channel.client.flushdb()
 
 
 def received(worker: Worker) -> list[str]:
-    """The names, as Flower shows them, of the messages that a worker has taken in."""
+    """Return the names, as Flower shows them, of the messages that a worker has received."""
     return [name for name, _ in _RECEIVED.findall(worker.text())]
 
 
 def of(saga_id: UUID, headers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those of one instance."""
+    """Return the headers of one instance's messages."""
     return [header for header in headers if header["root_id"] == str(saga_id)]

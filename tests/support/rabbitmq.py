@@ -11,13 +11,13 @@ from config.servers import EmbeddedServer, ServerError
 from tests.support import debian
 from tests.support.workers import kill_group
 
-#: Not the wrapper on the PATH, which changes to an account and to directories of its own.
+#: Not the wrapper on the PATH, which switches to its own account and directories.
 PROGRAM = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 VHOSTS = 8
 
 
 class RabbitMQ(EmbeddedServer):
-    """A node that nothing but its port leads to: without epmd, and without a command line tool."""
+    """A node that is reachable only through its port: without epmd, and without a command line tool."""
 
     name = "RabbitMQ"
     variable = "SAGAS_BROKER_URL"
@@ -29,12 +29,12 @@ class RabbitMQ(EmbeddedServer):
         self._vhosts = iter(range(VHOSTS))
 
     def empty_vhost(self) -> str:
-        """The URL of a virtual host that nobody has used yet."""
+        """Return the URL of an unused virtual host."""
         return self.url_at(self.port, f"vhost{next(self._vhosts)}")
 
     @staticmethod
     def url_at(port: int, vhost: str = "vhost0") -> str:
-        """The broker as it is reached through a port, its own or a cable's."""
+        """Return the broker's URL through a port, its own or a cable's."""
         return f"amqp://test:test@127.0.0.1:{port}/{vhost}"
 
     def _prepare(self) -> None:

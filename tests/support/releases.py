@@ -1,4 +1,4 @@
-"""What two releases of the same application have of their own; what `scripted` has is in both.
+"""The differences between two releases of an application; both have what `scripted` has.
 
 ``TEST_RELEASE`` says whose code a process has: ``1``, ``2`` or, as the tests' own process, that of both. Workers load
 it beside the application (see `deploys`).

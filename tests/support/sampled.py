@@ -1,4 +1,4 @@
-"""Sagas that say everything that could be said in the last release (see `last_release`).
+"""Sagas that use every option of the last release (see `last_release`).
 
 Whatever is added to the library, these keep their fingerprints: an upgrade must start them under their old versions.
 """
@@ -27,7 +27,7 @@ def undo() -> None: ...
 
 @shared_task
 def run() -> None:
-    """A function that has this name by itself, not the method of a task class."""
+    """Do nothing; a function with this name, not the method of a task class."""
 
 
 @condition

@@ -25,7 +25,7 @@ class CleanNo(PermanentError):
     """A refusal before any effect."""
 
 
-#: ``raise:<name>``; everything that Celery or Python treats in a way of its own.
+#: ``raise:<name>``: the errors that Celery or Python treat specially.
 ERRORS = {
     "binding": lambda: BindingError("of a start within the body, say"),
     "ignore": lambda: Ignore(),
@@ -34,7 +34,7 @@ ERRORS = {
     "memory": lambda: MemoryError("too much"),
     "interrupt": lambda: KeyboardInterrupt("stop"),
 }
-#: ``return:<name>``; what no JSON or no PostgreSQL can keep.
+#: ``return:<name>``: values that JSON or PostgreSQL cannot store.
 UNSTORABLE = {
     "set": {1, 2},
     "nul": {"text": "a\x00b"},
@@ -102,7 +102,7 @@ def enter_in_ledger(entry: str) -> None:
 
 
 def play(script: Mapping[str, Sequence[str]], what: str) -> Any:
-    """One attempt: the behaviours of its line, the effect between ``before`` and ``after``."""
+    """Play one attempt: the behaviours of its line, with the effect between ``before`` and ``after``."""
     lines = script.get(what, [])
     if isinstance(lines, str):
         line = lines
@@ -133,7 +133,7 @@ def undo(script: Mapping[str, Sequence[str]]) -> Any:
 
 @shared_task
 def give(gifts: Mapping[str, Any]) -> Any:
-    """Returns what the data says that this step returns."""
+    """Return what the data says that this step returns."""
     journal.write(current_step.name)
     return gifts[current_step.name]
 
@@ -150,7 +150,7 @@ def pass_on_again(passed: Any) -> Any:
 
 @shared_task
 def tell_what_is_seen(data: Mapping[str, Any]) -> None:
-    """A compensation that writes down the data as it sees it."""
+    """Write down, as a compensation, the data that it sees."""
     seen = ", ".join(f"{name}={value}" for name, value in sorted(data.items()) if name != "gifts")
     journal.write(f"undo {current_step.name} with {seen}")
 
@@ -169,7 +169,7 @@ else:
 
     @shared_task
     def demand(signature: str) -> None:
-        """Nothing provides what it requires, until a later release of this application."""
+        """Require a parameter that nothing provides until a later release of this application."""
         raise AssertionError("called without its parameter")
 
 

@@ -1,4 +1,4 @@
-"""What tests of the example services share: many callers at one moment, damage, and what the books say about it."""
+"""Shared by tests of the example services: many callers at one moment, damage, and the books' verdict on it."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -12,7 +12,7 @@ from tasks.services.database import transaction
 
 
 def at_once(*calls: Callable[[], Any]) -> list[Any]:
-    """Make each call in a thread of its own, all let go at one moment; errors are returned, not raised."""
+    """Make each call in its own thread, all at one moment; return errors instead of raising them."""
     start = threading.Barrier(len(calls))
 
     def make(call: Callable[[], Any]) -> Any:
@@ -34,5 +34,5 @@ def execute(*statements: str) -> None:
 
 
 def kinds(violations: Iterable[Violation]) -> set[str]:
-    """What sorts of things do not add up."""
+    """Return the kinds of violations."""
     return {violation.kind for violation in violations}

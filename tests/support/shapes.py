@@ -36,7 +36,7 @@ lanes = Saga("lanes", steps=[parallel([step("a"), step("a2")], [step("b"), step(
 cancelling = Saga("cancelling", steps=[parallel(step("a"), step("b"), if_one_fails="cancel"), step("c")])
 eight = Saga("eight", steps=[parallel(*(step(f"b{number}") for number in range(8))), step("last")])
 fifty_branches = Saga("fifty-branches", steps=[parallel(*(step(f"b{number}") for number in range(50))), step("last")])
-#: Both may return what the data says: a clash that nobody can see beforehand.
+#: Both may return what the data says: a clash that cannot be seen beforehand.
 clashing = Saga(
     "clashing", steps=[parallel(step("a", task=give), step("b", task=give)), step("c")], input=["script", "gifts"]
 )
@@ -49,7 +49,7 @@ def is_wanted(data: Mapping[str, Any]) -> bool:
 
 @condition
 def somebody_agrees(data: Mapping[str, Any]) -> bool:
-    """Asks somebody outside, who may not answer, and may answer differently a second time."""
+    """Ask an outside service, which may not answer, and may answer differently a second time."""
     answers = journal.query(
         os.environ["SAGAS_DATABASE_URL"], "SELECT open FROM public.gate WHERE name = %s", data["question"]
     )
@@ -101,7 +101,7 @@ late_undo = Saga("late-undo", steps=[step("a", compensation_deadline=0.3), step(
 
 @shared_task
 def see(data: Mapping[str, Any]) -> dict[str, str]:
-    """Writes down the names of all results that it is given."""
+    """Write down the names of all results that it is given."""
     seen = ", ".join(name for name in sorted(data) if name != "script") or "nothing"
     journal.write(f"{current_step.name} sees {seen}")
     return {f"{current_step.name}_saw": seen}

@@ -1,4 +1,4 @@
-"""The example shops as they are run: one framework's real web process, its worker, and a browser that orders there.
+"""Run the example shops: a framework's real web process, its worker, and a browser that orders there.
 
     make_tables("flask", database_url)                    # the shop's, the sagas' and the services'; pens in stock
     server = ShopServer("flask", database_url, broker_url, tmp_path)
@@ -51,7 +51,7 @@ def make_tables(framework: str, database_url: str) -> None:
     with _environment, patch.dict(os.environ, environment):
         tables.create_tables(database.engine())
         inventory.stock_up("pen", PENS)
-        # A database with a connection can be no template.
+        # A database with a connection cannot be a template.
         database.engine().dispose()
 
 
@@ -61,7 +61,7 @@ class ShopServer:
     Args:
         framework: `django`, `flask` or `fastapi`.
         directory: where its log goes, and its worker's.
-        entry: what its HTTP server is given instead of the shop's own application, as in `package.module:name`.
+        entry: the application of its HTTP server instead of the shop's own, as in `package.module:name`.
         environment: further variables for it and its worker.
     """
 
@@ -101,7 +101,7 @@ class ShopServer:
         return self.process.pid
 
     def start(self) -> "ShopServer":
-        """Return when it answers requests."""
+        """Start it, and return when it answers requests."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, *self._command()],
@@ -114,18 +114,18 @@ class ShopServer:
         return self.wait_until_open()
 
     def wait_until_open(self) -> "ShopServer":
-        """Return when it answers requests (again)."""
+        """Wait until it answers requests (again)."""
         eventually(self._answers, f"the {self.framework} shop to open (see {self.log})", STARTS_WITHIN)
         return self
 
     def kill(self) -> None:
-        """SIGKILL to all of its processes, if there are any."""
+        """Kill all of its processes with SIGKILL, if there are any."""
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
     def stop(self) -> None:
-        """SIGTERM, as a deployment does; SIGKILL if that takes too long."""
+        """Stop it with SIGTERM, as a deployment does; with SIGKILL if that takes too long."""
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             try:
@@ -134,7 +134,7 @@ class ShopServer:
                 self.kill()
 
     def worker(self, *arguments: str, name: str = "worker") -> Worker:
-        """A worker of this shop, not started yet; by default `-c 2`, prefork."""
+        """Make a worker of this shop, not started yet; by default `-c 2`, prefork."""
         return Worker(
             self._environment,
             self.directory / f"{name}.log",
@@ -143,11 +143,11 @@ class ShopServer:
         )
 
     def browser(self) -> "Browser":
-        """A customer's browser on this shop."""
+        """Return a customer's browser on this shop."""
         return Browser(self.url)
 
     def text(self) -> str:
-        """What it has said so far."""
+        """Return its log so far."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def _command(self) -> list[str]:
@@ -171,7 +171,7 @@ class ShopServer:
 class Browser(httpx.Client):
     """A browser that has opened the shop's page: it keeps cookies, and sends what the page's script sends.
 
-    Each request has a connection of its own, so that none meets one which the server is just closing.
+    Each request has its own connection, so that none meets one that the server is just closing.
     """
 
     def __init__(self, url: str, *, timeout: float = 60.0) -> None:
@@ -194,7 +194,7 @@ class Browser(httpx.Client):
         at: str = "/orders",
         headers: dict[str, str] | None = None,
     ) -> httpx.Response:
-        """Place an order; without an id the shop makes one."""
+        """Place an order; without an id the shop assigns one."""
         body = {"sku": sku, "quantity": quantity, "total": total}
         return self.post(at, json=body if order_id is None else body | {"order_id": order_id}, headers=headers)
 
@@ -203,7 +203,7 @@ class Browser(httpx.Client):
             return
         if not self._has_page:
             self._has_page = self.get("/").is_success
-            # Of the request that is already made, httpx has not seen the cookies.
+            # The request is already made, so httpx has not added the cookies.
             self.cookies.set_cookie_header(request)
         request.headers["Referer"] = f"{self.base_url}/"
         if token := self.cookies.get("csrftoken"):
@@ -212,7 +212,7 @@ class Browser(httpx.Client):
 
 @contextmanager
 def serving(*servers: ShopServer) -> Iterator[None]:
-    """Start web processes, and whatever happens leave none behind."""
+    """Start web processes, and leave none behind, whatever happens."""
     try:
         for server in servers:
             server.start()

@@ -10,12 +10,12 @@ from celery import Celery, Task, current_task, shared_task
 from sagas import PermanentError, Sagas, current_step
 from tests.support import journal
 
-#: What surrounds the body that runs, the outermost first: each with the id of the request that it saw.
+#: The classes around the running body, outermost first, each with the id of the request that it saw.
 around: ContextVar[tuple[tuple[str, str | None], ...]] = ContextVar("around", default=())
 
 
 class Inner(Task):
-    """Runs the body itself, as Flask's documentation teaches."""
+    """A task class that runs the body itself, as in Flask's documentation."""
 
     abstract = True
 
@@ -28,7 +28,7 @@ class Inner(Task):
 
 
 class Outer(Task):
-    """Leaves that to Celery."""
+    """A task class that lets Celery run the body."""
 
     abstract = True
 
@@ -43,13 +43,13 @@ class Outer(Task):
 
 
 class Both(Outer, Inner):
-    """One around the other."""
+    """A task class with one around the other."""
 
     abstract = True
 
 
 class Bare(Task):
-    """Surrounds nothing."""
+    """A task class that adds nothing."""
 
     abstract = True
 
@@ -65,7 +65,7 @@ def make(task_cls: str, broker_url: str, database_url: str) -> Sagas:
 
 @shared_task(bind=True)
 def look(self: Task, script: Mapping[str, Any], nothing: None = None) -> dict[str, Any]:
-    """What a body sees."""
+    """Report what a body sees."""
     journal.write(f"{current_step.name} in {' in '.join(name for name, _ in reversed(around.get())) or 'nothing'}")
     if current_step.name in script.get("refuses", ()):
         raise PermanentError("no")

@@ -19,12 +19,12 @@ def put(headers: dict[str, Any], **_: Any) -> None:
 
 
 def put_nested(headers: dict[str, Any], **_: Any) -> None:
-    """As integrations do whose workers read the nested headers first."""
+    """Set the header as integrations do whose workers read the nested headers first."""
     headers.setdefault("headers", {})["tenant"] = tenant.get()
 
 
 def overwrite(headers: dict[str, Any], **_: Any) -> None:
-    """Another receiver has the last word."""
+    """Overwrite the header as the last receiver."""
     headers["tenant"] = "a thief"
     if "headers" in headers:
         headers["headers"]["tenant"] = "a thief"
@@ -41,7 +41,7 @@ def forget(**_: Any) -> None:
 
 @contextmanager
 def connected(*receivers: Callable[..., None]) -> Iterator[None]:
-    """These hear of what is published, in this order; `restore` and `forget` of what is run."""
+    """Connect receivers to publishing, in this order, and `restore` and `forget` to running."""
     with ExitStack() as stack:
         for receiver in receivers:
             stack.enter_context(_hearing(signals.before_task_publish, receiver))
@@ -61,7 +61,7 @@ def _hearing(signal: Any, receiver: Callable[..., None]) -> Iterator[None]:
 
 @contextmanager
 def of(name: str) -> Iterator[None]:
-    """A request of this tenant's."""
+    """Act as a request of this tenant in the block."""
     token = tenant.set(name)
     try:
         yield
@@ -70,7 +70,7 @@ def of(name: str) -> Iterator[None]:
 
 
 class TenantTask(Task):
-    """The other way: no receiver, but a task class that adds the header."""
+    """A task class that adds the header, instead of a receiver."""
 
     abstract = True
 
@@ -80,7 +80,7 @@ class TenantTask(Task):
 
 
 class CarelessTask(TenantTask):
-    """It loses the headers that it is given."""
+    """A task class that loses the headers that it is given."""
 
     abstract = True
 

@@ -1,4 +1,4 @@
-"""Sagas of tasks with limits of their own (see `scripted`)."""
+"""Sagas of tasks with their own limits (see `scripted`)."""
 
 from celery import shared_task
 
@@ -15,7 +15,7 @@ ONCE = Retry(max_attempts=1)
 
 
 def timed(name: str, **options: object) -> Saga:
-    """Three steps, the second of which is the one that matters."""
+    """Return a saga of three steps, the second of which matters."""
     return Saga(name, steps=[step("a"), step("b", **{"retry": ONCE, "timeout": None} | options), step("c")])
 
 

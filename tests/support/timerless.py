@@ -1,4 +1,4 @@
-"""The application as its workers run it when nothing but beat sweeps: their own timers are switched off."""
+"""The application with workers whose timers are switched off, so that only beat sweeps."""
 
 from sagas.recovery import worker
 from sagas.recovery.sweep import Sweeper
@@ -8,7 +8,7 @@ __all__ = ["app", "sagas"]
 
 
 class Idle(Sweeper):
-    """Makes no pass."""
+    """A sweeper that makes no pass."""
 
     def run(self, budget: float) -> int:
         return 0

@@ -1,4 +1,4 @@
-"""Money that is moved between accounts: one task used twice, with other arguments each time."""
+"""Money that is moved between accounts: one task is used twice, with different arguments."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Trips as the travel saga makes them, without a saga: what tests of the services and of their books start from."""
+"""Trips as the travel saga makes them, but without a saga: the start of tests of the services and of their books."""
 
 from decimal import Decimal
 
@@ -12,14 +12,14 @@ PRICE = Decimal("640.00")
 
 
 def go_on_sale(places: int = 10) -> None:
-    """Make the tables, and offer so many seats, rooms and cars."""
+    """Create the tables, and offer so many seats, rooms and cars."""
     create_tables(engine())
     for kind, code in CODES.items():
         booking.put_on_sale(kind, code, places)
 
 
 def reserve(trip_id: str, *asked: Kind) -> list[str]:
-    """Reserve what was asked for, or else flight, hotel and car."""
+    """Reserve the given kinds, or else flight, hotel and car."""
     return [
         booking.reserve(kind, CODES[kind], trip_id, key=f"{trip_id}:{kind}")["booking_id"] for kind in asked or CODES
     ]
@@ -31,7 +31,7 @@ def authorise(trip_id: str) -> str:
 
 
 def complete(trip_id: str, *kinds: Kind) -> None:
-    """What the travel saga does if all goes well."""
+    """Do what the travel saga does if all goes well."""
     booking_ids, authorisation_id = reserve(trip_id, *kinds), authorise(trip_id)
     booking.confirm(trip_id, booking_ids, authorisation_id, key=f"{trip_id}:confirm")
     authorisation.capture(trip_id, authorisation_id, PRICE, key=f"{trip_id}:capture")
@@ -39,7 +39,7 @@ def complete(trip_id: str, *kinds: Kind) -> None:
 
 
 def compensate(trip_id: str) -> None:
-    """What it does if the bookings are not confirmed."""
+    """Do what the travel saga does if the bookings are not confirmed."""
     reserve(trip_id)
     authorise(trip_id)
     authorisation.void(key=f"{trip_id}:pay")

@@ -24,7 +24,7 @@ QUICK_UNDO = Retry(max_attempts=2, on=(Exception,), backoff=0.05, max_backoff=0.
 
 
 def make(broker_url: str, database_url: str, keys: Sequence[str] = ()) -> Sagas:
-    """An application of its own."""
+    """Make a separate application."""
     app = Celery("tests.support.vault", broker=broker_url, set_as_current=False)
     app.conf.worker_hijack_root_logger = False
     return Sagas(
@@ -43,7 +43,7 @@ class Declined(PermanentError):
 
 @shared_task
 def charge(card_number: str, pin: int, mood: str = "good") -> dict[str, Any]:
-    """What the body sees goes into the journal, which is the test's own."""
+    """Write what the body sees into the journal, which belongs to the test."""
     journal.write(f"charge {card_number} {pin}")
     match mood:
         case "declines":
@@ -77,7 +77,7 @@ def pay_out(iban: str, mood: str = "good") -> dict[str, Any]:
 
 @shared_task
 def settle(charge: Mapping[str, Any], mood: str = "good") -> str:
-    """Returns a bare value, which is a secret by the name under which it is kept."""
+    """Return a bare value, which is a secret by the name under which it is kept."""
     journal.write(f"settle {charge['iban']}")
     if mood in ("blocked", "no refund"):
         raise Declined(f"{charge} is blocked")

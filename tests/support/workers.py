@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def eventually(condition: Callable[[], Any], what: str, timeout: float = 30.0, every: float = 0.05) -> Any:
-    """Wait for a moment: returns the condition's first true value, or fails naming what never came."""
+    """Wait for the condition's first true value and return it, or fail naming what never came."""
     gives_up_at = time.monotonic() + timeout
     while True:
         value = condition()
@@ -28,7 +28,7 @@ def eventually(condition: Callable[[], Any], what: str, timeout: float = 30.0, e
 
 
 def kill_group(leader: int) -> None:
-    """SIGKILL to a process and all that share its group, if there is any left."""
+    """Kill a process and all that share its group with SIGKILL, if any is left."""
     try:
         os.killpg(leader, signal.SIGKILL)
     except ProcessLookupError:
@@ -36,7 +36,7 @@ def kill_group(leader: int) -> None:
 
 
 class Worker:
-    """A `celery worker` in a process group of its own."""
+    """A `celery worker` in its own process group."""
 
     def __init__(
         self,
@@ -79,17 +79,17 @@ class Worker:
         return self.process.pid
 
     def children(self) -> list[int]:
-        """The pool's processes."""
+        """Return the pool's processes."""
         return [child.pid for child in psutil.Process(self.pid).children()]
 
     def kill(self) -> None:
-        """SIGKILL to the parent and all of its children: the machine lost its power."""
+        """Kill the parent and all of its children with SIGKILL, as if the machine lost its power."""
         assert self.process is not None
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def stop(self) -> None:
-        """SIGTERM, a warm shutdown; SIGKILL when that takes too long."""
+        """Shut down warmly with SIGTERM; with SIGKILL if that takes too long."""
         if self.process is None or self.process.poll() is not None:
             return
         self.process.terminate()
@@ -101,7 +101,7 @@ class Worker:
 
 @contextmanager
 def running(*workers: Worker) -> Iterator[None]:
-    """Start workers, and whatever happens leave none behind."""
+    """Start workers, and leave none behind, whatever happens."""
     try:
         for worker in workers:
             worker.start()

@@ -1,6 +1,6 @@
-"""A Django project with a schema a tenant: django-tenants, and tenant-schemas-celery, whose app adds the schema's name.
+"""A Django project with a schema per tenant: django-tenants and tenant-schemas-celery, whose app adds the schema's name
 
     python -m tests.support.tenancy
 
-prints what the steps of its sagas saw, as JSON. Django is configured once a process, so it has one of its own.
+prints what the steps of its sagas saw, as JSON. Django is configured once per process, so it has its own.
 """

@@ -1,4 +1,4 @@
-"""Starts sagas of two tenants, and is their worker and their sweep, too."""
+"""Start sagas of two tenants, and act as their worker and their sweep."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def main() -> None:
     for name in ("acme", "other"):
         Client.objects.create(schema_name=name, name=name)
 
-    # Committed when its request's schema is over already.
+    # Committed after its request's schema has been left.
     with transaction.atomic(), schema_context("acme"):
         committed_late = tasks.order.start({"refuses": "c"})
     acme = ended(committed_late)

@@ -1,4 +1,4 @@
-"""The project's Celery app, as tenant-schemas-celery teaches."""
+"""The project's Celery app, as in tenant-schemas-celery's documentation."""
 
 from tenant_schemas_celery.app import CeleryApp
 

@@ -1,4 +1,4 @@
-"""A saga whose steps say in which schema they are."""
+"""A saga whose steps report their schema."""
 
 from typing import Any
 
