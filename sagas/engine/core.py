@@ -26,8 +26,8 @@ from sagas.model import Address, ErrorInfo, HistoryEvent, IfLocked, Mail, Misdel
 from sagas.model.secrecy import Redact
 from sagas.signals import saga_started
 from sagas.store import CallersTransaction, DatabaseUrl, NewInstance, Store, Timing, Wanted, uuid7
-from sagas.store.aside import aside
 from sagas.store.database import sqlstate
+from sagas.store.off_the_loop import blocking
 from sagas.store.starting import WAITED_IN_VAIN
 
 
@@ -272,8 +272,8 @@ class Engine:
                 self._same_database.add(pair)
 
     def _refuse_locked(self, plan: Plan, key: str | None, resources: Sequence[str]) -> None:
-        own = None if key is None else aside(partial(self.store.instances.find, plan.saga, key))
-        taken = aside(partial(self.store.locks.first_taken, resources, own))
+        own = None if key is None else blocking(partial(self.store.instances.find, plan.saga, key))
+        taken = blocking(partial(self.store.locks.first_taken, resources, own))
         if taken is not None:
             raise ResourceLocked(
                 f"saga {plan.saga!r}: another one holds {taken!r}; try again when that has ended, or let this one wait "
@@ -282,7 +282,7 @@ class Engine:
 
     def _refuse_beside_failed(self, plan: Plan, key: str | None, found: UUID) -> None:
         """Refuse to start beside a failed instance: once an operator lets it go on, both would do the same."""
-        row = aside(partial(self.store.instances.read, found))
+        row = blocking(partial(self.store.instances.read, found))
         if row is not None and row.status == SagaStatus.FAILED:
             raise KeyInUse(
                 f"saga {plan.saga!r} with the key {key!r} failed and waits for a person: {found}. Resolve, retry or "

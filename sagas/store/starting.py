@@ -14,7 +14,6 @@ from sagas.errors import ConfigurationError, PlanChanged, StartInProgress
 from sagas.model import Plan, SagaStatus
 from sagas.model.draft import LONGEST_SILENCE
 from sagas.store import statements
-from sagas.store.aside import aside
 from sagas.store.births import Placement, columns_of
 from sagas.store.database import (
     DEADLOCK_DETECTED,
@@ -26,6 +25,7 @@ from sagas.store.database import (
 )
 from sagas.store.instances import Instances
 from sagas.store.locks import Wanted
+from sagas.store.off_the_loop import blocking
 from sagas.store.prepared import Prepared
 
 T = TypeVar("T")
@@ -106,7 +106,7 @@ class Starting:
             PlanChanged: instances with other steps under this version are in flight.
         """
         if (self._database.url, plan.fingerprint) not in self._registered:
-            aside(partial(self._register_now, plan))
+            blocking(partial(self._register_now, plan))
 
     def _register_now(self, plan: Plan) -> None:
         named = {"saga": plan.saga, "version": plan.version}
@@ -164,7 +164,7 @@ class Starting:
                 raise
         if found is None and new.key is not None:
             # Committed after this transaction's snapshot (REPEATABLE READ): visible to another connection.
-            existing = aside(partial(self._instances.find, new.plan.saga, new.key))
+            existing = blocking(partial(self._instances.find, new.plan.saga, new.key))
             found = None if existing is None else Started(existing)
         if found is None or (new.anew and found.id != new.id and self._may_be_retired(found.id)):
             raise StartInProgress(
@@ -189,7 +189,7 @@ class Starting:
 
     def _may_be_retired(self, instance_id: UUID) -> bool:
         """Return whether it should have been retired: another transaction is about to, and may still roll back."""
-        row = aside(partial(self._instances.read, instance_id))
+        row = blocking(partial(self._instances.read, instance_id))
         return row is not None and row.status == SagaStatus.COMPENSATED
 
     def refuse_elsewhere(self, transaction: CallersTransaction, url: URL) -> None:
@@ -201,7 +201,7 @@ class Starting:
         Raises:
             ConfigurationError: the transaction is in another database.
         """
-        here = aside(self._where_we_are)
+        here = blocking(self._where_we_are)
         if url.get_backend_name() != "postgresql" or transaction.scalar(self._where, {}) != here:
             raise ConfigurationError(
                 f"the transaction to join is in {url!r} and sagas are in {self._database.url!r}, where no worker would "

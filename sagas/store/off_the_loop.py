@@ -11,7 +11,7 @@ from sqlalchemy.util.concurrency import in_greenlet
 T = TypeVar("T")
 
 
-def aside(work: Callable[[], T]) -> T:
+def blocking(work: Callable[[], T]) -> T:
     """Run ``work``, which blocks on a connection of our own.
 
     In an async session's ``run_sync`` it would block the whole event loop; there it runs in a thread, and only its
