@@ -147,7 +147,7 @@ def settle_backward(draft: Draft) -> None:
     under_way = [step for step in draft.compensations() if step.is_live and not is_queued(step)]
     failed = [step for step in map(draft.last_round, draft.actions()) if step and step.status is StepStatus.FAILED]
     stops = draft.plan.stop_at_failed_undo and not all(map(waits_for_an_answer, failed))
-    to_undo = [] if stops else front(draft)
+    to_undo = [] if stops else next_to_undo(draft)
     if any(step.address.action not in to_undo for step in under_way):
         return  # wait: an earlier compensation is still running
     known = frozenset(draft.steps)
@@ -181,7 +181,7 @@ def why_failed(undo: StepState) -> str:
     return "its compensation cannot be called" if undo.is_parked else "its compensation failed for good"
 
 
-def front(draft: Draft) -> list[Address]:
+def next_to_undo(draft: Draft) -> list[Address]:
     """Return the actions to undo next: the last begun and, if the saga says so, those of parallel lanes too."""
     outstanding = [action for action in undo_order(draft) if is_outstanding(action, draft.last_round(action))]
     first_of_lanes: dict[tuple[int, int], Address] = {}
@@ -204,10 +204,10 @@ def are_undone_together(plan: Plan, one: Address, other: Address) -> bool:
 def undo_order(draft: Draft) -> list[StepState]:
     """Return the actions to undo, last begun first: those completed, or given up in doubt."""
     to_undo = [step for step in draft.actions() if must_be_undone(draft, step)]
-    return sorted(to_undo, key=lambda step: begun(draft, step), reverse=True)
+    return sorted(to_undo, key=lambda step: start_order(draft, step), reverse=True)
 
 
-def begun(draft: Draft, step: StepState) -> tuple[int, datetime, int]:
+def start_order(draft: Draft, step: StepState) -> tuple[int, datetime, int]:
     """Return a sort key for when it began, as far as is known: a crash may have lost it.
 
     Positions, and the steps of a lane, follow one another whatever the clock says.
