@@ -114,7 +114,7 @@ def note_parameters(
         if len(lanes) > 1:
             with problems.noted():
                 check_keys(saga, lanes)
-        known = joined(ends)
+        known = known_after_branches(ends)
 
 
 def with_results(known: Known, part: Part) -> Known:
@@ -126,7 +126,7 @@ def with_results(known: Known, part: Part) -> Known:
     return certain | (own - uncertain), perhaps | uncertain
 
 
-def joined(ends: Sequence[Known]) -> Known:
+def known_after_branches(ends: Sequence[Known]) -> Known:
     """Return what the steps after the branches can rely on."""
     known = [end for end in ends if end is not None]
     if len(known) < len(ends):
