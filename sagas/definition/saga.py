@@ -29,7 +29,7 @@ from sagas.definition.signatures import (
     UndoWord,
 )
 from sagas.definition.step import Step
-from sagas.engine import Beginning, Engine, IfExists, current_app, declare, engine_for, joined
+from sagas.engine import Beginning, Engine, IfExists, callers_transaction, current_app, declare, engine_for
 from sagas.errors import DefinitionError, MissingInput, PlanChanged, StartRefused
 from sagas.handle import SagaHandle
 from sagas.model import Data, IfLocked, Inline, Plan, StepKind, payload
@@ -229,7 +229,7 @@ class Saga:
                 data=encoded,
                 deadline=moment,
                 deadline_seconds=seconds,
-                transaction=joined(session, connection),
+                transaction=callers_transaction(session, connection),
                 wanted=self.wanted(data, engine.secrecy.names),
                 if_exists=policy,
                 beginning=beginning,

@@ -8,7 +8,7 @@ from sagas.engine.control import CONTROL_TASKS, HOME_HEADER, Control, left_in
 from sagas.engine.core import Engine, IfExists
 from sagas.engine.declared import TaskFace, look_at
 from sagas.engine.fitness import refuse_unfit
-from sagas.engine.joining import JoinedConnection, JoinedSession, joined
+from sagas.engine.joining import JoinedConnection, JoinedSession, callers_transaction
 from sagas.engine.judging import describe
 from sagas.engine.liveness import Held, WorkerIdentity
 from sagas.engine.loop import Loop, Outcome
@@ -63,7 +63,7 @@ __all__ = [
     "describe",
     "engine_for",
     "execution_in",
-    "joined",
+    "callers_transaction",
     "left_in",
     "look_at",
     "qualified",

@@ -62,7 +62,7 @@ class JoinedSession(JoinedConnection):
         return has_written(self)
 
 
-def joined(
+def callers_transaction(
     session: "Session | scoped_session[Any] | None", connection: "Connection | CallersTransaction | None"
 ) -> CallersTransaction | None:
     """Return the transaction that a caller gave, if any. Raises StartRefused if it is not one."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
-from sagas.engine import joined
+from sagas.engine import callers_transaction
 from sagas.errors import PayloadError, TransitionRefused
 from sagas.handle.reading import Reading
 from sagas.model import (
@@ -84,7 +84,9 @@ class SagaHandle(Reading):
             )
         mail = Mail(kind=MailKind.SIGNAL, name=name, payload=encoded, by=_by(by))
         is_forward = seen.status.is_forward
-        is_new = self._engine.signal(self.id, mail, key, joined(session, connection), is_forward=is_forward)
+        is_new = self._engine.signal(
+            self.id, mail, key, callers_transaction(session, connection), is_forward=is_forward
+        )
         if is_new is not None:
             return is_new
         status = self.status
@@ -112,7 +114,7 @@ class SagaHandle(Reading):
             TransitionRefused: the saga is past its pivot, completed, or failed (other than with a step that cannot be
                 called).
         """
-        transaction = joined(session, connection)
+        transaction = callers_transaction(session, connection)
         if transaction is not None:
             self._engine.post(
                 self.id, Mail(kind=MailKind.CANCEL, name=_reason(reason, "cancel"), by=_by(by)), None, transaction
