@@ -39,7 +39,7 @@ def _facts(seen: "Snapshot") -> Iterator[str]:
     for resource in seen.holds:
         yield f"holds {resource}"
     for name, holders in seen.waits_for.items():
-        yield f"waits for {name}, held by {_joined(holders)}"
+        yield f"waits for {name}, held by {_comma_separated(holders)}"
 
 
 def _moment(at: datetime) -> str:
@@ -60,7 +60,7 @@ def _wrapped(text: str, first: str, others: str) -> list[str]:
     )
 
 
-def _joined(ids: Sequence[UUID]) -> str:
+def _comma_separated(ids: Sequence[UUID]) -> str:
     return ", ".join(map(str, ids)) or "none: it comes after others in the line"
 
 
