@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from sagas.cli.commands import bound, in_short, json_line, sagas, told
+from sagas.cli.commands import bound, cli_errors, in_short, json_line, sagas
 from sagas.cli.finding import instance_of
 from sagas.handle import SagaHandle
 
@@ -141,7 +141,7 @@ def signal(
 
 
 def _act(context: click.Context, instance: str, do: Callable[[SagaHandle], Any], as_json: bool) -> None:
-    with told():
+    with cli_errors():
         handle = instance_of(bound(context), instance)
         do(handle)
         seen = handle.snapshot()

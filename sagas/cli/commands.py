@@ -29,7 +29,7 @@ from sagas.handle.timeline import timeline
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def cli_errors() -> Iterator[None]:
     """Show our own errors as one line for the operator, without a traceback."""
     try:
         yield
@@ -77,7 +77,7 @@ def sagas() -> None:
 @click.pass_context
 def migrate(context: click.Context) -> None:
     """Create or update the tables; safe to run twice and at once."""
-    with told():
+    with cli_errors():
         found = bound(context)
         applied = found.migrate()
         schema = found.engine.store.schema
@@ -90,7 +90,7 @@ def migrate(context: click.Context) -> None:
 @click.pass_context
 def show(context: click.Context, instance: str, as_json: bool) -> None:
     """Show an instance: its steps and its history. ID may be the beginning of one, or SAGA/KEY."""
-    with told():
+    with cli_errors():
         found = bound(context)
         handle = instance_of(found, instance)
         unheard = found.engine.store.fleet.unheard(handle.id)
@@ -105,7 +105,7 @@ def show(context: click.Context, instance: str, as_json: bool) -> None:
 @click.pass_context
 def graph(context: click.Context, instance: str, svg: bool, output: TextIO | None) -> None:
     """Draw a saga by its name, or an instance with the path it took by its ID."""
-    with told():
+    with cli_errors():
         found = bound(context)
         drawn = found.graph(meant(found, instance), format="svg" if svg else "mermaid")
     click.echo(drawn, file=output, nl=False)
@@ -116,7 +116,7 @@ def graph(context: click.Context, instance: str, svg: bool, output: TextIO | Non
 @click.pass_context
 def sweep(context: click.Context, as_json: bool) -> None:
     """Run one pass of the sweep, now."""
-    with told():
+    with cli_errors():
         moved = bound(context).sweep()
     click.echo(json_line({"moved": moved}) if as_json else f"moved {moved}")
 
@@ -131,7 +131,7 @@ def purge(context: click.Context, older_than: timedelta, keep_keys: bool, as_jso
 
     Their business keys are then free: started again, they run again. Failed ones stay.
     """
-    with told():
+    with cli_errors():
         purged = bound(context).purge(older_than, keep_keys=keep_keys)
     click.echo(json_line({"purged": purged}) if as_json else f"purged {purged}")
 
@@ -140,7 +140,7 @@ def purge(context: click.Context, older_than: timedelta, keep_keys: bool, as_jso
 @click.pass_context
 def check(context: click.Context) -> None:
     """Say what is dangerous in the app's settings, its definitions and its workers, and why."""
-    with told():
+    with cli_errors():
         sagas = bound(context)
         found, noted = findings(sagas), notes(sagas)
         others = []

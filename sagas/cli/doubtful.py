@@ -8,7 +8,7 @@ import click
 from sqlalchemy import Row
 
 from sagas.cli.columns import moment
-from sagas.cli.commands import bound, duration, json_line, sagas, told
+from sagas.cli.commands import bound, cli_errors, duration, json_line, sagas
 from sagas.definition import Saga
 from sagas.definition.clean import loaded
 from sagas.engine import declared
@@ -28,7 +28,7 @@ def doubtful(context: click.Context, since: timedelta, as_json: bool) -> None:
     unless the error is a PermanentError or the step now names it as clean. Name the errors by which a service refuses
     with clean=(…).
     """
-    with told():
+    with cli_errors():
         rows = bound(context).engine.store.doubts.count(since)
     found = list(counted(rows))
     if not found:

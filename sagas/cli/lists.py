@@ -7,7 +7,7 @@ from uuid import UUID
 import click
 
 from sagas.cli.columns import MOST_COUNTED, cut, indented, moment, more, short_ids
-from sagas.cli.commands import bound, json_line, optional_duration, sagas, told
+from sagas.cli.commands import bound, cli_errors, json_line, optional_duration, sagas
 from sagas.handle import InstanceView, SagaHandle, left_after
 from sagas.model import SagaStatus
 
@@ -25,7 +25,7 @@ from sagas.model import SagaStatus
 @click.pass_context
 def list_instances(context: click.Context, /, as_json: bool, limit: int, after: str | None, **asked: Any) -> None:
     """List the newest instances. The other commands take the beginnings of their ids."""
-    with told():
+    with cli_errors():
         found = bound(context)
         page = found.list(limit=limit, after=after, **asked)
         left = left_after(found.engine.store, page, most=MOST_COUNTED + 1, **asked)
@@ -42,7 +42,7 @@ def list_instances(context: click.Context, /, as_json: bool, limit: int, after: 
 @click.pass_context
 def manual(context: click.Context, limit: int, after: str | None, as_json: bool) -> None:
     """List what waits for a person: the instance, the step or compensation, and why."""
-    with told():
+    with cli_errors():
         found = bound(context)
         page = found.list(needs_person=True, limit=limit, after=after)
         left = left_after(found.engine.store, page, most=MOST_COUNTED + 1, needs_person=True)

@@ -5,7 +5,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from sagas.cli import sagas as commands
-from sagas.cli.commands import told
+from sagas.cli.commands import cli_errors
 from sagas.errors import ConfigurationError, NotBound
 from sagas.extension import Sagas
 
@@ -32,5 +32,5 @@ def current_sagas() -> Sagas:
 @with_appcontext
 @click.pass_context
 def flask_sagas(context: click.Context) -> None:
-    with told():
+    with cli_errors():
         context.obj = current_sagas()  # the commands expect an object with an `app`
