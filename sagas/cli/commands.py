@@ -107,7 +107,7 @@ def graph(context: click.Context, instance: str, svg: bool, output: TextIO | Non
     """Draw a saga by its name, or an instance with the path it took by its ID."""
     with cli_errors():
         found = bound(context)
-        drawn = found.graph(meant(found, instance), format="svg" if svg else "mermaid")
+        drawn = found.graph(saga_or_handle(found, instance), format="svg" if svg else "mermaid")
     click.echo(drawn, file=output, nl=False)
 
 
@@ -168,7 +168,7 @@ def check(context: click.Context) -> None:
         click.echo("no problems found")
 
 
-def meant(sagas: Sagas, name_or_id: str) -> Saga | SagaHandle:
+def saga_or_handle(sagas: Sagas, name_or_id: str) -> Saga | SagaHandle:
     """Return the app's saga with this name, in its highest version; otherwise the instance with this id.
 
     Raises:
