@@ -46,7 +46,7 @@ from sagas.model.state import (
     StopKind,
 )
 from sagas.model.vocabulary import HistoryEvent, Reason
-from sagas.model.waiting import look, was_awaited
+from sagas.model.waiting import poll, was_awaited
 
 DEFAULT_LEASE = timedelta(seconds=5)
 
@@ -160,7 +160,7 @@ def look_at_waiting(draft: Draft) -> None:
     if draft.before.awaits_lock:
         return
     waiting = [step for step in draft.steps.values() if step.is_live and draft.waits(step)]
-    ended = [look(draft, step) for step in waiting]
+    ended = [poll(draft, step) for step in waiting]
     if any(ended):
         settle(draft)
 
@@ -198,7 +198,7 @@ def examine(draft: Draft, step: StepState) -> None:
     if draft.before.awaits_lock and draft.status.is_forward and step.status is StepStatus.PENDING:
         draft.keep_waiting(step)
     elif step.is_live and draft.waits(step):
-        look(draft, step)
+        poll(draft, step)
     elif step.status is StepStatus.RUNNING:
         if step.holder in (Holder.DEAD, Holder.SILENT):
             draft.lost(step, proven=step.holder is Holder.DEAD)

@@ -18,7 +18,7 @@ from sagas.model.state import (
     StopKind,
 )
 from sagas.model.vocabulary import HistoryEvent, Reason
-from sagas.model.waiting import look
+from sagas.model.waiting import poll
 
 #: Sorts an action whose claim was lost with a crash: its beginning is unknown, so it is undone first.
 UNKNOWN_START = datetime.max.replace(tzinfo=UTC)
@@ -62,7 +62,7 @@ def settle_forward(draft: Draft) -> None:
             draft.birth(Address(step.position, step.branch))
         # The signal may have come before the wait for it.
         waiting = [draft.steps[Address(step.position, step.branch)] for step in born if not step.is_task]
-        ended = [look(draft, step) for step in waiting]
+        ended = [poll(draft, step) for step in waiting]
         if not any(ended):
             return
 

@@ -11,7 +11,7 @@ from sagas.model.state import RESOLVED, Address, ErrorInfo, MailKind, SagaStatus
 from sagas.model.vocabulary import HistoryEvent, Reason
 
 
-def look(draft: Draft, step: StepState) -> bool:
+def poll(draft: Draft, step: StepState) -> bool:
     """Check whether what it waits for has come. Return True if that ends the step."""
     plan_step = draft.plan_step(step)
     if plan_step.role is StepRole.CHILD:
@@ -33,7 +33,7 @@ def take_signal(draft: Draft, step: StepState) -> bool:
         if mail.kind is MailKind.SIGNAL and mail.name == name and mail.id not in draft.consumed:
             draft.consumed.add(mail.id)
             draft.note(HistoryEvent.SIGNAL_RECEIVED, step, signal=mail.name, by=mail.by)
-            end(draft, step, mail.payload)
+            finish_waiting(draft, step, mail.payload)
             return True
     return False
 
@@ -45,14 +45,14 @@ def was_awaited(draft: Draft, name: str) -> bool:
     return bool(rows) and all(row is not None and row.status in RESOLVED for row in rows)
 
 
-def picked(result: str | None, names: tuple[str, ...] | None) -> str | None:
+def only_wanted(result: str | None, names: tuple[str, ...] | None) -> str | None:
     """Return those names of the child's result that the parent wants."""
     if result is None or names is None:
         return result
     return json.dumps({name: value for name, value in json.loads(result).items() if name in names})
 
 
-def end(draft: Draft, step: StepState, result: str | None) -> None:
+def finish_waiting(draft: Draft, step: StepState, result: str | None) -> None:
     """End the step with what came as its result, unless a parallel branch has returned one of its names."""
     names = json.loads(result) if result is not None and draft.plan.is_parallel(step.address.position) else None
     keys = tuple(names) if isinstance(names, dict) else ()
@@ -87,7 +87,7 @@ def look_at_child(draft: Draft, step: StepState) -> None:
         if child.status is SagaStatus.COMPENSATED:
             draft.completed(step, None)
     elif child.status is SagaStatus.COMPLETED:
-        end(draft, step, picked(child.result, draft.plan_step(step).child_output))
+        finish_waiting(draft, step, only_wanted(child.result, draft.plan_step(step).child_output))
     elif child.status is SagaStatus.COMPENSATED:
         why = child.error or ErrorInfo(type=Reason.CHILD_COMPENSATED, message="it was undone", step=step.name)
         draft.note(HistoryEvent.CHILD_COMPENSATED, step, child=str(child.id), **why.to_json())
