@@ -17,7 +17,7 @@ class Placement(Protocol):
         """Return how long one execution may take."""
 
 
-def columns_of(heads: Sequence[PlanStep], placement: Placement) -> dict[str, list[Any]]:
+def head_columns(heads: Sequence[PlanStep], placement: Placement) -> dict[str, list[Any]]:
     """Return one list per column."""
     limits = [placement.limits_of(head, 0) for head in heads]
     return {

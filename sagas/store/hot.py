@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from sagas.model import Address, Plan, PlanStep, SagaStatus, StepStatus
 from sagas.store import statements
-from sagas.store.births import Placement, columns_of
+from sagas.store.births import Placement, head_columns
 from sagas.store.database import OUTAGE_PATIENCE, Database
 from sagas.store.prepared import Prepared
 from sagas.store.timing import Timing
@@ -163,7 +163,7 @@ class HotPath:
             "may_stop": plan.pivot is None or step.position < plan.pivot.position,
             "outage": self._timing.outage,
             "next_position": following.position,
-            **columns_of(following.heads, placement),
+            **head_columns(following.heads, placement),
         }
         if connection is not None:
             row = self._complete.run_in_full(connection, parameters).one_or_none()

@@ -14,7 +14,7 @@ from sagas.errors import ConfigurationError, PlanChanged, StartInProgress
 from sagas.model import Plan, SagaStatus
 from sagas.model.draft import LONGEST_SILENCE
 from sagas.store import statements
-from sagas.store.births import Placement, columns_of
+from sagas.store.births import Placement, head_columns
 from sagas.store.database import (
     DEADLOCK_DETECTED,
     LOCK_NOT_AVAILABLE,
@@ -238,7 +238,7 @@ class Starting:
                 "deadline_seconds": new.deadline_seconds,
                 "silence": LONGEST_SILENCE,
                 "line": f"{'' if plan.priority is None else plan.priority}:{plan.saga}",
-                **columns_of(plan.heads(0) if plan.begins_at_once else (), placement),
+                **head_columns(plan.heads(0) if plan.begins_at_once else (), placement),
                 "resources": [wanted.resource for wanted in new.wanted],
                 "capacities": [wanted.capacity for wanted in new.wanted],
                 "lasting": [wanted.lasting for wanted in new.wanted],

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sagas.model import Plan, StepRole
 from sagas.model.draft import LONGEST_SILENCE
 from sagas.store import wake_statements
-from sagas.store.births import Placement, columns_of
+from sagas.store.births import Placement, head_columns
 from sagas.store.database import Database
 from sagas.store.hot import Following
 from sagas.store.instances import Instances
@@ -65,7 +65,7 @@ def _after_sleeps(plans: Iterable[tuple[str, Plan]], placement: Placement) -> di
             following = Following.of(plan, step)
             if step.role is not StepRole.SLEEP or following.in_lane or plan.is_parallel(step.position):
                 continue
-            for name, born in columns_of(following.heads, placement).items():
+            for name, born in head_columns(following.heads, placement).items():
                 columns[name] += born
             columns["plans"] += [plan_hash] * len(following.heads)
             columns["after"] += [step.position] * len(following.heads)
