@@ -25,7 +25,7 @@ from sagas.model.events import (
     StopRequested,
     Tick,
 )
-from sagas.model.late import goes_back, late_failure, late_success, take_completion
+from sagas.model.late import complete_step, goes_back, late_failure, late_success
 from sagas.model.parking import misdelivered, park
 from sagas.model.person import cancel_parked, request_retry, request_skip, resolve_doubt
 from sagas.model.plan import Plan
@@ -270,7 +270,7 @@ def complete(draft: Draft, event: Completed) -> None:
         elif not (step.token == event.token and step.status in RESOLVED):
             draft.accepted = late_success(draft, step, event)
     else:
-        take_completion(draft, step, event)
+        complete_step(draft, step, event)
         settle(draft)
 
 

@@ -17,7 +17,7 @@ def late_success(draft: Draft, step: StepState, event: Completed) -> bool:
         draft.note(HistoryEvent.LATE_SUCCESS, step, outcome="accepted as the completion")
         # As if it had held the claim all along: a repeated report is recognised, and what follows began after it.
         held = draft.put(step, token=event.token, first_claimed_at=step.first_claimed_at or draft.now)
-        take_completion(draft, held, event)
+        complete_step(draft, held, event)
         settle(draft)
         return True
     if event.skipped:
@@ -45,7 +45,7 @@ def late_success(draft: Draft, step: StepState, event: Completed) -> bool:
     return stray(draft, step, event)
 
 
-def take_completion(draft: Draft, step: StepState, event: Completed) -> None:
+def complete_step(draft: Draft, step: StepState, event: Completed) -> None:
     """Take the completion of an execution that holds its claim."""
     if event.outcome is Outcome.MANUAL:
         error = ErrorInfo(type=Reason.MANUAL_UNDO, message="its compensation says: by hand, please", step=step.name)
