@@ -2,7 +2,7 @@
 """Everything in one command, on a bare Python:
 
     python3 run.py demo                   watch sagas complete, compensate and survive kills
-    python3 run.py shop django            a shop with a web page, in Django, Flask or FastAPI
+    python3 run.py shop django            a shop with a web page, in Django, Flask or FastAPI (--help)
     python3 run.py test                   every check: lint, format, types, layers, tests
     python3 run.py test --quick           the same without the tests that need servers or minutes
     python3 run.py test -k sweep -x       pytest only, with these arguments

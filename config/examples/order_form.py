@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Any, Self
+from typing import Any, Final, Self
 from uuid import uuid4
+
+#: The longest that a customer can let a step take, in seconds.
+SLOWEST: Final = 5.0
 
 
 class BadOrder(ValueError):
@@ -13,12 +16,14 @@ class BadOrder(ValueError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OrderForm:
-    """An order as a customer placed it."""
+    """An order as a customer placed it, and how it is staged (see `staging`)."""
 
     order_id: str
     sku: str
     quantity: int
     total: Decimal
+    step_seconds: float
+    shipping_fails: bool
 
     @classmethod
     def parse(cls, body: Any) -> Self:
@@ -43,7 +48,19 @@ class OrderForm:
             raise BadOrder('total must be an amount of money, as in "9.90"') from None
         if not total.is_finite() or not 0 < total < 1_000_000 or total != round(total, 2):
             raise BadOrder('total must be an amount of money, as in "9.90"')
-        return cls(order_id=order_id, sku=sku, quantity=quantity, total=total)
+        seconds, fails = body.get("step_seconds", 0), body.get("shipping_fails", False)
+        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds <= SLOWEST:
+            raise BadOrder(f"step_seconds must be a number from 0 to {SLOWEST:g}")
+        if not isinstance(fails, bool):
+            raise BadOrder("shipping_fails must be true or false")
+        return cls(
+            order_id=order_id,
+            sku=sku,
+            quantity=quantity,
+            total=total,
+            step_seconds=seconds,
+            shipping_fails=fails,
+        )
 
     @property
     def saga_input(self) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 It uses the servers that SAGAS_DATABASE_URL and SAGAS_BROKER_URL name, and starts its own where they are not set.
 """
 
+import argparse
 import os
 import secrets
+import shlex
 import signal
 import socket
 import subprocess
@@ -14,22 +16,48 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
 
+from config.examples.order_form import SLOWEST
+from config.examples.page import SLOW
 from config.examples.shops import SHOPS
 from config.processes import python, until
 from config.servers import EmbeddedBroker, EmbeddedPostgres
 
 PORT = 8000
+#: How long a step takes by default: long enough to see it, and to press Cancel.
+SECONDS = 1.5
+
+
+def seconds(text: str) -> float:
+    """Parse how long a step takes."""
+    value = float(text)
+    if not 0 <= value <= SLOWEST:
+        raise argparse.ArgumentTypeError(f"must be from 0 to {SLOWEST:g} seconds")
+    return value
+
+
+def options(arguments: list[str]) -> argparse.Namespace:
+    """Parse the command line; exit with status 2 if it is invalid."""
+    parser = argparse.ArgumentParser(prog="python3 run.py shop", description="Open a shop with sagas on this machine.")
+    parser.add_argument("framework", choices=SHOPS)
+    parser.add_argument("port", nargs="?", type=int, default=PORT)
+    parser.add_argument(
+        "--slow",
+        metavar="SECONDS",
+        type=seconds,
+        default=SECONDS,
+        help=f"how long each step takes, from 0 to {SLOWEST:g}, unless the order form says otherwise "
+        "(default: %(default)s)",
+    )
+    return parser.parse_args(arguments)
 
 
 def main(arguments: list[str]) -> int:
-    framework, port = (arguments or [""])[0], (arguments[1:] or [str(PORT)])[0]
-    if framework not in SHOPS or not port.isdigit() or len(arguments) > 2:
-        print(f"usage: python3 run.py shop {'|'.join(SHOPS)} [PORT]", file=sys.stderr)
-        return 2
+    chosen = options(arguments)
+    os.environ[SLOW] = str(chosen.slow)
     signal.signal(signal.SIGTERM, _interrupted)
     with ExitStack() as started:
         try:
-            return _serve(framework, int(port), started)
+            return _serve(chosen.framework, chosen.port, started)
         except KeyboardInterrupt:
             print("\nstopping everything that was started", flush=True)
             return 0
@@ -41,10 +69,12 @@ def _interrupted(signum: int, frame: FrameType | None) -> None:
 
 def _serve(framework: str, port: int, started: ExitStack) -> int:
     shop = SHOPS[framework]
+    own: dict[str, str] = {}
     if not os.environ.get("SAGAS_DATABASE_URL"):
-        os.environ["SAGAS_DATABASE_URL"] = started.enter_context(EmbeddedPostgres()).url
+        own["SAGAS_DATABASE_URL"] = started.enter_context(EmbeddedPostgres()).url
     if not os.environ.get("SAGAS_BROKER_URL"):
-        os.environ["SAGAS_BROKER_URL"] = started.enter_context(EmbeddedBroker()).url
+        own["SAGAS_BROKER_URL"] = started.enter_context(EmbeddedBroker()).url
+    os.environ.update(own)
     for command in shop.prepare:
         subprocess.run([sys.executable, *command], check=True)
     _open_for_business()
@@ -66,6 +96,10 @@ def _serve(framework: str, port: int, started: ExitStack) -> int:
     print(f"The {framework} shop is open: http://127.0.0.1:{port}/  (pens are in stock; Ctrl-C closes it)", flush=True)
     if framework == "django":
         print(f"Its admin: http://127.0.0.1:{port}/admin/  user admin, password {_admin()}", flush=True)
+    print("Its sagas, in another terminal:", flush=True)
+    for name, value in own.items():
+        print(f"  export {name}={shlex.quote(value)}", flush=True)
+    print(f"  python3 run.py exec celery -A {shop.celery} sagas list", flush=True)
     print(f"Logs: {logs}", flush=True)
     return web.wait()
 

@@ -89,7 +89,7 @@ class ShopServer:
             "SAGAS_HEARTBEAT": "0.5",
             "SAGAS_SWEEP_EVERY": "0.5",
         } | environment
-        self._port = _free_port()
+        self._port = free_port()
 
     @property
     def url(self) -> str:
@@ -193,9 +193,10 @@ class Browser(httpx.Client):
         total: str = "9.90",
         at: str = "/orders",
         headers: dict[str, str] | None = None,
+        **staging: float | bool,
     ) -> httpx.Response:
-        """Place an order; without an id the shop assigns one."""
-        body = {"sku": sku, "quantity": quantity, "total": total}
+        """Place an order, with `step_seconds` and `shipping_fails` if given; without an id the shop assigns one."""
+        body = {"sku": sku, "quantity": quantity, "total": total, **staging}
         return self.post(at, json=body if order_id is None else body | {"order_id": order_id}, headers=headers)
 
     def _as_the_page_does(self, request: httpx.Request) -> None:
@@ -222,7 +223,7 @@ def serving(*servers: ShopServer) -> Iterator[None]:
             server.stop()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

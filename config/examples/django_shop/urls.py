@@ -10,6 +10,7 @@ urlpatterns = [
     path("orders", views.place),
     path("orders/<str:order_id>", views.progress),
     path("orders/<str:order_id>/events", views.events),
+    path("orders/<str:order_id>/why", views.why),
     path("orders/<str:order_id>/wait", views.wait),
     path("orders/<str:order_id>/cancel", views.cancel),
     path("sagas/<uuid:saga_id>", views.saga_progress),

@@ -1,28 +1,30 @@
 """The shop's pages."""
 
 import json
-from pathlib import Path
 from uuid import UUID
 
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.urls import reverse
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_GET, require_POST
 
 from config.examples.django_shop.models import Order
 from config.examples.order_form import BadOrder, OrderForm
+from config.examples.page import front_page
+from config.examples.reasons import TOO_LATE, why_undone
+from config.examples.staging import stage
 from sagas import InstanceNotFound, SagaHandle, TransitionRefused, WaitTimeout
 from sagas.contrib.django import event_stream, sagas
 from tasks.orders import order
 
-PAGE = Path(__file__).parent.parent / "page.html"
 LONGEST_WAIT = 30.0
 
 
 @require_GET
 @ensure_csrf_cookie
 def page(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(PAGE.read_text())
+    return HttpResponse(front_page(reverse("admin:celery_sagas_instance_change", args=["ID"])))
 
 
 @require_POST
@@ -35,6 +37,8 @@ def place(request: HttpRequest) -> JsonResponse:
     with transaction.atomic():
         ordered = {"sku": form.sku, "quantity": form.quantity, "total": form.total}
         _, is_new = Order.objects.get_or_create(pk=form.order_id, defaults=ordered)
+        if is_new:
+            stage(form)
         run = order.start(form.saga_input, key=form.order_id)
     return JsonResponse({"order_id": form.order_id, "saga_id": str(run.id)}, status=201 if is_new else 200)
 
@@ -47,6 +51,11 @@ def progress(request: HttpRequest, order_id: str) -> JsonResponse:
 @require_GET
 def events(request: HttpRequest, order_id: str) -> HttpResponseBase:
     return event_stream(request, _of_order(order_id))
+
+
+@require_GET
+def why(request: HttpRequest, order_id: str) -> JsonResponse:
+    return JsonResponse({"why": why_undone(_of_order(order_id).snapshot())})
 
 
 @require_GET
@@ -66,8 +75,8 @@ def cancel(request: HttpRequest, order_id: str) -> JsonResponse:
     run = _of_order(order_id)
     try:
         run.cancel("the customer changed their mind", by="customer")
-    except TransitionRefused as error:
-        return JsonResponse({"error": str(error)}, status=409)
+    except TransitionRefused:
+        return JsonResponse({"error": TOO_LATE}, status=409)
     return JsonResponse({"status": run.status})
 
 

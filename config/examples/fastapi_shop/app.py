@@ -1,24 +1,26 @@
 """The shop's pages: `uvicorn config.examples.fastapi_shop.app:app`."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Body, Depends, FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from config.examples.fastapi_shop.celery import sagas
 from config.examples.fastapi_shop.database import SessionOfView, UncommittedAsyncSession, async_engine, engine
 from config.examples.fastapi_shop.models import Order
 from config.examples.order_form import BadOrder, OrderForm
+from config.examples.page import front_page
+from config.examples.reasons import TOO_LATE, why_undone
+from config.examples.staging import stage
 from sagas import InstanceNotFound, StartInProgress, TransitionRefused, WaitTimeout
 from sagas.contrib.asyncio import AsyncSagaHandle, find, get, start
 from tasks.orders import order
 
-PAGE = Path(__file__).parent.parent / "page.html"
 LONGEST_WAIT = 30.0
 
 
@@ -47,15 +49,17 @@ Form = Annotated[OrderForm, Depends(order_form)]
 Run = Annotated[AsyncSagaHandle, Depends(run_of_order)]
 
 
-@app.get("/")
-async def page() -> FileResponse:
-    return FileResponse(PAGE)
+@app.get("/", response_class=HTMLResponse)
+def page() -> str:
+    return front_page("python3 run.py exec celery -A config.examples.fastapi_shop sagas show order/KEY")
 
 
 @app.post("/orders")
 async def place(form: Form, session: UncommittedAsyncSession) -> JSONResponse:
     """Insert the order's row and the saga's in one transaction; the saga is sent after its commit."""
     is_new = await session.scalar(Order.placed(form)) is not None
+    if is_new:
+        await asyncio.to_thread(stage, form)
     run = await start(order, form.saga_input, key=form.order_id, session=session)
     await session.commit()
     return JSONResponse({"order_id": form.order_id, "saga_id": str(run.id)}, 201 if is_new else 200)
@@ -65,6 +69,8 @@ async def place(form: Form, session: UncommittedAsyncSession) -> JSONResponse:
 def place_in_a_thread(form: Form, session: SessionOfView) -> JSONResponse:
     """Place an order with a `Session`, in the thread that FastAPI gives to a view that is not a coroutine."""
     is_new = session.scalar(Order.placed(form)) is not None
+    if is_new:
+        stage(form)
     run = order.start(form.saga_input, key=form.order_id, session=session)
     return JSONResponse({"order_id": form.order_id, "saga_id": str(run.id)}, 201 if is_new else 200)
 
@@ -78,6 +84,11 @@ async def progress(run: Run) -> dict[str, Any]:
 async def events(run: Run) -> AsyncIterator[ServerSentEvent]:
     async for changed in run.watch(timeout=60):
         yield ServerSentEvent(event="progress", data=changed)
+
+
+@app.get("/orders/{order_id}/why")
+async def why(run: Run) -> dict[str, str | None]:
+    return {"why": why_undone(await run.snapshot())}
 
 
 @app.get("/orders/{order_id}/wait")
@@ -120,6 +131,10 @@ async def not_found(request: Request, error: InstanceNotFound) -> JSONResponse:
 
 
 @app.exception_handler(StartInProgress)
-@app.exception_handler(TransitionRefused)
-async def conflict(request: Request, error: Exception) -> JSONResponse:
+async def start_in_progress(request: Request, error: StartInProgress) -> JSONResponse:
     return JSONResponse({"error": str(error)}, 409)
+
+
+@app.exception_handler(TransitionRefused)
+async def too_late(request: Request, error: TransitionRefused) -> JSONResponse:
+    return JSONResponse({"error": TOO_LATE}, 409)

@@ -1,28 +1,29 @@
 """The shop's pages."""
 
-from pathlib import Path
 from uuid import UUID
 
-from flask import Blueprint, Response, abort, jsonify, request, send_file
+from flask import Blueprint, Response, abort, jsonify, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.dialects.postgresql import insert
 from werkzeug.exceptions import HTTPException
 
 from config.examples.flask_shop.shop import Order, db, sagas
 from config.examples.order_form import BadOrder, OrderForm
+from config.examples.page import front_page
+from config.examples.reasons import TOO_LATE, why_undone
+from config.examples.staging import stage
 from sagas import InstanceNotFound, SagaHandle, TransitionRefused, WaitTimeout
 from sagas.contrib.flask import event_stream
 from tasks.orders import order
 
-PAGE = Path(__file__).parent.parent / "page.html"
 LONGEST_WAIT = 30.0
 
 shop = Blueprint("shop", __name__)
 
 
 @shop.get("/")
-def page() -> Response:
-    return send_file(PAGE)
+def page() -> str:
+    return front_page("python3 run.py exec celery -A config.examples.flask_shop sagas show order/KEY")
 
 
 @shop.post("/orders")
@@ -35,6 +36,8 @@ def place() -> ResponseReturnValue:
     row = {"id": form.order_id, "sku": form.sku, "quantity": form.quantity, "total": form.total}
     # The same order sent twice is one order, even at the same moment.
     is_new = db.session.scalar(insert(Order).values(row).on_conflict_do_nothing().returning(Order.id)) is not None
+    if is_new:
+        stage(form)
     run = order.start(form.saga_input, key=form.order_id)
     db.session.commit()
     return {"order_id": form.order_id, "saga_id": str(run.id)}, 201 if is_new else 200
@@ -48,6 +51,11 @@ def progress(order_id: str) -> ResponseReturnValue:
 @shop.get("/orders/<order_id>/events")
 def events(order_id: str) -> Response:
     return event_stream(_of_order(order_id))
+
+
+@shop.get("/orders/<order_id>/why")
+def why(order_id: str) -> ResponseReturnValue:
+    return {"why": why_undone(_of_order(order_id).snapshot())}
 
 
 @shop.get("/orders/<order_id>/wait")
@@ -67,8 +75,8 @@ def cancel(order_id: str) -> ResponseReturnValue:
     run = _of_order(order_id)
     try:
         run.cancel("the customer changed their mind", by="customer")
-    except TransitionRefused as error:
-        abort(409, str(error))
+    except TransitionRefused:
+        abort(409, TOO_LATE)
     return {"status": run.status}
 
 
