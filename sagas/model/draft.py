@@ -108,11 +108,14 @@ class Draft:
         self.steps[address] = StepState(address=address, name=name, dispatches=0)
         self.begin(self.steps[address])
 
-    def birth_for_a_person(self, undo: Address) -> None:
-        """Add the undo of an action in doubt, when only a person can tell whether the action happened."""
-        name = self.plan.step(undo.position, undo.branch).name
-        error = ErrorInfo(type=Reason.IN_DOUBT, message=ONLY_A_PERSON_CAN_TELL, step=name)
-        self.close(StepState(address=undo, name=name, dispatches=0), StepStatus.FAILED, error=error)
+    def birth_for_a_person(self, undo: Address, question: str) -> None:
+        """Add the undo of an action of which a person has to say whether it happened, or that it is undone."""
+        row = StepState(address=undo, name=self.plan.step(undo.position, undo.branch).name, dispatches=0)
+        self.close(self.ask(row, question), StepStatus.FAILED)
+
+    def ask(self, undo: StepState, question: str) -> StepState:
+        """Ask a person about an action: the question is the error of its undo."""
+        return self.put(undo, error=ErrorInfo(type=Reason.IN_DOUBT, message=question, step=undo.name))
 
     def keep_waiting(self, step: StepState) -> None:
         """Keep a step waiting for a place under its saga's limit. A message sent earlier must not begin it."""
@@ -372,6 +375,14 @@ AT_ONCE = '{"at_once": true}'
 ONLY_A_PERSON_CAN_TELL = (
     "in doubt, and its step says that only a person can tell whether it happened: resolve it with that answer, or "
     "retry to have it undone now"
+)
+BY_HAND_IF_IT_HAPPENED = (
+    "it may have happened after its saga had turned back, and it has no compensation: find out, and resolve it with "
+    "that answer, undone by hand if it happened (undo=False; --undone)"
+)
+HAPPENED_AND_STAYS = (
+    "it happened, its saga has turned back, and it has no compensation: undo it by hand, and resolve it with that, or "
+    "skip it if nothing has to be undone"
 )
 NO_RESULT = "its action is in doubt, and no result"
 #: Statuses of a child saga that its parent hears of; one that failed waits for a person, and so does its parent.

@@ -1,12 +1,14 @@
 """Reports of executions whose claim was taken away: a success is real, and an unknown outcome may be."""
 
+from dataclasses import replace
+
 from sagas.model.attempts import attempt_failed
-from sagas.model.draft import Draft, waits_for_an_answer
+from sagas.model.draft import BY_HAND_IF_IT_HAPPENED, HAPPENED_AND_STAYS, Draft, waits_for_an_answer
 from sagas.model.events import Completed, Failed, Outcome
 from sagas.model.person import run_again
 from sagas.model.plan import StepKind
 from sagas.model.retry import Verdict
-from sagas.model.settle import can_turn_back, is_given_up, settle
+from sagas.model.settle import is_stuck, settle
 from sagas.model.state import RESOLVED, ErrorInfo, SagaStatus, StepState, StepStatus
 from sagas.model.vocabulary import HistoryEvent, Reason
 
@@ -33,7 +35,7 @@ def late_success(draft: Draft, step: StepState, event: Completed) -> bool:
         draft.put(step, doubt=step.address.is_action)
         draft.note(HistoryEvent.LATE_SUCCESS, step, outcome="absorbed by the execution that holds the claim")
         return False
-    if not step.address.is_action or draft.plan_step(step).kind is not StepKind.COMPENSATABLE:
+    if not step.address.is_action or (is_past_return(draft, step) and not goes_back(draft)):
         draft.put(step, doubt=step.address.is_action)
         draft.note(HistoryEvent.LATE_SUCCESS, step, outcome="recorded for the person who looks at it")
         return False
@@ -75,20 +77,25 @@ def late_failure(draft: Draft, step: StepState, event: Failed) -> None:
     else:
         is_news = not step.is_live and goes_back(draft)
         draft.put(step, doubt=True)
-    if is_news and draft.plan_step(step).kind is StepKind.COMPENSATABLE:
+    if is_news:
         stray(draft, draft.steps[step.address], None)
 
 
 def goes_back(draft: Draft) -> bool:
     """Return whether it goes backward. A failed instance keeps its direction: forward if stuck past its pivot."""
     if draft.status is SagaStatus.FAILED:
-        return not any(is_given_up(draft, step) and not can_turn_back(draft, step) for step in draft.actions())
+        return not any(is_stuck(draft, step) for step in draft.actions())
     return draft.status in (SagaStatus.COMPENSATING, SagaStatus.COMPENSATED)
 
 
 def turns_back(draft: Draft, action: StepState) -> bool:
     backward = draft.status in (SagaStatus.COMPENSATING, SagaStatus.COMPENSATED)
     return backward or draft.last_round(action) is not None
+
+
+def is_past_return(draft: Draft, action: StepState) -> bool:
+    """Return whether it is the pivot or comes after it, so that nothing undoes it."""
+    return draft.plan_step(action).kind is not StepKind.COMPENSATABLE
 
 
 def is_still_wanted(draft: Draft, step: StepState) -> bool:
@@ -106,9 +113,16 @@ def stray(draft: Draft, action: StepState, success: Completed | None) -> bool:
     Args:
         success: the report that brings its result; None: the effect only may exist.
     """
+    event = HistoryEvent.LATE_SUCCESS if success else HistoryEvent.LATE_FAILURE
     undo = draft.last_round(action)
     is_news = action.status is not StepStatus.COMPLETED
-    if undo is None or is_untouched(undo):
+    clash = draft.clash(action, success.keys) if success is not None and is_news else None
+    if clash is not None:
+        # Its result would race with that of a branch beside it: it is undone without, as one that clashes in time is.
+        action, success = draft.put(action, error=clash), None
+    if is_past_return(draft, action):
+        outcome = ask_a_person(draft, action, success)
+    elif undo is None or is_untouched(undo):
         if success is not None and is_news:
             happened(draft, action, success)
         elif action.status is StepStatus.FAILED:
@@ -131,7 +145,6 @@ def stray(draft: Draft, action: StepState, success: Completed | None) -> bool:
     else:
         draft.put(action, stray=True)
         outcome = "will be undone again"
-    event = HistoryEvent.LATE_SUCCESS if success else HistoryEvent.LATE_FAILURE
     draft.note(event, action, outcome=outcome, stray=True)
     if draft.status in (SagaStatus.COMPENSATED, SagaStatus.FAILED) and (undo is None or undo.status in RESOLVED):
         draft.status = SagaStatus.COMPENSATING
@@ -139,11 +152,27 @@ def stray(draft: Draft, action: StepState, success: Completed | None) -> bool:
     return False
 
 
+def ask_a_person(draft: Draft, action: StepState, success: Completed | None) -> str:
+    """Wait for an answer at its undo: nothing can undo it, and its saga must not end as if it had not happened."""
+    undo = draft.last_round(action)
+    if success is not None and action.status is not StepStatus.COMPLETED:
+        happened(draft, action, success)
+    elif action.status is StepStatus.SKIPPED:
+        draft.close(action, StepStatus.FAILED, doubt=True)
+    elif action.status is not StepStatus.COMPLETED:
+        draft.put(action, doubt=True)
+    is_certain = draft.steps[action.address].status is StepStatus.COMPLETED
+    if undo is None or undo.status in RESOLVED:
+        place = replace(action.address, round=undo.address.round + 1 if undo else 1)
+        draft.birth_for_a_person(place, HAPPENED_AND_STAYS if is_certain else BY_HAND_IF_IT_HAPPENED)
+    elif is_certain:
+        draft.ask(undo, HAPPENED_AND_STAYS)
+    return "waits for a person: nothing can undo it"
+
+
 def happened(draft: Draft, action: StepState, success: Completed) -> None:
     """Complete the action, so that its undo has its result and a repeated report is recognised."""
-    draft.close(
-        action, StepStatus.COMPLETED, doubt=False, error=None, result=success.result, token=success.token, stray=False
-    )
+    draft.completed(draft.put(action, token=success.token, stray=False), success.result, success.keys)
 
 
 def is_untouched(undo: StepState) -> bool:

@@ -8,10 +8,10 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 
-from sagas.model.draft import Draft
+from sagas.model.draft import Draft, waits_for_an_answer
 from sagas.model.events import DoubtResolved, RetryRequested, SkipRequested, StopRequested
 from sagas.model.plan import Plan, StepRole
-from sagas.model.settle import UNKNOWN_START, can_turn_back, is_given_up, settle, undo_order
+from sagas.model.settle import UNKNOWN_START, can_turn_back, failed_undos, is_stuck, settle
 from sagas.model.state import InstanceState, SagaStatus, StepState, StepStatus, child_id
 from sagas.model.vocabulary import HistoryEvent
 
@@ -44,11 +44,8 @@ def child_waits(plan: Plan, state: InstanceState, step: StepState) -> bool:
 
 def stuck_at(draft: Draft) -> list[StepState]:
     """Return what a failed instance waits for, in order: the steps that it cannot pass, or the undos that failed."""
-    actions = [step for step in draft.actions() if is_given_up(draft, step) and not can_turn_back(draft, step)]
-    if actions:
-        return actions
-    undos = [draft.last_round(action) for action in undo_order(draft)]
-    return [undo for undo in undos if undo is not None and undo.status is StepStatus.FAILED]
+    actions = [step for step in draft.actions() if is_stuck(draft, step)]
+    return actions or failed_undos(draft)
 
 
 def request_retry(draft: Draft, event: RetryRequested) -> None:
@@ -113,7 +110,7 @@ def resolve_doubt(draft: Draft, event: DoubtResolved) -> None:
     step = the_one(stuck, event.step)
     action = draft.steps[step.address.action] if step is not None else None
     keys = tuple(json.loads(event.result)) if event.result is not None else ()
-    if step is None or action is None or not action.doubt or not may_answer(draft, event, step):
+    if step is None or action is None or not may_answer(draft, event, step, action):
         draft.accepted = False
         return
     if draft.clash(action, keys) is not None:
@@ -121,7 +118,8 @@ def resolve_doubt(draft: Draft, event: DoubtResolved) -> None:
         return
     draft.note(HistoryEvent.DOUBT_RESOLVED, step, happened=event.happened, reason=event.reason, by=event.by)
     if event.happened:
-        draft.completed(draft.put(action, token=None), event.result, keys)
+        if action.doubt or event.result is not None:
+            draft.completed(draft.put(action, token=None), event.result, keys)
         if step is not action and event.undo:
             run_again(draft, step)
         elif step is not action:
@@ -133,8 +131,14 @@ def resolve_doubt(draft: Draft, event: DoubtResolved) -> None:
     go_on(draft, stuck)
 
 
-def may_answer(draft: Draft, event: DoubtResolved, step: StepState) -> bool:
-    """Return whether the answer fits: past the pivot there is no way back, and an undo must exist to run."""
+def may_answer(draft: Draft, event: DoubtResolved, step: StepState, action: StepState) -> bool:
+    """Return whether the answer fits: past the pivot there is no way back, and an undo must exist to run.
+
+    An action that a person was asked about may have reported its success since then: it cannot be denied any more.
+    """
+    has_told = event.happened and step is not action and waits_for_an_answer(step)
+    if not action.doubt and not has_told:
+        return False
     if step.address.is_action and event.happened:
         return not draft.before.is_superseded
     if step.address.is_action:

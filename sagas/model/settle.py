@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from sagas.model.deadline import is_overdue, may_stop, pivot_of
-from sagas.model.draft import Draft, is_queued, waits_for_an_answer
+from sagas.model.draft import ONLY_A_PERSON_CAN_TELL, Draft, is_queued, waits_for_an_answer
 from sagas.model.plan import IfInDoubt, IfLocked, Plan, PlanStep, StepKind
 from sagas.model.state import (
     RESOLVED,
@@ -107,6 +107,11 @@ def past_pivot(draft: Draft) -> bool:
     return pivot is not None and pivot.status in RESOLVED
 
 
+def is_stuck(draft: Draft, step: StepState) -> bool:
+    """Return whether it was given up where there is no way back. Once a saga turns back, it waits at undos alone."""
+    return is_given_up(draft, step) and not can_turn_back(draft, step) and draft.last_round(step) is None
+
+
 def can_turn_back(draft: Draft, step: StepState) -> bool:
     if step.is_parked:
         return False
@@ -145,7 +150,7 @@ def settle_backward(draft: Draft) -> None:
         return
     # Compensations that are with a worker or on their way.
     under_way = [step for step in draft.compensations() if step.is_live and not is_queued(step)]
-    failed = [step for step in map(draft.last_round, draft.actions()) if step and step.status is StepStatus.FAILED]
+    failed = failed_undos(draft)
     stops = draft.plan.stop_at_failed_undo and not all(map(waits_for_an_answer, failed))
     to_undo = [] if stops else next_to_undo(draft)
     if any(step.address.action not in to_undo for step in under_way):
@@ -158,7 +163,7 @@ def settle_backward(draft: Draft) -> None:
             draft.put(action, stray=False)
             place = replace(address, round=undo.address.round + 1 if undo else 1)
             if only_a_person_can_tell(draft.plan_step(action), action):
-                draft.birth_for_a_person(place)
+                draft.birth_for_a_person(place, ONLY_A_PERSON_CAN_TELL)
             else:
                 draft.birth(place)
         elif is_queued(undo):
@@ -171,11 +176,24 @@ def settle_backward(draft: Draft) -> None:
         if is_queued(step) and step.is_live:  # to be retried, but an undo failed before its turn came
             draft.close(step, StepStatus.FAILED)
     draft.status = SagaStatus.FAILED if failed else SagaStatus.COMPENSATED
-    for step in failed if draft.before.status is not SagaStatus.FAILED else ():
-        draft.note(HistoryEvent.NEEDS_A_PERSON, step, reason=why_failed(step))
+    for step in failed:
+        if draft.before.status is not SagaStatus.FAILED or is_new(draft, step):
+            draft.note(HistoryEvent.NEEDS_A_PERSON, step, reason=why_failed(draft, step))
 
 
-def why_failed(undo: StepState) -> str:
+def failed_undos(draft: Draft) -> list[StepState]:
+    """Return the undos that failed, for which a saga ends failed once it has turned back; the last begun first."""
+    actions = sorted(draft.actions(), key=lambda step: start_order(draft, step), reverse=True)
+    return [undo for undo in map(draft.last_round, actions) if undo is not None and undo.status is StepStatus.FAILED]
+
+
+def is_new(draft: Draft, undo: StepState) -> bool:
+    return draft.before.at(undo.address) is None
+
+
+def why_failed(draft: Draft, undo: StepState) -> str:
+    if draft.plan_step(undo).kind is StepKind.PIVOT:
+        return "its pivot was reported after it had turned back"
     if waits_for_an_answer(undo):
         return "whether it happened is for a person to say"
     return "its compensation cannot be called" if undo.is_parked else "its compensation failed for good"

@@ -48,7 +48,7 @@ TRANSITIONS: dict[SagaStatus, frozenset[SagaStatus]] = {
         {SagaStatus.COMPLETED, SagaStatus.COMPENSATING, SagaStatus.COMPENSATED, SagaStatus.FAILED}
     ),
     SagaStatus.COMPENSATING: frozenset({SagaStatus.COMPENSATED, SagaStatus.FAILED}),
-    # Only for a stray effect; straight to FAILED where only a person can tell whether it happened.
+    # Only for a stray effect; straight to FAILED where only a person can tell, or nothing undoes it.
     SagaStatus.COMPENSATED: frozenset({SagaStatus.COMPENSATING, SagaStatus.FAILED}),
     # By an operator, who may skip the last step; or for a stray effect.
     SagaStatus.FAILED: frozenset(

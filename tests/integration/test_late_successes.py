@@ -37,6 +37,7 @@ SCENARIOS: dict[str, tuple[Saga, Script]] = {
     "late failure after the undo": (scripted.three, {"b": ["wait:late,flaky", "no"]}),
     "late record": (RECORDING, {"b": ["wait:late,record:ch_late,wait:rest", "no"]}),
     "pivot": (scripted.pivoted, {"p": ["wait:late", "no"]}),
+    "pivot, then undone": (scripted.pivoted, {"p": ["wait:late", "no"]}),
     "own transaction": (scripted.three, {"b": ["write:first,wait:late", "write:second"]}),
     "undo frozen": (scripted.three, {"c": ["no"], "undo b": ["wait:late"]}),
     "cancelled": (scripted.three, {"b": ["wait:late", "wait:other"]}),
@@ -236,6 +237,24 @@ def test_c6_a_late_success_of_a_pivot_is_recorded_for_the_person_who_looks_at_it
     assert run.status is SagaStatus.FAILED
     assert frozen.shop.effects(run) == ["a", "p"]
     assert outcomes(run) == ["recorded for the person who looks at it"]
+
+
+def test_a_pivot_that_succeeds_after_its_saga_was_undone_is_left_to_a_person(frozen: Frozen) -> None:
+    """A person has said that it did not happen, and then its frozen execution ends well."""
+    run = frozen.runs["pivot, then undone"]
+    assert run.wait(30) is SagaStatus.FAILED
+    run.resolve("the carrier knows of none", happened=False)
+    eventually(lambda: run.status is SagaStatus.COMPENSATED, "it to be undone")
+
+    frozen.let_first_attempt_end("pivot, then undone")
+
+    assert run.status is SagaStatus.FAILED
+    assert frozen.shop.effects(run) == ["a", "undo a", "p"]
+    assert [step.name for step in run.snapshot().needs_a_person] == ["p"]
+    assert run.id in [waiting.id for waiting in frozen.shop.sagas.list(needs_person=True)]
+    run.resolve("called it off by telephone", step="p", happened=True, undo=False)
+    assert run.status is SagaStatus.COMPENSATED
+    assert frozen.shop.effects(run) == ["a", "undo a", "p"]
 
 
 def test_h12_a_lost_claim_rolls_the_steps_own_transaction_back_and_is_no_late_success(frozen: Frozen) -> None:

@@ -1,9 +1,11 @@
 """What a person has found out about an action in doubt, told on the command line."""
 
+import json
 import re
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from celery import shared_task
@@ -11,6 +13,8 @@ from click.testing import CliRunner, Result
 
 from sagas import Pivot, Retriable, Retry, Saga, SagaHandle, SagaStatus, Step, current_step, parallel
 from sagas.cli import sagas as group
+from sagas.model import Address, Completed
+from sagas.signals import saga_status_changed
 from tests.conftest import Shop
 from tests.integration.test_manual_queue import work
 from tests.support import journal, scripted
@@ -204,6 +208,77 @@ def test_the_queue_of_what_waits_for_a_person_says_what_is_in_doubt(shop: Shop, 
 
     assert "step p (in doubt): " in entries[str(doubtful.id)[:18]]
     assert "in doubt" not in entries[str(certain.id)[:18]]
+
+
+def came_late(shop: Shop, here: Here) -> SagaHandle:
+    """Its pivot did not happen, as a person said, and its saga was undone; then an unknown execution reports it."""
+    run = failed(shop, scripted.pivoted, {"p": "invalid"})
+    assert here("resolve", str(run.id), "--not-happened", "--reason", "asked them").exit_code == 0
+    work(shop)
+    assert run.status is SagaStatus.COMPENSATED
+    report = Completed(address=Address(1), token=uuid4(), result='{"parcel": 7}')
+    shop.sagas.engine.loop.handle(run.id, report)
+    return run
+
+
+def test_a_pivot_that_is_reported_after_its_saga_was_undone_fails_it_and_is_announced(
+    shop: Shop, here: Here, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[tuple[UUID, str]] = []
+
+    def hears(saga_id: UUID, status: str, **_: object) -> None:
+        told.append((saga_id, status))
+
+    saga_status_changed.connect(hears)
+    try:
+        run = came_late(shop, here)
+    finally:
+        saga_status_changed.disconnect(hears)
+
+    assert run.status is SagaStatus.FAILED
+    assert told[-2:] == [(run.id, "compensated"), (run.id, "failed")]
+    assert "failed: compensation of p: sagas.InDoubt: it happened, its saga has turned back" in caplog.text
+    (entry,) = map(json.loads, here("manual", "--json").stdout.splitlines())
+    assert (entry["id"], entry["what"]) == (str(run.id), "compensation of p")
+    assert "undo it by hand" in entry["error"]
+    assert "needs a person: compensation of p" in here("show", str(run.id)).stdout
+    assert run.data["parcel"] == 7
+    assert [entry.event for entry in run.history()][-1] == "failed"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [["resolve", "--happened", "--undone"], ["resolve", "--step", "p"], ["skip"]],
+    ids=lambda answer: " ".join(answer),
+)
+def test_a_person_says_what_became_of_it_and_it_is_compensated(shop: Shop, here: Here, answer: list[str]) -> None:
+    run = came_late(shop, here)
+    verb, *options = answer
+
+    done = here(verb, str(run.id), *options, "--reason", "called it off")
+    work(shop)
+
+    assert (done.exit_code, done.stdout) == (0, f"{run.id} is compensated\n"), done.stderr
+    assert shop.effects(run) == ["a", "undo a"]
+    assert here("manual").stdout == ""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [["retry"], ["cancel"], ["resolve", "--happened"], ["resolve", "--not-happened"]],
+    ids=lambda answer: " ".join(answer),
+)
+def test_what_cannot_be_done_about_it_is_refused_and_says_where_it_waits(
+    shop: Shop, here: Here, answer: list[str]
+) -> None:
+    run = came_late(shop, here)
+    verb, *options = answer
+
+    done = here(verb, str(run.id), *options, "--reason", "called it off")
+
+    assert done.exit_code == 1
+    assert "It waits for a person at the compensation of p" in done.stderr
+    assert run.status is SagaStatus.FAILED
 
 
 def test_what_cannot_be_meant_is_refused_with_the_cure(shop: Shop, here: Here) -> None:

@@ -1,8 +1,10 @@
 """An action in doubt: what clears it, who may say what of it, and what becomes of those beside it."""
 
+from uuid import uuid4
+
 import pytest
 
-from sagas.model import IfInDoubt, Reason, SagaStatus, StepStatus, Verdict
+from sagas.model import IfInDoubt, Reason, SagaStatus, StepStatus, Verdict, waits_for_a_person
 from tests.unit.model.story import Story, act, beside, error, pivot, retriable, step, tries, undo
 
 PERSON = IfInDoubt.PERSON
@@ -245,6 +247,62 @@ def test_d13_a_best_effort_in_doubt_counts_only_when_the_saga_turns_back() -> No
 def test_d13_what_said_no_or_was_done_is_nobodys_question() -> None:
     assert Story(step(if_in_doubt=PERSON)).refused(act(0)).status is SagaStatus.COMPENSATED
     assert Story(step(if_in_doubt=PERSON), step()).done(act(0)).refused(act(1)).sent == [undo(0)]
+
+
+# -- D13: late successes beside an undo that has failed
+
+
+@pytest.mark.parametrize("stops", [False, True])
+@pytest.mark.parametrize("compensation", ["undo", None])
+def test_d13_after_a_late_success_whatever_keeps_the_saga_failed_can_be_skipped(
+    compensation: str | None, *, stops: bool
+) -> None:
+    lanes = beside(step(), step(if_in_doubt=PERSON, compensation=compensation))
+    story = Story(lanes, stop_at_failed_undo=stops).done(act(0))
+    in_doubt(story, 0, 1)
+    story.fail(undo(0), story.claim(undo(0)), Verdict.UNKNOWN)
+    assert story.status is SagaStatus.FAILED
+
+    story.complete(act(0, 1), uuid4(), '{"charge_id": "ch_1"}')
+
+    assert story.row(act(0, 1)).result == '{"charge_id": "ch_1"}'
+    if compensation and not stops:
+        story.done(undo(0, branch=1))
+    assert story.status is SagaStatus.FAILED
+    for waiting in waits_for_a_person(story.plan, story.state):
+        assert story.skip(waiting.name).accepted
+    assert story.status is SagaStatus.COMPENSATED
+
+
+def test_d13_of_one_that_has_told_and_is_kept_from_its_undo_only_what_is_true_can_be_said() -> None:
+    lanes = beside(step(), step(if_in_doubt=PERSON))
+    story = Story(lanes, stop_at_failed_undo=True).done(act(0))
+    in_doubt(story, 0, 1)
+    story.fail(undo(0), story.claim(undo(0)), Verdict.UNKNOWN)
+    story.complete(act(0, 1), uuid4(), '{"charge_id": "ch_1"}')
+    assert story.status is SagaStatus.FAILED
+
+    assert not story.resolve("step0b", happened=False).accepted
+    assert story.resolve("step0b", happened=True, undo=False).accepted
+
+    assert story.row(undo(0, branch=1)).status is StepStatus.COMPLETED
+    assert story.row(act(0, 1)).result == '{"charge_id": "ch_1"}'
+
+
+def test_a_late_success_that_returns_a_name_of_a_branch_beside_it_is_undone_without_its_result() -> None:
+    """As one that clashes in time is: two results with one name would race in the data of the undos."""
+    story = Story(beside(step(), step(if_in_doubt=PERSON)))
+    story.complete(act(0), story.claim(act(0)), '{"price": 1}', keys=("price",))
+    in_doubt(story, 0, 1)
+    story.done(undo(0))
+
+    story.complete(act(0, 1), uuid4(), '{"price": 2}', keys=("price",))
+
+    action = story.row(act(0, 1))
+    assert (action.status, action.doubt, action.result) == (StepStatus.FAILED, True, None)
+    assert action.error is not None
+    assert action.error.type == "sagas.KeyClash"
+    assert story.status is SagaStatus.FAILED
 
 
 # -- D37: a sibling that was told to stop

@@ -21,7 +21,6 @@ from sagas.model import (
     Plan,
     RetryRequested,
     SagaStatus,
-    StepKind,
     StepStatus,
     Stop,
     StopKind,
@@ -133,15 +132,10 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.world.runs)
     @rule(data=st.data(), verdict=outcomes)
     def a_stranger_reports(self, data: st.DataObject, verdict: Verdict | None) -> None:
-        """Only where nothing proves that there can be none: a pivot that has said no, or of which a person says so."""
-        rows = [row for row in self.world.state.steps if self.world.plan_step(row.address).is_task]
-        if not rows:
-            return
-        row = data.draw(st.sampled_from(rows))
-        is_known = row.status in (StepStatus.FAILED, StepStatus.SKIPPED) and not row.doubt
-        is_pivot = self.world.plan_step(row.address).kind is StepKind.PIVOT
-        if row.address.is_action and not (is_pivot and is_known):
-            self.world.is_of_a_stranger(row.address, verdict)
+        """Of any action: also of a pivot that has said no, or of which a person says that it did not happen."""
+        actions = [row.address for row in self.world.state.actions() if self.world.plan_step(row.address).is_task]
+        if actions:
+            self.world.is_of_a_stranger(data.draw(st.sampled_from(actions)), verdict)
 
     @precondition(lambda self: self.world.moment % 3 == 2)
     @rule(data=st.data(), token=st.uuids(), what=st.sampled_from(["no", "parked"]))

@@ -99,6 +99,7 @@ class Truth(Story):
         self.stale: set[Address] = set()  # rows last dispatched before a crash
         self.crashed: set[Address] = set()  # actions of which a crash may have lost a claim
         self.turned_back = False
+        self.turned_at: int | None = None  # the moment after which no effect is a reason to go forward
         self.retried_at = 0
         super().__init__(plan=plan, parent=parent, awaits_lock=awaits_lock)
         if deadline is not None:
@@ -120,7 +121,8 @@ class Truth(Story):
         for post in said.posts:
             if post.mail.kind is MailKind.UNDO:
                 self.kids[post.to].to_be_undone = True
-        self.turned_back |= said.state.status in BACKWARD
+        if said.state.status in BACKWARD and not self.turned_back:
+            self.turned_back, self.turned_at = True, self.moment
         self.sees_children()
         return said
 
@@ -203,10 +205,10 @@ class Truth(Story):
             self.fails(run, verdict)
 
     def strangers_report(self, verdict: Verdict | None) -> None:
-        """Long after it is over, of every action that can be undone, somebody says how it ended."""
+        """Long after it is over, of every action that can be undone, and of a pivot, somebody says how it ended."""
         for row in self.state.actions():
             step = self.plan_step(row.address)
-            if step.is_task and step.kind is StepKind.COMPENSATABLE:
+            if step.is_task and step.kind is not StepKind.RETRIABLE:
                 self.later()
                 self.is_of_a_stranger(row.address, verdict)
 
@@ -261,6 +263,12 @@ class Truth(Story):
         """Bodies of an action whose effect may exist."""
         return [run for run in self.runs if run.address == action and not run.clean]
 
+    def was_heard_of_since(self, moment: int, row: StepState) -> bool:
+        """A body of it has reported since then that it has happened, or may have, and the row says so."""
+        runs = [run for run in self.effects(row.address) if run.landed > moment]
+        has_happened = row.status is StepStatus.COMPLETED and any(run.succeeded for run in runs)
+        return has_happened or (row.status is StepStatus.FAILED and row.doubt and bool(runs))
+
     def rounds(self, action: Address) -> list[StepState]:
         return [row for row in self.state.compensations() if row.address.action == action]
 
@@ -268,11 +276,16 @@ class Truth(Story):
         return max(self.rounds(action), default=None, key=lambda row: row.address.round)
 
     def is_past_pivot(self) -> bool:
-        """Or it may be, for all that anybody knows."""
+        """Or it may be, for all that anybody knows; what is heard once it has turned back turns it round no more."""
         pivot = self.plan.pivot
         if pivot is None:
             return False
         address = Address(pivot.position, pivot.branch)
         row = self.state.at(address)
         is_done = row is not None and row.status in (StepStatus.COMPLETED, StepStatus.SKIPPED)
-        return bool(self.effects(address)) or (is_done and not self.turned_back)
+        known = [run for run in self.effects(address) if not (run.is_stranger and self.is_backward_since(run))]
+        return bool(known) or (is_done and not self.turned_back)
+
+    def is_backward_since(self, run: Run) -> bool:
+        """It had turned back before anybody heard of this body."""
+        return self.turned_at is not None and run.began >= self.turned_at

@@ -38,6 +38,7 @@ class World(Truth):
     def __init__(self, plan: Plan, deadline: float | None = None, **options: Any) -> None:
         self.vouched: dict[Address, tuple[int, StepStatus]] = {}  # what a person resolved, when and how
         self.answered: set[Address] = set()  # about which a person is answering
+        self.by_hand: set[Address] = set()  # and says that it has been undone by hand
         self.uncertain: set[Address] = set()  # nobody remembers when they began
         self.doubted: set[Address] = set()  # actions that at some time may have happened
         self.taken: set[int] = set()  # mails that have had their effect
@@ -49,12 +50,12 @@ class World(Truth):
     def happens(self, event: Event) -> Decision:
         before, turned_back = self.state, self.turned_back
         said = super().happens(event)
-        self.remember_unfit(event, before)
         self.doubted |= {row.address for row in self.state.actions() if row.doubt}
         if isinstance(event, RetryRequested) and before.is_superseded:
             assert not said.accepted, "it goes on beside its successor"
         if isinstance(event, SkipRequested):
             self.check_skip(event, before, said)
+        self.remember_unfit(event, before)
         self.check(before, said, turned_back=turned_back)
         self.check_waits(event, before, said)
         return said
@@ -88,8 +89,9 @@ class World(Truth):
         happened = any(bool(self.effects(row.address.action)) for row in meant)
         before, told = self.state, result if happened else None
         self.answered = {row.address.action for row in meant}
+        self.by_hand = self.answered if happened and not undo else set()
         said = self.resolve(name, happened=happened, result=told, undo=undo)
-        self.answered = set()
+        self.answered = self.by_hand = set()
         if not said.accepted:
             if not before.inbox and not any(note.event == "deadline_passed" for note in said.notes):
                 assert (said.state.status, said.state.steps, said.notes) == (before.status, before.steps, ())
@@ -99,7 +101,7 @@ class World(Truth):
         assert len(meant) == 1
         assert was is not None
         assert action is not None
-        assert was.doubt, "there was no doubt"
+        assert was.doubt or (happened and not row.address.is_action), "there was no doubt"
         assert not action.doubt
         assert action.status is (StepStatus.COMPLETED if happened else StepStatus.FAILED)
         self.vouched[action.address] = self.moment, action.status
@@ -116,7 +118,8 @@ class World(Truth):
 
         Or a person vouched for it after it had landed.
         """
-        if self.plan_step(effect.address).compensation is None:
+        step = self.plan_step(effect.address)
+        if (step.compensation is None and step.kind is not StepKind.PIVOT) or effect.address in self.by_hand:
             return True
         return any(
             (row.status is StepStatus.COMPLETED and self.first_claim.get(row.address, 0) > effect.landed)
@@ -144,10 +147,11 @@ class World(Truth):
         if self.turned_back:
             waiting = [row for row in after.actions() if row.status is StepStatus.PENDING]
             assert all(self.plan_step(row.address).role is StepRole.CHILD for row in waiting), "it may still begin"
-        for address, (_, status) in self.vouched.items():
+        for address, (moment, status) in self.vouched.items():
             vouched_for = after.at(address)
             assert vouched_for is not None, f"{address} is gone"
-            assert vouched_for.status is status, f"{address} was vouched for, and is {vouched_for.status}"
+            same = vouched_for.status is status or self.was_heard_of_since(moment, vouched_for)
+            assert same, f"{address} was vouched for, and is {vouched_for.status}"
         self.check_commands(before, said, turned_back=turned_back)
         self.check_keys(after)
         self.check_posts(before, said)
@@ -335,6 +339,7 @@ class World(Truth):
         for row in state.actions():
             step = self.plan_step(row.address)
             no_way_back = step.kind is StepKind.RETRIABLE or (step.kind is StepKind.PIVOT and row.doubt)
+            no_way_back = no_way_back and not self.turned_back
             no_way_back = no_way_back or (not self.turned_back and row.address in self.unfit)
             if row.status is StepStatus.FAILED and no_way_back and not step.best_effort:
                 forward.append(row)
@@ -354,13 +359,17 @@ class World(Truth):
         assert self.state.status is not SagaStatus.FAILED
 
     def comes_to_an_end(self, *, says_no: bool, silently: bool) -> None:
-        """Everything dies; what is then claimed ends well (or says no). A bounded number of moves must do."""
-        moves = 0
+        """Everything dies; what is then claimed ends well (or says no). A bounded number of moves must do.
+
+        More time passes after each look that finds nothing to do: what runs an hour is looked at every few seconds.
+        """
+        moves, pause = 0, 0.0
         while self.state.status not in FINAL:
-            moves += 1
-            assert moves <= 60 + 8 * len(self.state.steps), f"{self.state.status} for ever: {self.state}"
+            before, moves = self.state.steps, moves + 1
+            assert moves <= 60 + 20 * len(self.state.steps), f"{self.state.status} for ever: {self.state}"
             assert self.state.due_at is not None
             self.now = max(self.now, self.state.due_at)
+            self.later(pause)
             self.granted()
             for row in self.state.steps:
                 if row.status is StepStatus.RUNNING:
@@ -379,6 +388,7 @@ class World(Truth):
                 ends = [way for way in (SagaStatus.COMPLETED, SagaStatus.COMPENSATED) if way in ways]
                 if ends:
                     self.child_becomes(kid, ends[-1] if says_no else ends[0])
+            pause = 2 * pause + 1.0 if self.state.steps == before else 0.0
 
 
 def is_commanded(undo: StepState | None) -> bool:
