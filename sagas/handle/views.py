@@ -28,6 +28,7 @@ from sagas.model import (
     called,
     payload,
     waits_for_a_person,
+    waits_uncalled,
 )
 from sagas.model.history import place_of, told_by
 from sagas.model.inputs import unwrapped
@@ -234,12 +235,24 @@ class Snapshot:
 
         While it moves by itself these are the steps whose child sagas wait for a person (see ``waits_below``).
         """
-        steps = tuple(map(stored_step_of, self._step_rows))
-        children = tuple(ChildState(id=child, status=SagaStatus.FAILED) for child in self._failed_below)
-        state = InstanceState(id=self.id, status=self.status, steps=steps, children=children)
-        waiting = waits_for_a_person(self._plan, state)
+        waiting = waits_for_a_person(self._plan, self._state)
         views = {(step.position, step.branch): view for step, view in zip(self._plan.steps, self.steps, strict=True)}
         return [views[it.address.position, it.address.branch] for it in waiting]
+
+    @cached_property
+    @_legible
+    def can_be_cancelled(self) -> bool:
+        """Whether a cancel would have an effect: it goes forward, or is `failed` only since steps cannot be called.
+
+        A saga that goes forward may still pass its pivot first.
+        """
+        return self.status.is_forward or waits_uncalled(self._plan, self._state)
+
+    @cached_property
+    def _state(self) -> InstanceState:
+        steps = tuple(map(stored_step_of, self._step_rows))
+        children = tuple(ChildState(id=child, status=SagaStatus.FAILED) for child in self._failed_below)
+        return InstanceState(id=self.id, status=self.status, steps=steps, children=children)
 
     def output_of(self, step: str | None) -> str | None:
         """Return the single name under which a step keeps its result; by default, the step that waits for a person."""

@@ -20,7 +20,7 @@ from sagas.model.events import (
     Tick,
 )
 from sagas.model.inputs import Inputs, Source
-from sagas.model.person import called, waits_for_a_person
+from sagas.model.person import called, waits_for_a_person, waits_uncalled
 from sagas.model.plan import IfInDoubt, IfLocked, OnTimeout, Plan, PlanStep, StepKind, StepRole
 from sagas.model.records import Data
 from sagas.model.releases import NewerRelease
@@ -108,4 +108,5 @@ __all__ = [
     "decide",
     "first",
     "waits_for_a_person",
+    "waits_uncalled",
 ]

@@ -29,6 +29,11 @@ def waits_for_a_person(plan: Plan, state: InstanceState) -> tuple[StepState, ...
     return tuple(stuck_at(Draft(plan, state, UNKNOWN_START, timedelta(0))))
 
 
+def waits_uncalled(plan: Plan, state: InstanceState) -> bool:
+    """Return whether an instance is failed only because steps cannot be called, so that it can still be cancelled."""
+    return state.status is SagaStatus.FAILED and is_cancellable(Draft(plan, state, UNKNOWN_START, timedelta(0)))
+
+
 def called(step: str, *, undo: bool) -> str:
     """Return the name by which texts call a step, or its compensation."""
     return f"compensation of {step}" if undo else f"step {step}"
@@ -63,14 +68,19 @@ def request_retry(draft: Draft, event: RetryRequested) -> None:
 
 def cancel_parked(draft: Draft, event: StopRequested) -> bool:
     """Undo an instance that waits for a person only because steps cannot be called; return whether that is possible."""
-    stuck = stuck_at(draft)
-    waits = bool(stuck) and all(step.address.is_action and step.is_parked for step in stuck)
-    if not waits or not all(can_turn_back(draft, replace(step, parked_since=None)) for step in stuck):
+    if not is_cancellable(draft):
         return False
     draft.note(HistoryEvent.STOP_REQUESTED, reason=event.stop.reason, kind=event.stop.kind.value, by=event.by)
     draft.status, draft.error, draft.stop = SagaStatus.RUNNING, None, event.stop
     settle(draft)
     return True
+
+
+def is_cancellable(draft: Draft) -> bool:
+    """Return whether all that a failed instance waits for cannot be called, and would turn back otherwise."""
+    stuck = stuck_at(draft)
+    waits = bool(stuck) and all(step.address.is_action and step.is_parked for step in stuck)
+    return waits and all(can_turn_back(draft, replace(step, parked_since=None)) for step in stuck)
 
 
 def can_run(draft: Draft, step: StepState) -> bool:

@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 
 from sagas.contrib.django.models import Instance, InstanceQuerySet
 from sagas.errors import InstanceNotFound, RowDamaged, SagaError
-from sagas.handle import SagaHandle
+from sagas.handle import SagaHandle, Snapshot
 from sagas.model import SagaStatus
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Verb:
         name: the name of the handle's method, of the permission and of the admin's action.
         past: the verb in the log.
         effect: the effect, for the page that asks.
-        possible: the statuses with a button for it.
+        is_possible: whether the page of an instance has a button for it.
     """
 
     name: str
@@ -135,11 +135,16 @@ class Verb:
     effect: str
     do: Callable[..., None]
     form: type[ReasonForm]
-    possible: frozenset[SagaStatus]
+    is_possible: Callable[[Snapshot], bool]
 
     @property
     def action(self) -> str:
         return f"{self.name}_selected"
+
+
+def has_failed(seen: Snapshot) -> bool:
+    """Return whether it waits for a person."""
+    return seen.status is SagaStatus.FAILED
 
 
 RETRY = Verb(
@@ -148,7 +153,7 @@ RETRY = Verb(
     effect="A failed saga goes on: only what is missing runs again, with fresh limits.",
     do=SagaHandle.retry,
     form=ReasonForm,
-    possible=frozenset({SagaStatus.FAILED}),
+    is_possible=has_failed,
 )
 CANCEL = Verb(
     name="cancel",
@@ -156,7 +161,7 @@ CANCEL = Verb(
     effect="No further step begins, and what was done or is in doubt is undone.",
     do=SagaHandle.cancel,
     form=ReasonForm,
-    possible=frozenset({SagaStatus.PENDING, SagaStatus.RUNNING}),
+    is_possible=lambda seen: seen.can_be_cancelled,
 )
 SKIP = Verb(
     name="skip",
@@ -164,7 +169,7 @@ SKIP = Verb(
     effect="A failed saga goes on past the point where it is stuck. You vouch for that step: it is not run again.",
     do=SagaHandle.skip,
     form=StuckForm,
-    possible=frozenset({SagaStatus.FAILED}),
+    is_possible=has_failed,
 )
 RESOLVE = Verb(
     name="resolve",
@@ -172,7 +177,7 @@ RESOLVE = Verb(
     effect="A failed saga goes on with what you found out about an action in doubt, or undid by hand.",
     do=SagaHandle.resolve,
     form=ResolveForm,
-    possible=frozenset({SagaStatus.FAILED}),
+    is_possible=has_failed,
 )
 VERBS = (RETRY, CANCEL, SKIP, RESOLVE)
 

@@ -177,7 +177,7 @@ class InstanceAdmin(admin.ModelAdmin):
             "opts": self.opts,
             "media": self.media,
             **read,
-            "verbs": [verb for verb in VERBS if seen.status in verb.possible and self._may(request, verb)],
+            "verbs": [verb for verb in VERBS if verb.is_possible(seen) and self._may(request, verb)],
             "list_url": self.list_url(),
             **(extra_context or {}),
         }

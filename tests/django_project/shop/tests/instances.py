@@ -2,8 +2,11 @@
 
 from contextlib import suppress
 from typing import Any
+from uuid import uuid4
 
-from sagas import Saga, SagaHandle
+from sagas import ErrorInfo, Saga, SagaHandle
+from sagas.contrib.django.binding import bound
+from sagas.model import Address, Claimed, Completed, Parked
 from tests.django_project.shop.models import Order
 from tests.django_project.shop.tasks import broken, order
 
@@ -30,3 +33,16 @@ def begin(case: Any, key: str) -> SagaHandle:
         started = order.start({"order_id": key}, key=key)
         raise _NotYet
     return started
+
+
+def park(case: Any, key: str, *, at: int = 0) -> SagaHandle:
+    """One that waits for a person since a step cannot be called."""
+    one, loop = begin(case, key), bound().engine.loop
+    for position in range(at + 1):
+        token = uuid4()
+        loop.handle(one.id, Claimed(address=Address(position), token=token))
+        if position < at:
+            loop.handle(one.id, Completed(address=Address(position), token=token, result="{}"))
+    why = ErrorInfo(type="sagas.BindingError", message="it requires 'signature'")
+    loop.handle(one.id, Parked(address=Address(at), token=token, error=why, for_good=True))
+    return one

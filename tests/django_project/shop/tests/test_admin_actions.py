@@ -13,7 +13,7 @@ from sagas.contrib.django import sagas
 from sagas.contrib.django.models import Instance
 from sagas.contrib.django.testing import SagaTestCase
 from tests.django_project.shop.tasks import gift, happened
-from tests.django_project.shop.tests.instances import begin, run
+from tests.django_project.shop.tests.instances import begin, park, run
 from tests.django_project.shop.tests.people import person
 
 LIST = "/admin/celery_sagas/instance/"
@@ -146,6 +146,22 @@ class CancelTests(ActionTestCase):
 
         self.assertContains(self.confirm("cancel", one), "is completed and cannot be cancelled")
 
+    def test_one_that_waits_for_a_person_since_a_step_cannot_be_called_is_undone(self) -> None:
+        one = park(self, "k-1", at=1)
+        self.assertIs(one.status, SagaStatus.FAILED)
+
+        self.assertContains(self.confirm("cancel", one), "Cancelled: order k-1")
+
+        self.assertIs(one.status, SagaStatus.COMPENSATED)
+        self.assertEqual(happened, ["release"])
+        self.assertEqual(self.noted(one, "stop_requested")["by"], "olga")
+
+    def test_one_that_failed_otherwise_is_not(self) -> None:
+        one = run(self, "k-1", breaking="mail")
+
+        self.assertContains(self.confirm("cancel", one), "is failed and cannot be cancelled")
+        self.assertIs(one.status, SagaStatus.FAILED)
+
 
 class SkipTests(ActionTestCase):
     def test_a_step_past_the_pivot_is_skipped_with_a_result(self) -> None:
@@ -272,6 +288,11 @@ class PageTests(ActionTestCase):
         self.assertEqual(self.buttons(run(self, "k-1", breaking="mail")), ["retry", "skip", "resolve"])
         self.assertEqual(self.buttons(begin(self, "k-2")), ["cancel"])
         self.assertEqual(self.buttons(run(self, "k-3")), [])
+
+    def test_one_that_waits_since_a_step_cannot_be_called_can_be_cancelled_too(self) -> None:
+        self.assertEqual(self.buttons(park(self, "k-1")), ["retry", "cancel", "skip", "resolve"])
+        # Past its pivot there is no way back.
+        self.assertEqual(self.buttons(park(self, "k-2", at=3)), ["retry", "skip", "resolve"])
 
     def test_they_lead_through_the_reason_back_to_the_page(self) -> None:
         one = run(self, "k-1", breaking="mail")
