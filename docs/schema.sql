@@ -48,6 +48,7 @@ CREATE TABLE sagas.saga_instance (
     -- changes it, and would then write to all of them.
     setback          text GENERATED ALWAYS AS
         (CASE WHEN status IN ('compensating', 'compensated', 'failed') THEN status END) STORED,
+    unreadable_at    timestamptz,                         -- since when the sweep cannot read its rows, while in flight
     CONSTRAINT saga_instance_status CHECK
         (status IN ('pending', 'running', 'completed', 'compensating', 'compensated', 'failed')),
     CONSTRAINT saga_instance_finished_exactly_when_final CHECK
@@ -69,6 +70,7 @@ CREATE INDEX saga_instance_parent ON sagas.saga_instance (parent_id) WHERE paren
 -- Lists: all in their order, and what few instances have.
 CREATE INDEX saga_instance_listed ON sagas.saga_instance (saga, created_at, id);
 CREATE INDEX saga_instance_setback ON sagas.saga_instance (setback, saga, created_at, id) WHERE setback IS NOT NULL;
+CREATE INDEX saga_instance_unreadable ON sagas.saga_instance (unreadable_at) WHERE unreadable_at IS NOT NULL;
 CREATE INDEX saga_instance_error ON sagas.saga_instance USING gin (to_tsvector('simple', regexp_replace(
     left((error ->> 'type') || ' ' || (error ->> 'message'), 4000), '\W+', ' ', 'g'))) WHERE error IS NOT NULL;
 

@@ -8,6 +8,8 @@ import click
 
 from sagas.cli.columns import MOST_COUNTED, cut, indented, moment, more, short_ids
 from sagas.cli.commands import bound, cli_errors, json_line, optional_duration, sagas
+from sagas.errors import RowDamaged
+from sagas.extension import Sagas
 from sagas.handle import InstanceView, SagaHandle, left_after
 from sagas.model import SagaStatus
 
@@ -46,7 +48,7 @@ def manual(context: click.Context, limit: int, after: str | None, as_json: bool)
         found = bound(context)
         page = found.list(needs_person=True, limit=limit, after=after)
         left = left_after(found.engine.store, page, most=MOST_COUNTED + 1, needs_person=True)
-        entries = [entry for run in page for entry in _waiting_for_a_person(SagaHandle(found.engine, run.id))]
+        entries = [entry for run in page for entry in _waiting_for_a_person(found, run)]
     short = short_ids([entry["id"] for entry in entries])
     for entry in entries:
         click.echo(json_line(entry) if as_json else _in_words(entry, short))
@@ -78,7 +80,27 @@ def _as_line(run: InstanceView, short: dict[UUID, str]) -> str:
     return f"{short[run.id]:<18}  {run.status:<12}  {what:<21}  {moment(run.started_at)}"
 
 
-def _waiting_for_a_person(handle: SagaHandle) -> Iterator[dict[str, Any]]:
+def _waiting_for_a_person(found: Sagas, run: InstanceView) -> Iterator[dict[str, Any]]:
+    """Yield what a person has to look at in an instance; of one that cannot be read, that."""
+    try:
+        entries = list(_steps_that_wait(SagaHandle(found.engine, run.id)))
+        why = run.unreadable  # perhaps only to a worker of another release
+    except RowDamaged as error:
+        entries, why = [], str(error)
+    yield from entries
+    if why is not None:
+        yield {
+            "id": run.id,
+            "saga": run.saga,
+            "key": run.key,
+            "since": run.unreadable_at or run.finished_at,
+            "what": "its rows",
+            "error": why,
+            "in_doubt": False,
+        }
+
+
+def _steps_that_wait(handle: SagaHandle) -> Iterator[dict[str, Any]]:
     seen = handle.snapshot()
     for step in seen.needs_a_person:
         below = f"its child saga waits for a person: {', '.join(map(str, seen.waits_below))}"

@@ -35,6 +35,8 @@ class InstanceView:
     parent: UUID | None  # the saga that started this one as a step
     started_at: datetime
     finished_at: datetime | None
+    unreadable_at: datetime | None = None  # since when the sweep cannot read its rows, while it is in flight
+    unreadable: str | None = None  # and why
 
 
 class Page(tuple[InstanceView, ...]):
@@ -85,6 +87,8 @@ def _view(row: Row[Any]) -> InstanceView:
         parent=row.parent_id,
         started_at=row.created_at,
         finished_at=row.finished_at,
+        unreadable_at=row.unreadable_at,
+        unreadable=row.unreadable,
     )
 
 

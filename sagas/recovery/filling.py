@@ -155,7 +155,7 @@ class Filler:
         except Exception as error:  # one bad row must not stop the others; it waits, alone, with an event
             told = describe(error, redact=self._engine.redactor(released.instance_id))
             logger.error("not sent: %s", told.message, extra={"saga_id": str(released.instance_id)})
-            store.sweeping.back_off(released.instance_id, told.to_json())
+            store.sweeping.back_off(released.instance_id, told.to_json(), error)
             return False
         store.headers.remember(released.instance_id, released.headers)
         store.clock.learn(released.dispatched_at)

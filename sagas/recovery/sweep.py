@@ -157,7 +157,7 @@ class Sweeper:
                 raise
             told = describe(error, redact=engine.redactor(instance_id))
             logger.error("sweep failed on one saga\n%s", told.traceback, extra={"saga_id": str(instance_id)})
-            engine.store.sweeping.back_off(instance_id, told.to_json())
+            engine.store.sweeping.back_off(instance_id, told.to_json(), error)
             return False
         if outcome is None and engine.store.instances.read(instance_id) is None:
             engine.store.instances.inbox.forget(instance_id)

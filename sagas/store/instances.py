@@ -198,6 +198,7 @@ class Instances(Reading):
                 written=json_text(after.written),
                 finished_at=after.finished_at,
                 updated_at=func.clock_timestamp(),
+                unreadable_at=None,
             )
         )
         if result.rowcount != 1:

@@ -26,7 +26,7 @@ class Filters:
     Attributes:
         older_than: how long ago they were started, at least.
         text: the beginning of the key, or beginnings of words of the error.
-        needs_person: they wait for a person, or for a child saga that does.
+        needs_person: they wait for a person, since they cannot be read too, or for a child saga that does.
         after: when the last instance of the previous page was started, and its id.
     """
 
@@ -95,7 +95,8 @@ class Listing(InSchema):
         """Return the newest instances that meet the filters, without their data.
 
         Raises:
-            RowDamaged: an instance cannot be read; the message names it.
+            RowDamaged: an instance cannot be read; the message names it. Not from a list of those that need a person,
+                as such an instance does: a time that Python cannot hold reads as the first day of the calendar there.
         """
         if not filters.is_storable:
             return []
@@ -104,7 +105,8 @@ class Listing(InSchema):
                 return self._rows(connection, self._statement(statements.LISTED, filters), filters, limit)
             except UNREADABLE:
                 ids = self._rows(connection, self._statement(statements.IDS_LISTED, filters), filters, limit)
-            statement = self._composed(statements.LISTED, statements.PAGE, [statements.ITSELF])
+            columns = statements.LISTED_ANYHOW if filters.needs_person else statements.LISTED
+            statement = self._composed(columns, statements.PAGE, [statements.ITSELF])
             rows: list[Row[Any]] = []
             for id_ in (row.id for row in ids):
                 with legible(id_):

@@ -4,13 +4,31 @@ None of them reads instances that have ended, however many there are: each condi
 leads to them, and every other list is read in the order of ``saga_instance_listed``, as far as its page goes.
 """
 
+import re
+
+#: What the sweep said of an instance in flight that it could not read; null for any other.
+WHY_UNREADABLE = """
+CASE WHEN instance.due_at IS NOT NULL AND instance.unreadable_at IS NOT NULL THEN (
+    SELECT failed.detail ->> 'message' FROM {s}.saga_event AS failed
+    WHERE failed.instance_id = instance.id AND failed.event = 'sweep_failed' ORDER BY failed.id DESC LIMIT 1) END
+"""
+
 #: The row's columns, except that a claim does not touch the status: an instance with a claimed step is running.
 LISTED = """
 SELECT page.id, page.saga, page.version, page.key, page.parent_id, page.created_at, page.finished_at,
        CASE WHEN page.status = 'pending' AND (
                 SELECT count(begun.first_claimed_at) FROM {s}.saga_step AS begun WHERE begun.instance_id = page.id) > 0
-            THEN 'running' ELSE page.status END AS status
+            THEN 'running' ELSE page.status END AS status,
+       page.unreadable_at, page.unreadable
 FROM """
+
+#: The same for an instance with a time that Python cannot hold.
+LISTED_ANYHOW = re.sub(
+    r"page\.(created_at|finished_at)",
+    r"CASE WHEN page.\1 BETWEEN '0001-01-02' AND '9999-12-30' THEN page.\1 "
+    r"WHEN page.\1 IS NOT NULL THEN '0001-01-02 00:00:00+00' END AS \1",
+    LISTED,
+)
 
 IDS_LISTED = "SELECT page.id FROM "
 
@@ -26,12 +44,17 @@ SELECT saga FROM name WHERE saga IS NOT NULL
 """
 
 #: The newest that meet the conditions.
-NEWEST = """
+NEWEST = (
+    """
     SELECT instance.id, instance.saga, instance.version, instance.key, instance.status, instance.parent_id,
-           instance.created_at, instance.finished_at
+           instance.created_at, instance.finished_at,
+           CASE WHEN instance.due_at IS NOT NULL THEN instance.unreadable_at END AS unreadable_at, """
+    + WHY_UNREADABLE
+    + """ AS unreadable
     FROM {s}.saga_instance AS instance WHERE {conditions}
     ORDER BY instance.created_at DESC, instance.id DESC LIMIT :limit
 """
+)
 IN_ORDER = ") AS page ORDER BY page.created_at DESC, page.id DESC LIMIT :limit"
 PAGE = "(" + NEWEST + IN_ORDER
 
@@ -99,11 +122,14 @@ instance.id IN (
     WHERE failed.setback = 'failed' AND step.name = :step AND step.status = 'failed')
 """
 
-#: It has failed, or waits for a child saga that has, at any depth.
+#: It has failed or cannot be read, or waits for such a child saga, at any depth.
 NEEDS_PERSON = """
 instance.id IN (
     WITH RECURSIVE waiting (id, parent_id) AS (
-        SELECT failed.id, failed.parent_id FROM {s}.saga_instance AS failed WHERE failed.setback = 'failed'
+        (SELECT failed.id, failed.parent_id FROM {s}.saga_instance AS failed WHERE failed.setback = 'failed'
+         UNION ALL
+         SELECT damaged.id, damaged.parent_id FROM {s}.saga_instance AS damaged
+         WHERE damaged.unreadable_at IS NOT NULL AND damaged.due_at IS NOT NULL)
         UNION
         SELECT above.id, above.parent_id FROM waiting JOIN {s}.saga_instance AS above ON above.id = waiting.parent_id
         WHERE above.due_at IS NOT NULL
@@ -112,7 +138,8 @@ instance.id IN (
 """
 
 #: Why the instances of a page need a person, and then why they turned back. One that goes forward has no error.
-REASONS = """
+REASONS = (
+    """
 SELECT instance.id, concat_ws('; ',
     (SELECT string_agg('compensation of ' || undo.name || ': ' || coalesce(
                 (undo.error ->> 'type') || ': ' || (undo.error ->> 'message'), 'it waits for an answer'), '; '
@@ -120,8 +147,14 @@ SELECT instance.id, concat_ws('; ',
      FROM {s}.saga_step AS undo
      WHERE instance.setback = 'failed' AND undo.instance_id = instance.id AND undo.round > 0
        AND undo.status = 'failed'),
-    concat(instance.error ->> 'type', ': ', instance.error ->> 'message',
-           ' (in step ' || (instance.error ->> 'step') || ')')) AS why
+    """
+    + WHY_UNREADABLE
+    + """,
+    CASE WHEN instance.error IS NOT NULL THEN
+        concat(instance.error ->> 'type', ': ', instance.error ->> 'message',
+               ' (in step ' || (instance.error ->> 'step') || ')') END) AS why
 FROM {s}.saga_instance AS instance
-WHERE instance.id = ANY (CAST(:ids AS uuid[])) AND instance.error IS NOT NULL
+WHERE instance.id = ANY (CAST(:ids AS uuid[]))
+  AND (instance.error IS NOT NULL OR (instance.due_at IS NOT NULL AND instance.unreadable_at IS NOT NULL))
 """
+)

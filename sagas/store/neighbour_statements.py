@@ -180,9 +180,11 @@ PICK_ENDED_HOLDERS = "SELECT DISTINCT instance_id FROM {s}.saga_lock WHERE ended
 
 FAILED_BELOW = """
 WITH RECURSIVE below AS (
-    SELECT id, id AS child, status FROM {s}.saga_instance WHERE parent_id = :id
+    SELECT id, id AS child, status = 'failed' OR (unreadable_at IS NOT NULL AND due_at IS NOT NULL) AS waits
+    FROM {s}.saga_instance WHERE parent_id = :id
     UNION ALL
-    SELECT own.id, below.child, own.status FROM {s}.saga_instance AS own JOIN below ON own.parent_id = below.id
+    SELECT own.id, below.child, own.status = 'failed' OR (own.unreadable_at IS NOT NULL AND own.due_at IS NOT NULL)
+    FROM {s}.saga_instance AS own JOIN below ON own.parent_id = below.id
 )
-SELECT child, array_agg(id ORDER BY id) AS failed FROM below WHERE status = 'failed' GROUP BY child
+SELECT child, array_agg(id ORDER BY id) AS failed FROM below WHERE waits GROUP BY child
 """

@@ -75,6 +75,7 @@ CROSS JOIN LATERAL (SELECT """
         CAST(extract(epoch FROM worker.dead_at) AS float8) AS died
 ) AS seen
 WHERE step.finished_at IS NULL AND step.task IS NOT NULL AND step.line IS NULL AND step.status = 'running'
+  AND instance.unreadable_at IS NULL  -- it is tried again when it is due, and each try adds to its history
   AND (seen.claimed + step.timeout + :grace < CAST(extract(epoch FROM clock_timestamp()) AS float8)
        OR seen.holder = 'dead' OR (seen.holder = 'silent' AND CAST(extract(epoch FROM instance.updated_at) AS float8)
            < coalesce(seen.died, seen.claimed + 4 * CAST(extract(epoch FROM CAST(:lease AS interval)) AS float8))))
@@ -100,7 +101,8 @@ WITH noted AS (
     RETURNING instance_id
 )
 UPDATE {s}.saga_instance AS instance
-SET due_at = clock_timestamp() + least(interval '10 minutes', CAST(:lease AS interval) * power(2, least(10,
+SET unreadable_at = CASE WHEN :is_unreadable THEN coalesce(unreadable_at, clock_timestamp()) END,
+    due_at = clock_timestamp() + least(interval '10 minutes', CAST(:lease AS interval) * power(2, least(10,
         (SELECT count(*) FROM {s}.saga_event WHERE instance_id = :id AND event = 'sweep_failed'))))
 FROM noted WHERE instance.id = noted.instance_id AND instance.due_at IS NOT NULL
 """

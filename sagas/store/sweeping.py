@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
+from sagas.errors import RowDamaged
 from sagas.model.draft import TIMEOUT_GRACE
 from sagas.store import sweep_statements
 from sagas.store.database import Database, InSchema
@@ -82,13 +83,11 @@ class Sweeping(InSchema):
             taken = connection.scalars(self._sql(sweep_statements.TAKE_DUE), self._times | {"limit": limit})
             return taken.all()
 
-    def back_off(self, instance_id: UUID, reason: dict[str, Any]) -> None:
+    def back_off(self, instance_id: UUID, reason: dict[str, Any], error: Exception) -> None:
         """Make an instance on which the sweep raised wait, alone."""
         with self._database.autocommit() as connection:
-            connection.execute(
-                self._sql(sweep_statements.BACK_OFF),
-                self._times | {"id": instance_id, "detail": json.dumps(reason)},
-            )
+            given = {"id": instance_id, "detail": json.dumps(reason), "is_unreadable": isinstance(error, RowDamaged)}
+            connection.execute(self._sql(sweep_statements.BACK_OFF), self._times | given)
 
     def hasten(self, instance_id: UUID, sleeping: Sequence[str] = ()) -> None:
         """Make everything of this instance due that waits for a backoff, a lost message or the end of a sleep."""

@@ -70,6 +70,7 @@ class Tables:
             _time("created_at", nullable=False),
             _time("updated_at", nullable=False),
             _time("finished_at"),
+            _time("unreadable_at"),
             Column("setback", Text),  # PostgreSQL itself generates it from the status
         )
         self.step = Table(

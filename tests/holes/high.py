@@ -122,7 +122,7 @@ HIGH = (
             ),
             Edit(
                 "sagas/recovery/sweep.py",
-                "            engine.store.sweeping.back_off(instance_id, told.to_json())\n",
+                "            engine.store.sweeping.back_off(instance_id, told.to_json(), error)\n",
                 "",
             ),
         ),
@@ -136,7 +136,7 @@ HIGH = (
         edits=(
             Edit(
                 "sagas/recovery/sweep.py",
-                "            engine.store.sweeping.back_off(instance_id, told.to_json())\n",
+                "            engine.store.sweeping.back_off(instance_id, told.to_json(), error)\n",
                 "",
             ),
         ),
