@@ -198,14 +198,14 @@ class Sagas:
             older_than: how long ago they were started, at least, by the database's clock.
             text: the beginning of their business key; or words, or beginnings of words, that are all in the type and
                 message of the error because of which they turned back or failed.
-            needs_person: True for those that wait for a person, since they failed or their rows cannot be read, or for
+            needs_person: True for those that wait for a person (they failed, or their rows cannot be read), or for
                 a child saga that does.
             after: the ``after`` of the previous page.
             limit: the most instances on this page, up to 10,000.
 
         Raises:
             ConfigurationError: an argument is not valid; the message names it.
-            RowDamaged: an instance cannot be read; the message names it. Not with ``needs_person``.
+            RowDamaged: an instance cannot be read; the message names it. Never raised with ``needs_person``.
 
         Example:
             ``for run in sagas.list(status="failed", older_than=timedelta(hours=1)): …``

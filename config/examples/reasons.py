@@ -1,6 +1,6 @@
 """The reason why an order is undone, or cannot be, in words for its customer.
 
-They are made of the saga's error, its step, and how far the steps are undone. The text of an exception is for
+It is made from the saga's error, its step, and how far the steps are undone. The text of an exception is for
 operators.
 """
 
@@ -11,7 +11,7 @@ from tasks.services.errors import OutOfStock
 
 TOO_LATE: Final = "Your order has been shipped or has ended, so it cannot be cancelled any more."
 _OUT_OF_STOCK: Final = f"{OutOfStock.__module__}.{OutOfStock.__qualname__}"
-#: By the step that gave up.
+#: A cause for each step that may give up.
 _CAUSES: Final = {
     "reserve_inventory": "We could not reserve {goods}",
     "charge_payment": "The payment for {goods} did not go through",
@@ -21,7 +21,7 @@ _NOTHING_DONE: Final = (StepStatus.PENDING, StepStatus.FAILED, StepStatus.SKIPPE
 
 
 def why_undone(seen: Snapshot) -> str | None:
-    """Return a sentence about an order that turned back or waits for a person; None about any other."""
+    """Return a sentence about an order that turned back or waits for a person; None for any other."""
     if seen.status is SagaStatus.FAILED:
         return "Something went wrong with your order, and one of us is looking into it."
     if seen.error is None:

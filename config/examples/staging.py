@@ -1,4 +1,4 @@
-"""Staged orders, for people who watch: steps that take time, and a shipment that is refused. Real shops have none."""
+"""Staged orders, for people who watch: steps that take time, and a refused shipment. A real shop has no such module."""
 
 from typing import Final
 
@@ -17,7 +17,7 @@ _OPERATIONS: Final = (
 
 
 def stage(form: OrderForm) -> None:
-    """Tell the services how a new order goes, before its saga starts and in transactions of their own."""
+    """Tell the services how a new order is to go, before its saga starts and in transactions of their own."""
     if form.step_seconds:
         for service, operation in _OPERATIONS:
             faults.inject(service, operation, "latency", seconds=form.step_seconds, order_id=form.order_id)

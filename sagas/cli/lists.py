@@ -81,7 +81,7 @@ def _as_line(run: InstanceView, short: dict[UUID, str]) -> str:
 
 
 def _waiting_for_a_person(found: Sagas, run: InstanceView) -> Iterator[dict[str, Any]]:
-    """Yield what a person has to look at in an instance; of one that cannot be read, that."""
+    """Yield what a person has to look at in an instance, and the reason why it cannot be read, if it cannot."""
     try:
         entries = list(_steps_that_wait(SagaHandle(found.engine, run.id)))
         why = run.unreadable  # perhaps only to a worker of another release

@@ -5,10 +5,10 @@ from typing import Self
 
 
 class Pace:
-    """Tells a loop how long to pause before it looks again, and when its time is over. It sleeps nowhere itself.
+    """Tells a loop how long to pause before it looks again, and when its time is over. It never sleeps itself.
 
     Args:
-        timeout: seconds from now on; None is for ever.
+        timeout: seconds from now; None is for ever.
         pause: seconds before the second look.
         longest: seconds up to which the pauses grow, by half each time; by default they stay as they are.
     """

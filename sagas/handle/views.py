@@ -242,7 +242,7 @@ class Snapshot:
     @cached_property
     @_legible
     def can_be_cancelled(self) -> bool:
-        """Whether a cancel would have an effect: it goes forward, or is `failed` only since steps cannot be called.
+        """Whether a cancel would have an effect: it goes forward, or is `failed` only because steps cannot be called.
 
         A saga that goes forward may still pass its pivot first.
         """

@@ -109,7 +109,7 @@ class Draft:
         self.begin(self.steps[address])
 
     def birth_for_a_person(self, undo: Address, question: str) -> None:
-        """Add the undo of an action of which a person has to say whether it happened, or that it is undone."""
+        """Add the undo of an action when a person has to say whether the action happened, or that it is undone."""
         row = StepState(address=undo, name=self.plan.step(undo.position, undo.branch).name, dispatches=0)
         self.close(self.ask(row, question), StepStatus.FAILED)
 
@@ -342,8 +342,8 @@ class Draft:
             # No step has begun; from its beginning on it has all of that time.
             looks.append(self.now + timedelta(seconds=max(self.before.deadline_seconds, 1.0)))
         if self.given_up_beside_others() and not all(map(self.waits, live)):
-            # A branch that completes counts it as running, and leaves the end to the next look. What waits beside it
-            # ends by a look.
+            # A branch that completes counts it as running, and leaves the end to the next look. A wait beside it
+            # needs none: it ends by a look.
             looks.append(self.now + self.lease)
         return min(looks)
 
@@ -381,7 +381,7 @@ BY_HAND_IF_IT_HAPPENED = (
     "that answer, undone by hand if it happened (undo=False; --undone)"
 )
 HAPPENED_AND_STAYS = (
-    "it happened, its saga has turned back, and it has no compensation: undo it by hand, and resolve it with that, or "
+    "it happened, its saga has turned back, and it has no compensation: undo it by hand and resolve it as undone, or "
     "skip it if nothing has to be undone"
 )
 NO_RESULT = "its action is in doubt, and no result"

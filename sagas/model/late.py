@@ -94,7 +94,7 @@ def turns_back(draft: Draft, action: StepState) -> bool:
 
 
 def is_past_return(draft: Draft, action: StepState) -> bool:
-    """Return whether it is the pivot or comes after it, so that nothing undoes it."""
+    """Return whether the action is the pivot or comes after it, so that nothing undoes it."""
     return draft.plan_step(action).kind is not StepKind.COMPENSATABLE
 
 
@@ -118,7 +118,8 @@ def stray(draft: Draft, action: StepState, success: Completed | None) -> bool:
     is_news = action.status is not StepStatus.COMPLETED
     clash = draft.clash(action, success.keys) if success is not None and is_news else None
     if clash is not None:
-        # Its result would race with that of a branch beside it: it is undone without, as one that clashes in time is.
+        # Its result would race with that of a branch beside it, so it is undone without a result, as if it had clashed
+        # in time.
         action, success = draft.put(action, error=clash), None
     if is_past_return(draft, action):
         outcome = ask_a_person(draft, action, success)
@@ -153,7 +154,10 @@ def stray(draft: Draft, action: StepState, success: Completed | None) -> bool:
 
 
 def ask_a_person(draft: Draft, action: StepState, success: Completed | None) -> str:
-    """Wait for an answer at its undo: nothing can undo it, and its saga must not end as if it had not happened."""
+    """Let its undo wait for an answer: nothing can undo it, and its saga must not end as if it had not happened.
+
+    Return the outcome for the history.
+    """
     undo = draft.last_round(action)
     if success is not None and action.status is not StepStatus.COMPLETED:
         happened(draft, action, success)

@@ -77,7 +77,7 @@ def cancel_parked(draft: Draft, event: StopRequested) -> bool:
 
 
 def is_cancellable(draft: Draft) -> bool:
-    """Return whether all that a failed instance waits for cannot be called, and would turn back otherwise."""
+    """Return whether a failed instance waits only for steps that cannot be called and could otherwise turn back."""
     stuck = stuck_at(draft)
     waits = bool(stuck) and all(step.address.is_action and step.is_parked for step in stuck)
     return waits and all(can_turn_back(draft, replace(step, parked_since=None)) for step in stuck)
@@ -144,7 +144,7 @@ def resolve_doubt(draft: Draft, event: DoubtResolved) -> None:
 def may_answer(draft: Draft, event: DoubtResolved, step: StepState, action: StepState) -> bool:
     """Return whether the answer fits: past the pivot there is no way back, and an undo must exist to run.
 
-    An action that a person was asked about may have reported its success since then: it cannot be denied any more.
+    An action that a person was asked about may have reported its success since then, which no answer can deny.
     """
     has_told = event.happened and step is not action and waits_for_an_answer(step)
     if not action.doubt and not has_told:

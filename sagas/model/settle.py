@@ -108,7 +108,7 @@ def past_pivot(draft: Draft) -> bool:
 
 
 def is_stuck(draft: Draft, step: StepState) -> bool:
-    """Return whether it was given up where there is no way back. Once a saga turns back, it waits at undos alone."""
+    """Return whether it was given up where there is no way back. Once a saga turns back, it waits only at undos."""
     return is_given_up(draft, step) and not can_turn_back(draft, step) and draft.last_round(step) is None
 
 

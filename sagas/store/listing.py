@@ -26,7 +26,7 @@ class Filters:
     Attributes:
         older_than: how long ago they were started, at least.
         text: the beginning of the key, or beginnings of words of the error.
-        needs_person: they wait for a person, since they cannot be read too, or for a child saga that does.
+        needs_person: they wait for a person (those that cannot be read do), or for a child saga that does.
         after: when the last instance of the previous page was started, and its id.
     """
 
@@ -95,8 +95,8 @@ class Listing(InSchema):
         """Return the newest instances that meet the filters, without their data.
 
         Raises:
-            RowDamaged: an instance cannot be read; the message names it. Not from a list of those that need a person,
-                as such an instance does: a time that Python cannot hold reads as the first day of the calendar there.
+            RowDamaged: an instance cannot be read; the message names it. A list of those that need a person shows
+                such an instance instead: a time that Python cannot hold reads as the first day of the calendar.
         """
         if not filters.is_storable:
             return []

@@ -6,7 +6,7 @@ leads to them, and every other list is read in the order of ``saga_instance_list
 
 import re
 
-#: What the sweep said of an instance in flight that it could not read; null for any other.
+#: The sweep's error for an instance in flight that it could not read; null for any other.
 WHY_UNREADABLE = """
 CASE WHEN instance.due_at IS NOT NULL AND instance.unreadable_at IS NOT NULL THEN (
     SELECT failed.detail ->> 'message' FROM {s}.saga_event AS failed

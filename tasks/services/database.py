@@ -12,7 +12,7 @@ from config.settings import Settings
 
 
 def engine() -> Engine:
-    """The engine of this process, made at first use: a connection must not cross a fork."""
+    """Return the engine of this process, made at first use: a connection must not cross a fork."""
     return _engine_of(os.getpid(), Settings.from_environment().database_url)
 
 

@@ -127,7 +127,7 @@ class Verb:
         name: the name of the handle's method, of the permission and of the admin's action.
         past: the verb in the log.
         effect: the effect, for the page that asks.
-        is_possible: whether the page of an instance has a button for it.
+        is_possible: says whether the page of an instance has a button for it.
     """
 
     name: str
