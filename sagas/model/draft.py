@@ -176,11 +176,13 @@ class Draft:
             changes = {"parked_since": None, **changes}
         return self.put(step, status=status, finished_at=self.now, holder=Holder.NONE, **changes)
 
-    def completed(self, step: StepState, result: Any, keys: tuple[str, ...] = ()) -> None:
-        self.close(step, StepStatus.COMPLETED, result=result, error=None, doubt=False)
+    def completed(self, step: StepState, result: Any, keys: tuple[str, ...] = ()) -> StepState:
+        """Complete it; return its new state."""
+        done = self.close(step, StepStatus.COMPLETED, result=result, error=None, doubt=False)
         self.has_moved(step)
         if keys and step.address.is_action and step.address.position == self.position:
             self.written = {**(self.written or {}), **dict.fromkeys(keys, step.address.branch)}
+        return done
 
     def skipped(self, step: StepState) -> None:
         """Record that its condition is false, so it did nothing. An earlier attempt's doubt stays."""

@@ -140,12 +140,17 @@ def stray(draft: Draft, action: StepState, success: Completed | None) -> bool:
             draft.close(undo, StepStatus.SKIPPED, token=None)
             outcome = "answers whether it happened: there is nothing to undo"
         draft.status = SagaStatus.COMPENSATING
-    elif undo.status is StepStatus.FAILED:
-        draft.put(action, stray=True, doubt=action.status is StepStatus.FAILED)
-        outcome = "recorded for the person who looks at its failed compensation"
     else:
+        if success is not None and is_news:
+            action = happened(draft, action, success)  # the next round of its undo has the result
+        elif action.status is StepStatus.FAILED:
+            action = draft.put(action, doubt=True)
         draft.put(action, stray=True)
-        outcome = "will be undone again"
+        outcome = (
+            "recorded for the person who looks at its failed compensation"
+            if undo.status is StepStatus.FAILED
+            else "will be undone again"
+        )
     draft.note(event, action, outcome=outcome, stray=True)
     if draft.status in (SagaStatus.COMPENSATED, SagaStatus.FAILED) and (undo is None or undo.status in RESOLVED):
         draft.status = SagaStatus.COMPENSATING
@@ -174,9 +179,9 @@ def ask_a_person(draft: Draft, action: StepState, success: Completed | None) -> 
     return "waits for a person: nothing can undo it"
 
 
-def happened(draft: Draft, action: StepState, success: Completed) -> None:
+def happened(draft: Draft, action: StepState, success: Completed) -> StepState:
     """Complete the action, so that its undo has its result and a repeated report is recognised."""
-    draft.completed(draft.put(action, token=success.token, stray=False), success.result, success.keys)
+    return draft.completed(draft.put(action, token=success.token, stray=False), success.result, success.keys)
 
 
 def is_untouched(undo: StepState) -> bool:
