@@ -41,7 +41,7 @@ STAMP = VENV / "made-from"
 PEERS = VENV / "peers"
 # Most tests wait for something, so a few more of them than cores run at a time; those of a file run in one process.
 STATIC = ["ruff check .", "ruff format --check .", "mypy", "lint-imports"]
-TESTS = "pytest -n 3 --dist loadfile"
+TESTS = "pytest -n 4 --dist loadfile"
 QUICK = "pytest -q -n 2 -m 'not slow' tests/unit tests/architecture tests/typing"
 # Tests of timeouts and killed processes can fail because a machine is busy. As in CPython's own suite, what fails runs
 # once more, alone; a test that fails again has failed.
