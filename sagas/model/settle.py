@@ -175,6 +175,7 @@ def settle_backward(draft: Draft) -> None:
     for step in draft.compensations():
         if is_queued(step) and step.is_live:  # to be retried, but an undo failed before its turn came
             draft.close(step, StepStatus.FAILED)
+    failed = failed_undos(draft)
     draft.status = SagaStatus.FAILED if failed else SagaStatus.COMPENSATED
     for step in failed:
         if draft.before.status is not SagaStatus.FAILED or is_new(draft, step):

@@ -274,6 +274,19 @@ def test_d13_after_a_late_success_whatever_keeps_the_saga_failed_can_be_skipped(
     assert story.status is SagaStatus.COMPENSATED
 
 
+def test_d13_what_did_not_happen_and_succeeds_after_that_answer_is_undone_with_its_result() -> None:
+    story = in_doubt(Story(step(if_in_doubt=PERSON)), 0)
+    assert story.resolve(happened=False).state.status is SagaStatus.COMPENSATED
+
+    story.complete(act(0), uuid4(), '{"charge_id": "ch_1"}')
+    assert story.sent == [undo(0, 2)]
+    story.evidence(undo(0, 2), dispatched_at=None).tick()  # its message was lost
+
+    assert story.sent == [undo(0, 2)]
+    assert (story.row(act(0)).status, story.row(act(0)).result) == (StepStatus.COMPLETED, '{"charge_id": "ch_1"}')
+    assert story.done(undo(0, 2)).status is SagaStatus.COMPENSATED
+
+
 def test_d13_of_one_that_has_told_and_is_kept_from_its_undo_only_what_is_true_can_be_said() -> None:
     lanes = beside(step(), step(if_in_doubt=PERSON))
     story = Story(lanes, stop_at_failed_undo=True).done(act(0))

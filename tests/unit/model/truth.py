@@ -121,7 +121,8 @@ class Truth(Story):
         for post in said.posts:
             if post.mail.kind is MailKind.UNDO:
                 self.kids[post.to].to_be_undone = True
-        if said.state.status in BACKWARD and not self.turned_back:
+        # One that waits for a person at once has turned back, too, and was never seen to.
+        if (said.state.status in BACKWARD or said.state.compensations()) and not self.turned_back:
             self.turned_back, self.turned_at = True, self.moment
         self.sees_children()
         return said
