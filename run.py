@@ -39,9 +39,10 @@ PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "made-from"
 # The libraries that `bench` compares with: beside the environment that the tests see, and never in it.
 PEERS = VENV / "peers"
-# Most tests wait for something, so a few more of them than cores run at a time; those of a file run in one process.
+# Most tests wait for something, so a few more of them than cores run at a time; those of a file run in one process. In
+# the order of the names, or files of a few long tests would be left for the end.
 STATIC = ["ruff check .", "ruff format --check .", "mypy", "lint-imports"]
-TESTS = "pytest -n 4 --dist loadfile"
+TESTS = "pytest -n 4 --dist loadfile --no-loadscope-reorder"
 QUICK = "pytest -q -n 2 -m 'not slow' tests/unit tests/architecture tests/typing"
 # Tests of timeouts and killed processes can fail because a machine is busy. As in CPython's own suite, what fails runs
 # once more, alone; a test that fails again has failed.
