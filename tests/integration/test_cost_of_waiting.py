@@ -137,7 +137,8 @@ def test_a_sweep_reads_what_is_due_and_not_those_who_wait(shop: Shop, one: Calla
     assert run.steps[0].started_at is not None
     analyze(shop)
     five_due(shop)
-    shop.sagas.sweep()
+    while shop.sagas.sweep():  # a broker that is slow to answer leaves some for the next pass
+        pass
     five_due(shop)
     alone = swept(shop, 5)
 
