@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
+from click.testing import CliRunner, Result
 
 from config.servers import EmbeddedBroker, EmbeddedPostgres
+from sagas.cli import sagas as group
 from tests.conftest import GivenPostgres, Shop, empty_keyspace, make_shop
+from tests.support.commands import Here
 from tests.support.pages import Example
 
 
@@ -26,3 +30,16 @@ def own_shop(
 def example(database_url: str, broker_url: str, tmp_path: Path) -> Example:
     """The README's example in an empty directory, on servers of the test's own."""
     return Example(tmp_path, database_url, broker_url)
+
+
+@pytest.fixture
+def here(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Here:
+    """The command line of the test's own application, in this process."""
+    monkeypatch.setenv("SAGAS_DATABASE_URL", shop.database_url)
+
+    def run(*arguments: str) -> Result:
+        done = CliRunner().invoke(group, arguments, obj=SimpleNamespace(app=shop.sagas.app))
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        return done
+
+    return run

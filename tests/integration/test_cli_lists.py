@@ -1,32 +1,16 @@
 """What the commands print: lists that fit a terminal, instances by short names, JSON, and why nothing moves."""
 
 import json
-from collections.abc import Callable
-from types import SimpleNamespace
 
 import pytest
-from click.testing import CliRunner, Result
 
 from sagas import SagaHandle, SagaStatus
-from sagas.cli import sagas as group
 from sagas.model import ErrorInfo, Misdelivered
 from tests.conftest import Shop
 from tests.support import journal, scripted, shapes
 from tests.support.bench import FIRST, Bench
+from tests.support.commands import Here
 from tests.support.inline import run_messages
-
-Here = Callable[..., Result]
-
-
-@pytest.fixture
-def here(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Here:
-    """The commands in this process, as a framework's own command line runs them."""
-    monkeypatch.setenv("SAGAS_DATABASE_URL", shop.database_url)
-
-    def run(*arguments: str) -> Result:
-        return CliRunner().invoke(group, arguments, obj=SimpleNamespace(app=shop.sagas.app))
-
-    return run
 
 
 @pytest.fixture

@@ -1,21 +1,17 @@
 """What a command counts from history: which errors left actions in doubt, and which would have by today's rule."""
 
 import json
-from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
-import pytest
 from celery import shared_task
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from sagas import Pivot, Retry, Saga, SagaHandle, Step
-from sagas.cli import sagas as group
 from tests.conftest import Shop
 from tests.integration.test_manual_queue import work
 from tests.support import journal, scripted
+from tests.support.commands import Here
 
-Here = Callable[..., Result]
 ONCE = Retry(max_attempts=1)
 
 
@@ -41,18 +37,6 @@ failing_named = Saga(
     "failing-named", steps=[Step(fail, compensation=None, retry=ONCE, name="charge", clean=(Declined,))]
 )
 shipping = Saga("shipping", steps=[Pivot(fail, retry=ONCE, name="ship")])
-
-
-@pytest.fixture
-def here(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Here:
-    monkeypatch.setenv("SAGAS_DATABASE_URL", shop.database_url)
-
-    def run(*arguments: str) -> Result:
-        done = CliRunner().invoke(group, arguments, obj=SimpleNamespace(app=shop.sagas.app))
-        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-        return done
-
-    return run
 
 
 def run(shop: Shop, saga: Saga, how: str) -> SagaHandle:

@@ -2,24 +2,20 @@
 
 import json
 import re
-from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from celery import shared_task
-from click.testing import CliRunner, Result
 
 from sagas import Pivot, Retriable, Retry, Saga, SagaHandle, SagaStatus, Step, current_step, parallel
-from sagas.cli import sagas as group
 from sagas.model import Address, Completed
 from sagas.signals import saga_status_changed
 from tests.conftest import Shop
 from tests.integration.test_manual_queue import work
 from tests.support import journal, scripted
+from tests.support.commands import Here
 
-Here = Callable[..., Result]
 ONCE = Retry(max_attempts=1)
 
 
@@ -60,19 +56,6 @@ beside = Saga(
         Retriable(scripted.pass_on, name="t"),
     ],
 )
-
-
-@pytest.fixture
-def here(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Here:
-    """The command line of the test's own application, in this process."""
-    monkeypatch.setenv("SAGAS_DATABASE_URL", shop.database_url)
-
-    def run(*arguments: str) -> Result:
-        done = CliRunner().invoke(group, arguments, obj=SimpleNamespace(app=shop.sagas.app))
-        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-        return done
-
-    return run
 
 
 def failed(shop: Shop, saga: Saga, script: dict[str, Any] | None = None, **data: Any) -> SagaHandle:

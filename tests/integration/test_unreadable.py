@@ -1,34 +1,16 @@
 """An instance whose rows cannot be read waits for a person as one that failed does: listed, with the reason."""
 
 import json
-from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from click.testing import CliRunner, Result
 
 from sagas import Child, Saga, SagaHandle, SagaStatus
-from sagas.cli import sagas as group
 from tests.conftest import Shop
 from tests.integration.test_manual_queue import asks_for_a_person, work
 from tests.support import journal, scripted, shapes
-
-Here = Callable[..., Result]
-
-
-@pytest.fixture
-def here(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Here:
-    """The command line of the test's own application, in this process."""
-    monkeypatch.setenv("SAGAS_DATABASE_URL", shop.database_url)
-
-    def run(*arguments: str) -> Result:
-        done = CliRunner().invoke(group, arguments, obj=SimpleNamespace(app=shop.sagas.app))
-        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-        return done
-
-    return run
+from tests.support.commands import Here
 
 
 def sql(shop: Shop, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
