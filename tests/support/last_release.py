@@ -14,10 +14,9 @@ COMMIT = "2ee3078b071112fd3cafc689c4567e512030bb78"
 
 def unpack(directory: Path) -> Path:
     """Unpack the last release into an empty directory."""
-    if subprocess.run(["git", "rev-parse", "--git-dir"], cwd=ROOT, capture_output=True, check=False).returncode:
-        pytest.skip("these sources have no history: clone the repository")
     packed = subprocess.run(["git", "archive", COMMIT], cwd=ROOT, capture_output=True, check=False)
-    assert packed.returncode == 0, f"the history lacks {COMMIT[:7]}: git fetch --unshallow. {packed.stderr.decode()}"
+    if packed.returncode:
+        pytest.skip(f"the history here lacks {COMMIT[:7]}: clone the repository, or git fetch --unshallow")
     subprocess.run(["tar", "-x", "-C", str(directory)], input=packed.stdout, check=True)
     return directory
 
