@@ -11,7 +11,8 @@ from sagas.cli.commands import bound, cli_errors, in_short, json_line, sagas
 from sagas.cli.finding import instance_of
 from sagas.handle import SagaHandle
 
-#: An option of every action.
+#: The parameters of every action.
+INSTANCE = click.argument("instance", metavar="ID")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object, with the names of show --json.")
 NO_OBJECT = 'it must be a JSON object, as in {"shipment_id": "4711"}'
 
@@ -20,6 +21,10 @@ def _given(context: click.Context, parameter: click.Parameter, value: str) -> st
     if not value.strip():
         raise click.BadParameter("a reason is required; it is kept in the history to say why")
     return value
+
+
+#: An option of every action on a saga's course.
+REASON = click.option("--reason", required=True, callback=_given, help="Why; kept in the history.")
 
 
 def _parsed(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
@@ -49,8 +54,8 @@ def _fitting(handle: SagaHandle, step: str | None, result: Any) -> Any:
 
 
 @sagas.command()
-@click.argument("instance", metavar="ID")
-@click.option("--reason", required=True, callback=_given, help="Why; kept in the history.")
+@INSTANCE
+@REASON
 @AS_JSON
 @click.pass_context
 def retry(context: click.Context, instance: str, reason: str, as_json: bool) -> None:
@@ -59,8 +64,8 @@ def retry(context: click.Context, instance: str, reason: str, as_json: bool) -> 
 
 
 @sagas.command()
-@click.argument("instance", metavar="ID")
-@click.option("--reason", required=True, callback=_given, help="Why; kept in the history.")
+@INSTANCE
+@REASON
 @AS_JSON
 @click.pass_context
 def cancel(context: click.Context, instance: str, reason: str, as_json: bool) -> None:
@@ -69,8 +74,8 @@ def cancel(context: click.Context, instance: str, reason: str, as_json: bool) ->
 
 
 @sagas.command()
-@click.argument("instance", metavar="ID")
-@click.option("--reason", required=True, callback=_given, help="Why; kept in the history.")
+@INSTANCE
+@REASON
 @click.option("--step", help="The step at which it is stuck, if there are several.")
 @click.option("--result", callback=_parsed, help="JSON object to use as the step's result, if other steps need it.")
 @AS_JSON
@@ -85,8 +90,8 @@ def skip(context: click.Context, instance: str, reason: str, step: str | None, r
 
 
 @sagas.command()
-@click.argument("instance", metavar="ID")
-@click.option("--reason", required=True, callback=_given, help="Why; kept in the history.")
+@INSTANCE
+@REASON
 @click.option("--step", help="The step, if it waits at several.")
 @click.option("--happened/--not-happened", default=None, help="What you found out about an action in doubt.")
 @click.option("--result", callback=_parsed, help="With --happened: JSON object to use as the action's result.")
@@ -127,7 +132,7 @@ def resolve(
 
 
 @sagas.command()
-@click.argument("instance", metavar="ID")
+@INSTANCE
 @click.argument("name")
 @click.option("--payload", callback=_mapping, help="JSON object that is merged into the saga's data.")
 @click.option("--key", help="Identifies this signal: a second one with the same key does nothing.")
