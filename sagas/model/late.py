@@ -124,12 +124,7 @@ def stray(draft: Draft, action: StepState, success: Completed | None) -> bool:
     if is_past_return(draft, action):
         outcome = ask_a_person(draft, action, success)
     elif undo is None or is_untouched(undo):
-        if success is not None and is_news:
-            happened(draft, action, success)
-        elif action.status is StepStatus.FAILED:
-            draft.put(action, doubt=True)
-        elif is_news:
-            draft.close(action, StepStatus.FAILED, doubt=True)
+        learn(draft, action, success)
         outcome = "will be undone"
     elif success is not None and is_news and waits_for_an_answer(undo):
         happened(draft, action, success)
@@ -164,19 +159,24 @@ def ask_a_person(draft: Draft, action: StepState, success: Completed | None) -> 
     Return the outcome for the history.
     """
     undo = draft.last_round(action)
-    if success is not None and action.status is not StepStatus.COMPLETED:
-        happened(draft, action, success)
-    elif action.status is StepStatus.SKIPPED:
-        draft.close(action, StepStatus.FAILED, doubt=True)
-    elif action.status is not StepStatus.COMPLETED:
-        draft.put(action, doubt=True)
-    is_certain = draft.steps[action.address].status is StepStatus.COMPLETED
+    is_certain = learn(draft, action, success).status is StepStatus.COMPLETED
     if undo is None or undo.status in RESOLVED:
         place = replace(action.address, round=undo.address.round + 1 if undo else 1)
         draft.birth_for_a_person(place, HAPPENED_AND_STAYS if is_certain else BY_HAND_IF_IT_HAPPENED)
     elif is_certain:
         draft.ask(undo, HAPPENED_AND_STAYS)
     return "waits for a person: nothing can undo it"
+
+
+def learn(draft: Draft, action: StepState, success: Completed | None) -> StepState:
+    """Record the report about an action that is not completed: it happened, or it may have; return its new state."""
+    if action.status is StepStatus.COMPLETED:
+        return action
+    if success is not None:
+        return happened(draft, action, success)
+    if action.status is StepStatus.FAILED:
+        return draft.put(action, doubt=True)
+    return draft.close(action, StepStatus.FAILED, doubt=True)
 
 
 def happened(draft: Draft, action: StepState, success: Completed) -> StepState:
