@@ -3,15 +3,15 @@
 from datetime import timedelta
 from typing import Any
 
-from sagas.model.draft import LONGEST_COUNTDOWN, LONGEST_DELAY, Draft
 from sagas.model.events import Asked
+from sagas.model.executions import LONGEST_COUNTDOWN, LONGEST_DELAY, Executions
 from sagas.model.retry import Verdict
 from sagas.model.state import ErrorInfo, StepState, StepStatus
 from sagas.model.vocabulary import HistoryEvent
 
 
 def attempt_failed(
-    draft: Draft,
+    draft: Executions[Any],
     step: StepState,
     error: ErrorInfo,
     verdict: Verdict,
@@ -47,7 +47,7 @@ def failure_of(error: ErrorInfo, attempt: int, verdict: Verdict) -> dict[str, An
     return {**error.to_json(), "attempt": attempt, "verdict": verdict.value, "clean": verdict.is_clean}
 
 
-def poll_is_late(draft: Draft, step: StepState, delay: timedelta) -> bool:
+def poll_is_late(draft: Executions[Any], step: StepState, delay: timedelta) -> bool:
     """Return whether a poll would come after the step's limit, which counts from its first poll."""
     within = draft.plan_step(step).poll_for
     is_late = draft.now + delay >= (step.polled_since or draft.now) + timedelta(seconds=within)

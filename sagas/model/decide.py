@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from sagas.model.attempts import attempt_failed
 from sagas.model.commands import Decision
 from sagas.model.deadline import is_overdue
-from sagas.model.draft import AT_ONCE, LONGEST_COUNTDOWN, LONGEST_SILENCE, PARKED_AFTER, Draft, is_queued
+from sagas.model.draft import AT_ONCE, Draft
 from sagas.model.events import (
     Claimed,
     Completed,
@@ -25,6 +25,8 @@ from sagas.model.events import (
     StopRequested,
     Tick,
 )
+from sagas.model.examining import claim, examine
+from sagas.model.executions import PARKED_AFTER
 from sagas.model.late import complete_step, goes_back, late_failure, late_success
 from sagas.model.parking import misdelivered, park
 from sagas.model.person import cancel_parked, request_retry, request_skip, resolve_doubt
@@ -34,8 +36,6 @@ from sagas.model.settle import past_pivot, settle
 from sagas.model.state import (
     RESOLVED,
     Address,
-    ErrorInfo,
-    Holder,
     InstanceState,
     Mail,
     MailKind,
@@ -45,7 +45,7 @@ from sagas.model.state import (
     Stop,
     StopKind,
 )
-from sagas.model.vocabulary import HistoryEvent, Reason
+from sagas.model.vocabulary import HistoryEvent
 from sagas.model.waiting import poll, was_awaited
 
 DEFAULT_LEASE = timedelta(seconds=5)
@@ -81,10 +81,10 @@ def decide(
     match event:
         case Tick():
             for step in list(draft.steps.values()):
-                examine(draft, draft.steps[step.address])
+                look_at(draft, draft.steps[step.address])
             settle(draft)
         case Claimed():
-            claim(draft, event)
+            claim(draft, event, may_begin=not is_overdue(draft))
         case Completed():
             complete(draft, event)
         case Failed():
@@ -92,9 +92,9 @@ def decide(
         case Ended():
             end(draft, event)
         case Parked():
-            park(draft, event)
+            park(draft, event, settle)
         case Misdelivered():
-            misdelivered(draft, event)
+            misdelivered(draft, event, settle)
         case StopRequested():
             request_stop(draft, event)
         case RetryRequested():
@@ -193,70 +193,14 @@ def undo_as_one(draft: Draft) -> None:
         settle(draft)
 
 
-def examine(draft: Draft, step: StepState) -> None:
-    """Look at one execution for the sweep: is its holder alive and in time, and has the time come to send it?"""
+def look_at(draft: Draft, step: StepState) -> None:
+    """Look at one execution: it may wait for a lock, or for something that no worker does."""
     if draft.before.awaits_lock and draft.status.is_forward and step.status is StepStatus.PENDING:
         draft.keep_waiting(step)
     elif step.is_live and draft.waits(step):
         poll(draft, step)
-    elif step.status is StepStatus.RUNNING:
-        if step.holder in (Holder.DEAD, Holder.SILENT):
-            draft.lost(step, proven=step.holder is Holder.DEAD)
-        elif draft.now >= draft.end_of(step):
-            message = f"still running after {draft.timeout_of(step):g} s"
-            error = ErrorInfo(type=Reason.STEP_TIMEOUT, message=message, step=step.name)
-            attempt_failed(draft, step, error, Verdict.TIMEOUT)
-    elif step.status is StepStatus.PENDING and not is_queued(step) and is_to_be_sent(draft, step):
-        dispatch_unsent(draft, step)
-
-
-def is_to_be_sent(draft: Draft, step: StepState) -> bool:
-    """Return whether its time has come, or it has been silent for so long that another message does no harm."""
-    if step.dispatched_at is None:
-        return step.not_before is None or step.not_before <= draft.now
-    return abs(draft.now - step.dispatched_at) >= LONGEST_SILENCE
-
-
-def dispatch_unsent(draft: Draft, step: StepState) -> None:
-    """Send an execution that has no message: a retry, or a try after a deploy. A crash may have lost a claim."""
-    may_have_run = step.address.is_action and step.epoch_changed
-    if may_have_run and not draft.plan_step(step).idempotent:
-        error = ErrorInfo(type=Reason.CLAIM_LOST, message="a crash of the database lost the claim", step=step.name)
-        draft.note(HistoryEvent.GIVEN_UP_IN_DOUBT, step, **error.to_json())
-        draft.close(step, StepStatus.FAILED, doubt=True, error=error)
-        return
-    draft.dispatch(step)
-
-
-def claim(draft: Draft, event: Claimed) -> None:
-    step = draft.steps.get(event.address)
-    if step is None or step.status is not StepStatus.PENDING or not may_be_claimed(draft, step):
-        draft.accepted = step is not None and step.status is StepStatus.RUNNING and step.token == event.token
-        return
-    draft.put(
-        step,
-        status=StepStatus.RUNNING,
-        token=event.token,
-        attempts=step.attempts + 1,
-        dispatches=0,
-        not_before=None,
-        claimed_at=draft.now,
-        first_claimed_at=step.first_claimed_at or draft.now,
-        doubt=step.doubt or (step.epoch_changed and step.address.is_action),
-        holder=Holder.ALIVE,
-    )
-
-
-def may_be_claimed(draft: Draft, step: StepState) -> bool:
-    """Return whether an execution may be claimed.
-
-    An old message must neither cut a retry's wait short nor start a compensation before its turn, and no action begins
-    once the deadline has passed.
-    """
-    if step.address.is_action and is_overdue(draft):
-        return False
-    waits = step.not_before is not None and step.not_before >= draft.now + LONGEST_COUNTDOWN
-    return not waits and not is_queued(step) and not draft.waits(step)
+    else:
+        examine(draft, step)
 
 
 def complete(draft: Draft, event: Completed) -> None:

@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 from sagas.model.attempts import attempt_failed
-from sagas.model.draft import BY_HAND_IF_IT_HAPPENED, HAPPENED_AND_STAYS, Draft, waits_for_an_answer
+from sagas.model.draft import BY_HAND_IF_IT_HAPPENED, HAPPENED_AND_STAYS, Draft
 from sagas.model.events import Completed, Failed, Outcome
+from sagas.model.executions import waits_for_an_answer
 from sagas.model.person import run_again
 from sagas.model.plan import StepKind
 from sagas.model.retry import Verdict

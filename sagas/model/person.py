@@ -8,8 +8,9 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 
-from sagas.model.draft import Draft, waits_for_an_answer
+from sagas.model.draft import Draft
 from sagas.model.events import DoubtResolved, RetryRequested, SkipRequested, StopRequested
+from sagas.model.executions import waits_for_an_answer
 from sagas.model.plan import Plan, StepRole
 from sagas.model.settle import UNKNOWN_START, can_turn_back, failed_undos, is_stuck, settle
 from sagas.model.state import InstanceState, SagaStatus, StepState, StepStatus, child_id

@@ -4,7 +4,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from sagas.model.deadline import is_overdue, may_stop, pivot_of
-from sagas.model.draft import ONLY_A_PERSON_CAN_TELL, Draft, is_queued, waits_for_an_answer
+from sagas.model.draft import ONLY_A_PERSON_CAN_TELL, Draft
+from sagas.model.executions import is_queued, waits_for_an_answer
 from sagas.model.plan import IfInDoubt, IfLocked, Plan, PlanStep, StepKind
 from sagas.model.state import (
     RESOLVED,

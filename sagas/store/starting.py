@@ -12,7 +12,7 @@ from sqlalchemy import URL, Connection, TextClause, text
 
 from sagas.errors import ConfigurationError, PlanChanged, StartInProgress
 from sagas.model import Plan, SagaStatus
-from sagas.model.draft import LONGEST_SILENCE
+from sagas.model.executions import LONGEST_SILENCE
 from sagas.store import statements
 from sagas.store.births import Placement, head_columns
 from sagas.store.database import (

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import Row
 
 from sagas.errors import RowDamaged
-from sagas.model.draft import TIMEOUT_GRACE
+from sagas.model.executions import TIMEOUT_GRACE
 from sagas.store import sweep_statements
 from sagas.store.database import Database, InSchema
 from sagas.store.release import RELEASE

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from sagas.model import Plan, StepRole
-from sagas.model.draft import LONGEST_SILENCE
+from sagas.model.executions import LONGEST_SILENCE
 from sagas.store import wake_statements
 from sagas.store.births import Placement, head_columns
 from sagas.store.database import Database

@@ -153,7 +153,7 @@ CRITICAL = (
         taken_away="doubt is sticky",
         edits=(
             Edit(
-                "sagas/model/draft.py",
+                "sagas/model/executions.py",
                 "(step.doubt or not verdict.is_clean)",
                 "not verdict.is_clean",
             ),
@@ -171,7 +171,7 @@ CRITICAL = (
         taken_away="a retryable error leaves doubt",
         edits=(
             Edit(
-                "sagas/model/draft.py",
+                "sagas/model/executions.py",
                 "or not verdict.is_clean)",
                 "or (not verdict.is_clean and verdict is not Verdict.RETRYABLE))",
             ),
@@ -351,7 +351,7 @@ CRITICAL = (
         taken_away="the step of a silent holder is undone only when its time is over",
         edits=(
             Edit(
-                "sagas/model/draft.py",
+                "sagas/model/executions.py",
                 "        elif proven or self.now >= self.end_of(step) or not step.address.is_action:\n",
                 "        else:\n",
             ),

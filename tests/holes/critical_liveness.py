@@ -29,7 +29,9 @@ CRITICAL_LIVENESS = (
         hole="A thread that hangs for ever is listed in every heartbeat, and no pool but prefork can end it.",
         taken_away="the sweep takes a step away when its time is over, whatever its process does",
         edits=(
-            Edit("sagas/model/decide.py", "        elif draft.now >= draft.end_of(step):\n", "        elif False:\n"),
+            Edit(
+                "sagas/model/examining.py", "        elif draft.now >= draft.end_of(step):\n", "        elif False:\n"
+            ),
         ),
         tests=(
             f"{CRASHES}test_a_claim_by_no_worker_is_alive_until_its_time_is_over",
@@ -91,7 +93,7 @@ CRITICAL_LIVENESS = (
         taken_away="a dispatch keeps the doubt of the one before",
         edits=(
             Edit(
-                "sagas/model/draft.py",
+                "sagas/model/executions.py",
                 "            doubt=step.doubt or (step.epoch_changed and step.address.is_action),\n            epoch",
                 "            doubt=step.doubt,\n            epoch",
             ),
@@ -105,7 +107,7 @@ CRITICAL_LIVENESS = (
         letter="C9",
         hole="A step that is not idempotent and may have been claimed before the crash is sent again.",
         taken_away="what must not run twice is given up in doubt",
-        edits=(Edit("sagas/model/decide.py", "    if may_have_run and not draft", "    if False and not draft"),),
+        edits=(Edit("sagas/model/examining.py", "    if may_have_run and not draft", "    if False and not draft"),),
         tests=(
             f"{CRASHES}test_c9_a_step_that_is_not_idempotent_is_not_run_again_after_a_crash",
             f"{MODEL}test_decide.py::test_c9_a_step_that_is_not_idempotent_is_not_sent_again_after_a_crash",

@@ -43,7 +43,9 @@ OF_DOUBT = (
         hole="A pivot that was tried again after a clean answer (not yet, come again) can never turn back.",
         taken_away="tried again and in doubt are two answers",
         edits=(
-            Edit("sagas/model/draft.py", "(step.doubt or not verdict.is_clean)", "(step.doubt or verdict.is_again)"),
+            Edit(
+                "sagas/model/executions.py", "(step.doubt or not verdict.is_clean)", "(step.doubt or verdict.is_again)"
+            ),
         ),
         tests=(f"{DOUBT_RULES}test_d2_a_pivot_that_was_clean_each_time_it_was_tried_may_turn_back",),
     ),

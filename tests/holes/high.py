@@ -67,7 +67,7 @@ HIGH = (
         taken_away="losses have a budget of their own",
         edits=(
             Edit(
-                "sagas/model/draft.py",
+                "sagas/model/executions.py",
                 "within_budget = step.losses + 1 <= self.plan_step(step).max_losses",
                 "within_budget = True",
             ),
@@ -176,12 +176,12 @@ HIGH = (
         taken_away="without evidence a message is not sent again; now it is after five seconds",
         edits=(
             Edit(
-                "sagas/model/decide.py",
+                "sagas/model/examining.py",
                 "return abs(draft.now - step.dispatched_at) >= LONGEST_SILENCE",
                 "return abs(draft.now - step.dispatched_at) >= timedelta(seconds=5)",
             ),
             Edit(
-                "sagas/model/draft.py",
+                "sagas/model/executions.py",
                 "        return self.now + LONGEST_SILENCE\n\n\ndef is_queued",
                 "        return self.now + timedelta(seconds=5)\n\n\ndef is_queued",
             ),
