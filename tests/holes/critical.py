@@ -14,7 +14,7 @@ CRITICAL = (
         taken_away="`pending` of the locked row decides who is last; now the siblings are counted",
         edits=(
             Edit(
-                "sagas/store/statements.py",
+                "sagas/store/statements.py::COMPLETE::done",
                 "(%(in_lane)s OR instance.pending = 1)",
                 "(%(in_lane)s OR NOT EXISTS (SELECT FROM {s}.saga_step AS beside "
                 "WHERE beside.instance_id = step.instance_id AND beside.status IN ('pending', 'running') "
@@ -31,7 +31,13 @@ CRITICAL = (
         hole="A lane whose next step no statement can begin is handed over to whoever decides. Not counted as "
         "pending, it lets its sibling take itself for the last: the rest of the lane never runs.",
         taken_away="what is handed over stays pending",
-        edits=(Edit("sagas/store/hot.py", '"follow": 1 if following.needs_a_decision else len(', '"follow": len('),),
+        edits=(
+            Edit(
+                "sagas/store/hot.py::HotPath::complete",
+                '"follow": 1 if following.needs_a_decision else len(',
+                '"follow": len(',
+            ),
+        ),
         tests=(f"{STORE}test_handing_over.py::test_c1_a_lane_that_was_handed_over_is_waited_for",),
     ),
     Reversal(
@@ -39,7 +45,7 @@ CRITICAL = (
         hole="A cancel sees an unclaimed step and turns back without it; a claim that waited for its row takes it "
         "afterwards: the action runs while everything is being undone, and its effect stays.",
         taken_away="leaving forward voids every unclaimed row in the same transaction",
-        edits=(Edit("sagas/model/settle.py", "            draft.void(step)\n", "            pass\n"),),
+        edits=(Edit("sagas/model/settle.py::turn_back", "draft.void(step)", "pass"),),
         tests=(
             f"{STORE}test_locking.py::test_c2_a_claim_that_waited_for_a_cancel_finds_its_step_voided",
             f"{MODEL}test_settle.py::test_c2_what_is_unclaimed_when_the_saga_turns_back_can_never_be_claimed",
@@ -51,7 +57,7 @@ CRITICAL = (
         hole="A claim that is not committed yet is invisible to a cancel that only locks the instance: the cancel "
         "voids the step over it, and does not wait for what runs.",
         taken_away="the loop locks the rows of the steps, too",
-        edits=(Edit("sagas/store/statements.py", "step.round FOR UPDATE OF step", "step.round"),),
+        edits=(Edit("sagas/store/statements.py::LOAD_STEPS", "step.round FOR UPDATE OF step", "step.round"),),
         tests=(
             f"{STORE}test_locking.py::test_c2_a_cancel_that_waited_for_a_claim_drains_what_was_claimed",
             f"{STORE}test_locking.py::test_c2_a_claim_that_waited_for_a_cancel_finds_its_step_voided",
@@ -64,7 +70,7 @@ CRITICAL = (
         taken_away="one lock order: a completion locks the instance first",
         edits=(
             Edit(
-                "sagas/store/statements.py",
+                "sagas/store/statements.py::COMPLETE::instance",
                 "FROM {s}.saga_instance AS instance WHERE id = %(instance_id)s FOR UPDATE",
                 "FROM {s}.saga_instance AS instance WHERE id = %(instance_id)s",
             ),
@@ -80,7 +86,7 @@ CRITICAL = (
         taken_away="the store tries again after a deadlock",
         edits=(
             Edit(
-                "sagas/store/database.py",
+                "sagas/store/database.py::is_conflict",
                 "return sqlstate(error) in (SERIALIZATION_FAILURE, DEADLOCK_DETECTED)",
                 "return sqlstate(error) == SERIALIZATION_FAILURE",
             ),
@@ -94,12 +100,12 @@ CRITICAL = (
         taken_away="a late success is judged by the state; now a void token means an undo",
         edits=(
             Edit(
-                "sagas/model/late.py",
-                "        return False  # it did nothing\n",
-                "        return False  # it did nothing\n"
-                "    if step.address.is_action and step.status is not StepStatus.RUNNING:\n"
-                "        draft.status = SagaStatus.COMPENSATING\n"
-                "        return stray(draft, step)\n",
+                "sagas/model/late.py::late_success",
+                "if step.status is StepStatus.COMPLETED:",
+                "if step.address.is_action and step.status is not StepStatus.RUNNING:\n"
+                "    draft.status = SagaStatus.COMPENSATING\n"
+                "    return stray(draft, step, event)\n"
+                "if step.status is StepStatus.COMPLETED:",
             ),
         ),
         tests=(
@@ -115,7 +121,7 @@ CRITICAL = (
         taken_away="the rules know a completion by its own token",
         edits=(
             Edit(
-                "sagas/model/decide.py",
+                "sagas/model/decide.py::complete",
                 "elif not (step.token == event.token and step.status in RESOLVED):",
                 "else:",
             ),
@@ -131,7 +137,13 @@ CRITICAL = (
         hole="The same, in the process itself: it does not recognise its completion, ends the chain, and the saga "
         "waits.",
         taken_away="a process that completes nothing looks for its own token first",
-        edits=(Edit("sagas/engine/execution.py", "        progress = progress or self.own_completion(plan)\n", ""),),
+        edits=(
+            Edit(
+                "sagas/engine/execution.py::Execution::complete_action",
+                "progress = progress or self.own_completion(plan)",
+                "",
+            ),
+        ),
         tests=(
             f"{TESTS}test_late_limits.py::test_m6_a_limit_that_strikes_around_the_completion_looks_at_its_own_token_first[after]",
         ),
@@ -141,7 +153,13 @@ CRITICAL = (
         hole="A redelivery has the task id of the delivery before it. As the token of a claim that id fences "
         "nobody: both take themselves for the holder, and the body runs twice at once.",
         taken_away="the token is made for each execution; now it is the task id",
-        edits=(Edit("sagas/engine/execution.py", "self.token = uuid4()", "self.token = UUID(str(self.request.id))"),),
+        edits=(
+            Edit(
+                "sagas/engine/execution.py::Execution::__init__",
+                "self.token = uuid4()",
+                "self.token = UUID(str(self.request.id))",
+            ),
+        ),
         tests=(
             f"{TESTS}test_lost_and_doubled_messages.py::test_c4_a_message_that_is_delivered_again_while_it_runs_runs_once",
         ),
@@ -153,7 +171,7 @@ CRITICAL = (
         taken_away="doubt is sticky",
         edits=(
             Edit(
-                "sagas/model/executions.py",
+                "sagas/model/executions.py::Executions::in_doubt",
                 "(step.doubt or not verdict.is_clean)",
                 "not verdict.is_clean",
             ),
@@ -171,7 +189,7 @@ CRITICAL = (
         taken_away="a retryable error leaves doubt",
         edits=(
             Edit(
-                "sagas/model/executions.py",
+                "sagas/model/executions.py::Executions::in_doubt",
                 "or not verdict.is_clean)",
                 "or (not verdict.is_clean and verdict is not Verdict.RETRYABLE))",
             ),
@@ -188,7 +206,7 @@ CRITICAL = (
         taken_away="an unknown outcome is in doubt whatever the policy says",
         edits=(
             Edit(
-                "sagas/model/retry.py",
+                "sagas/model/retry.py::Verdict::of",
                 "return cls(cls.RETRYABLE if again else cls.UNKNOWN)",
                 "return cls(cls.RETRYABLE if again else cls.CLEAN_NO)",
             ),
@@ -204,11 +222,11 @@ CRITICAL = (
         taken_away="an unusable result is no clean no",
         edits=(
             Edit(
-                "sagas/engine/execution.py",
-                "                transaction.rollback()\n                return self.failed(error, "
-                "Judgement(self.describe(error, step.name), Verdict.UNUSABLE))",
-                "                transaction.rollback()\n                return self.failed(error, "
-                "Judgement(self.describe(error, step.name), Verdict.CLEAN_NO))",
+                "sagas/engine/execution.py::Execution::succeeded",
+                "transaction.rollback()\n"
+                "return self.failed(error, Judgement(self.describe(error, step.name), Verdict.UNUSABLE))",
+                "transaction.rollback()\n"
+                "return self.failed(error, Judgement(self.describe(error, step.name), Verdict.CLEAN_NO))",
             ),
         ),
         tests=(f"{TESTS}test_doubt.py::test_c5_a_step_whose_result_cannot_be_stored_is_undone_and_never_run_again",),
@@ -220,7 +238,7 @@ CRITICAL = (
         taken_away="from its claim on the pivot belongs to itself",
         edits=(
             Edit(
-                "sagas/model/deadline.py",
+                "sagas/model/deadline.py::may_stop",
                 "return (untouched or pivot.status is StepStatus.FAILED) and not pivot.doubt",
                 "return pivot.status not in (StepStatus.COMPLETED, StepStatus.SKIPPED)",
             ),
@@ -238,9 +256,9 @@ CRITICAL = (
         taken_away="a pivot whose claim may be lost is not untouched",
         edits=(
             Edit(
-                "sagas/model/deadline.py",
-                "is StepStatus.PENDING and not pivot.epoch_changed\n",
-                "is StepStatus.PENDING\n",
+                "sagas/model/deadline.py::may_stop",
+                "is StepStatus.PENDING and not pivot.epoch_changed",
+                "is StepStatus.PENDING",
             ),
         ),
         tests=(
@@ -252,7 +270,13 @@ CRITICAL = (
         letter="C6",
         hole="A pivot that is given up in doubt turns the saga back, though it may have happened and has no undo.",
         taken_away="never backwards out of doubt",
-        edits=(Edit("sagas/model/settle.py", "(kind is StepKind.PIVOT and not step.doubt)", "kind is StepKind.PIVOT"),),
+        edits=(
+            Edit(
+                "sagas/model/settle.py::can_turn_back",
+                "(kind is StepKind.PIVOT and not step.doubt)",
+                "kind is StepKind.PIVOT",
+            ),
+        ),
         tests=(
             f"{MODEL}test_pivot.py::test_c6_a_pivot_in_doubt_is_retried_and_then_left_to_a_person",
             f"{MODEL}test_pivot.py::test_c6_a_pivot_that_is_not_idempotent_is_never_run_twice_and_never_undone",
@@ -265,9 +289,9 @@ CRITICAL = (
         taken_away="turning back waits for what still runs",
         edits=(
             Edit(
-                "sagas/model/settle.py",
-                "    if any(step.is_live for step in draft.actions()):\n        return\n    # Compensations that",
-                "    # Compensations that",
+                "sagas/model/settle.py::settle_backward",
+                "if any(step.is_live for step in draft.actions()):\n    return\n# Compensations that",
+                "# Compensations that",
             ),
         ),
         tests=(
@@ -283,10 +307,10 @@ CRITICAL = (
         taken_away="a completion is guarded by its token alone",
         edits=(
             Edit(
-                "sagas/store/statements.py",
-                "AND step.round = 0 AND step.token = %(token)s AND step.status = 'running'\n",
+                "sagas/store/statements.py::COMPLETE::done",
+                "AND step.round = 0 AND step.token = %(token)s AND step.status = 'running'",
                 "AND step.round = 0 AND step.token = %(token)s AND step.status = 'running'\n"
-                "      AND instance.status IN ('pending', 'running')\n",
+                "AND instance.status IN ('pending', 'running')",
             ),
         ),
         tests=(
@@ -301,12 +325,12 @@ CRITICAL = (
         taken_away="beside others a failure turns the saga back in its own transaction",
         edits=(
             Edit(
-                "sagas/model/decide.py",
-                "not draft.status.is_forward or draft.plan.is_parallel(step.address.position):\n        settle",
-                "not draft.status.is_forward:\n        settle",
+                "sagas/model/decide.py::fail",
+                "not draft.status.is_forward or draft.plan.is_parallel(step.address.position):\n    settle",
+                "not draft.status.is_forward:\n    settle",
             ),
             Edit(
-                "sagas/model/decide.py",
+                "sagas/model/decide.py::decide",
                 "(draft.status.is_forward and plan.is_parallel(draft.position)):",
                 "(draft.status.is_forward and plan.is_parallel(draft.position) and not isinstance(event, Failed)):",
             ),
@@ -323,7 +347,7 @@ CRITICAL = (
         taken_away="a stray effect gets another round of its undo",
         edits=(
             Edit(
-                "sagas/model/settle.py",
+                "sagas/model/settle.py::is_outstanding",
                 "or undo.is_live or (undo.status in RESOLVED and action.stray)",
                 "or undo.is_live",
             ),
@@ -339,7 +363,13 @@ CRITICAL = (
         hole="A second round under the key of the first makes the remote service repeat its first answer: there "
         "was nothing to undo.",
         taken_away="each round of an undo has a key of its own",
-        edits=(Edit("sagas/engine/context.py", 'again = f":{self.round}" if self.round > 1 else ""', 'again = ""'),),
+        edits=(
+            Edit(
+                "sagas/engine/context.py::StepContext::idempotency_key",
+                'again = f":{self.round}" if self.round > 1 else ""',
+                'again = ""',
+            ),
+        ),
         tests=(
             "tests/unit/engine/test_context.py::test_c8_each_round_of_a_compensation_has_its_own_key_and_the_actions_key_stays",
         ),
@@ -351,9 +381,9 @@ CRITICAL = (
         taken_away="the step of a silent holder is undone only when its time is over",
         edits=(
             Edit(
-                "sagas/model/executions.py",
-                "        elif proven or self.now >= self.end_of(step) or not step.address.is_action:\n",
-                "        else:\n",
+                "sagas/model/executions.py::Executions::lost",
+                "elif proven or self.now >= self.end_of(step) or not step.address.is_action:",
+                "else:",
             ),
         ),
         tests=(

@@ -14,8 +14,8 @@ CRITICAL_LIVENESS = (
         taken_away="a claim that a later heartbeat does not list is dead, though its process lives",
         edits=(
             Edit(
-                "sagas/store/statements.py",
-                "\n       OR (step.claimed_at < worker.listed_at AND NOT (step.delivery = ANY (worker.deliveries)))",
+                "sagas/store/statements.py::HOLDER",
+                "OR (step.claimed_at < worker.listed_at AND NOT (step.delivery = ANY (worker.deliveries)))",
                 "",
             ),
         ),
@@ -28,11 +28,7 @@ CRITICAL_LIVENESS = (
         letter="C3",
         hole="A thread that hangs for ever is listed in every heartbeat, and no pool but prefork can end it.",
         taken_away="the sweep takes a step away when its time is over, whatever its process does",
-        edits=(
-            Edit(
-                "sagas/model/examining.py", "        elif draft.now >= draft.end_of(step):\n", "        elif False:\n"
-            ),
-        ),
+        edits=(Edit("sagas/model/examining.py::examine", "elif draft.now >= draft.end_of(step):", "elif False:"),),
         tests=(
             f"{CRASHES}test_a_claim_by_no_worker_is_alive_until_its_time_is_over",
             f"{MODEL}test_examine.py::test_a_step_is_taken_from_a_live_holder_when_its_time_is_over",
@@ -46,9 +42,10 @@ CRITICAL_LIVENESS = (
         taken_away="what is unclaimed under another epoch may have been claimed",
         edits=(
             Edit(
-                "sagas/store/statements.py",
-                "step.status = 'pending' AND step.epoch IS DISTINCT FROM (SELECT epoch FROM {s}.saga_epoch) AS epoch",
-                "false AS epoch",
+                "sagas/store/statements.py::LOAD_STEPS",
+                "step.status = 'pending' AND step.epoch IS DISTINCT FROM "
+                "(SELECT epoch FROM {s}.saga_epoch) AS epoch_changed",
+                "false AS epoch_changed",
             ),
         ),
         tests=(
@@ -63,7 +60,7 @@ CRITICAL_LIVENESS = (
         taken_away="the epoch is a row that exactly such a crash empties",
         edits=(
             Edit(
-                "sagas/store/migrations/0001_initial.sql",
+                "sagas/store/migrations/0001_initial.sql::saga_epoch",
                 "CREATE UNLOGGED TABLE {schema}.saga_epoch",
                 "CREATE TABLE {schema}.saga_epoch",
             ),
@@ -77,7 +74,7 @@ CRITICAL_LIVENESS = (
         taken_away="a claim under another epoch begins in doubt",
         edits=(
             Edit(
-                "sagas/store/statements.py",
+                "sagas/store/statements.py::CLAIM::claimed",
                 "doubt = doubt OR (round = 0 AND step.epoch IS DISTINCT FROM epoch.current)",
                 "doubt = doubt",
             ),
@@ -93,9 +90,9 @@ CRITICAL_LIVENESS = (
         taken_away="a dispatch keeps the doubt of the one before",
         edits=(
             Edit(
-                "sagas/model/executions.py",
-                "            doubt=step.doubt or (step.epoch_changed and step.address.is_action),\n            epoch",
-                "            doubt=step.doubt,\n            epoch",
+                "sagas/model/executions.py::Executions::dispatch",
+                "doubt=step.doubt or (step.epoch_changed and step.address.is_action)",
+                "doubt=step.doubt",
             ),
         ),
         tests=(
@@ -107,7 +104,11 @@ CRITICAL_LIVENESS = (
         letter="C9",
         hole="A step that is not idempotent and may have been claimed before the crash is sent again.",
         taken_away="what must not run twice is given up in doubt",
-        edits=(Edit("sagas/model/examining.py", "    if may_have_run and not draft", "    if False and not draft"),),
+        edits=(
+            Edit(
+                "sagas/model/examining.py::dispatch_unsent", "if may_have_run and not draft", "if False and not draft"
+            ),
+        ),
         tests=(
             f"{CRASHES}test_c9_a_step_that_is_not_idempotent_is_not_run_again_after_a_crash",
             f"{MODEL}test_decide.py::test_c9_a_step_that_is_not_idempotent_is_not_sent_again_after_a_crash",
@@ -120,8 +121,8 @@ CRITICAL_LIVENESS = (
         taken_away="death has two stages, a lease apart",
         edits=(
             Edit(
-                "sagas/store/sweep_statements.py",
-                "\n  AND suspected_at < clock_timestamp() - CAST(:lease AS interval)",
+                "sagas/store/sweep_statements.py::DECLARE_DEAD_WORKERS",
+                "AND suspected_at < clock_timestamp() - CAST(:lease AS interval)",
                 "",
             ),
         ),
@@ -137,7 +138,7 @@ CRITICAL_LIVENESS = (
         taken_away="after an outage suspicion begins anew",
         edits=(
             Edit(
-                "sagas/store/sweep_statements.py",
+                "sagas/store/sweep_statements.py::LOOK_AROUND::suspected",
                 "AND (suspected_at IS NULL OR (SELECT after_outage FROM swept))",
                 "AND suspected_at IS NULL",
             ),
@@ -148,7 +149,7 @@ CRITICAL_LIVENESS = (
         letter="C10",
         hole="A worker that was silent for a moment is declared dead later, though its heartbeat has come back.",
         taken_away="a heartbeat clears the suspicion",
-        edits=(Edit("sagas/store/sweep_statements.py", "    suspected_at = NULL,\n", ""),),
+        edits=(Edit("sagas/store/sweep_statements.py::HEARTBEAT", "suspected_at = NULL,", ""),),
         tests=(f"{CRASHES}test_c10_a_heartbeat_clears_the_suspicion",),
     ),
     Reversal(
@@ -156,7 +157,7 @@ CRITICAL_LIVENESS = (
         hole="A fresh child of the pool claims a moment before the next heartbeat; the last one does not list it: "
         "it is dead before it has begun.",
         taken_away="only a heartbeat that was written after a claim proves anything about it",
-        edits=(Edit("sagas/store/statements.py", "(step.claimed_at < worker.listed_at AND NOT (", "(NOT ("),),
+        edits=(Edit("sagas/store/statements.py::HOLDER", "(step.claimed_at < worker.listed_at AND NOT (", "(NOT ("),),
         tests=(f"{CRASHES}test_c10_a_claim_made_after_the_list_of_a_heartbeat_is_not_dead_by_it",),
     ),
     Reversal(
@@ -166,7 +167,7 @@ CRITICAL_LIVENESS = (
         taken_away="death is final",
         edits=(
             Edit(
-                "sagas/store/sweep_statements.py",
+                "sagas/store/sweep_statements.py::HEARTBEAT",
                 "WHERE worker.dead_at IS NULL\nRETURNING to_stop",
                 "RETURNING to_stop",
             ),
@@ -177,7 +178,7 @@ CRITICAL_LIVENESS = (
         letter="C10",
         hole="Two containers whose workers have one name share a row, and delist each other's steps.",
         taken_away="a worker is a uuid made at each boot; now all are one",
-        edits=(Edit("sagas/engine/liveness.py", "new = uuid4()", "new = UUID(int=1)"),),
+        edits=(Edit("sagas/engine/liveness.py::WorkerIdentity::renew", "new = uuid4()", "new = UUID(int=1)"),),
         tests=(f"{FAULTS}test_zombies.py::test_c10_two_workers_with_one_name_do_not_delist_each_others_steps",),
     ),
 )

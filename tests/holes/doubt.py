@@ -18,7 +18,7 @@ SETTLE = "sagas/model/settle.py"
 PARKING = "sagas/model/parking.py"
 EXECUTION = "sagas/engine/execution.py"
 
-NO_RESULT = Edit(PARKING, "    if event.lacks_result and action is not step and action.doubt:\n", "    if False:\n")
+NO_RESULT = Edit(f"{PARKING}::park", "if event.lacks_result and action is not step and action.doubt:", "if False:")
 
 OF_DOUBT = (
     Reversal(
@@ -28,7 +28,7 @@ OF_DOUBT = (
         taken_away="a person may say of a pivot that it did not happen",
         edits=(
             Edit(
-                "sagas/model/person.py",
+                "sagas/model/person.py::may_answer",
                 "return can_turn_back(draft, replace(step, doubt=False, parked_since=None))",
                 "return can_turn_back(draft, replace(step, parked_since=None))",
             ),
@@ -44,7 +44,9 @@ OF_DOUBT = (
         taken_away="tried again and in doubt are two answers",
         edits=(
             Edit(
-                "sagas/model/executions.py", "(step.doubt or not verdict.is_clean)", "(step.doubt or verdict.is_again)"
+                "sagas/model/executions.py::Executions::in_doubt",
+                "(step.doubt or not verdict.is_clean)",
+                "(step.doubt or verdict.is_again)",
             ),
         ),
         tests=(f"{DOUBT_RULES}test_d2_a_pivot_that_was_clean_each_time_it_was_tried_may_turn_back",),
@@ -55,7 +57,7 @@ OF_DOUBT = (
         taken_away="what was raised before the body is clean",
         edits=(
             Edit(
-                JUDGE,
+                f"{JUDGE}::Judgement::by_place",
                 "clean = Verdict.of(again=self.verdict.is_again, clean=True)",
                 "clean = Verdict.of(again=self.verdict.is_again, clean=self.verdict.is_clean)",
             ),
@@ -88,9 +90,9 @@ OF_DOUBT = (
         taken_away="transient beats clean, whichever base is named",
         edits=(
             Edit(
-                JUDGE,
-                "    if named is None or members(error) or signs_of(error, named=named).is_transient:\n",
-                "    if named is None or members(error):\n",
+                f"{JUDGE}::is_clean",
+                "if named is None or members(error) or signs_of(error, named=named).is_transient:",
+                "if named is None or members(error):",
             ),
         ),
         tests=(
@@ -104,9 +106,9 @@ OF_DOUBT = (
         taken_away="builtins and the bases of lost connections are refused where the step is declared",
         edits=(
             Edit(
-                "sagas/definition/clean.py",
-                '    if kind.__module__ == "builtins" or any(issubclass(known, kind) for known in lost):\n',
-                "    if kind is BaseException and lost:\n",
+                "sagas/definition/clean.py::check_class",
+                'if kind.__module__ == "builtins" or any(issubclass(known, kind) for known in lost):',
+                "if kind is BaseException and lost:",
             ),
         ),
         tests=(f"{CLEAN}test_d5_what_may_have_acted_is_refused_with_the_reason_and_the_cure",),
@@ -116,14 +118,22 @@ OF_DOUBT = (
         hole="`except Timeout as e: raise PermanentError('the bank says no') from e` is clean: nobody knows whether "
         "the bank has charged.",
         taken_away="what was raised from or amid a lost connection is in doubt",
-        edits=(Edit(JUDGE, "return not any(_leaves_open(other) for other in behind(error))", "return True"),),
+        edits=(
+            Edit(f"{JUDGE}::is_clean", "return not any(_leaves_open(other) for other in behind(error))", "return True"),
+        ),
         tests=(f"{JUDGING}test_d6_a_clean_no_that_was_raised_from_a_lost_connection_is_in_doubt",),
     ),
     Reversal(
         letter="D6",
         hole="A body records what it has charged, then says no: the charge stays.",
         taken_away="an execution that has recorded is never clean",
-        edits=(Edit(EXECUTION, "judgement.in_doubt() if recorder.has_recorded else judgement", "judgement"),),
+        edits=(
+            Edit(
+                f"{EXECUTION}::Execution::claimed",
+                "judgement.in_doubt() if recorder.has_recorded else judgement",
+                "judgement",
+            ),
+        ),
         tests=(f"{RECORDING}test_d6_a_body_that_has_recorded_and_then_says_no_is_in_doubt",),
     ),
     Reversal(
@@ -132,9 +142,9 @@ OF_DOUBT = (
         taken_away="the row's headers are laid over the message after all receivers",
         edits=(
             Edit(
-                "sagas/engine/carrying.py",
-                "            laid = self._carrying.lay(self._name, body, headers)\n",
-                "            laid = dict(headers)\n",
+                "sagas/engine/carrying.py::_Producer::publish",
+                "laid = self._carrying.lay(self._name, body, headers)",
+                "laid = dict(headers)",
             ),
         ),
         tests=(
@@ -148,7 +158,7 @@ OF_DOUBT = (
         taken_away="the claim compares the message's headers with the row's",
         edits=(
             Edit(
-                "sagas/store/statements.py",
+                "sagas/store/statements.py::CLAIM::claimed",
                 "told.headers ->> 'digest' <> coalesce(%(digest)s, '')",
                 "told.headers ->> 'digest' <> coalesce(%(digest)s, '') AND false",
             ),
@@ -160,7 +170,11 @@ OF_DOUBT = (
         hole="A charge whose process was killed after it cannot be refunded: its id went with the process.",
         taken_away="what an action has recorded fills its undo",
         edits=(
-            Edit(EXECUTION, "recorded = [] if self.address.is_action else recorder.all()", "recorded: list[Any] = []"),
+            Edit(
+                f"{EXECUTION}::Execution::read",
+                "recorded = [] if self.address.is_action else recorder.all()",
+                "recorded: list[Any] = []",
+            ),
         ),
         tests=(f"{RECORDING}test_d12_a_kill_after_the_record_leaves_it_to_the_undo",),
     ),
@@ -170,9 +184,9 @@ OF_DOUBT = (
         taken_away="what is recorded without a claim is told at once",
         edits=(
             Edit(
-                "sagas/engine/recording.py",
-                "self._token, encoded):\n            self._report()\n",
-                "self._token, encoded):\n            return\n",
+                "sagas/engine/recording.py::Recorder::record",
+                "self._token, encoded):\n    self._report()",
+                "self._token, encoded):\n    return",
             ),
         ),
         tests=(
@@ -185,7 +199,11 @@ OF_DOUBT = (
         hole="A step of which only a person can tell whether it happened is undone as if it had.",
         taken_away="in doubt it waits for an answer",
         edits=(
-            Edit(SETTLE, "return plan_step.if_in_doubt is IfInDoubt.PERSON and is_in_doubt(action)", "return False"),
+            Edit(
+                f"{SETTLE}::only_a_person_can_tell",
+                "return plan_step.if_in_doubt is IfInDoubt.PERSON and is_in_doubt(action)",
+                "return False",
+            ),
         ),
         tests=(
             f"{DOUBT_RULES}test_d13_a_step_of_which_only_a_person_can_tell_is_left_and_the_others_are_undone",
@@ -198,7 +216,7 @@ OF_DOUBT = (
         taken_away="what waits for an answer does not count as an undo that failed",
         edits=(
             Edit(
-                SETTLE,
+                f"{SETTLE}::settle_backward",
                 "draft.plan.stop_at_failed_undo and not all(map(waits_for_an_answer, failed))",
                 "draft.plan.stop_at_failed_undo and bool(failed)",
             ),
@@ -212,14 +230,14 @@ OF_DOUBT = (
         taken_away="whatever goes wrong in a look is no sign",
         edits=(
             Edit(
-                SIGNS,
-                "    except BaseException:  # even SystemExit",
-                "    except ArithmeticError:  # even SystemExit",
+                f"{SIGNS}::unharmed",
+                "except BaseException:  # even SystemExit",
+                "except ArithmeticError:  # even SystemExit",
             ),
             Edit(
-                JUDGE,
-                "    except BaseException as broken:\n        message = f",
-                "    except ArithmeticError as broken:\n        message = f",
+                f"{JUDGE}::judge",
+                "except BaseException as broken:\n    message = f",
+                "except ArithmeticError as broken:\n    message = f",
             ),
         ),
         tests=(f"{DESCRIBING}test_d16_an_exception_that_cannot_be_looked_at_is_judged_nevertheless",),
@@ -230,7 +248,7 @@ OF_DOUBT = (
         taken_away="a limit that strikes meanwhile is the timeout",
         edits=(
             Edit(
-                JUDGE,
+                f"{JUDGE}::judge",
                 "describe(limit, step, redact), Verdict.TIMEOUT)",
                 "describe(limit, step, redact), Verdict.UNKNOWN)",
             ),
@@ -243,9 +261,9 @@ OF_DOUBT = (
         taken_away="a positive sign adds, a negative one never removes",
         edits=(
             Edit(
-                SIGNS,
-                "        is_lost=is_lost,\n",
-                '        is_lost=is_lost and plain(error, "should_retry") is not False,\n',
+                f"{SIGNS}::signs_of",
+                "is_lost=is_lost,",
+                'is_lost=is_lost and plain(error, "should_retry") is not False,',
             ),
         ),
         tests=(f"{JUDGING}test_d17_what_a_client_says_against_another_try_takes_none_away",),
@@ -256,9 +274,9 @@ OF_DOUBT = (
         taken_away="a code is a status only beside a response or of a known client",
         edits=(
             Edit(
-                SIGNS,
-                "    if response is not None or not KEEP_STATUS_IN_CODE.isdisjoint(lineage(error)):\n",
-                "    if response is not None or lineage(error):\n",
+                f"{SIGNS}::http_status",
+                "if response is not None or not KEEP_STATUS_IN_CODE.isdisjoint(lineage(error)):",
+                "if response is not None or lineage(error):",
             ),
         ),
         tests=(f"{JUDGING}test_d17_what_need_not_be_an_http_status_is_not_taken_for_one",),
@@ -269,7 +287,7 @@ OF_DOUBT = (
         taken_away="a group is tried again only if every member is",
         edits=(
             Edit(
-                JUDGE,
+                f"{JUDGE}::is_again",
                 "return all(is_again(member, policy, depth - 1) for member in grouped)",
                 "return any(is_again(member, policy, depth - 1) for member in grouped)",
             ),
@@ -282,11 +300,11 @@ OF_DOUBT = (
         taken_away="from the body on the class of an error proves nothing",
         edits=(
             Edit(
-                EXECUTION,
-                "            judgement = judge(error, policy, step.name, self.redact, clean)\n",
-                "            judgement = judge(error, policy, step.name, self.redact, clean)\n"
-                "            if isinstance(error, BindingError | RowDamaged):\n"
-                "                judgement = judgement.by_place()\n",
+                f"{EXECUTION}::Execution::claimed",
+                "judgement = judge(error, policy, step.name, self.redact, clean)",
+                "judgement = judge(error, policy, step.name, self.redact, clean)\n"
+                "if isinstance(error, BindingError | RowDamaged):\n"
+                "    judgement = judgement.by_place()",
             ),
         ),
         tests=(

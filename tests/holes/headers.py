@@ -16,9 +16,9 @@ OF_HEADERS = (
         taken_away="it is published in a copy of the caller's context",
         edits=(
             Edit(
-                CAPTURE,
-                "    copy_context().run(run)\n",
-                "    token = _capturing.set(None)\n    run()\n    _capturing.reset(token)\n",
+                f"{CAPTURE}::captured",
+                "copy_context().run(run)",
+                "token = _capturing.set(None)\nrun()\n_capturing.reset(token)",
             ),
         ),
         tests=(f"{HEADERS}test_d9_what_receivers_leave_behind_in_their_context_is_not_left_in_the_callers",),
@@ -29,7 +29,11 @@ OF_HEADERS = (
         "sagas as a plain call.",
         taken_away="a task that loses a message's headers is refused at start",
         edits=(
-            Edit(CAPTURE, "if step is not None and ADDRESS_HEADER not in headers:", "if step is None and not headers:"),
+            Edit(
+                f"{CAPTURE}::Captor::kept",
+                "if step is not None and ADDRESS_HEADER not in headers:",
+                "if step is None and not headers:",
+            ),
         ),
         tests=(f"{HEADERS}test_d9_a_task_class_that_loses_the_headers_it_is_given_is_refused_at_start",),
     ),
@@ -37,14 +41,20 @@ OF_HEADERS = (
         letter="D10",
         hole="Kept headers replace a message's own id, task and limits: one id on all of them, and a revoke kills all.",
         taken_away="names of Celery's own message are never kept",
-        edits=(Edit(RULES, "not isinstance(name, str) or name in CELERYS or", "not isinstance(name, str) or"),),
+        edits=(
+            Edit(
+                f"{RULES}::_is_celerys",
+                "not isinstance(name, str) or name in CELERYS or",
+                "not isinstance(name, str) or",
+            ),
+        ),
         tests=(f"{MODEL}test_d10_what_tells_the_message_or_the_moment_is_not_kept",),
     ),
     Reversal(
         letter="D21",
         hole="A caller's Authorization lies in the row for days, and in five to ten messages.",
         taken_away="what looks like a token is left out unless it is listed",
-        edits=(Edit(RULES, "or not TOKENS.search(str(name))", "or bool(TOKENS)"),),
+        edits=(Edit(f"{RULES}::Choice::_may_keep", "or not TOKENS.search(str(name))", "or bool(TOKENS)"),),
         tests=(
             f"{MODEL}test_d21_what_looks_like_a_token_is_left_out_unless_it_is_listed",
             f"{KEPT}test_d21_a_token_is_not_kept_and_that_is_told_once",
@@ -54,28 +64,34 @@ OF_HEADERS = (
         letter="D22",
         hole="An instrumentation's baggage is too big for a message: orders are refused for it.",
         taken_away="over the limit the trace goes first",
-        edits=(Edit(CAPTURE, "for superfluous in (tracing.BAGGAGE, tracing.TRACE):", "for superfluous in ():"),),
+        edits=(
+            Edit(
+                f"{CAPTURE}::Captor::_bounded",
+                "for superfluous in (tracing.BAGGAGE, tracing.TRACE):",
+                "for superfluous in ():",
+            ),
+        ),
         tests=(f"{KEPT}test_d22_baggage_goes_first_and_is_told", f"{KEPT}test_d22_then_the_trace"),
     ),
     Reversal(
         letter="D22",
         hole="Any number of bytes is on every message of a saga.",
         taken_away="what is still too big is refused at start",
-        edits=(Edit(CAPTURE, "        if size > MOST_BYTES:\n", "        if size > 1000 * MOST_BYTES:\n"),),
+        edits=(Edit(f"{CAPTURE}::Captor::_bounded", "if size > MOST_BYTES:", "if size > 1000 * MOST_BYTES:"),),
         tests=(f"{KEPT}test_d22_then_the_start_is_refused",),
     ),
     Reversal(
         letter="D23",
         hole="Spans of days are under a root that was dropped long ago, sampled as its first moment was.",
         taken_away="after an hour a new trace begins",
-        edits=(Edit("sagas/model/tracing.py", "    is_over = age > LASTS\n", "    is_over = False\n"),),
+        edits=(Edit("sagas/model/tracing.py::choose", "is_over = age > LASTS", "is_over = False"),),
         tests=(f"{MODEL}test_d23_which_trace_a_message_is_part_of",),
     ),
     Reversal(
         letter="D24",
         hole="A child saga is started by the loop, which has no caller: its steps run for nobody.",
         taken_away="a child takes its parent's headers",
-        edits=(Edit("sagas/store/instances.py", "                headers=loaded.headers,\n", ""),),
+        edits=(Edit("sagas/store/instances.py::Instances::_start_child", "headers=loaded.headers,", ""),),
         tests=(f"{HEADERS}test_d24_a_child_takes_its_parents",),
     ),
 )

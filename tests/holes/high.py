@@ -16,7 +16,7 @@ HIGH = (
         hole="A duplicate that finds nothing to claim returns, and Celery publishes the rest of its chain: n "
         "copies make n walkers, to the end of the saga.",
         taken_away="dropping a message cuts the tail of its chain",
-        edits=(Edit("sagas/engine/messages.py", "    request.chain = None\n", "    return\n"),),
+        edits=(Edit("sagas/engine/messages.py::cut_tail", "request.chain = None", "return"),),
         tests=(
             f"{ENGINE}test_messages.py::test_h1_a_cut_tail_is_none",
             f"{DOUBLED}test_h1_copies_of_a_message_that_arrive_together_make_one_walker",
@@ -30,9 +30,7 @@ HIGH = (
         taken_away="of a completed step's messages only a redelivery walks on",
         edits=(
             Edit(
-                "sagas/engine/messages.py",
-                "is_redelivered(request)\n        and own is not None",
-                "own is not None",
+                "sagas/engine/messages.py::walks_on", "is_redelivered(request)\nand own is not None", "own is not None"
             ),
         ),
         tests=(f"{DOUBLED}test_h1_copies_that_queue_behind_one_another_make_one_walker",),
@@ -44,11 +42,12 @@ HIGH = (
         taken_away="the error callback is a hint, and the rows decide",
         edits=(
             Edit(
-                "sagas/extension.py",
-                "            engine.loop.handle(instance_id, Tick())\n",
-                "            from sagas.model import Stop, StopKind, StopRequested\n\n"
-                '            failed = Stop(kind=StopKind.CANCELLED, reason="a step failed")\n'
-                "            engine.loop.handle(instance_id, StopRequested(stop=failed))\n",
+                "sagas/extension.py::Sagas::_add_tasks::on_error",
+                "engine.loop.handle(instance_id, Tick())",
+                "from sagas.model import Stop, StopKind, StopRequested\n"
+                "\n"
+                'failed = Stop(kind=StopKind.CANCELLED, reason="a step failed")\n'
+                "engine.loop.handle(instance_id, StopRequested(stop=failed))",
             ),
         ),
         tests=(f"{DOUBLED}test_h2_an_error_callback_that_comes_late_turns_nobody_back",),
@@ -58,7 +57,7 @@ HIGH = (
         hole="A deploy kills the process of a step; counted as a failure, that uses up `max_attempts=1`, and the "
         "saga is undone for nothing.",
         taken_away="losses are counted apart from failures",
-        edits=(Edit("sagas/model/state.py", "self.forgiven - self.losses", "self.forgiven"),),
+        edits=(Edit("sagas/model/state.py::StepState::failures", "self.forgiven - self.losses", "self.forgiven"),),
         tests=(f"{MODEL}test_decide.py::test_h2_losses_use_up_no_attempt",),
     ),
     Reversal(
@@ -67,7 +66,7 @@ HIGH = (
         taken_away="losses have a budget of their own",
         edits=(
             Edit(
-                "sagas/model/executions.py",
+                "sagas/model/executions.py::Executions::lost",
                 "within_budget = step.losses + 1 <= self.plan_step(step).max_losses",
                 "within_budget = True",
             ),
@@ -79,13 +78,7 @@ HIGH = (
         hole="A claim does not move `due_at`: a saga whose holder dies is looked at when it would have been anyway, "
         "up to an hour later.",
         taken_away="the sweep picks what the dead hold, due or not",
-        edits=(
-            Edit(
-                "sagas/store/sweep_statements.py",
-                "       OR seen.holder = 'dead' OR (",
-                "       OR (",
-            ),
-        ),
+        edits=(Edit("sagas/store/sweep_statements.py::PICK_LOST", "OR seen.holder = 'dead' OR (", "OR ("),),
         tests=(
             f"{CRASHES}test_h3_a_claim_that_a_later_heartbeat_does_not_list_is_dead_and_due_at_once",
             f"{CRASHES}test_h3_a_dead_holder_is_found_at_once_also_after_a_long_wait_in_the_queue",
@@ -98,10 +91,9 @@ HIGH = (
         taken_away="an instance that raises does not stop the pass",
         edits=(
             Edit(
-                "sagas/recovery/sweep.py",
-                "            if isinstance(error, DBAPIError) and is_outage(error):\n                raise\n"
-                "            told = ",
-                "            raise\n            told = ",
+                "sagas/recovery/sweep.py::Sweeper::_look_at",
+                "if isinstance(error, DBAPIError) and is_outage(error):\n    raise\ntold =",
+                "raise\ntold =",
             ),
         ),
         tests=(
@@ -116,13 +108,13 @@ HIGH = (
         taken_away="what is taken is not due for a while, and an instance that raises backs off",
         edits=(
             Edit(
-                "sagas/store/sweep_statements.py",
+                "sagas/store/sweep_statements.py::TAKE_DUE",
                 "SET due_at = clock_timestamp() + CAST(:lease AS interval)\nFROM due",
                 "SET due_at = instance.due_at\nFROM due",
             ),
             Edit(
-                "sagas/recovery/sweep.py",
-                "            engine.store.sweeping.back_off(instance_id, told.to_json(), error)\n",
+                "sagas/recovery/sweep.py::Sweeper::_look_at",
+                "engine.store.sweeping.back_off(instance_id, told.to_json(), error)",
                 "",
             ),
         ),
@@ -135,8 +127,8 @@ HIGH = (
         taken_away="an instance that raises backs off",
         edits=(
             Edit(
-                "sagas/recovery/sweep.py",
-                "            engine.store.sweeping.back_off(instance_id, told.to_json(), error)\n",
+                "sagas/recovery/sweep.py::Sweeper::_look_at",
+                "engine.store.sweeping.back_off(instance_id, told.to_json(), error)",
                 "",
             ),
         ),
@@ -147,11 +139,11 @@ HIGH = (
         hole="A sweep waits for an instance that somebody holds, and everything else that is due waits with it.",
         taken_away="the sweep passes over what is locked",
         edits=(
-            Edit("sagas/recovery/sweep.py", "Tick(), skip_locked=True", "Tick(), skip_locked=False"),
+            Edit("sagas/recovery/sweep.py::Sweeper::_look_at", "Tick(), skip_locked=True", "Tick(), skip_locked=False"),
             Edit(
-                "sagas/store/sweep_statements.py",
-                "ORDER BY due_at LIMIT :limit\n    FOR UPDATE SKIP LOCKED",
-                "ORDER BY due_at LIMIT :limit\n    FOR UPDATE",
+                "sagas/store/sweep_statements.py::TAKE_DUE::due",
+                "ORDER BY due_at LIMIT :limit\nFOR UPDATE SKIP LOCKED",
+                "ORDER BY due_at LIMIT :limit\nFOR UPDATE",
             ),
         ),
         tests=(f"{SWEEPING}test_h4_a_locked_instance_is_passed_over_and_the_others_are_moved",),
@@ -162,7 +154,7 @@ HIGH = (
         taken_away="a sweep of beat's that follows another one at once returns",
         edits=(
             Edit(
-                "sagas/recovery/sweep.py",
+                "sagas/recovery/sweep.py::sweep",
                 "if not forced and engine.store.sweeping.is_swept():",
                 "if not forced and engine.store.sweeping.is_swept() is None:",
             ),
@@ -176,17 +168,17 @@ HIGH = (
         taken_away="without evidence a message is not sent again; now it is after five seconds",
         edits=(
             Edit(
-                "sagas/model/examining.py",
+                "sagas/model/examining.py::is_to_be_sent",
                 "return abs(draft.now - step.dispatched_at) >= LONGEST_SILENCE",
                 "return abs(draft.now - step.dispatched_at) >= timedelta(seconds=5)",
             ),
             Edit(
-                "sagas/model/executions.py",
-                "        return self.now + LONGEST_SILENCE\n\n\ndef is_queued",
-                "        return self.now + timedelta(seconds=5)\n\n\ndef is_queued",
+                "sagas/model/executions.py::Executions::look_at",
+                "return self.now + LONGEST_SILENCE",
+                "return self.now + timedelta(seconds=5)",
             ),
             Edit(
-                "sagas/store/starting.py",
+                "sagas/store/starting.py::Starting::_insert_by",
                 '"silence": LONGEST_SILENCE,',
                 '"silence": LONGEST_SILENCE / 720,',
             ),
@@ -202,7 +194,7 @@ HIGH = (
         taken_away="a message that is lost by all evidence is sent again at once",
         edits=(
             Edit(
-                "sagas/recovery/filling.py",
+                "sagas/recovery/filling.py::Filler::fill",
                 "lost = found = lines.put_lost_back(self._lease, self._me, AT_A_TIME)",
                 "lost = found = 0",
             ),
@@ -219,7 +211,7 @@ HIGH = (
         taken_away="only a living consumer of the same queue is evidence",
         edits=(
             Edit(
-                "sagas/store/line_statements.py",
+                "sagas/store/line_statements.py::PUT_LOST_BACK::lost",
                 "WHERE {unclaimed} AND queue = evidence.queue AND line IS NULL",
                 "WHERE {unclaimed} AND queue IS NOT NULL AND line IS NULL",
             ),
@@ -232,7 +224,7 @@ HIGH = (
         taken_away="from the third time on the message must have been out for twice as long each time",
         edits=(
             Edit(
-                "sagas/store/line_statements.py",
+                "sagas/store/line_statements.py::PUT_LOST_BACK::lost",
                 "- CAST(:lease AS interval) * (power(2, least(greatest(dispatches - 2, 0), 9)) - 1)",
                 "",
             ),

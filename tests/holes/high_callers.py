@@ -13,14 +13,20 @@ HIGH_CALLERS = (
         letter="H6",
         hole="A request waits for as long as another one's transaction is open that has the same key.",
         taken_away="a key is waited for briefly",
-        edits=(Edit("sagas/store/starting.py", 'KEY_WAIT = "2s"', 'KEY_WAIT = "0"'),),
+        edits=(Edit("sagas/store/starting.py::KEY_WAIT", 'KEY_WAIT = "2s"', 'KEY_WAIT = "0"'),),
         tests=(f"{STARTING}test_h6_a_key_held_by_another_open_transaction_is_waited_for_briefly_and_harms_nothing",),
     ),
     Reversal(
         letter="H6",
         hole="Two keys crosswise, or a key that is held for too long: the business transaction dies of it.",
         taken_away="a start in the caller's transaction has a savepoint around it",
-        edits=(Edit("sagas/store/starting.py", "with translated(), transaction.savepoint():", "with translated():"),),
+        edits=(
+            Edit(
+                "sagas/store/starting.py::Starting::unharmed",
+                "with translated(), transaction.savepoint():",
+                "with translated():",
+            ),
+        ),
         tests=(
             f"{STARTING}test_h6_a_key_held_by_another_open_transaction_is_waited_for_briefly_and_harms_nothing",
             f"{STARTING}test_h6_two_keys_crosswise_cost_no_transaction",
@@ -31,7 +37,11 @@ HIGH_CALLERS = (
         hole="A REPEATABLE READ transaction cannot see the instance that was committed after its snapshot, and "
         "gets a serialisation failure instead of it.",
         taken_away="what the caller cannot see is looked for on another connection",
-        edits=(Edit("sagas/store/starting.py", "if found is None and new.key is not None:", "if False:"),),
+        edits=(
+            Edit(
+                "sagas/store/starting.py::Starting::insert_in", "if found is None and new.key is not None:", "if False:"
+            ),
+        ),
         tests=(f"{STARTING}test_h6_a_repeatable_read_caller_gets_the_instance_committed_after_its_snapshot",),
     ),
     Reversal(
@@ -39,8 +49,8 @@ HIGH_CALLERS = (
         hole="A request hangs after its commit for as long as a broker that does not answer is waited for.",
         taken_away="a start waits for the broker briefly",
         edits=(
-            Edit("sagas/engine/brief.py", "PATIENCE = 0.8\n", "PATIENCE = 10.0\n"),
-            Edit("sagas/engine/brief.py", "PROBE = 0.1\n", "PROBE = 10.0\n"),
+            Edit("sagas/engine/brief.py::PATIENCE", "PATIENCE = 0.8", "PATIENCE = 10.0"),
+            Edit("sagas/engine/brief.py::PROBE", "PROBE = 0.1", "PROBE = 10.0"),
         ),
         tests=(f"{SILENT}test_a_broker_that_never_answers_costs_the_first_start_little_and_the_next_ones_nothing",),
     ),
@@ -51,7 +61,7 @@ HIGH_CALLERS = (
         taken_away="an inbox is written without a lock on the instance",
         edits=(
             Edit(
-                "sagas/store/neighbour_statements.py",
+                "sagas/store/neighbour_statements.py::PUT_INTO_INBOX",
                 "VALUES (:instance_id, :kind,",
                 "VALUES ((SELECT id FROM {s}.saga_instance WHERE id = :instance_id FOR UPDATE), :kind,",
             ),
@@ -67,10 +77,9 @@ HIGH_CALLERS = (
         taken_away="a child tells its parent without a lock on it",
         edits=(
             Edit(
-                "sagas/store/statements.py",
-                "    SELECT parent_id, 'child' FROM moved",
-                "    SELECT (SELECT id FROM {s}.saga_instance WHERE id = moved.parent_id FOR UPDATE), 'child'\n"
-                "    FROM moved",
+                "sagas/store/statements.py::COMPLETE::told",
+                "SELECT parent_id, 'child' FROM moved",
+                "SELECT (SELECT id FROM {s}.saga_instance WHERE id = moved.parent_id FOR UPDATE), 'child'\nFROM moved",
             ),
         ),
         tests=(f"{CHILDREN}test_h8_a_child_ends_while_its_parents_row_is_locked",),
@@ -81,7 +90,7 @@ HIGH_CALLERS = (
         taken_away="a parent tells its child without a lock on it",
         edits=(
             Edit(
-                "sagas/store/neighbour_statements.py",
+                "sagas/store/neighbour_statements.py::PUT_INTO_INBOX",
                 "VALUES (:instance_id, :kind,",
                 "VALUES ((SELECT id FROM {s}.saga_instance WHERE id = :instance_id FOR UPDATE), :kind,",
             ),
@@ -94,7 +103,7 @@ HIGH_CALLERS = (
         taken_away="a completed child may be turned back by its parent",
         edits=(
             Edit(
-                "sagas/model/decide.py",
+                "sagas/model/decide.py::undo_as_one",
                 "if draft.status is SagaStatus.COMPLETED and draft.before.parent is not None:",
                 "if draft.status is SagaStatus.COMPLETED and draft.before.parent is None:",
             ),
@@ -107,7 +116,7 @@ HIGH_CALLERS = (
         taken_away="a child with a pivot is refused where it would have to be undone",
         edits=(
             Edit(
-                "sagas/definition/waiting.py",
+                "sagas/definition/waiting.py::Child::check_place",
                 "if has_pivot and place.kind is StepKind.COMPENSATABLE:",
                 "if False:",
             ),
@@ -120,10 +129,9 @@ HIGH_CALLERS = (
         taken_away="the child is remembered as started; now every look at it starts one",
         edits=(
             Edit(
-                "sagas/model/waiting.py",
-                "    if child is None:\n        return\n",
-                "    if child is None or child.status is SagaStatus.PENDING:\n"
-                "        draft.begin(step)\n        return\n",
+                "sagas/model/waiting.py::look_at_child",
+                "if child is None:\n    return",
+                "if child is None or child.status is SagaStatus.PENDING:\n    draft.begin(step)\n    return",
             ),
         ),
         tests=(f"{CHILDREN}test_looks_at_once_start_one_child_whose_id_follows_from_its_parents",),

@@ -18,9 +18,9 @@ HIGH_LATER = (
         taken_away="a completion reads the clock",
         edits=(
             Edit(
-                "sagas/store/statements.py",
-                "        updated_at = clock_timestamp()\n    FROM done\n",
-                "        updated_at = now()\n    FROM done\n",
+                "sagas/store/statements.py::COMPLETE::moved",
+                "updated_at = clock_timestamp()\nFROM done",
+                "updated_at = now()\nFROM done",
             ),
         ),
         tests=(f"{TIMES}test_h9_a_completion_in_the_steps_own_long_transaction_is_of_now",),
@@ -31,7 +31,7 @@ HIGH_LATER = (
         taken_away="a start reads the clock",
         edits=(
             Edit(
-                "sagas/store/statements.py",
+                "sagas/store/statements.py::START::born",
                 "clock_timestamp() + make_interval(secs => CAST(:deadline_seconds AS double precision)))",
                 "now() + make_interval(secs => CAST(:deadline_seconds AS double precision)))",
             ),
@@ -45,10 +45,10 @@ HIGH_LATER = (
         taken_away="a deadline in seconds counts from the first claim; now from the start",
         edits=(
             Edit(
-                "sagas/store/statements.py",
-                "            CAST(:deadline AS timestamptz), CAST",
-                "            coalesce(CAST(:deadline AS timestamptz),\n"
-                "                now() + make_interval(secs => CAST(:deadline_seconds AS double precision))), CAST",
+                "sagas/store/statements.py::START::born",
+                "CAST(:deadline AS timestamptz), CAST",
+                "coalesce(CAST(:deadline AS timestamptz),\n"
+                "    now() + make_interval(secs => CAST(:deadline_seconds AS double precision))), CAST",
             ),
         ),
         tests=(f"{TIMES}test_h9_a_deadline_in_seconds_counts_from_the_first_claim",),
@@ -57,7 +57,13 @@ HIGH_LATER = (
         letter="H9",
         hole="An event that waited for the instance's lock is dated when it queued up.",
         taken_away="the clock is read after the lock",
-        edits=(Edit("sagas/store/instances.py", "now=max([row.now, *(step.now for step in steps)]),", "now=row.now,"),),
+        edits=(
+            Edit(
+                "sagas/store/instances.py::Instances::_lock",
+                "now=max([row.now, *(step.now for step in steps)]),",
+                "now=row.now,",
+            ),
+        ),
         tests=(f"{TIMES}test_h9_the_clock_is_read_after_the_lock_was_waited_for",),
     ),
     Reversal(
@@ -67,10 +73,9 @@ HIGH_LATER = (
         taken_away="every dispatch has a fresh task id; now the first step's is the saga's id",
         edits=(
             Edit(
-                "sagas/engine/messages.py",
-                "        callback = self._callback(instance_id, plan)\n",
-                "        callback = self._callback(instance_id, plan)\n"
-                "        signatures[0].set(task_id=str(instance_id))\n",
+                "sagas/engine/messages.py::Messages::send",
+                "callback = self._callback(instance_id, plan)",
+                "callback = self._callback(instance_id, plan)\nsignatures[0].set(task_id=str(instance_id))",
             ),
         ),
         tests=(
@@ -83,7 +88,9 @@ HIGH_LATER = (
         hole="A later step returns a name that an earlier one has returned too: the earlier one's undo releases "
         "the wrong thing.",
         taken_away="an undo gets its own action's result before the data",
-        edits=(Edit("sagas/engine/binding.py", "whole = {**data, **own_result}", "whole = {**own_result, **data}"),),
+        edits=(
+            Edit("sagas/engine/binding.py::bind", "whole = {**data, **own_result}", "whole = {**own_result, **data}"),
+        ),
         tests=(f"{ENGINE}test_binding.py::test_h11_a_compensation_gets_its_actions_own_result_before_the_data",),
     ),
     Reversal(
@@ -92,10 +99,10 @@ HIGH_LATER = (
         taken_away="an undo sees the data as of its action's claim",
         edits=(
             Edit(
-                "sagas/store/statements.py",
-                "          AND (earlier.position < claimed.position OR (earlier.position = claimed.position\n"
-                "               AND earlier.lane = claimed.lane AND earlier.branch < claimed.branch))) AS",
-                "          ) AS",
+                "sagas/store/statements.py::CLAIM",
+                "AND (earlier.position < claimed.position OR (earlier.position = claimed.position\n"
+                "     AND earlier.lane = claimed.lane AND earlier.branch < claimed.branch))) AS",
+                ") AS",
             ),
         ),
         tests=(
@@ -110,7 +117,7 @@ HIGH_LATER = (
         taken_away="such a parameter needs a default",
         edits=(
             Edit(
-                "sagas/definition/checks.py",
+                "sagas/definition/checks.py::check_part",
                 "if name is None or name in known[0]:",
                 "if name is None or name in known[0] | (need.own or frozenset()):",
             ),
@@ -125,9 +132,9 @@ HIGH_LATER = (
         taken_away="what cannot be called is parked",
         edits=(
             Edit(
-                "sagas/engine/execution.py",
-                "            return self.parked(error, plan, step.name, lacks_result=lacks_result)\n",
-                "            return self.failed(error, judge(error, policy, step.name, self.redact))\n",
+                "sagas/engine/execution.py::Execution::claimed",
+                "return self.parked(error, plan, step.name, lacks_result=lacks_result)",
+                "return self.failed(error, judge(error, policy, step.name, self.redact))",
             ),
         ),
         tests=(
@@ -139,7 +146,11 @@ HIGH_LATER = (
         letter="H12",
         hole="A body commits the transaction of its step: an effect without a record.",
         taken_away="the step's connection cannot be committed or closed by the body",
-        edits=(Edit("sagas/engine/transaction.py", '_OURS = ("commit", "rollback", "close", "detach")', "_OURS = ()"),),
+        edits=(
+            Edit(
+                "sagas/engine/transaction.py::_OURS", '_OURS = ("commit", "rollback", "close", "detach")', "_OURS = ()"
+            ),
+        ),
         tests=(f"{CURRENT}test_h12_a_step_cannot_end_the_transaction_itself",),
     ),
     Reversal(
@@ -149,7 +160,7 @@ HIGH_LATER = (
         taken_away="the completion is part of the step's transaction",
         edits=(
             Edit(
-                "sagas/engine/execution.py",
+                "sagas/engine/execution.py::Execution::complete_action",
                 "connection=transaction.connection if transaction.is_open else None,",
                 "connection=None,",
             ),
@@ -165,9 +176,9 @@ HIGH_LATER = (
         taken_away="a lost claim rolls the step's transaction back",
         edits=(
             Edit(
-                "sagas/engine/execution.py",
-                "            if progress is None and not self.completed_in(plan, transaction):\n",
-                "            if False:\n",
+                "sagas/engine/execution.py::Execution::complete_action",
+                "if progress is None and not self.completed_in(plan, transaction):",
+                "if False:",
             ),
         ),
         tests=(
@@ -180,9 +191,9 @@ HIGH_LATER = (
         taken_away="who records the failure of an undo sends the next one",
         edits=(
             Edit(
-                "sagas/model/decide.py",
-                "not draft.status.is_forward or draft.plan.is_parallel(step.address.position):\n        settle",
-                "(draft.status.is_forward and draft.plan.is_parallel(step.address.position)):\n        settle",
+                "sagas/model/decide.py::fail",
+                "not draft.status.is_forward or draft.plan.is_parallel(step.address.position):\n    settle",
+                "(draft.status.is_forward and draft.plan.is_parallel(step.address.position)):\n    settle",
             ),
         ),
         tests=(f"{MODEL}test_settle.py::test_h13_when_a_compensation_has_failed_for_good_the_others_still_run",),
@@ -192,7 +203,11 @@ HIGH_LATER = (
         hole="Undoing stops at the first undo that has failed for good, and everything before it stays done.",
         taken_away="the others still run",
         edits=(
-            Edit("sagas/model/settle.py", "stops = draft.plan.stop_at_failed_undo and not all(", "stops = not all("),
+            Edit(
+                "sagas/model/settle.py::settle_backward",
+                "stops = draft.plan.stop_at_failed_undo and not all(",
+                "stops = not all(",
+            ),
         ),
         tests=(
             f"{MODEL}test_settle.py::test_h13_when_a_compensation_has_failed_for_good_the_others_still_run",

@@ -14,7 +14,13 @@ OF_LIMITS = (
         hole="An hour that was said has to be told from one that was not. Told in what the fingerprint is made of, "
         "sagas that say it cannot be started after the upgrade under their old version.",
         taken_away="the mark of an hour that was said is outside of the fingerprint",
-        edits=(Edit("sagas/model/plan.py", "sha256(self.unmarked().text.encode())", "sha256(self.text.encode())"),),
+        edits=(
+            Edit(
+                "sagas/model/plan.py::Plan::fingerprint",
+                "sha256(self.unmarked().text.encode())",
+                "sha256(self.text.encode())",
+            ),
+        ),
         tests=(f"{LIMITS}test_d11_an_hour_that_was_said_has_the_fingerprint_that_it_always_had",),
     ),
     Reversal(
@@ -24,7 +30,7 @@ OF_LIMITS = (
         taken_away="only SystemExit, KeyboardInterrupt and GreenletExit are interruptions",
         edits=(
             Edit(
-                "sagas/engine/judging.py",
+                "sagas/engine/judging.py::is_interruption",
                 'isinstance(error, SystemExit | KeyboardInterrupt) or type(error).__name__ == "GreenletExit"',
                 "not isinstance(error, Exception)",
             ),
@@ -38,9 +44,9 @@ OF_LIMITS = (
         taken_away="self.retry is answered before anything is published",
         edits=(
             Edit(
-                "sagas/engine/task.py",
-                "        request = self._step_request()\n        if request is None:\n",
-                "        request = self._step_request()\n        if True:\n",
+                "sagas/engine/task.py::FencedTask::retry",
+                "request = self._step_request()\nif request is None:",
+                "request = self._step_request()\nif True:",
             ),
         ),
         tests=(
@@ -52,7 +58,7 @@ OF_LIMITS = (
         letter="D19",
         hole="A task that polls is given up after the attempts of its policy, though nothing has failed.",
         taken_away="polls use up no attempt",
-        edits=(Edit("sagas/model/state.py", "self.losses - self.polls", "self.losses"),),
+        edits=(Edit("sagas/model/state.py::StepState::failures", "self.losses - self.polls", "self.losses"),),
         tests=(f"{MODEL}test_d19_a_poll_uses_no_attempt_and_writes_a_counter",),
     ),
     Reversal(
@@ -62,9 +68,9 @@ OF_LIMITS = (
         taken_away="the parent reports the executions that it ends",
         edits=(
             Edit(
-                "sagas/recovery/ending.py",
-                "            if not soft and not worker_state.should_terminate:",
-                "            if soft is None and not worker_state.should_terminate:",
+                "sagas/recovery/ending.py::_watched::WatchedRequest::on_timeout",
+                "if not soft and not worker_state.should_terminate:",
+                "if soft is None and not worker_state.should_terminate:",
             ),
         ),
         tests=(f"{ENDED}test_d20_a_hang_that_only_the_hard_limit_ends_is_the_attempt_that_timed_out",),
@@ -75,9 +81,9 @@ OF_LIMITS = (
         taken_away="a hard limit alone is announced by a soft one",
         edits=(
             Edit(
-                "sagas/model/limits.py",
-                "        soft = hard - min(max(hard / 10, SHORTEST_WARNING), LONGEST_WARNING, hard / 2)\n",
-                "        soft = hard\n",
+                "sagas/model/limits.py::own_limits",
+                "soft = hard - min(max(hard / 10, SHORTEST_WARNING), LONGEST_WARNING, hard / 2)",
+                "soft = hard",
             ),
         ),
         tests=(f"{LIMITS}test_d36_a_tasks_own_limits_hold_and_a_hard_one_alone_is_announced_to_the_body",),

@@ -17,9 +17,9 @@ OF_LINES = (
         taken_away="who gives steps out tests that it still holds the lease",
         edits=(
             Edit(
-                STATEMENTS,
-                "EXISTS (SELECT FROM {s}.saga_lease WHERE name = :lease_name AND holder = :me "
-                "AND until > clock_timestamp())",
+                f"{STATEMENTS}::LEASE_HELD",
+                "EXISTS (SELECT FROM {s}.saga_lease "
+                "WHERE name = :lease_name AND holder = :me AND until > clock_timestamp())",
                 "(:lease_name = :lease_name AND CAST(:me AS uuid) IS NOT NULL)",
             ),
         ),
@@ -29,7 +29,9 @@ OF_LINES = (
         letter="B1",
         hole="A process that is stopped while it takes the lease stops recovery in the whole fleet.",
         taken_away="nobody queues for the lease",
-        edits=(Edit(STATEMENTS, "    FOR UPDATE SKIP LOCKED\n), first AS (", "    FOR UPDATE\n), first AS ("),),
+        edits=(
+            Edit(f"{STATEMENTS}::TAKE_LEASE", "FOR UPDATE SKIP LOCKED\n), first AS (", "FOR UPDATE\n), first AS ("),
+        ),
         tests=(f"{LINES}test_b1_nobody_waits_for_a_lease_that_is_being_taken",),
     ),
     Reversal(
@@ -38,10 +40,12 @@ OF_LINES = (
         taken_away="whoever makes a pass says that there is no outage",
         edits=(
             Edit(
-                "sagas/store/sweep_statements.py",
-                "UPDATE {s}.saga_sweep AS this SET swept_at = clock_timestamp(),\n        outage_from",
-                "UPDATE {s}.saga_sweep AS this\n        SET swept_at = CASE WHEN former.is_long_ago OR this.swept_at = "
-                "'-infinity' THEN clock_timestamp() ELSE this.swept_at END,\n        outage_from",
+                "sagas/store/sweep_statements.py::LOOK_AROUND::swept",
+                "UPDATE {s}.saga_sweep AS this SET swept_at = clock_timestamp(),\n    outage_from",
+                "UPDATE {s}.saga_sweep AS this\n"
+                "    SET swept_at = CASE WHEN former.is_long_ago OR this.swept_at = '-infinity' \n"
+                "        THEN clock_timestamp() ELSE this.swept_at END,\n"
+                "    outage_from",
             ),
         ),
         tests=(f"{LINES}test_b2_an_outage_is_that_no_worker_began_a_pass_and_not_that_one_of_them_died",),
@@ -50,7 +54,7 @@ OF_LINES = (
         letter="B3",
         hole="Pacing confirms itself: what is claimed is what was sent, so a new queue never gets more than a few.",
         taken_away="the window grows whenever the queue ran empty",
-        edits=(Edit("sagas/recovery/filling.py", "self.size *= 1 if is_held else 2\n", "self.size += 0\n"),),
+        edits=(Edit("sagas/recovery/filling.py::Window::room", "self.size *= 1 if is_held else 2", "self.size += 0"),),
         tests=(f"{WINDOW}test_b3_it_doubles_whenever_the_queue_ran_empty",),
     ),
     Reversal(
@@ -59,7 +63,7 @@ OF_LINES = (
         taken_away="what is out, or in line, is not due",
         edits=(
             Edit(
-                "sagas/store/statements.py",
+                "sagas/store/statements.py::START::born",
                 "least(clock_timestamp() + CAST(:silence AS interval),",
                 "least(clock_timestamp() + CAST(:silence AS interval) / 1000000,",
             ),
@@ -70,7 +74,7 @@ OF_LINES = (
         letter="B5",
         hole="A message that a rate limit keeps back in a worker is sent again and again.",
         taken_away="what a living worker keeps back is not lost",
-        edits=(Edit(STATEMENTS, "= ANY (keeper.kept))", "= ANY ('{}'::text[]))"),),
+        edits=(Edit(f"{STATEMENTS}::PUT_LOST_BACK::lost", "= ANY (keeper.kept))", "= ANY ('{}'::text[]))"),),
         tests=(f"{LINES}test_b5_what_a_living_worker_keeps_back_is_not_lost",),
     ),
     Reversal(
@@ -79,7 +83,7 @@ OF_LINES = (
         taken_away="a claim tells when its message was sent, not when its step was born",
         edits=(
             Edit(
-                "sagas/store/statements.py",
+                "sagas/store/statements.py::CLAIM::progress",
                 "SELECT queue, %(sent)s::timestamptz FROM claimed WHERE %(sent)s::timestamptz IS NOT NULL AND queue",
                 "SELECT queue, coalesce(created_at, %(sent)s::timestamptz) FROM claimed WHERE queue",
             ),
@@ -90,7 +94,13 @@ OF_LINES = (
         letter="B6",
         hole="Steps of low priority, which others overtake by design, are sent again and again.",
         taken_away="of a step with a priority only an idle consumer proves a loss",
-        edits=(Edit(STATEMENTS, "plan ->> 'priority' IS NOT NULL)", "plan ->> 'priority' = 'never')"),),
+        edits=(
+            Edit(
+                f"{STATEMENTS}::PUT_LOST_BACK::lost",
+                "plan ->> 'priority' IS NOT NULL)",
+                "plan ->> 'priority' = 'never')",
+            ),
+        ),
         tests=(f"{LINES}test_b6_of_a_step_with_a_priority_only_an_idle_consumer_proves_a_loss",),
     ),
     Reversal(
@@ -99,7 +109,7 @@ OF_LINES = (
         taken_away="a start joins the line of its queue",
         edits=(
             Edit(
-                "sagas/store/statements.py",
+                "sagas/store/statements.py::START::step",
                 "CASE WHEN waiting.is_there THEN CAST(:line AS text) END",
                 "CASE WHEN waiting.is_there AND false THEN CAST(:line AS text) END",
             ),
@@ -110,7 +120,11 @@ OF_LINES = (
         letter="B7",
         hole="A customer's click waits behind a batch of a hundred thousand.",
         taken_away="sagas have their turns",
-        edits=(Edit(STATEMENTS, "ORDER BY line <> '', turn, created_at", "ORDER BY line <> '', created_at"),),
+        edits=(
+            Edit(
+                f"{STATEMENTS}::FILL::next", "ORDER BY line <> '', turn, created_at", "ORDER BY line <> '', created_at"
+            ),
+        ),
         tests=(f"{LINES}test_b7_steps_of_begun_sagas_go_first_then_sagas_in_turn_by_age_within",),
     ),
     Reversal(
@@ -119,9 +133,9 @@ OF_LINES = (
         taken_away="no statement is without a limit",
         edits=(
             Edit(
-                STATEMENTS,
-                "ORDER BY created_at LIMIT :limit FOR UPDATE OF step SKIP LOCKED\n    ) AS found",
-                "ORDER BY created_at LIMIT :limit + 1000000 FOR UPDATE OF step SKIP LOCKED\n    ) AS found",
+                f"{STATEMENTS}::PUT_LOST_BACK::lost",
+                "ORDER BY created_at LIMIT :limit FOR UPDATE OF step SKIP LOCKED\n) AS found",
+                "ORDER BY created_at LIMIT :limit + 1000000 FOR UPDATE OF step SKIP LOCKED\n) AS found",
             ),
         ),
         tests=(f"{LINES}test_b8_no_statement_is_without_a_limit",),
@@ -132,7 +146,7 @@ OF_LINES = (
         taken_away="each sweep takes a batch of its own",
         edits=(
             Edit(
-                "sagas/store/sweep_statements.py",
+                "sagas/store/sweep_statements.py::TAKE_DUE",
                 "SET due_at = clock_timestamp() + CAST(:lease AS interval)\nFROM due",
                 "SET due_at = instance.due_at + 0 * CAST(:lease AS interval)\nFROM due",
             ),
@@ -145,7 +159,7 @@ OF_LINES = (
         taken_away="those who merely wake up are a statement a batch",
         edits=(
             Edit(
-                "sagas/recovery/sweep.py",
+                "sagas/recovery/sweep.py::Sweeper::_wake",
                 "while self._sent >= SENT_AT_ONCE and",
                 "while self._sent < 0 and",
             ),
@@ -158,7 +172,7 @@ OF_LINES = (
         taken_away="who has mail is no plain sleeper",
         edits=(
             Edit(
-                "sagas/store/wake_statements.py",
+                "sagas/store/wake_statements.py::WAKE_PLAIN::plain",
                 "AND mail.consumed_at IS NULL AND mail.seen_at IS NULL)",
                 "AND mail.seen_at IS NULL AND false)",
             ),
@@ -169,14 +183,20 @@ OF_LINES = (
         letter="B10",
         hole="The broker is away for the leader alone, which marks and fails for the whole fleet.",
         taken_away="who cannot publish leaves the lease to another",
-        edits=(Edit("sagas/recovery/filling.py", "if patience or self._failures >= 2:", "if patience:"),),
+        edits=(Edit("sagas/recovery/filling.py::Filler::fill", "if patience or self._failures >= 2:", "if patience:"),),
         tests=(f"{FILLING}test_b12_what_the_broker_does_not_take_stands_where_it_stood",),
     ),
     Reversal(
         letter="B11",
         hole="A duplicate locks, reads and writes the whole of its saga: it costs more than a claim.",
         taken_away="what finds nothing to claim is one read",
-        edits=(Edit("sagas/engine/unclaimed.py", "if own is not None and own.status not in OPEN:", "if own is None:"),),
+        edits=(
+            Edit(
+                "sagas/engine/unclaimed.py::nothing_to_claim",
+                "if own is not None and own.status not in OPEN:",
+                "if own is None:",
+            ),
+        ),
         tests=(
             "tests/integration/test_lost_and_doubled_messages.py::"
             "test_b11_a_duplicate_costs_a_claim_in_vain_and_one_read",
@@ -188,10 +208,9 @@ OF_LINES = (
         taken_away="a failed publish puts its step back",
         edits=(
             Edit(
-                "sagas/recovery/filling.py",
-                "        self._engine.store.lines.put_back(released.instance_id, released.address)\n"
-                "        self.close()\n",
-                "        self.close()\n",
+                "sagas/recovery/filling.py::Filler::_failed",
+                "self._engine.store.lines.put_back(released.instance_id, released.address)\nself.close()",
+                "self.close()",
             ),
         ),
         tests=(f"{FILLING}test_b12_what_the_broker_does_not_take_stands_where_it_stood",),
@@ -202,8 +221,8 @@ OF_LINES = (
         taken_away="beat's sweep does nothing where a timer sweeps",
         edits=(
             Edit(
-                "sagas/recovery/sweep.py",
-                "    if not forced and engine.store.sweeping.is_swept():\n        return 0\n",
+                "sagas/recovery/sweep.py::sweep",
+                "if not forced and engine.store.sweeping.is_swept():\n    return 0",
                 "",
             ),
         ),
@@ -215,7 +234,7 @@ OF_LINES = (
         taken_away="evidence from before an outage is none",
         edits=(
             Edit(
-                STATEMENTS,
+                f"{STATEMENTS}::PUT_LOST_BACK::evidence",
                 "WHERE coalesce(idle, claimed) > coalesce((SELECT outage_until FROM {s}.saga_sweep), '-infinity')",
                 "WHERE coalesce(idle, claimed) > '-infinity'",
             ),
@@ -226,28 +245,34 @@ OF_LINES = (
         letter="B16",
         hole="After a failover a lease ends in a year, and nothing is sent until then.",
         taken_away="a lease that ends absurdly late is over",
-        edits=(Edit(STATEMENTS, " OR until > clock_timestamp() + 10 * CAST(:hold AS interval))", ")"),),
+        edits=(
+            Edit(
+                f"{STATEMENTS}::TAKE_LEASE::free", "OR until > clock_timestamp() + 10 * CAST(:hold AS interval))", ")"
+            ),
+        ),
         tests=(f"{LINES}test_b16_a_lease_that_ends_absurdly_late_is_over",),
     ),
     Reversal(
         letter="B17",
         hole="One worker that is not replaced yet looks at all that waits, and sends it again with each pass.",
         taken_away="a pass begins before an old timer thinks that none does",
-        edits=(Edit("sagas/store/timing.py", "return 0.75 * self.sweep_every", "return self.sweep_every"),),
+        edits=(
+            Edit("sagas/store/timing.py::Timing::pause", "return 0.75 * self.sweep_every", "return self.sweep_every"),
+        ),
         tests=(f"{DEPLOY}test_b17_an_old_timer_returns_at_once_where_a_new_one_makes_its_passes",),
     ),
     Reversal(
         letter="B17",
         hole="While a pass takes long, an old timer begins one of its own.",
         taken_away="a pass that takes long says that it goes on",
-        edits=(Edit("sagas/recovery/sweep.py", "            engine.store.sweeping.go_on()\n", ""),),
+        edits=(Edit("sagas/recovery/sweep.py::Sweeper::_look_at", "engine.store.sweeping.go_on()", ""),),
         tests=(f"{DEPLOY}test_b17_a_pass_that_takes_long_says_that_it_goes_on",),
     ),
     Reversal(
         letter="B19",
         hole="The window of a queue that a rate limit stops grows and grows, and all of its line lies in the broker.",
         taken_away="what is kept back is no queue that ran empty",
-        edits=(Edit("sagas/recovery/filling.py", "self.size *= 1 if is_held else 2\n", "self.size *= 2\n"),),
+        edits=(Edit("sagas/recovery/filling.py::Window::room", "self.size *= 1 if is_held else 2", "self.size *= 2"),),
         tests=(
             f"{WINDOW}test_b19_what_a_rate_limit_keeps_back_is_no_queue_that_ran_empty",
             "tests/integration/test_filling.py::test_b19_while_a_rate_limit_keeps_messages_back_the_window_is_held",

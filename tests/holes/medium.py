@@ -15,9 +15,9 @@ MEDIUM = (
         taken_away="a completion leaves `due_at` alone; now it moves it, as a lease would",
         edits=(
             Edit(
-                "sagas/store/statements.py",
-                "                      ELSE moving.due_at END,\n        finished_at",
-                "                      ELSE clock_timestamp() + interval '4 seconds' END,\n        finished_at",
+                "sagas/store/statements.py::COMPLETE::moved",
+                "ELSE moving.due_at END,\nfinished_at",
+                "ELSE clock_timestamp() + interval '4 seconds' END,\nfinished_at",
             ),
         ),
         tests=(f"{BLOAT}test_m1_a_completion_within_half_a_lease_touches_no_index_of_the_instance",),
@@ -28,12 +28,14 @@ MEDIUM = (
         taken_away="a claim touches nothing that is indexed; now it moves `due_at`, as a lease would",
         edits=(
             Edit(
-                "sagas/store/statements.py",
-                "\nprogress AS (\n    INSERT INTO {s}.saga_queue AS seen",
-                "\nleased AS (\n"
+                "sagas/store/statements.py::CLAIM::progress",
+                "progress AS (\n    INSERT INTO {s}.saga_queue AS seen",
+                "leased AS (\n"
                 "    UPDATE {s}.saga_instance AS leased SET due_at = clock_timestamp() + interval '4 seconds'\n"
-                "    FROM claimed WHERE leased.id = claimed.instance_id\n),"
-                "\nprogress AS (\n    INSERT INTO {s}.saga_queue AS seen",
+                "    FROM claimed WHERE leased.id = claimed.instance_id\n"
+                "),\n"
+                "progress AS (\n"
+                "    INSERT INTO {s}.saga_queue AS seen",
             ),
         ),
         tests=(f"{BLOAT}test_m1_a_claim_touches_no_index_and_leaves_the_instances_row_alone",),
@@ -44,10 +46,9 @@ MEDIUM = (
         taken_away="a completion writes its step's row and a counter; now it merges the result into the data",
         edits=(
             Edit(
-                "sagas/store/statements.py",
-                "        updated_at = clock_timestamp()\n    FROM done\n",
-                "        updated_at = clock_timestamp(), data = moving.data || coalesce(%(result)s::jsonb, '{}')\n"
-                "    FROM done\n",
+                "sagas/store/statements.py::COMPLETE::moved",
+                "updated_at = clock_timestamp()\nFROM done",
+                "updated_at = clock_timestamp(), data = moving.data || coalesce(%(result)s::jsonb, '{}')\nFROM done",
             ),
         ),
         tests=(f"{BLOAT}test_m2_the_completions_of_fifty_branches_do_not_copy_the_data",),
@@ -59,11 +60,15 @@ MEDIUM = (
         taken_away="the first completion moves the status, no claim does; now each of them",
         edits=(
             Edit(
-                "sagas/store/statements.py",
-                "\nprogress AS (\n    INSERT INTO {s}.saga_queue AS seen",
-                "\nbegun AS (\n    UPDATE {s}.saga_instance AS begun SET status = 'running'\n    FROM claimed\n"
-                "    WHERE begun.id = claimed.instance_id AND begun.status IN ('pending', 'running')\n),"
-                "\nprogress AS (\n    INSERT INTO {s}.saga_queue AS seen",
+                "sagas/store/statements.py::CLAIM::progress",
+                "progress AS (\n    INSERT INTO {s}.saga_queue AS seen",
+                "begun AS (\n"
+                "    UPDATE {s}.saga_instance AS begun SET status = 'running'\n"
+                "    FROM claimed\n"
+                "    WHERE begun.id = claimed.instance_id AND begun.status IN ('pending', 'running')\n"
+                "),\n"
+                "progress AS (\n"
+                "    INSERT INTO {s}.saga_queue AS seen",
             ),
         ),
         tests=(
@@ -77,9 +82,9 @@ MEDIUM = (
         taken_away="a failed instance keeps its locks",
         edits=(
             Edit(
-                "sagas/store/neighbour_statements.py",
-                "    OR (:status = 'failed' AND NOT lasting) OR",
-                "    OR :status = 'failed' OR",
+                "sagas/store/neighbour_statements.py::MARK_ENDED",
+                "OR (:status = 'failed' AND NOT lasting) OR",
+                "OR :status = 'failed' OR",
             ),
         ),
         tests=(
@@ -93,12 +98,12 @@ MEDIUM = (
         taken_away="a wait has a timeout",
         edits=(
             Edit(
-                "sagas/definition/waiting.py",
-                "        timeout: timedelta | float,\n        on_timeout",
-                "        timeout: timedelta | float | None = None,\n        on_timeout",
+                "sagas/definition/waiting.py::WaitFor::__init__",
+                "timeout: timedelta | float,\non_timeout",
+                "timeout: timedelta | float | None = None,\non_timeout",
             ),
             Edit(
-                "sagas/definition/waiting.py",
+                "sagas/definition/waiting.py::WaitFor::__init__",
                 "self.seconds = number(timeout, f",
                 "self.seconds = None if timeout is None else number(timeout, f",
             ),
@@ -111,9 +116,9 @@ MEDIUM = (
         taken_away="what waits is due when its time is over",
         edits=(
             Edit(
-                "sagas/model/draft.py",
-                "            self.put(step, not_before=wakes_at, first_claimed_at=self.now)",
-                "            self.put(step, first_claimed_at=self.now)",
+                "sagas/model/draft.py::Draft::begin",
+                "self.put(step, not_before=wakes_at, first_claimed_at=self.now)",
+                "self.put(step, first_claimed_at=self.now)",
             ),
         ),
         tests=(f"{MODEL}test_waiting.py::test_m5_what_waits_is_always_due",),
@@ -125,10 +130,9 @@ MEDIUM = (
         taken_away="a limit that strikes there is followed by a look at the own token",
         edits=(
             Edit(
-                "sagas/engine/execution.py",
-                "step's transaction, which may be over by now.\n"
-                "                return self.succeeded(value, plan, transaction)\n",
-                "step's transaction, which may be over by now.\n                raise\n",
+                "sagas/engine/execution.py::Execution::claimed",
+                "step's transaction, which may be over by now.\nreturn self.succeeded(value, plan, transaction)",
+                "step's transaction, which may be over by now.\nraise",
             ),
         ),
         tests=(f"{LIMITS}test_m6_a_limit_that_strikes_around_the_completion_looks_at_its_own_token_first",),
@@ -140,9 +144,9 @@ MEDIUM = (
         taken_away="a transaction that is over and was not committed is no completion",
         edits=(
             Edit(
-                "sagas/engine/transaction.py",
-                "        return self.was_used and not self.is_open and not self.is_committed\n",
-                "        return False\n",
+                "sagas/engine/transaction.py::StepTransaction::is_rolled_back",
+                "return self.was_used and not self.is_open and not self.is_committed",
+                "return False",
             ),
         ),
         tests=(
@@ -156,11 +160,11 @@ MEDIUM = (
         taken_away="a failure counts only for what is running",
         edits=(
             Edit(
-                "sagas/model/decide.py",
-                "    if step is None or step.token != event.token or step.status is not StepStatus.RUNNING:\n"
-                "        draft.accepted = False\n        if step is not None:",
-                "    if step is None or step.token != event.token:\n"
-                "        draft.accepted = False\n        if step is not None:",
+                "sagas/model/decide.py::fail",
+                "if step is None or step.token != event.token or step.status is not StepStatus.RUNNING:\n"
+                "    draft.accepted = False\n"
+                "    if step is not None:",
+                "if step is None or step.token != event.token:\n    draft.accepted = False\n    if step is not None:",
             ),
         ),
         tests=(
@@ -174,7 +178,7 @@ MEDIUM = (
         taken_away="a changed plan under an old version is refused at `start`",
         edits=(
             Edit(
-                "sagas/store/statements.py",
+                "sagas/store/statements.py::REGISTER_PLAN",
                 "WHERE known.plan_hash = excluded.plan_hash OR NOT EXISTS (",
                 "WHERE true OR NOT EXISTS (",
             ),
@@ -190,10 +194,10 @@ MEDIUM = (
         taken_away="workers go on by an instance's own plan; now they take the newest that they know",
         edits=(
             Edit(
-                "sagas/store/instances.py",
-                "        return self._plans[plan_hash]\n",
-                "        known = [plan for plan in self._plans.values() if plan.saga == self._plans[plan_hash].saga]\n"
-                "        return max(known, key=lambda plan: plan.version)\n",
+                "sagas/store/instances.py::Instances::plan",
+                "return self._plans[plan_hash]",
+                "known = [plan for plan in self._plans.values() if plan.saga == self._plans[plan_hash].saga]\n"
+                "return max(known, key=lambda plan: plan.version)",
             ),
         ),
         tests=("tests/integration/test_start.py::test_m8_workers_go_on_with_the_plan_that_an_instance_started_with",),
@@ -204,7 +208,7 @@ MEDIUM = (
         taken_away="a purge that is told so leaves the row of what has a key",
         edits=(
             Edit(
-                "sagas/store/purging.py",
+                "sagas/store/purging.py::Purging::_delete",
                 "keep = [member.id for member in going if member.keeps_key]",
                 "keep: list[UUID] = []",
             ),
@@ -217,7 +221,7 @@ MEDIUM = (
         taken_away="the plan says how long a step may take; now its message does",
         edits=(
             Edit(
-                "sagas/engine/execution.py",
+                "sagas/engine/execution.py::Execution::claimed",
                 "deadline=deadline_of(claim, step, self.address),",
                 "deadline=claim.claimed_at + timedelta(seconds=self.request.timelimit[1]),",
             ),
@@ -231,9 +235,9 @@ MEDIUM = (
         taken_away="a message is sent after the outermost commit",
         edits=(
             Edit(
-                "sagas/engine/after_commit.py",
-                "    if not session.in_nested_transaction():\n        waiting = ",
-                "    if True:\n        waiting = ",
+                "sagas/engine/after_commit.py::_session_committed",
+                "if not session.in_nested_transaction():\n    waiting =",
+                "if True:\n    waiting =",
             ),
         ),
         tests=(
@@ -244,13 +248,7 @@ MEDIUM = (
         letter="M12",
         hole="The database is away for longer than the deadlines of all that runs: at its return everything is undone.",
         taken_away="a deadline does not run in an outage",
-        edits=(
-            Edit(
-                "sagas/model/state.py",
-                "            deadline += ended - outage.began\n",
-                "            pass\n",
-            ),
-        ),
+        edits=(Edit("sagas/model/state.py::pardoned", "deadline += ended - outage.began", "pass"),),
         tests=(
             f"{MODEL}test_outages.py::test_m12_the_first_look_after_an_outage_turns_nobody_back",
             f"{MODEL}test_outages.py::test_m12_who_ends_in_that_time_has_ended",
@@ -263,7 +261,7 @@ MEDIUM = (
         taken_away="settings end with their transaction",
         edits=(
             Edit(
-                "sagas/store/statements.py",
+                "sagas/store/statements.py::CLAIM::unsynced",
                 "set_config('synchronous_commit', 'off', true)",
                 "set_config('synchronous_commit', 'off', false)",
             ),
@@ -277,8 +275,8 @@ MEDIUM = (
         taken_away="the guarantees name synchronous replication",
         edits=(
             Edit(
-                "README.md",
-                " With asynchronous replication a failover may lose durable rows: use synchronous.",
+                "README.md::Guarantees",
+                "With asynchronous replication a failover may lose durable rows: use synchronous.",
                 "",
             ),
         ),

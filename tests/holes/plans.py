@@ -14,7 +14,7 @@ PLANS = (
         taken_away="a step that means something else without a field is stored so that old releases cannot read it",
         edits=(
             Edit(
-                "sagas/model/plan.py",
+                "sagas/model/plan.py::PlanStep::to_json",
                 'stored["kind"] = with_needs(self.kind, self.needs)',
                 'stored["kind"] = self.kind',
             ),
@@ -30,9 +30,9 @@ PLANS = (
         taken_away="a stored name that is unknown here is refused",
         edits=(
             Edit(
-                "sagas/model/releases.py",
-                """            raise NewerRelease(f"{what} has {name!r:.80}, which this release does not know")""",
-                "            continue",
+                "sagas/model/releases.py::known_fields",
+                'raise NewerRelease(f"{what} has {name!r:.80}, which this release does not know")',
+                "continue",
             ),
         ),
         tests=(f"{MODEL}test_releases.py::test_d4_a_name_that_nobody_here_knows_is_refused",),
@@ -44,8 +44,8 @@ PLANS = (
         taken_away="what is as it is by default is left out of the plan",
         edits=(
             Edit(
-                "sagas/model/plan.py",
-                "            if name in _ALWAYS_STORED or getattr(self, name) != described.default\n",
+                "sagas/model/plan.py::PlanStep::to_json",
+                "if name in _ALWAYS_STORED or getattr(self, name) != described.default",
                 "",
             ),
         ),
@@ -60,7 +60,7 @@ PLANS = (
         taken_away="a message says what its reader has to know, so old releases drop it before they claim",
         edits=(
             Edit(
-                "sagas/engine/messages.py",
+                "sagas/engine/messages.py::Messages::told_of",
                 "{ADDRESS_HEADER: with_needs(str(address), plan.needs)}",
                 "{ADDRESS_HEADER: str(address)}",
             ),
@@ -76,7 +76,7 @@ PLANS = (
         taken_away="a result is sealed before it is nested under its name",
         edits=(
             Edit(
-                "sagas/model/secrecy.py",
+                "sagas/model/secrecy.py::Secrecy::dumps",
                 "value if under in self.names else self._seal(value, what)}",
                 "value}",
             ),
@@ -90,7 +90,11 @@ PLANS = (
         letter="D27",
         hole="`{'charge': {'card_number': …}}` is shown in the clear in timelines, the admin and the command line.",
         taken_away="fields of a result under one name are hidden like those at the top level",
-        edits=(Edit("sagas/model/secrecy.py", "else self._hidden_within(item) for name", "else item for name"),),
+        edits=(
+            Edit(
+                "sagas/model/secrecy.py::Secrecy::hide", "else self._hidden_within(item) for name", "else item for name"
+            ),
+        ),
         tests=(f"{MODEL}test_secrecy.py::test_d27_its_secrets_are_hidden_and_taken_out_of_texts",),
     ),
     Reversal(
@@ -99,9 +103,9 @@ PLANS = (
         taken_away="a constant for a secret name is refused",
         edits=(
             Edit(
-                "sagas/definition/step.py",
-                "            refuse_secret_constants(inputs, compiler.secrets, who)",
-                "            pass",
+                "sagas/definition/step.py::Step::compile",
+                "refuse_secret_constants(inputs, compiler.secrets, who)",
+                "pass",
             ),
         ),
         tests=("tests/unit/definition/test_inputs.py::test_d27_a_constant_for_a_secret_is_refused_and_not_told",),
@@ -113,7 +117,7 @@ PLANS = (
         taken_away="a compensation gets what its action got",
         edits=(
             Edit(
-                "sagas/model/plan.py",
+                "sagas/model/plan.py::PlanStep::inputs_for",
                 "(self.inputs, round_ > 0) if round_ == 0 or self.undo_inputs is None else (self.undo_inputs, False)",
                 "(self.inputs if round_ == 0 else self.undo_inputs or (), False)",
             ),
@@ -127,9 +131,9 @@ PLANS = (
         taken_away="while a former plan is in flight new instances start with it",
         edits=(
             Edit(
-                "sagas/definition/saga.py",
-                "            former = self.former_plan(engine)\n            if former is None:",
-                "            former: Plan | None = None\n            if former is None:",
+                "sagas/definition/saga.py::Saga::_plan_to_start",
+                "former = self.former_plan(engine)\nif former is None:",
+                "former: Plan | None = None\nif former is None:",
             ),
         ),
         tests=(
@@ -141,11 +145,7 @@ PLANS = (
         hole="A worker that does not start tells of the first step alone; mended, it tells of the next one.",
         taken_away="what is refused does not keep the rest from being looked at",
         edits=(
-            Edit(
-                "sagas/definition/checks.py",
-                "            self._found.setdefault(str(error), error)",
-                "            raise",
-            ),
+            Edit("sagas/definition/checks.py::Problems::noted", "self._found.setdefault(str(error), error)", "raise"),
         ),
         tests=("tests/unit/definition/test_refusals.py::test_d33_a_definition_error_tells_of_all_steps_at_once",),
     ),

@@ -1,26 +1,52 @@
 """What the table is made of: edits that take a fix away, and the tests that must notice."""
 
+import re
 from dataclasses import dataclass
+
+from tests.holes.places import NotThere, Span, fragment, place_of
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One place of one file. ``old`` occurs there exactly once."""
+    """What is replaced at one place of the code, which has ``old`` exactly once.
 
-    file: str
+    The place has a name as pytest's tests have theirs: ``sagas/model/draft.py::Draft::lost`` is a method,
+    ``sagas/store/statements.py::COMPLETE::done`` a common table expression of a statement. The lines of ``new`` are
+    indented from that which they begin on.
+    """
+
+    place: str
     old: str
     new: str
 
-    def applied_to(self, text: str) -> str:
-        """The text without the fix.
+    @property
+    def file(self) -> str:
+        return self.place.partition("::")[0]
+
+    def place_in(self, text: str) -> Span:
+        """Return where in the file's text the place begins and ends.
 
         Raises:
-            ValueError: the place is not there any more, or not the only one.
+            NotThere: the file has no place of this name, or more than one.
         """
-        found = text.count(self.old)
-        if found != 1:
-            raise ValueError(f"{self.file} has {found} places like this, not one: {self.old.strip()!r}")
-        return text.replace(self.old, self.new)
+        return place_of(self.file, text, self.place.split("::")[1:])
+
+    def applied_to(self, text: str) -> str:
+        """Return the file's text without the fix.
+
+        Raises:
+            NotThere: the place, or what is replaced there, is not there, or more than once.
+        """
+        begin, end = self.place_in(text)
+        found = list(fragment(self.old, text[begin:end]).finditer(text, begin, end))
+        if len(found) != 1:
+            raise NotThere(f"{self.place} has {len(found)} fragments like this, not one: {self.old!r}")
+        before, after = text[: found[0].start()], text[found[0].end() :]
+        line = before.rpartition("\n")[2]
+        new = self.new.replace("\n", "\n" + line[: len(line) - len(line.lstrip())])
+        for name, renamed in found[0].groupdict().items():
+            new = re.sub(rf"(?<!\.)\b{name}\b", renamed, new)
+        return f"{before}{new}{after}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from tests.holes.places import NotThere
 from tests.holes.reversal import Reversal
 from tests.holes.witness import SAYS
 from tests.support.workers import ROOT
@@ -48,12 +49,26 @@ def try_without(reversal: Reversal) -> Result:
     with tempfile.TemporaryDirectory(prefix="holes-") as directory:
         place = Path(directory).resolve() / "copy"
         copy_to(place)
-        for edit in reversal.edits:
-            path = place / edit.file
-            path.write_text(edit.applied_to(path.read_text()))
         began = time.monotonic()
+        try:
+            for file, text in without(reversal).items():
+                (place / file).write_text(text)
+        except NotThere as error:
+            return Result(reversal=reversal, ran=0, failed={}, unnoticed=[], seconds=0, trouble=str(error))
         output = run_pytest(place, reversal.tests)
         return judged(reversal, place, output, time.monotonic() - began)
+
+
+def without(reversal: Reversal) -> dict[str, str]:
+    """Return the files without the fix, by their names.
+
+    Raises:
+        NotThere: an edit does not fit the code.
+    """
+    texts: dict[str, str] = {}
+    for edit in reversal.edits:
+        texts[edit.file] = edit.applied_to(texts.get(edit.file) or (ROOT / edit.file).read_text())
+    return texts
 
 
 def copy_to(place: Path) -> None:

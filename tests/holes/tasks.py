@@ -13,9 +13,9 @@ TASKS = (
         taken_away="what before_start raises is kept for the claim",
         edits=(
             Edit(
-                "sagas/engine/task.py",
-                "        except BaseException as error:\n            setattr(self.request, _NOT_READY, error)\n",
-                "        except GeneratorExit as error:\n            setattr(self.request, _NOT_READY, error)\n",
+                "sagas/engine/task.py::_fenced_hook::before_start",
+                "except BaseException as error:\n    setattr(self.request, _NOT_READY, error)",
+                "except GeneratorExit as error:\n    setattr(self.request, _NOT_READY, error)",
             ),
         ),
         tests=(
@@ -30,7 +30,7 @@ TASKS = (
         taken_away="an eager start is refused",
         edits=(
             Edit(
-                "sagas/engine/core.py",
+                "sagas/engine/core.py::Engine::refuse_eager",
                 "if self.app.conf.task_always_eager and not self.runs_inline:",
                 "if self.app.conf.task_always_eager is None:",
             ),

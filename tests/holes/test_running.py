@@ -6,7 +6,7 @@ from xml.sax.saxutils import escape, quoteattr
 import pytest
 
 from tests.holes.reversal import Edit, Reversal
-from tests.holes.running import Result, judged
+from tests.holes.running import Result, judged, try_without
 from tests.holes.witness import SAYS
 
 LOOP = Reversal(
@@ -84,7 +84,10 @@ def test_nor_does_a_run_without_a_report(tmp_path: Path) -> None:
     assert not judged(LOOP, tmp_path / "copy", "usage: pytest", 1.0).is_proof
 
 
-@pytest.mark.parametrize("text", ["b", "aa"])
-def test_an_edit_that_does_not_fit_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="places like this, not one"):
-        Edit("x.py", "a", "c").applied_to(text)
+def test_nor_does_an_edit_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = Reversal(letter="C1", hole="", taken_away="", edits=(Edit("run.py::no_such", "a", "b"),), tests=("x::test",))
+
+    result = try_without(gone)
+
+    assert not result.is_proof
+    assert "no_such" in result.trouble
