@@ -1,0 +1,5 @@
+"""Declare events and choreographies: participants that react to each other's events. They compile to one plan."""
+
+from sagas.choreography.events import EventType, event, upcast
+
+__all__ = ["EventType", "event", "upcast"]
