@@ -62,14 +62,21 @@ class Part:
     #: None: compensatable before the pivot, retriable after it.
     kind: StepKind | None = None
     best_effort = False
+    #: What errors call it.
+    noun = "step"
 
     def __init__(self, name: str) -> None:
         if not isinstance(name, str) or not NAME.fullmatch(name):
-            raise DefinitionError(f"step name {name!r} must be letters, digits, '_', '.' or '-'; pass name=…")
+            raise DefinitionError(f"{self.noun} name {name!r} must be letters, digits, '_', '.' or '-'; pass name=…")
         self.name = name
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
+
+    @property
+    def who(self) -> str:
+        """The beginning of an error about it."""
+        return f"{self.noun} {self.name!r}"
 
     @property
     def is_certain(self) -> bool:

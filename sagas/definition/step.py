@@ -107,47 +107,49 @@ class Step(Part):
         undo_inputs: InputNames | None = None,
         output: str | None = None,
     ) -> None:
-        self.face = _task(task, f"{type(self).__name__}(…)")
+        self.face = checked_task(task, f"{type(self).__name__}(…)")
         super().__init__(name or self._default_name())
         self.former_name = FORMER_NAME if name is None and self.face.is_class else self.name
         if compensation is _UNSET:
             raise DefinitionError(
-                f"step {self.name!r} does not say how it is undone: pass compensation=<task>, or compensation=None if "
+                f"{self.who} does not say how it is undone: pass compensation=<task>, or compensation=None if "
                 "there is nothing to undo"
             )
         self.task = task
         self.compensation = compensation
-        self.compensation_face = None if compensation is None else _task(compensation, f"compensation of {self.name!r}")
-        self.retry, self._former_retry = _retries(retry, self._default_retry, f"step {self.name!r}: retry")
-        self.compensation_retry, self._former_compensation_retry = _retries(
-            compensation_retry, COMPENSATION_RETRY, f"step {self.name!r}: compensation_retry"
+        self.compensation_face = (
+            None if compensation is None else checked_task(compensation, f"compensation of {self.name!r}")
+        )
+        self.retry, self._former_retry = retries(retry, self._default_retry, f"{self.who}: retry")
+        self.compensation_retry, self._former_compensation_retry = retries(
+            compensation_retry, COMPENSATION_RETRY, f"{self.who}: compensation_retry"
         )
         self.timeout = self._limit(timeout, "timeout")
         self.compensation_timeout = self._limit(compensation_timeout, "compensation_timeout") or self.timeout
         if not isinstance(idempotent, bool):
-            raise DefinitionError(f"step {self.name!r}: idempotent={idempotent!r} must be True or False")
+            raise DefinitionError(f"{self.who}: idempotent={idempotent!r} must be True or False")
         self.idempotent = idempotent
-        self.poll_for = number(poll_for, f"step {self.name!r}: poll_for", 0.001, LONGEST_POLL)
+        self.poll_for = number(poll_for, f"{self.who}: poll_for", 0.001, LONGEST_POLL)
         if not isinstance(max_losses, int) or isinstance(max_losses, bool) or max_losses < 0:
-            raise DefinitionError(f"step {self.name!r}: max_losses={max_losses!r} must be a whole number from 0 on")
+            raise DefinitionError(f"{self.who}: max_losses={max_losses!r} must be a whole number from 0 on")
         self.max_losses = max_losses
         self.when, self.predicate = self._condition(when)
         if queue is not None and (not isinstance(queue, str) or not queue):
-            raise DefinitionError(f"step {self.name!r}: queue={queue!r} must be a queue's name")
+            raise DefinitionError(f"{self.who}: queue={queue!r} must be a queue's name")
         self.queue = queue
         self.compensation_deadline = (
             None
             if compensation_deadline is None
-            else number(compensation_deadline, f"step {self.name!r}: compensation_deadline", 0.001, LONGEST_TIMEOUT)
+            else number(compensation_deadline, f"{self.who}: compensation_deadline", 0.001, LONGEST_TIMEOUT)
         )
         #: An empty tuple says that no error but `PermanentError` is clean; if it is left out, nothing is said.
         self.says_clean = clean is not _UNSET
-        self.clean = checked_clean(clean if self.says_clean else (), f"step {self.name!r}")
-        self.if_in_doubt = IfInDoubt(choice(if_in_doubt, get_args(IfInDoubtWord), f"step {self.name!r}: if_in_doubt"))
-        self.records = checked_records(records, f"step {self.name!r}")
-        self.inputs = () if inputs is None else checked_inputs(inputs, self.face, f"step {self.name!r}", "inputs")
+        self.clean = checked_clean(clean if self.says_clean else (), self.who)
+        self.if_in_doubt = IfInDoubt(choice(if_in_doubt, get_args(IfInDoubtWord), f"{self.who}: if_in_doubt"))
+        self.records = checked_records(records, self.who)
+        self.inputs = () if inputs is None else checked_inputs(inputs, self.face, self.who, "inputs")
         self.undo_inputs = self._undo_inputs(undo_inputs)
-        self.output = checked_output(output, f"step {self.name!r}")
+        self.output = checked_output(output, self.who)
 
     @property
     def is_certain(self) -> bool:
@@ -167,10 +169,10 @@ class Step(Part):
         return super().may_give() if promise is None else promise.perhaps
 
     def needs(self) -> Iterable[Need]:
-        yield Need(who=f"step {self.name!r}", face=self.face, inputs=self.inputs)
+        yield Need(who=self.who, face=self.face, inputs=self.inputs)
         if self.compensation_face is not None:
             yield Need(
-                who=f"compensation of step {self.name!r}",
+                who=f"compensation of {self.who}",
                 face=self.compensation_face,
                 inputs=inherited(self.inputs, self.compensation_face) if self.undo_inputs is None else self.undo_inputs,
                 own=self._own(),
@@ -186,11 +188,11 @@ class Step(Part):
         if given is None:
             return None
         if self.compensation_face is None:
-            raise DefinitionError(f"step {self.name!r}: undo_inputs fill a compensation's parameters, but it has none")
-        return checked_inputs(given, self.compensation_face, f"compensation of step {self.name!r}", "undo_inputs")
+            raise DefinitionError(f"{self.who}: undo_inputs fill a compensation's parameters, but it has none")
+        return checked_inputs(given, self.compensation_face, f"compensation of {self.who}", "undo_inputs")
 
     def _limit(self, given: Any, option: str) -> float | None:
-        return None if given is None else number(given, f"step {self.name!r}: {option}", 0.001, LONGEST_TIMEOUT)
+        return None if given is None else number(given, f"{self.who}: {option}", 0.001, LONGEST_TIMEOUT)
 
     def _condition(self, when: Any) -> tuple[str | None, str | None]:
         if when is None or (isinstance(when, str) and when):
@@ -198,7 +200,7 @@ class Step(Part):
         name = condition_name(when)
         if name is None:
             raise DefinitionError(
-                f"step {self.name!r}: when={when!r} must be a name in the data, or a function with @condition"
+                f"{self.who}: when={when!r} must be a name in the data, or a function with @condition"
             )
         return None, name
 
@@ -210,17 +212,17 @@ class Step(Part):
     def compile(self, place: Place, compiler: Compiler) -> PlanStep:
         """Return the step as the plan stores it."""
         for inputs, who in (
-            (self.inputs, f"step {self.name!r}"),
-            (self.undo_inputs or (), f"compensation of step {self.name!r}"),
+            (self.inputs, self.who),
+            (self.undo_inputs or (), f"compensation of {self.who}"),
         ):
             refuse_secret_constants(inputs, compiler.secrets, who)
         return PlanStep(
             **place.fields(),
             name=self.former_name if compiler.former else self.name,
-            task=compiler.task_name(self.task, f"step {self.name!r}"),
+            task=compiler.task_name(self.task, self.who),
             compensation=None
             if self.compensation is None
-            else compiler.task_name(self.compensation, f"compensation of step {self.name!r}"),
+            else compiler.task_name(self.compensation, f"compensation of {self.who}"),
             retry=(self._former_retry if compiler.former else self.retry).policy(),
             compensation_retry=(
                 self._former_compensation_retry if compiler.former else self.compensation_retry
@@ -295,7 +297,8 @@ class BestEffort(Step):
         return False
 
 
-def _task(task: Any, who: str) -> TaskFace:
+def checked_task(task: Any, who: str) -> TaskFace:
+    """Return the face of a task that a saga may run. Raises DefinitionError."""
     try:
         face = look_at(task)
     except TypeError:
@@ -309,7 +312,7 @@ def _task(task: Any, who: str) -> TaskFace:
     return face
 
 
-def _retries(given: Retry | None, default: Retry, who: str) -> tuple[Retry, Retry]:
+def retries(given: Retry | None, default: Retry, who: str) -> tuple[Retry, Retry]:
     """Return the policy, and how the last release read it: with an action's defaults for what it leaves out."""
     if given is None:
         return default, default

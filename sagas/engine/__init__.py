@@ -24,7 +24,15 @@ from sagas.engine.messages import (
     window_from,
 )
 from sagas.engine.redaction import redacted_error, redacted_value
-from sagas.engine.registry import add_engine, current_app, declare, declared, engine_for
+from sagas.engine.registry import (
+    add_engine,
+    choreographies,
+    current_app,
+    declare,
+    declare_choreography,
+    declared,
+    engine_for,
+)
 from sagas.engine.sentences import Sentence
 from sagas.engine.signs import qualified
 from sagas.engine.task import FencedTask
@@ -54,11 +62,13 @@ __all__ = [
     "WorkerIdentity",
     "add_engine",
     "bind",
+    "choreographies",
     "condition",
     "condition_name",
     "current_app",
     "current_step",
     "declare",
+    "declare_choreography",
     "declared",
     "describe",
     "engine_for",

@@ -12,6 +12,7 @@ from celery import _state as celery_state
 from sagas.engine.declared import look_at
 from sagas.errors import NotBound
 from sagas.model import Inline, Plan
+from sagas.model.choreography import ChoreographyPlan
 
 if TYPE_CHECKING:
     from sagas.engine.core import Engine
@@ -33,9 +34,23 @@ class Declared(Protocol):
     def clean_errors(self, step: str) -> list[str | type]: ...
 
 
+class Choreographed(Protocol):
+    """The interface that the engine needs of a choreography's definition."""
+
+    name: str
+    version: int
+
+    def tasks(self) -> list[Any]: ...
+
+    def plan(self, engine: "Engine") -> ChoreographyPlan: ...
+
+    def clean_errors(self, step: str) -> list[str | type]: ...
+
+
 _lock = threading.Lock()
 _engines: WeakSet["Engine"] = WeakSet()
 _declared: WeakSet[Any] = WeakSet()
+_choreographies: WeakSet[Any] = WeakSet()
 
 
 def add_engine(engine: "Engine") -> None:
@@ -52,6 +67,17 @@ def declared() -> list[Declared]:
     """Return every saga that this process has defined and still holds."""
     with _lock:
         return sorted(_declared, key=lambda saga: saga.name)
+
+
+def declare_choreography(choreography: Choreographed) -> None:
+    with _lock:
+        _choreographies.add(choreography)
+
+
+def choreographies() -> list[Choreographed]:
+    """Return every choreography that this process has defined and still holds."""
+    with _lock:
+        return sorted(_choreographies, key=lambda choreography: (choreography.name, choreography.version))
 
 
 def inline_of(plan: Plan) -> Inline | None:

@@ -5,6 +5,7 @@ from datetime import date
 from celery import shared_task
 
 from sagas import BestEffort, Child, Pivot, Retriable, Retry, Saga, SagaHandle, Sagas, Step, WaitFor, parallel
+from sagas.choreography import Choreography, event, upcast
 from sagas.contrib import asyncio
 from sagas.contrib.flask import FlaskSagas
 
@@ -79,3 +80,48 @@ def start_in_flask(sagas: FlaskSagas) -> None:
 async def start_on_the_loop() -> None:
     await asyncio.start(saga, {}, dealine=3)  # refused
     await asyncio.start(saga, {}, if_exists="replace")  # refused
+
+
+@event(version=2)
+class Created:
+    order_id: str
+
+
+@event
+class Ended:
+    order_id: str
+
+
+@shared_task
+def react(event: Created) -> Ended:
+    return Ended(order_id=event.order_id)
+
+
+# no event
+Created("42")  # refused
+Created(order=42)  # refused
+Created(order_id=42)  # refused
+event(version="2")  # refused
+event(3)  # refused
+upcast(Created, from_version="1")  # refused
+upcast("Created", from_version=1)  # refused
+
+# no choreography
+shop = Choreography("shop", starts=Created, ends=Ended)
+Choreography("shop", ends=Ended)  # refused
+Choreography("shop", starts="Created", ends=Ended)  # refused
+Choreography("shop", starts=Created, ends="Ended")  # refused
+Choreography("shop", starts=Created, ends=Ended, deadline="4h")  # refused
+Choreography("shop", starts=Created, ends=Ended, awaits=[Created])  # refused
+Choreography("shop", starts=Created, ends=Ended, locks=["order"])  # refused
+shop.on("Created")  # refused
+shop.on(Created, publishes="Ended")  # refused
+shop.on(Created, order="any")  # refused
+shop.on(Created, if_dead="stop")  # refused
+shop.on(Created, retry=3)  # refused
+shop.on(Created, when="total")  # refused
+shop.on(Created, undo=3)  # refused
+shop.on(Created)(3)  # refused
+shop.undo(3)  # refused
+shop.undo(react, when="Ended")  # refused
+shop.undo(react, timout=3)  # refused

@@ -43,6 +43,7 @@ from sagas import (
     current_step,
     parallel,
 )
+from sagas.choreography import Choreography, event, upcast
 from sagas.contrib import asyncio
 from sagas.contrib.flask import FlaskSagas
 from sagas.testing import fail_everywhere
@@ -259,3 +260,70 @@ def catch() -> str:
 def test_every_undo_copes(new_input: Mapping[str, Any]) -> None:
     assert_type(fail_everywhere(sagas, order, new_input, signals={"approved": {}}), list[SagaHandle])
     fail_everywhere(sagas, order, lambda: new_input)
+
+
+@event(version=2)
+class Created:
+    order_id: str
+    total: Decimal
+    currency: str = "EUR"
+
+
+@event(name="order.shipped")
+class Shipped:
+    order_id: str
+
+
+@event
+class Refused:
+    order_id: str
+
+
+@upcast(Created, from_version=1)
+def add_total(old: dict[str, Any]) -> dict[str, Any]:
+    return old | {"total": Decimal(0)}
+
+
+fulfilment = Choreography(
+    "fulfilment",
+    version=2,
+    starts=Created,
+    ends=Shipped,
+    refuses=[Refused],
+    on_cancel=None,
+    deadline=timedelta(hours=4),
+    quiet_after=60,
+    awaits={Shipped: timedelta(hours=2), Refused: 30.0},
+    early_for=timedelta(days=1),
+    max_events=100,
+    priority=3,
+)
+
+
+@fulfilment.on(
+    Created,
+    publishes=(Shipped, Refused),
+    order="none",
+    if_dead="compensate",
+    name="ship",
+    retry=Retry(max_attempts=5),
+    timeout=timedelta(seconds=30),
+    idempotent=False,
+    poll_for=60,
+    max_losses=1,
+    queue="shipping",
+    clean=CardDeclined,
+)
+@shared_task
+def ship(event: Created) -> Shipped:
+    assert_type(event.total, Decimal)
+    return Shipped(order_id=event.order_id)
+
+
+@fulfilment.undo(ship, when=Refused, publishes=(), retry=Retry(), timeout=10, deadline=timedelta(minutes=5))
+@shared_task
+def take_back(event: Created) -> None: ...
+
+
+fulfilment.on(Shipped, undo=None)(charge)
+fulfilment.undo("charge")(release)
