@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, NullPool, TextClause, create_engine, event, text
+from sqlalchemy import URL, Connection, Engine, NullPool, PoolProxiedConnection, TextClause, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError, ProgrammingError
 
 from sagas.errors import ConfigurationError, DatabaseUnreachable, SagaError, SchemaMissing
@@ -25,7 +25,7 @@ UNDEFINED_TABLE, UNDEFINED_COLUMN, INVALID_SCHEMA = "42P01", "42703", "3F000"
 CONFLICT_TRIES = 10
 #: A network that swallows packets must be noticed in seconds, not in the kernel's quarter of an hour: a worker whose
 #: heartbeats do not arrive is declared dead, and has to learn of it.
-CONNECT = {
+CONNECT: dict[str, Any] = {
     "application_name": "sagas",
     "connect_timeout": 5,
     "keepalives_idle": 5,
@@ -64,7 +64,8 @@ class Database:
     def engine(self) -> Engine:
         url = self._url()
         engine = self._engine
-        if engine is not None and self._pid == os.getpid() and engine.url == url:
+        # Comparing two URLs is dear.
+        if engine is not None and self._pid == os.getpid() and (engine.url is url or engine.url == url):
             return engine
         # A lock that was held at the moment of the fork would stay locked in the child.
         if self._pid not in (None, os.getpid()):
@@ -95,6 +96,35 @@ class Database:
         """Return a connection on which every statement is its own transaction: one round trip each."""
         with translated(), self.engine.connect() as connection:
             yield connection
+
+    @property
+    def is_listened_to(self) -> bool:
+        """Whether the application has asked SQLAlchemy to tell it of statements, as tracing libraries do."""
+        engine = self.engine
+        told = engine.dispatch
+        return bool(told.before_cursor_execute or told.after_cursor_execute or engine.dialect.dispatch.handle_error)
+
+    def by_driver(self, work: Callable[[Any, dict[Any, Any]], T]) -> T:
+        """Run ``work`` with a cursor of the driver, in autocommit: for statements that cost less than SQLAlchemy does.
+
+        Args:
+            work: takes the cursor, and a dictionary that lives as long as the session.
+
+        Raises:
+            sqlalchemy.exc.DBAPIError: as SQLAlchemy raises it.
+        """
+        engine = self.engine
+        pooled: PoolProxiedConnection | None = None
+        try:
+            pooled = engine.raw_connection()
+            return work(pooled.cursor(), pooled.info)
+        except engine.dialect.loaded_dbapi.Error as error:
+            wrapped = _as_sqlalchemy_raises(error, engine, pooled)
+            explain(wrapped)
+            raise wrapped from error
+        finally:
+            if pooled is not None:
+                pooled.close()
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -142,6 +172,25 @@ class Database:
         if self._engine is not None and self._pid == os.getpid():
             self._engine.dispose()
             self._engine = self._transactional = None
+
+
+def _as_sqlalchemy_raises(error: Exception, engine: Engine, pooled: PoolProxiedConnection | None) -> DBAPIError:
+    """Return an error of the driver as SQLAlchemy's own; a connection that it ends leaves the pool."""
+    connection = None if pooled is None else pooled.dbapi_connection
+    is_lost = engine.dialect.is_disconnect(error, connection, None)  # type: ignore[arg-type]
+    if is_lost and pooled is not None:
+        pooled.invalidate(error)
+    wrapped = DBAPIError.instance(
+        None,
+        None,
+        error,
+        engine.dialect.loaded_dbapi.Error,
+        hide_parameters=engine.hide_parameters,
+        connection_invalidated=is_lost,
+        dialect=engine.dialect,
+    )
+    assert isinstance(wrapped, DBAPIError)
+    return wrapped
 
 
 def _refuse_lost(engine: Engine, connection: Any, *_: object) -> None:
@@ -231,21 +280,24 @@ def translated() -> Iterator[None]:
     except SagaError:
         raise
     except Exception as error:
-        if sqlstate(error) == INSUFFICIENT_PRIVILEGE:
-            said = str(getattr(error, "orig", error)).strip().splitlines()[0]
-            raise ConfigurationError(
-                f"the database role may not do what sagas do ({said}): run `GRANT USAGE ON SCHEMA …` and `GRANT "
-                "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA …` as the role that made the tables"
-            ) from error
-        if isinstance(error, ProgrammingError) and sqlstate(error) is None and "connection option" in str(error.orig):
-            said = str(error.orig).strip().splitlines()[0]
-            raise ConfigurationError(
-                f"the database URL has an option that its driver does not know ({said}): mend what follows its `?`"
-            ) from error
-        if sqlstate(error) in (UNDEFINED_TABLE, UNDEFINED_COLUMN, INVALID_SCHEMA) and "saga_" in str(error):
-            said = str(getattr(error, "orig", error)).strip().splitlines()[0]
-            raise SchemaMissing(
-                f"the saga tables are missing or too old ({said}): run `celery -A <your app> sagas migrate` "
-                "(`manage.py migrate`, `flask sagas migrate`), or Sagas.migrate()"
-            ) from error
+        explain(error)
         raise
+
+
+def explain(error: Exception) -> None:
+    """Raise an error that says how to create a missing table or grant a missing privilege, if that is the reason."""
+    said = str(getattr(error, "orig", error)).strip().partition("\n")[0]
+    if sqlstate(error) == INSUFFICIENT_PRIVILEGE:
+        raise ConfigurationError(
+            f"the database role may not do what sagas do ({said}): run `GRANT USAGE ON SCHEMA …` and `GRANT "
+            "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA …` as the role that made the tables"
+        ) from error
+    if isinstance(error, ProgrammingError) and sqlstate(error) is None and "connection option" in said:
+        raise ConfigurationError(
+            f"the database URL has an option that its driver does not know ({said}): mend what follows its `?`"
+        ) from error
+    if sqlstate(error) in (UNDEFINED_TABLE, UNDEFINED_COLUMN, INVALID_SCHEMA) and "saga_" in str(error):
+        raise SchemaMissing(
+            f"the saga tables are missing or too old ({said}): run `celery -A <your app> sagas migrate` "
+            "(`manage.py migrate`, `flask sagas migrate`), or Sagas.migrate()"
+        ) from error

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -119,7 +120,7 @@ class HotPath:
             "sent": sent if report else None,
             "outage": self._timing.outage,
         }
-        row = self._database.retrying(lambda: self._one(self._claim, parameters), OUTAGE_PATIENCE)
+        row = self._one(self._claim, parameters)
         if sent is not None and report and row is not None:
             self._reported_at = time.monotonic()
         return Claim(*row) if row is not None else None
@@ -166,14 +167,14 @@ class HotPath:
             **head_columns(following.heads, placement),
         }
         if connection is not None:
-            row = self._complete.run_in_full(connection, parameters).one_or_none()
+            row: Any = self._complete.run_in_full(connection, parameters).one_or_none()
         else:
-            row = self._database.retrying(lambda: self._one(self._complete, parameters), OUTAGE_PATIENCE)
+            row = self._one(self._complete, parameters)
         if row is None:
             return None
-        in_line = frozenset(row.in_line or ())
+        status, advances, parent_id, is_late, in_line = row
         return Progress(
-            SagaStatus(row.status), following if row.advances else None, row.parent_id, row.is_late, in_line
+            SagaStatus(status), following if advances else None, parent_id, is_late, frozenset(in_line or ())
         )
 
     def completed_by(
@@ -185,17 +186,17 @@ class HotPath:
         """
         parameters = self._place(instance_id, address, token)
         if connection is not None:
-            row = self._own_token.run_in_full(connection, parameters).one_or_none()
+            row: Any = self._own_token.run_in_full(connection, parameters).one_or_none()
         else:
-            row = self._database.retrying(lambda: self._one(self._own_token, parameters), OUTAGE_PATIENCE)
+            row = self._one(self._own_token, parameters)
         if row is None:
             return None
+        status, parent_id = row
         following = Following.of(plan, plan.step(address.position, address.branch))
-        return Progress(SagaStatus(row.status), following, row.parent_id)
+        return Progress(SagaStatus(status), following, parent_id)
 
     def _one(self, statement: Prepared, parameters: dict[str, Any]) -> Any:
-        with self._database.autocommit() as connection:
-            return statement.run(connection, parameters).one_or_none()
+        return self._database.retrying(partial(statement.row, self._database, parameters), OUTAGE_PATIENCE)
 
     @staticmethod
     def _place(instance_id: UUID, address: Address, token: UUID) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 import logging
 import re
+from collections.abc import Callable
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult
+from sqlalchemy import Connection, CursorResult, Dialect
 from sqlalchemy.exc import DBAPIError
 
-from sagas.store.database import sqlstate
+from sagas.store.database import Database, sqlstate
 
 logger = logging.getLogger(__name__)
 
@@ -41,25 +43,68 @@ class Prepared:
         self._prepare = f"PREPARE {self.name} AS {numbered}"
         self._execute = f"{PLANNING}; EXECUTE {self.name} ({', '.join(f'%({name})s' for name in parameters)})"
 
+    def row(self, database: Database, parameters: dict[str, Any]) -> tuple[Any, ...] | None:
+        """Execute it in a transaction of its own; return its row, None if it has none.
+
+        It goes past SQLAlchemy, whose layers cost more than the statement, unless the application listens to those.
+        """
+        if database.is_listened_to:
+            with database.autocommit() as connection:
+                found = self.run(connection, parameters).one_or_none()
+                return None if found is None else tuple(found)
+        if self._is_known_by_name(database.engine.dialect):
+            try:
+                return database.by_driver(partial(self._row_by_name, parameters))
+            except DBAPIError as error:
+                if not _is_forgotten(error):
+                    raise
+        return database.by_driver(partial(self._row_in_full, parameters))
+
     def run(self, connection: Connection, parameters: dict[str, Any]) -> CursorResult[Any]:
         """Execute it on a connection in autocommit."""
-        if Prepared.is_kept and connection.dialect.driver == "psycopg2":  # psycopg 3 prepares by itself
+        if self._is_known_by_name(connection.dialect):
             try:
                 return self._run_by_name(connection, parameters)
             except DBAPIError as error:
-                if sqlstate(error) not in NOT_KEPT:
+                if not _is_forgotten(error):
                     raise
-                Prepared.is_kept = False
-                logger.info("sessions of this database do not keep prepared statements: %s", error.orig)
         return self.run_in_full(connection, parameters)
 
     def run_in_full(self, connection: Connection, parameters: dict[str, Any]) -> CursorResult[Any]:
         """Execute it in a transaction, which an unknown name would abort."""
         return connection.exec_driver_sql(self._statement, parameters)
 
+    def _is_known_by_name(self, dialect: Dialect) -> bool:
+        return Prepared.is_kept and dialect.driver == "psycopg2"  # psycopg 3 prepares by itself
+
     def _run_by_name(self, connection: Connection, parameters: dict[str, Any]) -> CursorResult[Any]:
-        told = connection.info.setdefault("sagas.prepared", set())  # lives as long as the session
-        if self.name not in told:
-            connection.exec_driver_sql(self._prepare)
-            told.add(self.name)
+        self._prepare_in(connection.info, connection.exec_driver_sql)
         return connection.exec_driver_sql(self._execute, parameters)
+
+    def _row_by_name(self, parameters: dict[str, Any], cursor: Any, session: dict[Any, Any]) -> tuple[Any, ...] | None:
+        self._prepare_in(session, cursor.execute)
+        return self._row(cursor, self._execute, parameters)
+
+    def _row_in_full(self, parameters: dict[str, Any], cursor: Any, _: object) -> tuple[Any, ...] | None:
+        return self._row(cursor, self._statement, parameters)
+
+    @staticmethod
+    def _row(cursor: Any, statement: str, parameters: dict[str, Any]) -> tuple[Any, ...] | None:
+        cursor.execute(statement, parameters)
+        row: tuple[Any, ...] | None = cursor.fetchone()
+        return row
+
+    def _prepare_in(self, session: dict[Any, Any], send: Callable[[str], object]) -> None:
+        told = session.setdefault("sagas.prepared", set())  # lives as long as the session
+        if self.name not in told:
+            send(self._prepare)
+            told.add(self.name)
+
+
+def _is_forgotten(error: DBAPIError) -> bool:
+    """Return whether sessions turn out not to keep statements, and note that for this process."""
+    if sqlstate(error) not in NOT_KEPT:
+        return False
+    Prepared.is_kept = False
+    logger.info("sessions of this database do not keep prepared statements: %s", error.orig)
+    return True

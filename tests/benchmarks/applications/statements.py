@@ -8,8 +8,11 @@ import os
 import struct
 from itertools import count
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Engine, event
+from psycopg2.extensions import cursor
+
+from sagas.store.database import CONNECT
 
 #: The directory of the files.
 VARIABLE = "SAGAS_BENCH_STATEMENTS"
@@ -23,7 +26,7 @@ class Counter:
         self._directory = directory
         self._pid = 0
 
-    def note(self, *_: object) -> None:
+    def note(self) -> None:
         if self._pid != os.getpid():
             self._begin()
         NUMBER.pack_into(self._kept, 0, next(self._sent))
@@ -42,6 +45,17 @@ def sent(directory: Path) -> int:
 
 
 def count_what_is_sent() -> None:
-    """By this process and its children, if anybody wants to know."""
-    if VARIABLE in os.environ:
-        event.listen(Engine, "before_cursor_execute", Counter(Path(os.environ[VARIABLE])).note)
+    """By this process and its children, if anybody wants to know.
+
+    The driver counts: a listener of SQLAlchemy's would make the hot statements pass through it.
+    """
+    if VARIABLE not in os.environ:
+        return
+    counter = Counter(Path(os.environ[VARIABLE]))
+
+    class CountedCursor(cursor):
+        def execute(self, *given: Any) -> None:
+            counter.note()
+            super().execute(*given)
+
+    CONNECT["cursor_factory"] = CountedCursor

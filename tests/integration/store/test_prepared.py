@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
 
+from sagas.errors import SchemaMissing
 from sagas.model import Address, SagaStatus
 from sagas.store.prepared import Prepared
 from tests.support.bench import THREE, Bench
@@ -149,3 +150,37 @@ def test_an_error_of_the_statement_itself_is_raised(bench: Bench) -> None:
     with pytest.raises(DBAPIError, match="invalid input syntax"):
         bench.complete(run, THREE, FIRST, token, result="no JSON")
     assert Prepared.is_kept
+
+
+@pytest.mark.parametrize("listens", [False, True], ids=["by the driver", "by SQLAlchemy"])
+def test_an_application_that_listens_to_statements_hears_hot_ones_and_nothing_else_differs(
+    bench: Bench, listens: bool
+) -> None:
+    sent = sent_by(bench) if listens else []
+    run, token = bench.start(), uuid4()
+
+    assert claim(bench, run, token)
+    assert not claim(bench, run, uuid4())
+    assert bench.complete(run, THREE, FIRST, token) is SagaStatus.RUNNING
+    assert bench.store.hot.completed_by(run, THREE, FIRST, token) is not None
+    assert sent.count("EXECUTE") == (5 if listens else 0)
+
+
+@pytest.mark.parametrize("listens", [False, True], ids=["by the driver", "by SQLAlchemy"])
+def test_an_error_of_a_hot_statement_is_explained_either_way(bench: Bench, listens: bool) -> None:
+    if listens:
+        sent_by(bench)
+    run = bench.start()
+    bench.sql("ALTER TABLE {s}.saga_step RENAME TO saga_stepped")
+
+    with pytest.raises(SchemaMissing, match="saga_step"):
+        claim(bench, run, uuid4())
+
+
+def test_an_error_of_a_hot_statement_does_not_keep_its_parameters(bench: Bench) -> None:
+    run, token = bench.start(), uuid4()
+    assert claim(bench, run, token)
+
+    with pytest.raises(DBAPIError) as caught:
+        bench.complete(run, THREE, FIRST, token, result="4000-1234")
+    assert caught.value.params is None
