@@ -159,7 +159,7 @@ def running(programs: Iterable[Program], *, ready: bool = True) -> Iterator[None
 
 
 def pause(seconds: float) -> None:
-    """Let time pass: where time itself is what is measured, or an outage lasts."""
+    """Let time pass, where time itself is what is measured or an outage lasts; `eventually` waits for all else."""
     time.sleep(seconds)
 
 

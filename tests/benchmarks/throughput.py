@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from tests.benchmarks.applications.tally import BEGAN, BENCH, ENDS, TALLY, WARM
 from tests.benchmarks.contenders import Contender
-from tests.benchmarks.processes import Program, pause, running
+from tests.benchmarks.processes import Program, running
 from tests.benchmarks.stage import Run, Stage
+from tests.support.workers import within
 
 EVERY = 0.01  # seconds between two looks at the tally
 
@@ -78,13 +79,9 @@ def _drain(run: Run, contender: Contender, count: int, warm: int, limit: float) 
 
 def wait_for_ends(run: Run, wanted: int, limit: float) -> int:
     """Until so many have ended, or the limit is over. Returns how many have."""
-    gives_up_at = time.monotonic() + limit
     with run.broker(TALLY) as tally:
-        while True:
-            ended = tally.llen(ENDS)
-            if ended >= wanted or time.monotonic() > gives_up_at:
-                return int(ended)
-            pause(EVERY)
+        within(limit, lambda: tally.llen(ENDS) >= wanted, every=EVERY)
+        return int(tally.llen(ENDS))
 
 
 def last_end(run: Run) -> float:

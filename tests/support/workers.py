@@ -17,13 +17,19 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def eventually(condition: Callable[[], Any], what: str, timeout: float = 30.0, every: float = 0.05) -> Any:
     """Wait for the condition's first true value and return it, or fail naming what never came."""
+    value = within(timeout, condition, every)
+    if not value:
+        raise AssertionError(f"waited {timeout:g} s in vain for: {what}")
+    return value
+
+
+def within(timeout: float, condition: Callable[[], Any], every: float = 0.05) -> Any:
+    """Wait for the condition's first true value and return it, or its last one when the time is over."""
     gives_up_at = time.monotonic() + timeout
     while True:
         value = condition()
-        if value:
+        if value or time.monotonic() > gives_up_at:
             return value
-        if time.monotonic() > gives_up_at:
-            raise AssertionError(f"waited {timeout:g} s in vain for: {what}")
         time.sleep(every)
 
 

@@ -3,14 +3,16 @@
 from tests.benchmarks.applications.tally import WARM
 from tests.benchmarks.contenders import Contender, ours
 from tests.benchmarks.parts.plan import Plan
-from tests.benchmarks.processes import pause, running
+from tests.benchmarks.processes import running
 from tests.benchmarks.stage import Run
 from tests.benchmarks.starting import finished
 from tests.benchmarks.table import Table
 from tests.benchmarks.throughput import wait_for_ends
+from tests.support.workers import eventually
 
-#: Longer than the sleep with which these sagas begin, in seconds.
-UNTIL_DUE = 2.0
+#: Those whose sleep is not over.
+WAITING = """SELECT (SELECT count(*) FROM sagas.saga_instance WHERE due_at > clock_timestamp())
+    + (SELECT count(*) FROM sagas.saga_step WHERE not_before > clock_timestamp())"""
 COLUMNS = """SELECT column_name::text FROM information_schema.columns
     WHERE table_schema = 'sagas' AND table_name = %s AND is_generated = 'NEVER' ORDER BY ordinal_position"""
 #: Copies of one ended instance under other ids.
@@ -42,7 +44,7 @@ def measure(run: Run, contender: Contender, stuck: int, ended: int) -> dict[str,
             wait_for_ends(run, 1, 60)
         fill(run, ended)
     application.start(run, "sleeping", stuck)
-    pause(UNTIL_DUE)
+    eventually(lambda: run.ask(WAITING) == [(0,)], "all to be due")
     run.observer.wait_until_alone()
     before, used = run.observer.counters(), run.postgres_cpu()
     (swept,) = finished([application.starter(run, "sweep", "sweep", "1")], 600)

@@ -14,6 +14,7 @@ from tests.benchmarks.processes import Program, pause, running
 from tests.benchmarks.stage import Run
 from tests.benchmarks.starting import Application
 from tests.benchmarks.storm.figures import Drained, Outage, longest_gap
+from tests.support.workers import within
 
 if TYPE_CHECKING:
     from tests.benchmarks.storm.kinds import Kind
@@ -140,22 +141,29 @@ class Drain:
         """Watch until all have ended, or the time is over. Returns when that was."""
         if self.kind.begins is not None:
             self.began = self.kind.begins(self)
-        gives_up_at = time.monotonic() + max(0.0, self.began - time.time()) + self.settings.limit
+        limit = max(0.0, self.began - time.time()) + self.settings.limit
         strikes_at = self.settings.sagas * self.kind.steps / 10
-        struck = self.kind.at_a_tenth is None
-        while time.monotonic() < gives_up_at:
-            try:
-                ((ended, steps),) = self.run.ask(PROGRESS)
-            except psycopg2.OperationalError:
-                self.run.observer.close()
-                ended, steps = 0, 0
-            if not struck and steps >= strikes_at and self.kind.at_a_tenth is not None:
-                self.kind.at_a_tenth(self)
-                struck = True
-            if ended >= self.settings.sagas:
-                break
-            pause(max(EVERY, self.settings.sagas / SAGAS_A_SECOND))
+        strike = self.kind.at_a_tenth
+
+        def is_over() -> bool:
+            nonlocal strike
+            ended, steps = self._progress()
+            if strike is not None and steps >= strikes_at:
+                strike(self)
+                strike = None
+            return ended >= self.settings.sagas
+
+        within(limit, is_over, every=max(EVERY, self.settings.sagas / SAGAS_A_SECOND))
         return time.time()
+
+    def _progress(self) -> tuple[int, int]:
+        """How many sagas and steps have ended; none while the database is away."""
+        try:
+            ((ended, steps),) = self.run.ask(PROGRESS)
+        except psycopg2.OperationalError:
+            self.run.observer.close()
+            return 0, 0
+        return ended, steps
 
     def _pushed(self) -> int:
         with self.run.broker() as broker:

@@ -19,7 +19,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=default.minutes, help="for how long faults strike at most")
     parser.add_argument("--sagas", type=int, default=default.sagas)
     parser.add_argument("--broker", choices=["valkey", "rabbitmq"], default=default.broker)
-    parser.add_argument("--in-flight", type=int, default=default.in_flight)
+    parser.add_argument("--in-flight", type=int, default=default.in_flight, help="how many at once (%(default)s)")
+    parser.add_argument("--backlog", type=int, default=0, help="so many wait before the workers come; so many at once")
+    parser.add_argument("--inline", action="store_true", help="the sagas go on without a message a step")
     parser.add_argument("--gap", type=float, default=default.gap, help="seconds between two faults, on average")
     parser.add_argument("--faults", nargs="*", default=[], help="names or groups; all by default")
     parser.add_argument("--without", nargs="*", default=[], help="names or groups of faults that stay away")
@@ -34,7 +36,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="and as JSON")
     parser.add_argument("--logs", type=Path, help="keep the logs there")
     parser.add_argument("--list", action="store_true", help="name the faults and end")
-    return parser.parse_args()
+    given = parser.parse_args()
+    if given.backlog > given.sagas:
+        parser.error(f"--backlog {given.backlog} is more than --sagas {given.sagas}: a backlog is a part of them")
+    if given.backlog and (given.recoveries or given.restarts):
+        parser.error("--recoveries and --restarts measure workers that have little to do: leave out --backlog")
+    return given
 
 
 def main() -> int:
@@ -52,6 +59,8 @@ def main() -> int:
             sagas=given.sagas,
             broker=given.broker,
             in_flight=given.in_flight,
+            backlog=given.backlog,
+            continuation="inline" if given.inline else "chain",
             gap=given.gap,
             pace=given.pace,
             faults=tuple(given.faults),

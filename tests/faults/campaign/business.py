@@ -39,6 +39,8 @@ RELEASE = int(os.environ.get("CAMPAIGN_RELEASE", "1"))
 APPROVAL = float(os.environ.get("CAMPAIGN_APPROVAL", "30"))
 #: Of a step, in seconds. A drain waits as long for what a worker ran that fell silent: it may still be acting.
 TIMEOUT = float(os.environ.get("CAMPAIGN_TIMEOUT", "60"))
+#: Of all sagas: `chain` or `inline`.
+CONTINUATION: Any = os.environ.get("CAMPAIGN_CONTINUATION", "chain")
 #: Tasks whose completion means an effect, through the barrier; and through the step's own transaction.
 THROUGH_BARRIER = ("withdraw", "deposit", "reserve", "capture", "notify")
 THROUGH_STEP = ("withdraw_in_step", "deposit_in_step", "capture_in_step", "pay_out", "charge_fee")
@@ -177,11 +179,13 @@ def onward(task: Any, name: str | None = None) -> Retriable:
 fee = [step(charge_fee, "charge_fee", compensation=undo_in_step)] if charge_fee and RELEASE % 2 == 0 else []
 transfer = Saga(
     "transfer",
+    continuation=CONTINUATION,
     version=RELEASE,
     steps=[step(withdraw), *fee, step(deposit_in_step, "deposit", compensation=undo_in_step), check()],
 )
 purchase = Saga(
     "purchase",
+    continuation=CONTINUATION,
     steps=[
         parallel(
             step(reserve, "reserve1"),
@@ -195,6 +199,7 @@ purchase = Saga(
 )
 basket = Saga(
     "basket",
+    continuation=CONTINUATION,
     undo="parallel",
     steps=[
         parallel(
@@ -209,6 +214,7 @@ basket = Saga(
 )
 approval = Saga(
     "approval",
+    continuation=CONTINUATION,
     steps=[
         step(withdraw),
         WaitFor("approved", timeout=APPROVAL, payload=["by"]),
@@ -218,14 +224,18 @@ approval = Saga(
     ],
 )
 lodging = Saga(
-    "lodging", steps=[step(deposit, "deposit1"), step(deposit_in_step, "deposit2", compensation=undo_in_step)]
+    "lodging",
+    continuation=CONTINUATION,
+    steps=[step(deposit, "deposit1"), step(deposit_in_step, "deposit2", compensation=undo_in_step)],
 )
 family = Saga(
     "family",
+    continuation=CONTINUATION,
     steps=[step(withdraw), Child(lodging, input=["moves", "script"]), check()],
 )
 careful = Saga(
     "careful",
+    continuation=CONTINUATION,
     steps=[
         step(withdraw, idempotent=False, timeout=2.0, compensation_timeout=4.0),
         step(deposit_in_step, "deposit", timeout=2.0, compensation=undo_in_step),
@@ -234,6 +244,7 @@ careful = Saga(
 )
 exclusive = Saga(
     "exclusive",
+    continuation=CONTINUATION,
     steps=[step(withdraw), step(deposit), check()],
     locks=["account:{account}"],
     max_concurrent=8,

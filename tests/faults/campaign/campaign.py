@@ -24,6 +24,10 @@ SELECT CASE WHEN data ? 'impossible' THEN 'its undo was made impossible: ' || (d
 FROM bank.audited WHERE status = 'failed' GROUP BY 1
 """
 ENDS = "SELECT saga, status, count(*) FROM bank.audited GROUP BY 1, 2 ORDER BY 1, 2"
+#: Executions that were claimed, and the messages that brought them: one message may bring several where they go inline.
+MESSAGES = """
+SELECT count(*), count(DISTINCT delivery) FROM sagas.saga_step WHERE delivery IS NOT NULL AND status = 'completed'
+"""
 EVENTS = "SELECT event, count(*) FROM sagas.saga_event GROUP BY 1 ORDER BY 2 DESC"
 ERRORS = """
 SELECT event || ' ' || round || ': ' || coalesce(detail ->> 'type', '') || ': ' || left(regexp_replace(
@@ -62,6 +66,7 @@ def perform(stage: Stage) -> Report:
 
 
 def conduct(stage: Stage, conductor: Conductor) -> Report:
+    conductor.pile_up()
     conductor.measure()
     conductor.play()
     print(f"{conductor.now:7.1f} s  no more faults; settling", flush=True)
@@ -143,6 +148,7 @@ def make_report(
         events=dict(stage.ask_patiently(EVENTS)),
         errors=dict(stage.ask_patiently(ERRORS.replace("%", "%%"))),
         said=what_was_said(stage),
+        messages=stage.ask_patiently(MESSAGES)[0],
         left_out=[
             *(["wrong clocks: no libfaketime, apt-get install faketime"] if faketime() is None else []),
             *conductor.broken_tools,

@@ -106,6 +106,22 @@ class Conductor:
 
     # -- the acts
 
+    def pile_up(self) -> None:
+        """Let the backlog come about: the starter starts, and no worker is there. Then they come."""
+        backlog = self.stage.settings.backlog
+        if not backlog:
+            return
+        self._want_workers(False)
+        while (self.stage.in_flight() or 0) < backlog and not self.stage.starter.exits[0]:
+            self._tick()
+        print(f"{self.now:7.1f} s  a backlog of {self.stage.in_flight()}; the workers come", flush=True)
+        self._want_workers(True)
+        self._began, self._next_look, self._next_audit = time.monotonic(), 0.0, BOOKKEEPING
+
+    def _want_workers(self, wanted: bool) -> None:
+        for worker in self.stage.workers:
+            worker.wanted = wanted
+
     def measure(self) -> None:
         """What single faults cost, on a stage with little to do and where nothing else goes wrong."""
         self._measure_recoveries()
@@ -129,7 +145,7 @@ class Conductor:
                     self.restarts.after(held_up, self.strikes[-1].detail)
                     self.linger(SELDOM)
                     wanted -= 1
-        self.stage.keep_in_flight(self.stage.settings.in_flight)
+        self.stage.keep_in_flight(self.stage.settings.at_once)
 
     def _measure_recoveries(self) -> None:
         """Kill worker after worker, each time one that has something to lose while the others have little to do."""
@@ -145,7 +161,7 @@ class Conductor:
                 next_kill = self.now + APART * settings.heartbeat
         self.linger(APART * settings.heartbeat)
         self.calm_until = self.now
-        self.stage.keep_in_flight(settings.in_flight)
+        self.stage.keep_in_flight(settings.at_once)
 
     def play(self) -> None:
         """Faults, until the time is over or all sagas have ended."""

@@ -36,6 +36,8 @@ class Report:
     events: dict[str, int]
     errors: dict[str, int]
     said: dict[str, int]
+    #: Completed executions, and how many messages brought them.
+    messages: tuple[int, int] = (0, 0)
     left_out: list[str] = field(default_factory=list)
 
     @property
@@ -124,10 +126,12 @@ class Report:
     def to_markdown(self) -> str:
         settings = self.settings
         ends = self.ends
+        waiting = ", which waited when the workers came" if settings.backlog else ""
         title = (
             f"Seed {settings.seed}, {self.minutes:.1f} minutes, {settings.broker}, heartbeat and sweep "
             f"{settings.heartbeat:g} s / {settings.sweep_every:g} s, {settings.workers} × prefork "
-            f"-c {settings.children} and one of threads, {settings.in_flight} in flight, "
+            f"-c {settings.children} and one of threads, {settings.at_once} in flight{waiting}, "
+            f"{settings.continuation}, "
             f"a fault each {settings.gap:g} s, Python {platform.python_version()}."
         )
         settled = "never" if self.settled_after is None else f"{self.settled_after:.0f} s"
@@ -149,7 +153,8 @@ class Report:
             ),
             f"{self.starts_returned} starts returned; {sum(self.strikes.values())} faults, {self.kills} of them "
             f"kills of workers; all settled {settled} after the last; {self.mended} failed ones mended by a person and "
-            f"compensated since; {self.excluded} spoilt by hand and left out.",
+            f"compensated since; {self.excluded} spoilt by hand and left out. "
+            f"{self.messages[1]} messages brought the {self.messages[0]} executions that completed.",
             table(
                 ("saga", *STATUSES), [(saga, *(by.get(it, 0) for it in STATUSES)) for saga, by in self.sagas.items()]
             ),

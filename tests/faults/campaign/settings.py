@@ -14,6 +14,8 @@ class Settings:
         minutes: for how long faults strike at most; they stop when all sagas have ended.
         sagas: how many are started.
         in_flight: how many at once.
+        backlog: so many are started before the first worker comes, and as many are kept in flight from then on.
+        continuation: of all sagas: `chain` or `inline`.
         gap: seconds between two strikes, on average.
         pace: what the pauses of the sagas' own steps are multiplied by.
         faults: names or groups of faults; empty means all.
@@ -37,6 +39,8 @@ class Settings:
     sagas: int = 1000
     broker: str = "valkey"
     in_flight: int = 100
+    backlog: int = 0
+    continuation: str = "chain"
     gap: float = 3.0
     pace: float = 1.0
     faults: tuple[str, ...] = field(default=())
@@ -53,6 +57,11 @@ class Settings:
     heartbeat: float = 2.0
     sweep_every: float = 2.0
     logs: Path | None = None
+
+    @property
+    def at_once(self) -> int:
+        """How many are in flight while there are more to start."""
+        return max(self.in_flight, self.backlog)
 
     def but(self, **changes: Any) -> "Settings":
         """The same with some changes."""

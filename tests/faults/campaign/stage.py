@@ -2,7 +2,6 @@
 
 import random
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from tests.faults.campaign.rabbit import Rabbit
 from tests.faults.campaign.servers import Broker, Postgres
 from tests.faults.campaign.settings import Settings
 from tests.support import journal
+from tests.support.workers import eventually
 
 #: Its children are what a fault may kill; the other kind has threads.
 PREFORK = ("--without-gossip", "--without-mingle")
@@ -98,7 +98,7 @@ class Stage:
             self.workers.append(self._kept(name, worker_command(name, children, *arguments)))
         self.workers.append(self._kept("threads", worker_command("threads", *THREADS)))
         self.beats = [self._kept(name, beat_command(name, self.directory)) for name in ("beat1", "beat2")]
-        self.keep_in_flight(self.settings.in_flight)
+        self.keep_in_flight(self.settings.at_once)
         numbers = [self.settings.seed, self.settings.sagas, self.settings.pace]
         starting = [sys.executable, "-m", "tests.faults.campaign.starter", *map(str, numbers), str(self.directory)]
         self.starter = self._kept("starter", starting)
@@ -112,6 +112,7 @@ class Stage:
             "SAGAS_SWEEP_EVERY": str(self.settings.sweep_every),
             "CAMPAIGN_RELEASE": str(self.release),
             "CAMPAIGN_APPROVAL": str(self.settings.approval),
+            "CAMPAIGN_CONTINUATION": self.settings.continuation,
             "CAMPAIGN_DIRECTORY": str(self.directory),
             "CAMPAIGN_TIMEOUT": str(self.settings.timeout),
             "PYTHONUNBUFFERED": "1",
@@ -172,11 +173,15 @@ class Stage:
 
     def ask_patiently(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """The same, until it answers."""
-        gives_up_at = time.monotonic() + 60
-        while (rows := self.ask(statement, *parameters)) is None:
-            if time.monotonic() > gives_up_at:
-                raise TimeoutError(f"the database does not answer: {statement:.80}")
-            time.sleep(0.2)
+        rows: list[tuple[Any, ...]] | None = None
+
+        def is_answered() -> bool:
+            nonlocal rows
+            rows = self.ask(statement, *parameters)
+            return rows is not None
+
+        eventually(is_answered, f"the database to answer: {statement:.80}", 60, every=0.2)
+        assert rows is not None
         return rows
 
     def audit(self, names: Sequence[str]) -> list[books.Violation]:

@@ -7,6 +7,7 @@ Whatever it must not forget is a line of a file: the starts that returned, and t
 """
 
 import heapq
+import math
 import os
 import random
 import sys
@@ -22,6 +23,7 @@ from sagas import SagaError, TransitionRefused
 from tests.faults.campaign import bank
 from tests.faults.campaign.application import business, sagas
 from tests.faults.campaign.wishes import Wish, wish
+from tests.support.workers import eventually
 
 #: After a death, the signals and cancels of so many are given once more.
 REMEMBERED = 400
@@ -45,17 +47,20 @@ class Starter:
     def run(self) -> None:
         """Until all are started and their errands done."""
         self.remember()
-        while self.next < self.total or self.errands:
-            try:
-                room = self.may_be_in_flight() - self.count_in_flight() if self.next < self.total else 0
+        eventually(self.is_through, "all to be started", math.inf, every=0.1)
+
+    def is_through(self) -> bool:
+        """Start as many as there is room for, and run the errands meanwhile. Return whether nothing is left to do."""
+        try:
+            while self.next < self.total and (room := self.may_be_in_flight() - self.count_in_flight()) > 0:
                 for _ in range(min(room, AT_ONCE, self.total - self.next)):
                     self.start(wish(self.seed, self.next, self.pace))
                     self.next += 1
                 self.run_errands()
-            except (SQLAlchemyError, ConnectionError) as error:
-                print(f"trying again: {error!r:.200}", flush=True)
-                time.sleep(0.5)
-            time.sleep(0.1)
+            self.run_errands()
+        except (SQLAlchemyError, ConnectionError) as error:
+            print(f"trying again: {error!r:.200}", flush=True)
+        return self.next >= self.total and not self.errands
 
     def remember(self) -> None:
         """Go on where the former process was killed."""
