@@ -149,7 +149,7 @@ WITH evidence AS (
                           WHERE keeper.dead_at IS NULL AND keeper.stopped_at IS NULL
                             AND step.instance_id || ' ' || step.position || '.' || step.branch || '.' || step.round
                                 = ANY (keeper.kept))
-        ORDER BY created_at LIMIT :limit FOR UPDATE OF step SKIP LOCKED
+        ORDER BY line, created_at LIMIT :limit FOR UPDATE OF step SKIP LOCKED  -- the order of the index
     ) AS found
 )
 UPDATE {s}.saga_step AS step SET line = """

@@ -35,7 +35,7 @@ SELECT EXISTS (SELECT FROM {s}.saga_event
 """
 
 #: Mail that will never be read: its instance no longer exists.
-FORGET_INBOX = "DELETE FROM {s}.saga_inbox WHERE instance_id = :id"
+FORGET_INBOX = "DELETE FROM {s}.saga_inbox WHERE instance_id = :id AND consumed_at IS NULL"
 
 # -- Records: data that a body hands to its compensation before it returns.
 

@@ -56,7 +56,8 @@ RETURNING id, hostname, pid
 """
 
 FORGET_OLD_WORKERS = """
-DELETE FROM {s}.saga_worker WHERE coalesce(stopped_at, dead_at) < clock_timestamp() - interval '7 days'
+DELETE FROM {s}.saga_worker WHERE id IN (
+    SELECT id FROM {s}.saga_worker WHERE coalesce(stopped_at, dead_at) < clock_timestamp() - interval '7 days' LIMIT 500)
 """
 
 #: Executions that need a look: held by a dead worker, or over their time. A silent holder that may still be acting is
