@@ -6,7 +6,7 @@ from sagas.store.statements import HOLDER
 
 #: Whether a worker's timer has just looked around: one plain read, for beat's messages.
 IS_SWEPT = (
-    "SELECT swept_at BETWEEN clock_timestamp() - CAST(:lease AS interval) AND clock_timestamp() FROM {s}.saga_sweep"
+    "SELECT swept_at BETWEEN clock_timestamp() - CAST(:lately AS interval) AND clock_timestamp() FROM {s}.saga_sweep"
 )
 
 #: The beginning of each pass, which waits for no lock and holds none when it is over. Notes an outage (no worker began
@@ -57,7 +57,8 @@ RETURNING id, hostname, pid
 
 FORGET_OLD_WORKERS = """
 DELETE FROM {s}.saga_worker WHERE id IN (
-    SELECT id FROM {s}.saga_worker WHERE coalesce(stopped_at, dead_at) < clock_timestamp() - interval '7 days' LIMIT 500)
+    SELECT id FROM {s}.saga_worker WHERE coalesce(stopped_at, dead_at) < clock_timestamp() - interval '7 days'
+    LIMIT 500)
 """
 
 #: Executions that need a look: held by a dead worker, or over their time. A silent holder that may still be acting is

@@ -48,6 +48,7 @@ class Sweeping(InSchema):
         self._times = {"lease": timing.lease, "silence": timing.silence, "outage": timing.outage}
         # Less than the shortest pause, so that a timer's own ticks never fall just short of it.
         self._times["often"] = timedelta(seconds=timing.pause * 0.7)
+        self._times["lately"] = timing.lately
 
     def is_swept(self) -> bool:
         """Return whether a worker's timer has just looked around."""

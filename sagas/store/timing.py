@@ -53,6 +53,14 @@ class Timing:
         return 0.75 * self.sweep_every
 
     @property
+    def lately(self) -> timedelta:
+        """The age of the last pass up to which timers sweep, so that beat's message is no pass of its own.
+
+        A pass says that it goes on; so where timers sweep, the last mark is never twice as old as the pause.
+        """
+        return max(self.lease, timedelta(seconds=2 * self.pause))
+
+    @property
     def budget(self) -> float:
         """How long a pass of the sweep may take, in seconds; the next pass does the rest."""
         return min(2.0, 0.75 * self.sweep_every)

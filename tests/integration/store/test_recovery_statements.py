@@ -51,7 +51,7 @@ GIVEN: dict[str, Any] = {
     **dict.fromkeys(("id", "me"), uuid4()),
     **dict.fromkeys(("position", "branch", "round"), 0),
     **dict.fromkeys(("limit", "most", "grace", "slots", "pid"), 5),
-    **dict.fromkeys(("lease", "hold", "often", "outage", "silence"), timedelta(seconds=4)),
+    **dict.fromkeys(("lease", "hold", "often", "lately", "outage", "silence"), timedelta(seconds=4)),
     **dict.fromkeys(("lease_name", "queue", "hostname", "release"), "sagas"),
     **{name: ["a"] for name in ("known_plans", "queues", "deliveries", "kept", "sleeping", "plans", "names", "tasks")},
     **{name: [0] for name in ("after", "branches", "lanes")},

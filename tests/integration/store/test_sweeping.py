@@ -8,6 +8,7 @@ import pytest
 from sagas.model import SagaStatus, StepStatus
 from sagas.recovery import sweep
 from sagas.recovery.sweep import Sweeper
+from sagas.store import Store, Timing
 from tests.conftest import Shop
 from tests.support import queues, scripted
 from tests.support.bench import Background, Bench, plan_of
@@ -127,6 +128,22 @@ def test_b13_beats_sweep_does_nothing_where_a_timer_sweeps(shop: Shop, rows: Ben
     rows.age(5)
     assert sweep(shop.sagas.engine) >= 1
     assert rows.steps(run)[0]["dispatched_at"] is not None
+
+
+@pytest.mark.parametrize(("heartbeat", "sweep_every"), [(2.0, 2.0), (0.5, 10.0), (10.0, 0.5)])
+def test_b13_between_two_passes_of_a_timer_it_never_makes_one_of_its_own(
+    bench: Bench, heartbeat: float, sweep_every: float
+) -> None:
+    timing = Timing(heartbeat=heartbeat, sweep_every=sweep_every)
+    store = Store(bench.url, bench.store.schema, timing)
+    store.sweeping.look_around()
+
+    bench.age(timing.pause * 1.5)  # it begins after a pause, and marks itself again half a pause later
+
+    assert store.sweeping.is_swept()
+    bench.age(timing.outage.total_seconds())
+    assert not store.sweeping.is_swept()
+    store.database.dispose()
 
 
 def test_three_sweeps_at_once_send_everything_once_or_let_it_wait(shop: Shop, rows: Bench) -> None:
