@@ -31,6 +31,11 @@ def redeliver(sagas: Sagas, message: dict[str, Any], queue: str = "celery") -> N
     """Put a message back as the transport does when its consumer died before it acknowledged."""
     message["properties"]["delivery_info"]["redelivered"] = True
     message["headers"]["redelivered"] = True
+    put_back(sagas, message, queue)
+
+
+def put_back(sagas: Sagas, message: dict[str, Any], queue: str = "celery") -> None:
+    """Put a stored message into a queue, as the next one."""
     with sagas.app.connection_for_write() as connection:
         connection.default_channel.client.rpush(queue, json.dumps(message))
 
