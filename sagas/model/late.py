@@ -141,7 +141,8 @@ def stray(draft: Draft, action: StepState, success: Completed | None) -> bool:
             action = happened(draft, action, success)  # the next round of its undo has the result
         elif action.status is StepStatus.FAILED:
             action = draft.put(action, doubt=True)
-        draft.put(action, stray=True)
+        # A question that is open already is about this report, too.
+        draft.put(action, stray=not waits_for_an_answer(undo))
         outcome = (
             "recorded for the person who looks at its failed compensation"
             if undo.status is StepStatus.FAILED

@@ -35,7 +35,7 @@ class Window:
 
     Pacing by the number of claims would confirm itself, since only sent messages are claimed. So the window grows
     whenever the queue ran empty before the look, and shrinks slowly. Messages held back by a rate limit fill the
-    workers' prefetch; that does not count as a queue that ran empty.
+    workers' prefetch; that does not count as a queue that ran empty, and neither does a broker that is away.
     """
 
     size: int = 0
@@ -70,6 +70,7 @@ class Filler:
         self.has_lines = False  # at the last look
         self._connection: Any = None
         self._failures = 0
+        self._tries = False  # the last publish failed, so that the next one is a try
         self._abstains_until = 0.0
 
     @property
@@ -130,12 +131,12 @@ class Filler:
     def _fill_queue(self, waiting: Waiting) -> int:
         window = self._windows[waiting.queue]
         is_held = waiting.kept > 0 and any(map(self._engine.messages.is_rate_limited, waiting.tasks))
-        room = window.room(waiting.out, waiting.slots, is_held=is_held)
+        room = window.room(waiting.out, waiting.slots, is_held=is_held or self._tries)
         window.left_out = waiting.out + room
         sent = 0
         store = self._engine.store
         while sent < room and self._failures < 2:
-            limit = min(BATCH, room - sent)
+            limit = 1 if self._tries else min(BATCH, room - sent)
             released = store.lines.release(self._lease, self._me, waiting.queue, limit, store.instances.known_plans)
             for each in released:
                 if self._failures < 2:
@@ -164,7 +165,7 @@ class Filler:
         except Exception as error:  # any error of a transport: the row is the truth
             self._failed(released, error)
             return False
-        self._failures = 0
+        self._failures, self._tries = 0, False
         return True
 
     def _publish(self, released: Released, plan: Plan) -> None:
@@ -179,6 +180,7 @@ class Filler:
         logger.warning("message of saga %s not sent: %r", released.instance_id, error)
         self._engine.store.lines.put_back(released.instance_id, released.address)
         self.close()
+        self._tries = True
         self._failures += 1
         if self._failures >= 2:
             self._abstains_until = time.monotonic() + ABSTAIN

@@ -83,7 +83,7 @@ def test_b19_while_a_rate_limit_keeps_messages_back_the_window_is_held(
     assert lines(rows) == 40 - 3 * LEAST
 
 
-def test_b12_what_the_broker_does_not_take_stands_where_it_stood(
+def test_b10_b12_what_the_broker_does_not_take_stands_where_it_stood(
     shop: Shop, rows: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = unsent(shop, 5)

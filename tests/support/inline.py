@@ -1,5 +1,6 @@
 """A worker's process without the worker: it takes messages from the broker and traces them as Celery does."""
 
+import math
 import queue as queues
 from typing import Any
 
@@ -14,13 +15,13 @@ def empty_memory() -> None:
         queue.queue.clear()
 
 
-def run_messages(app: Celery, queue: str = "celery") -> list[str]:
-    """Run all messages in the queue, and those that they publish; return the names of the tasks, in order."""
-    ran = []
+def run_messages(app: Celery, queue: str = "celery", most: float = math.inf) -> list[str]:
+    """Run the messages in the queue, and those that they publish; return the names of the tasks, in order."""
+    ran: list[str] = []
     with app.connection_for_read() as connection:
         source = connection.SimpleQueue(queue)
         try:
-            while True:
+            while len(ran) < most:
                 try:
                     message = source.get(block=False)
                 except queues.Empty:
@@ -28,6 +29,7 @@ def run_messages(app: Celery, queue: str = "celery") -> list[str]:
                 message.ack()
                 ran.append(message.headers["task"])
                 run_message(app, message)
+            return ran
         finally:
             source.close()
 

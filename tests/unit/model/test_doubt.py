@@ -1,5 +1,7 @@
 """An action in doubt: what clears it, who may say what of it, and what becomes of those beside it."""
 
+from collections.abc import Callable
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -247,6 +249,43 @@ def test_d13_a_best_effort_in_doubt_counts_only_when_the_saga_turns_back() -> No
 def test_d13_what_said_no_or_was_done_is_nobodys_question() -> None:
     assert Story(step(if_in_doubt=PERSON)).refused(act(0)).status is SagaStatus.COMPENSATED
     assert Story(step(if_in_doubt=PERSON), step()).done(act(0)).refused(act(1)).sent == [undo(0)]
+
+
+ANSWERS: dict[str, Callable[[Story], Any]] = {
+    "skipped": lambda story: story.skip(),
+    "undone by hand": lambda story: story.skip(undone=True),
+    "it happened, and is undone": lambda story: story.resolve(happened=True, undo=False),
+    "it did not happen": lambda story: story.resolve(happened=False),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+def test_d13_a_report_that_comes_before_the_answer_is_not_asked_about_again(answer: Callable[[Story], Any]) -> None:
+    story = in_doubt(Story(step(if_in_doubt=PERSON)), 0)
+    story.fail(act(0), uuid4(), Verdict.UNKNOWN)
+    assert story.status is SagaStatus.FAILED
+
+    assert answer(story).accepted
+
+    assert story.status is SagaStatus.COMPENSATED
+
+
+def test_d13_an_undo_that_begins_after_the_report_is_the_only_one() -> None:
+    story = in_doubt(Story(step(if_in_doubt=PERSON)), 0)
+    story.fail(act(0), uuid4(), Verdict.UNKNOWN)
+
+    assert story.retry().accepted
+
+    assert story.done(undo(0)).status is SagaStatus.COMPENSATED
+
+
+def test_d13_a_report_that_comes_after_the_answer_asks_again() -> None:
+    story = in_doubt(Story(step(if_in_doubt=PERSON)), 0)
+    assert story.skip().accepted
+
+    story.fail(act(0), uuid4(), Verdict.UNKNOWN)
+
+    assert story.status is SagaStatus.FAILED
 
 
 # -- D13: late successes beside an undo that has failed
