@@ -54,7 +54,7 @@ class Timing:
 
     @property
     def lately(self) -> timedelta:
-        """The age of the last pass up to which timers sweep, so that beat's message is no pass of its own.
+        """The age of the last pass up to which timers sweep, so that beat's message makes none.
 
         A pass says that it goes on; so where timers sweep, the last mark is never twice as old as the pause.
         """

@@ -6,6 +6,23 @@ TESTS = "tests/integration/test_continuation.py::"
 LOOP = "sagas/engine/continuing.py"
 WORKER = "sagas/recovery/worker.py"
 
+BETWEEN = "tests/integration/test_between_two_steps.py::"
+#: A claim that is made with the completion before it.
+AHEAD = Edit(
+    f"{LOOP}::Continuation::take",
+    "self._next = _Next(instance_id, plan, head)",
+    "self._next = _Next(instance_id, plan, head)\n"
+    "self._engine.store.hot.claim(\n"
+    "    instance_id,\n"
+    "    head,\n"
+    "    task=str(plan.step(head.position, head.branch).task),\n"
+    "    token=uuid4(),\n"
+    "    worker_id=self._worker_id,\n"
+    "    delivery=self.delivery,\n"
+    "    known_plans=(),\n"
+    ")",
+)
+
 OF_CONTINUING = (
     Reversal(
         letter="C1",
@@ -20,6 +37,75 @@ OF_CONTINUING = (
             ),
         ),
         tests=(f"{TESTS}test_c1_each_step_has_its_own_limits_counted_from_its_own_start",),
+    ),
+    Reversal(
+        letter="C3",
+        hole="A claim that is made ahead sees what no other process sees, and stands there if its own one dies.",
+        taken_away="the next step is claimed when it begins, and not with the completion before it",
+        edits=(AHEAD,),
+        tests=(f"{BETWEEN}test_c3_the_next_step_is_born_with_the_completion_and_claimed_by_a_statement_of_its_own",),
+    ),
+    Reversal(
+        letter="C4",
+        hole="A step that was claimed ahead and never began is in doubt; if it is not idempotent, it is given up.",
+        taken_away="what lies between two steps is merely unclaimed",
+        edits=(AHEAD,),
+        tests=(
+            f"{BETWEEN}test_c4_a_process_that_is_killed_between_two_steps_leaves_nothing_in_doubt",
+            f"{BETWEEN}test_c4_what_a_lost_answer_did_is_found_by_the_token_of_its_step",
+        ),
+    ),
+    Reversal(
+        letter="C5",
+        hole="Within the body of the first step the second one begins before the first one's success is told.",
+        taken_away="each step is traced whole before the next",
+        edits=(
+            Edit(
+                f"{LOOP}::Continuation::take",
+                "self._next = _Next(instance_id, plan, head)",
+                "self._step(_Next(instance_id, plan, head), [], {'saga_id': str(instance_id)})",
+            ),
+        ),
+        tests=(f"{TESTS}test_c5_each_step_is_traced_whole_before_the_next_with_a_request_of_its_own",),
+    ),
+    Reversal(
+        letter="C6",
+        hole="A message that carries the steps behind its own has Celery publish what has run under it already.",
+        taken_away="the message of an inline saga has no tail",
+        edits=(
+            Edit(
+                "sagas/engine/messages.py::Messages::send",
+                "for address in (window[:1] if inline else window)",
+                "for address in window",
+            ),
+        ),
+        tests=(f"{BETWEEN}test_c6_its_message_has_no_tail",),
+    ),
+    Reversal(
+        letter="C6",
+        hole="A worker falls after several steps of one message, and the step that is next was never sent.",
+        taken_away="a redelivery sends what is unclaimed",
+        edits=(
+            Edit(
+                "sagas/engine/unclaimed.py::nothing_to_claim",
+                "engine.store.lines.put_back(instance_id, address)",
+                "pass",
+            ),
+        ),
+        tests=(f"{BETWEEN}test_c6_redelivered_after_several_steps_it_sends_the_one_that_was_never_sent",),
+    ),
+    Reversal(
+        letter="C7",
+        hole="The lanes beside a step that goes on at once wait for it, and for all that follows it.",
+        taken_away="what others wait for is sent before the next body",
+        edits=(
+            Edit(
+                "sagas/engine/execution.py::Execution::go_on",
+                "if head not in (first_of_tail(self.request), here):",
+                "if here is None and head != first_of_tail(self.request):",
+            ),
+        ),
+        tests=(f"{TESTS}test_c7_the_heads_beside_it_are_sent_before_the_body_of_the_one_that_follows_at_once",),
     ),
     Reversal(
         letter="C8",
@@ -67,5 +153,14 @@ OF_CONTINUING = (
         taken_away="its request carries the error callback",
         edits=(Edit(f"{LOOP}::Continuation::_request", '"callbacks": None,', '"callbacks": None,\n"errbacks": None,'),),
         tests=(f"{TESTS}test_c13_the_error_callback_turns_it_back_and_not_the_sweep",),
+    ),
+    Reversal(
+        letter="C15",
+        hole="What follows is claimed inside the step's own transaction: it is not there, or rolls back with it.",
+        taken_away="a step's own transaction commits before anything follows",
+        edits=(
+            Edit("sagas/engine/execution.py::Execution::complete_action", "self.commit(plan, transaction)", "pass"),
+        ),
+        tests=(f"{BETWEEN}test_c15_a_steps_own_transaction_has_committed_before_the_next_one_is_claimed",),
     ),
 )

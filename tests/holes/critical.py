@@ -242,6 +242,7 @@ CRITICAL = (
                 "return (untouched or pivot.status is StepStatus.FAILED) and not pivot.doubt",
                 "return pivot.status not in (StepStatus.COMPLETED, StepStatus.SKIPPED)",
             ),
+            Edit("sagas/model/deadline.py::is_overdue", "and (pivot is None or pivot.attempts == 0)", ""),
         ),
         tests=(
             f"{MODEL}test_pivot.py::test_c6_from_its_claim_on_a_cancel_only_counts_if_the_pivot_says_no",

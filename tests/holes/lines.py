@@ -9,6 +9,8 @@ DEPLOY = "tests/integration/test_rolling_deploy.py::"
 FILLING = "tests/integration/test_filling.py::"
 WINDOW = "tests/unit/recovery/test_window.py::"
 STATEMENTS = "sagas/store/line_statements.py"
+RECOVERY = "tests/integration/store/test_recovery_statements.py::"
+OUTAGES = "tests/integration/test_outages.py::"
 
 OF_LINES = (
     Reversal(
@@ -134,11 +136,37 @@ OF_LINES = (
         edits=(
             Edit(
                 f"{STATEMENTS}::PUT_LOST_BACK::lost",
-                "ORDER BY created_at LIMIT :limit FOR UPDATE OF step SKIP LOCKED\n) AS found",
-                "ORDER BY created_at LIMIT :limit + 1000000 FOR UPDATE OF step SKIP LOCKED\n) AS found",
+                "ORDER BY line, created_at LIMIT :limit",
+                "ORDER BY line, created_at LIMIT :limit + 1000000",
             ),
         ),
         tests=(f"{LINES}test_b8_no_statement_is_without_a_limit",),
+    ),
+    Reversal(
+        letter="B8",
+        hole="One worker takes all that is due, and the others, or its own death, leave it alone for a lease.",
+        taken_away="what a statement takes is limited",
+        edits=(
+            Edit(
+                "sagas/store/sweep_statements.py::TAKE_DUE",
+                "ORDER BY due_at LIMIT :limit",
+                "AND :limit > 0 ORDER BY due_at",
+            ),
+        ),
+        tests=(f"{RECOVERY}test_b8_no_statement_of_recovery_is_without_a_limit[TAKE_DUE]",),
+    ),
+    Reversal(
+        letter="B8",
+        hole="Of a hundred thousand lost messages each batch of five hundred reads and sorts them all.",
+        taken_away="lost messages are read in the order of their index",
+        edits=(
+            Edit(
+                f"{STATEMENTS}::PUT_LOST_BACK::lost",
+                "ORDER BY line, created_at LIMIT :limit",
+                "ORDER BY created_at LIMIT :limit",
+            ),
+        ),
+        tests=(f"{RECOVERY}test_b8_no_statement_of_recovery_is_without_a_limit[PUT_LOST_BACK]",),
     ),
     Reversal(
         letter="B9",
@@ -184,7 +212,20 @@ OF_LINES = (
         hole="The broker is away for the leader alone, which marks and fails for the whole fleet.",
         taken_away="who cannot publish leaves the lease to another",
         edits=(Edit("sagas/recovery/filling.py::Filler::fill", "if patience or self._failures >= 2:", "if patience:"),),
-        tests=(f"{FILLING}test_b12_what_the_broker_does_not_take_stands_where_it_stood",),
+        tests=(f"{FILLING}test_b10_b12_what_the_broker_does_not_take_stands_where_it_stood",),
+    ),
+    Reversal(
+        letter="B10",
+        hole="While the broker is away each look at the line marks a hundred steps as sent, and puts them all back.",
+        taken_away="after a failed publish a single one is tried",
+        edits=(
+            Edit(
+                "sagas/recovery/filling.py::Filler::_fill_queue",
+                "limit = 1 if self._tries else min(BATCH, room - sent)",
+                "limit = min(BATCH, room - sent)",
+            ),
+        ),
+        tests=(f"{OUTAGES}test_b10_a_broker_that_was_away_for_long_costs_two_tries_a_pass",),
     ),
     Reversal(
         letter="B11",
@@ -213,7 +254,7 @@ OF_LINES = (
                 "self.close()",
             ),
         ),
-        tests=(f"{FILLING}test_b12_what_the_broker_does_not_take_stands_where_it_stood",),
+        tests=(f"{FILLING}test_b10_b12_what_the_broker_does_not_take_stands_where_it_stood",),
     ),
     Reversal(
         letter="B13",
@@ -227,6 +268,32 @@ OF_LINES = (
             ),
         ),
         tests=(f"{SWEEPING}test_b13_beats_sweep_does_nothing_where_a_timer_sweeps",),
+    ),
+    Reversal(
+        letter="B13",
+        hole="Where timers look rarely, beat's sweep takes the time between two of their passes for their absence.",
+        taken_away="how old the last pass may be follows from how often timers make one",
+        edits=(
+            Edit(
+                "sagas/store/timing.py::Timing::lately",
+                "max(self.lease, timedelta(seconds=2 * self.pause))",
+                "self.lease",
+            ),
+        ),
+        tests=(f"{SWEEPING}test_b13_between_two_passes_of_a_timer_it_never_makes_one_of_its_own[0.5-10.0]",),
+    ),
+    Reversal(
+        letter="B14",
+        hole="While all slots are in long steps no death is found and no sleep ends: no process is free for a sweep.",
+        taken_away="the timers of workers are the sweep",
+        edits=(
+            Edit(
+                "sagas/recovery/worker.py::WorkerLife::start",
+                '("sagas-sweep", lambda: timing.pause, lambda: sweeper.run(timing.budget)),',
+                "",
+            ),
+        ),
+        tests=("tests/faults/test_backlogs.py::test_b14_while_all_slots_are_in_long_steps_passes_are_made",),
     ),
     Reversal(
         letter="B15",
