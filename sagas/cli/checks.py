@@ -2,10 +2,12 @@
 
 from contextlib import suppress
 
+from sagas.choreography import Choreography
+from sagas.choreography.findings import graph_findings, graph_notes
 from sagas.cli.doubt import doubt_notes
 from sagas.cli.queues import broker_notes, queue_findings
 from sagas.definition import Saga
-from sagas.engine import declared, token_warning
+from sagas.engine import choreographies, declared, token_warning
 from sagas.errors import SagaError
 from sagas.extension import Sagas
 from sagas.model import Plan
@@ -45,6 +47,12 @@ def findings(sagas: Sagas) -> list[str]:
                 saga.plan(sagas.engine)
             except SagaError as error:
                 found.append(f"saga {saga.name!r}: {error}")
+    for choreography in choreographies():
+        if isinstance(choreography, Choreography):
+            try:
+                found += graph_findings(choreography, sagas.engine)
+            except SagaError as error:
+                found.append(told_by(choreography, error))
     found += queue_findings(sagas)
     found += [token_warning(name) for name in sorted(left_out(sagas))]
     return found
@@ -58,7 +66,17 @@ def notes(sagas: Sagas) -> list[str]:
             with suppress(SagaError):  # a finding
                 told += shorter_limits(sagas, saga.plan(sagas.engine))
                 told += doubt_notes(saga)
+    for choreography in choreographies():
+        if isinstance(choreography, Choreography):
+            with suppress(SagaError):
+                told += graph_notes(choreography, sagas.engine)
     return [*told, *broker_notes(sagas)]
+
+
+def told_by(choreography: Choreography, error: SagaError) -> str:
+    """Return an error that begins with the choreography's name, once."""
+    told = str(error)
+    return told if told.startswith(choreography.who) else f"{choreography.who}: {told}"
 
 
 def shorter_limits(sagas: Sagas, plan: Plan) -> list[str]:

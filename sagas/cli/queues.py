@@ -8,8 +8,9 @@ from typing import Any
 from celery.exceptions import QueueNotFound
 from celery.utils.functional import maybe_list
 
+from sagas.choreography import Choreography
 from sagas.definition import Saga
-from sagas.engine import CONTROL_TASKS, declared
+from sagas.engine import CONTROL_TASKS, choreographies, declared
 from sagas.errors import SagaError
 from sagas.extension import Sagas
 from sagas.model import PlanStep
@@ -30,11 +31,13 @@ def broker_notes(sagas: Sagas) -> Iterator[str]:
     if not speaks_amqp(sagas.app.conf):
         return
     longest: tuple[float, str] = (0.0, "")
-    for saga in declared():
-        for step, round_ in executions(sagas, saga):
-            what = f"saga {saga.name!r}: {'step' if round_ == 0 else 'the compensation of step'} {step.name!r}"
+    for definition in definitions():
+        for step, round_ in executions(sagas, definition):
+            kind, part = words_of(definition)
+            what = f"{kind} {definition.name!r}: {part if round_ == 0 else f'the compensation of {part}'} {step.name!r}"
             # One message runs on for so long before it begins its last step.
-            before = saga.inline.seconds if saga.inline is not None and round_ == 0 else 0.0
+            inline = definition.inline if isinstance(definition, Saga) else None
+            before = inline.seconds if inline is not None and round_ == 0 else 0.0
             longest = max(longest, (before + sagas.engine.messages.limits_of(step, round_).for_process, what))
     seconds, what = longest
     if seconds >= CONSUMER_TIMEOUT:
@@ -62,18 +65,18 @@ def undeclared(sagas: Sagas) -> Iterator[str]:
             f"which workers and beat declare by themselves, without arguments. Add Queue({sagas.control_queue!r}) there"
         )
     missing: dict[tuple[str, str], str] = {}
-    for saga in declared():
-        for step, round_ in executions(sagas, saga):
+    for definition in definitions():
+        kind, part = words_of(definition)
+        for step, round_ in executions(sagas, definition):
+            who = f"{kind} {definition.name!r}, {part} {step.name!r}"
             try:
                 queue = sagas.engine.messages.queue_of(step, round_)
             except QueueNotFound as error:
                 said = str(error.args[0])  # as a KeyError it would be quoted again
-                missing.setdefault((saga.name, said), f"saga {saga.name!r}, step {step.name!r}: {said}")
+                missing.setdefault((definition.name, said), f"{who}: {said}")
                 continue
             if queue is not None and queue not in known and queue != sagas.control_queue:
-                missing.setdefault(
-                    (saga.name, queue), f"saga {saga.name!r}, step {step.name!r} goes to the queue {queue!r}"
-                )
+                missing.setdefault((definition.name, queue), f"{who} goes to the queue {queue!r}")
     for what in missing.values():
         yield f"task_create_missing_queues=False: {what}, so it cannot be sent. Add the queue to task_queues"
 
@@ -106,8 +109,8 @@ def misguided_entries(sagas: Sagas) -> Iterator[str]:
 def stopped_by_a_limit(sagas: Sagas) -> Iterator[str]:
     """Yield the queues in which a rate limit stops more than its own task."""
     messages, tasks = sagas.engine.messages, defaultdict[str, set[str]](set)
-    for saga in declared():
-        for step, round_ in executions(sagas, saga):
+    for definition in definitions():
+        for step, round_ in executions(sagas, definition):
             with suppress(QueueNotFound):  # reported above
                 queue = messages.queue_of(step, round_) or sagas.app.conf.task_default_queue
                 tasks[queue].add(str(step.task_for(round_)))
@@ -122,12 +125,23 @@ def stopped_by_a_limit(sagas: Sagas) -> Iterator[str]:
             )
 
 
-def executions(sagas: Sagas, saga: Any) -> Iterator[tuple[PlanStep, int]]:
-    """Yield the actions and compensations of a saga of this app that are tasks."""
-    if not isinstance(saga, Saga):
-        return
+def definitions() -> list[Saga | Choreography]:
+    """Return every saga and every choreography that this process has defined."""
+    return [one for one in (*declared(), *choreographies()) if isinstance(one, Saga | Choreography)]
+
+
+def words_of(definition: Saga | Choreography) -> tuple[str, str]:
+    """Return what it is called, and what its parts are called."""
+    return ("saga", "step") if isinstance(definition, Saga) else ("choreography", "handler")
+
+
+def executions(sagas: Sagas, definition: Saga | Choreography) -> Iterator[tuple[PlanStep, int]]:
+    """Yield the actions and compensations of a definition of this app that are tasks."""
     try:
-        steps = saga.plan(sagas.engine).steps
+        if isinstance(definition, Saga):
+            steps = definition.plan(sagas.engine).steps
+        else:
+            steps = tuple(handler.step for handler in definition.plan(sagas.engine).handlers)
     except SagaError:  # reported elsewhere
         return
     for step in steps:
