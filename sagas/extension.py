@@ -12,6 +12,7 @@ from celery.app.task import Task
 from celery.utils.functional import maybe_list
 from celery.utils.imports import symbol_by_name
 
+from sagas.choreography import Choreography
 from sagas.definition import FormatWord, Saga, StartOptions, StatusWord
 from sagas.engine import (
     CALLBACK_TASK,
@@ -223,15 +224,16 @@ class Sagas:
             needs_person=needs_person,
         )
 
-    def graph(self, what: Saga | SagaHandle, *, format: FormatWord = "mermaid") -> str:
+    def graph(self, what: Saga | Choreography | SagaHandle, *, format: FormatWord = "mermaid") -> str:
         """Draw a saga, or an instance with the path it took; no network is needed to make or to view the picture.
 
         Args:
-            what: a saga, drawn as it is declared now; or a handle, drawn by the plan that its instance started with.
+            what: a saga or a choreography, drawn as it is declared now; or a handle, drawn by the plan that its
+                instance started with.
             format: ``"mermaid"``, text for Markdown; or ``"svg"``, a document that stands alone.
 
         Raises:
-            ConfigurationError: there is no such format, or ``what`` is neither a saga nor a handle.
+            ConfigurationError: there is no such format, or ``what`` cannot be drawn.
             InstanceNotFound: the instance no longer exists.
 
         Example:
@@ -239,15 +241,18 @@ class Sagas:
         """
         if format not in (formats := get_args(FormatWord)):
             raise ConfigurationError(f"graph(format={format!r}): the formats are {' and '.join(map(repr, formats))}")
-        from sagas.graph import mermaid, svg  # few processes need it
+        from sagas.graph import choreography, mermaid, svg  # few processes need it
 
         draw = svg if format == "svg" else mermaid
+        if isinstance(what, Choreography):
+            draw_events = choreography.svg if format == "svg" else choreography.mermaid
+            return draw_events(what.plan(self.engine))
         if isinstance(what, SagaHandle):
             seen = what.snapshot()
             return draw(seen.plan, seen)
         if isinstance(what, Saga):
             return draw(what.plan(self.engine))
-        raise ConfigurationError(f"graph({what!r}): pass a Saga, or the handle of an instance")
+        raise ConfigurationError(f"graph({what!r}): pass a Saga, a Choreography, or the handle of an instance")
 
     def sweep(self) -> int:
         """Run one pass of the sweep, now. Return how many instances it moved on."""

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 import click
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
+from sagas.choreography import Choreography
 from sagas.cli.checks import findings, notes
 from sagas.cli.finding import instance_of, may_be_instance
 from sagas.cli.fleet import (
@@ -21,7 +22,7 @@ from sagas.cli.fleet import (
     stuck_notes,
 )
 from sagas.definition import Saga
-from sagas.engine import declared
+from sagas.engine import choreographies, declared
 from sagas.errors import InstanceNotFound, SagaError, SchemaMissing
 from sagas.extension import Sagas
 from sagas.handle import SagaHandle, Snapshot
@@ -104,7 +105,7 @@ def show(context: click.Context, instance: str, as_json: bool) -> None:
 @click.option("--output", type=click.File("w", encoding="utf-8", lazy=True), help="Write to this file.")
 @click.pass_context
 def graph(context: click.Context, instance: str, svg: bool, output: TextIO | None) -> None:
-    """Draw a saga by its name, or an instance with the path it took by its ID."""
+    """Draw a saga or a choreography by its name, or an instance with the path it took by its ID."""
     with cli_errors():
         found = bound(context)
         drawn = found.graph(saga_or_handle(found, instance), format="svg" if svg else "mermaid")
@@ -168,25 +169,28 @@ def check(context: click.Context) -> None:
         click.echo("no problems found")
 
 
-def saga_or_handle(sagas: Sagas, name_or_id: str) -> Saga | SagaHandle:
-    """Return the app's saga with this name, in its highest version; otherwise the instance with this id.
+def saga_or_handle(sagas: Sagas, name_or_id: str) -> Saga | Choreography | SagaHandle:
+    """Return the app's saga or choreography with this name, in its highest version; otherwise the instance with an id.
 
     Raises:
-        InstanceNotFound: there is neither; the message names the existing sagas.
+        InstanceNotFound: there is neither; the message names the existing sagas and choreographies.
     """
-    known = [saga for saga in declared() if isinstance(saga, Saga)]
+    known = [saga for saga in (*declared(), *choreographies()) if isinstance(saga, Saga | Choreography)]
     named = [saga for saga in known if saga.name == name_or_id]
     if named:
         return max(named, key=lambda saga: (_belongs(saga, sagas), saga.version))
     if not may_be_instance(name_or_id):
-        names = ", ".join(sorted({saga.name for saga in known if _belongs(saga, sagas)})) or "none"
+        own = [saga for saga in known if _belongs(saga, sagas)]
+        names = ", ".join(sorted({saga.name for saga in own if isinstance(saga, Saga)})) or "none"
+        others = ", ".join(sorted({saga.name for saga in own if isinstance(saga, Choreography)}))
+        told = f"{names}; its choreographies: {others}" if others else names
         raise InstanceNotFound(
-            f"{name_or_id!r} is neither the id of an instance nor a saga of this app; its sagas: {names}"
+            f"{name_or_id!r} is neither the id of an instance nor a saga of this app; its sagas: {told}"
         )
     return instance_of(sagas, name_or_id)
 
 
-def _belongs(saga: Saga, sagas: Sagas) -> bool:
+def _belongs(saga: Saga | Choreography, sagas: Sagas) -> bool:
     """Return whether a saga belongs to this app: a process may have several apps with their own sagas."""
     try:
         saga.plan(sagas.engine)

@@ -1,7 +1,7 @@
 """A saga as a Mermaid flowchart: text that GitHub, GitLab and many editors draw."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sagas.graph.palette import LIGHT, SURFACES, Paint
 from sagas.graph.reached import DONE, START, fork, join
@@ -59,10 +59,15 @@ def _chart(shape: Shape, routes: Routes) -> Iterator[str]:
     backward = [str(place) for place, edge in enumerate(edges) if edge.kind is not EdgeKind.FORWARD]
     if backward:
         yield f"  linkStyle {','.join(backward)} stroke:{SURFACES['backward'][0]}"
+    yield from (f"  {line}" for line in classes(boxes))
+
+
+def classes(boxes: Sequence[str]) -> Iterator[str]:
+    """Yield the definitions of the colours that boxes have."""
     for name, paint in LIGHT.items():
         if any(line.endswith(f":::{name}") for line in boxes):
             dashed = ",stroke-dasharray:4" if name == "skipped" else ""
-            yield f"  classDef {name} {_style(paint)}{dashed}"
+            yield f"classDef {name} {_style(paint)}{dashed}"
 
 
 def _boxes(shape: Shape, routes: Routes, stacked: bool) -> Iterator[str]:

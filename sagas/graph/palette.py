@@ -15,6 +15,7 @@ LIGHT = {
     "plain": Paint("#ffffff", "#64748b", "#0f172a"),
     "undo": Paint("#fffbeb", "#b45309", "#0f172a"),
     "pivot": Paint("#eff6ff", "#1d4ed8", "#0f172a"),
+    "event": Paint("#ecfeff", "#0e7490", "#0f172a"),
     "pending": Paint("#f8fafc", "#94a3b8", "#475569"),
     "running": Paint("#dbeafe", "#2563eb", "#1e3a8a"),
     "completed": Paint("#dcfce7", "#16a34a", "#14532d"),
@@ -27,6 +28,7 @@ DARK = {
     "plain": Paint("#1e293b", "#94a3b8", "#f1f5f9"),
     "undo": Paint("#2b2416", "#d9a441", "#f1f5f9"),
     "pivot": Paint("#172554", "#60a5fa", "#f1f5f9"),
+    "event": Paint("#10303a", "#67d3e8", "#f1f5f9"),
     "pending": Paint("#162032", "#64748b", "#a8b4c6"),
     "running": Paint("#172f63", "#60a5fa", "#dbeafe"),
     "completed": Paint("#10331f", "#4ade80", "#dcfce7"),
@@ -42,6 +44,7 @@ SURFACES = {
     "backward": ("#b45309", "#f0b445"),
     "untaken": ("#cbd5e1", "#475569"),  # a path that the instance did not take
     "no-return": ("#1d4ed8", "#60a5fa"),
+    "published": ("#0e7490", "#67d3e8"),
     "strong": ("#0f172a", "#f1f5f9"),
     "muted": ("#475569", "#b4c0d0"),
     "alarm": ("#b91c1c", "#fca5a5"),

@@ -71,7 +71,7 @@ fulfilment = Choreography(
     version=3,
     starts=OrderCreated,
     ends=ShipmentCreated,
-    refuses=(StockRefused,),
+    refuses=(StockRefused, PaymentDeclined),
     on_cancel=OrderCancelled,
     deadline=timedelta(hours=4),
     quiet_after=timedelta(minutes=20),

@@ -70,7 +70,8 @@ def test_the_queue_of_a_handler_must_be_declared_if_no_queue_is_made() -> None:
     )
 
 
-def test_a_handler_that_outlasts_rabbitmqs_patience_is_noted() -> None:
+def test_a_handler_that_outlasts_rabbitmqs_patience_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sagas.cli.queues.declared", list)  # sagas of other tests may take longer
     shop = Shop("patient", timeout=7200)
     shop.app.conf.broker_url = "amqp://nowhere"
 

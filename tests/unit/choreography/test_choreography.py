@@ -15,6 +15,7 @@ from tests.support.workers import ROOT
 from tests.unit.choreography import fulfilment as shop
 from tests.unit.choreography.fulfilment import bound, fulfilment
 
+REFUSES = ("StockRefused", "PaymentDeclined")
 HERE = "tests.unit.choreography.fulfilment"
 
 
@@ -25,7 +26,7 @@ def plan() -> ChoreographyPlan:
 
 def test_the_graph_has_the_options_that_were_given(plan: ChoreographyPlan) -> None:
     assert (plan.name, plan.version, plan.starts) == ("fulfilment", 3, "OrderCreated")
-    assert (plan.ends, plan.refuses, plan.on_cancel) == (("ShipmentCreated",), ("StockRefused",), "OrderCancelled")
+    assert (plan.ends, plan.refuses, plan.on_cancel) == (("ShipmentCreated",), REFUSES, "OrderCancelled")
     assert (plan.deadline, plan.quiet_after, plan.early_for) == (4 * 3600.0, 1200.0, 86400.0)
     assert (plan.awaits, plan.max_events, plan.priority) == ((("PaymentConfirmed", 7200.0),), 500, 3)
 
@@ -81,7 +82,11 @@ def test_every_app_and_process_makes_the_same_plan(plan: ChoreographyPlan) -> No
 
 def test_what_knows_some_of_the_handlers_agrees_with_the_whole(plan: ChoreographyPlan) -> None:
     part = Choreography(
-        "part", version=3, starts=shop.OrderCreated, ends=shop.ShipmentCreated, refuses=shop.StockRefused
+        "part",
+        version=3,
+        starts=shop.OrderCreated,
+        ends=shop.ShipmentCreated,
+        refuses=[shop.StockRefused, shop.PaymentDeclined],
     )
     part.on(shop.PaymentConfirmed, publishes=shop.ShipmentCreated)(shop.create_shipment)
 

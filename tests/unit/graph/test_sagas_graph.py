@@ -71,7 +71,7 @@ def test_an_unknown_format_is_refused_with_those_that_there_are(sagas: Sagas, dr
 
 
 def test_what_is_neither_a_saga_nor_an_instance_is_refused(sagas: Sagas) -> None:
-    with pytest.raises(ConfigurationError, match="pass a Saga, or the handle of an instance"):
+    with pytest.raises(ConfigurationError, match="pass a Saga, a Choreography, or the handle of an instance"):
         sagas.graph("order")  # type: ignore[arg-type]
 
 

@@ -1,0 +1,83 @@
+"""A choreography as a self-contained SVG file: events, the handlers that hear them, and their undos, side by side."""
+
+from sagas.graph.canvas import Canvas
+from sagas.graph.choreography.places import AnyNode, Places, lines, place, room, texts
+from sagas.graph.choreography.shape import EventNode, HandlerNode, Shape, UndoNode, shape_of
+from sagas.graph.measure import fit_name
+from sagas.graph.places import LINE_HEIGHT, MARGIN, PADDING, SMALL, TITLE, Box
+from sagas.graph.svg import HEADING
+from sagas.graph.ways import ACROSS, THIN
+from sagas.model.choreography import ChoreographyPlan
+
+TOP = 88.0
+
+
+def svg(plan: ChoreographyPlan) -> str:
+    """Draw a choreography as an SVG document.
+
+    It has no scripts, no links and no external fonts, and follows the reader's light or dark theme.
+    """
+    shape = shape_of(plan)
+    places = place(shape, TOP)
+    canvas = Canvas(places.width, places.height, shape.title, description(shape))
+    title = fit_name(shape.title, places.width - 2 * MARGIN, HEADING)
+    canvas.text("strong", MARGIN, 36, title, size=HEADING, bold=True)
+    _draw_columns(canvas, shape, places)
+    _draw_ways(canvas, shape, places)
+    for event in shape.events:
+        _draw(canvas, event, event.paint, places.boxes[event.id], shape, round=24)
+    for handler in shape.handlers:
+        _draw(canvas, handler, "plain", places.boxes[handler.id], shape, round=6)
+        if handler.undo:
+            _draw(canvas, handler.undo, "undo", places.boxes[handler.undo.id], shape, round=14)
+    return canvas.document()
+
+
+def description(shape: Shape) -> str:
+    """Describe the picture for those who cannot see it."""
+    names = {event.id: event.name for event in shape.events}
+    said = [f"Choreography {shape.title}."]
+    said += [f"Event {_told(event, shape)}." for event in shape.events]
+    for handler in shape.handlers:
+        parts = [f"{_told(handler, shape)} hears {', '.join(names[id_] for id_ in handler.hears)}"]
+        if handler.publishes:
+            parts.append(f"may publish {', '.join(names[id_] for id_ in handler.publishes)}")
+        if handler.undo:
+            parts.append(f"is undone by {_told(handler.undo, shape)}")
+        said.append(f"Handler {', '.join(parts)}.")
+    return "\n".join(said)
+
+
+def _told(node: EventNode | HandlerNode | UndoNode, shape: Shape) -> str:
+    facts = texts(node, shape)
+    return node.name + (f" ({', '.join(facts)})" if facts else "")
+
+
+def _draw_columns(canvas: Canvas, shape: Shape, places: Places) -> None:
+    y = TOP - 20
+    canvas.text("muted", MARGIN, y, "events", size=SMALL)
+    if shape.handlers:
+        canvas.text("muted", places.handler_x, y, "handlers: hear →, publish ←", size=SMALL)
+    if any(handler.undo for handler in shape.handlers):
+        canvas.text("muted", places.undo_x, y, "undos", size=SMALL)
+
+
+def _draw_ways(canvas: Canvas, shape: Shape, places: Places) -> None:
+    for bundle, ways in places.ways:
+        for way in ways:
+            canvas.way("published" if bundle.is_published else "forward", way, width=THIN)
+    for handler in shape.handlers:
+        if handler.undo:
+            action, undo = places.boxes[handler.id], places.boxes[handler.undo.id]
+            across = [(action.right, action.y + ACROSS), (undo.x, undo.y + ACROSS)]
+            canvas.way("backward", across, width=THIN, dash="2 4", head=False)
+
+
+def _draw(canvas: Canvas, node: AnyNode, paint: str, box: Box, shape: Shape, *, round: float) -> None:
+    canvas.group(_told(node, shape))
+    canvas.box(paint, box, round=round)
+    y = box.y + PADDING + 13
+    canvas.text(paint, box.x + 14, y, fit_name(node.name, room(node), TITLE), size=TITLE, bold=True)
+    for line in lines(node, shape):
+        y += LINE_HEIGHT
+        canvas.text("muted", box.x + 14, y, line, size=SMALL)
