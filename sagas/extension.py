@@ -12,7 +12,7 @@ from celery.app.task import Task
 from celery.utils.functional import maybe_list
 from celery.utils.imports import symbol_by_name
 
-from sagas.choreography import Choreography
+from sagas.choreography import Choreography, Events
 from sagas.definition import FormatWord, Saga, StartOptions, StatusWord
 from sagas.engine import (
     CALLBACK_TASK,
@@ -143,6 +143,11 @@ class Sagas:
     def control_queue(self) -> str:
         """The queue of error callbacks, sweeps and purges."""
         return self.engine.control.queue
+
+    @property
+    def events(self) -> Events:
+        """The events of the choreographies of this app: ``sagas.events.catalogue()``."""
+        return Events(self.engine)
 
     def migrate(self) -> Names:
         """Create or update the tables; safe to run twice and concurrently. Return the migrations that it applied."""

@@ -1,0 +1,204 @@
+"""The catalogue of events: who publishes and who hears each, and what a change of it breaks."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from sagas.choreography.choreography import Choreography
+from sagas.engine import Engine, choreographies
+from sagas.errors import ConfigurationError, DefinitionError, NotBound
+from sagas.model.choreography import ChoreographyPlan, EventPlan, FieldPlan
+
+#: The format of a stored catalogue.
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CatalogueEntry:
+    """One type of event. Handlers are named with their choreography: ``fulfilment/reserve_stock``."""
+
+    type: str
+    version: int
+    reads_from: int  # the oldest version that upcasters raise
+    fields: tuple[FieldPlan, ...]
+    published_by: tuple[str, ...] = ()
+    heard_by: tuple[str, ...] = ()
+    undoes: tuple[str, ...] = ()
+    starts: tuple[str, ...] = ()  # choreographies whose runs it starts, and so on
+    ends: tuple[str, ...] = ()
+    refuses: tuple[str, ...] = ()
+    on_cancel: tuple[str, ...] = ()
+    awaits: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        told = {field.name: getattr(self, field.name) for field in fields(self)}
+        lists = {name: list(several) for name, several in told.items() if isinstance(several, tuple)}
+        return told | lists | {"fields": [field.to_json() for field in self.fields]}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        known = {field.name for field in fields(cls)} - {"type", "version", "reads_from", "fields"}
+        return cls(
+            type=str(stored["type"]),
+            version=int(stored["version"]),
+            reads_from=int(stored["reads_from"]),
+            fields=tuple(FieldPlan.from_json(field) for field in stored["fields"]),
+            **{name: tuple(map(str, stored.get(name, ()))) for name in known},
+        )
+
+
+class Events:
+    """The events of an app's choreographies: ``sagas.events``."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def catalogue(self) -> list[CatalogueEntry]:
+        """Return an entry for each type of event that this process has imported, by type.
+
+        Raises:
+            DefinitionError: a choreography does not compile, or two of them have different events of one type.
+        """
+        found: dict[str, _Entry] = {}
+        for choreography in choreographies():
+            if not isinstance(choreography, Choreography):
+                continue
+            try:
+                plan = choreography.plan(self._engine)
+            except NotBound:  # of another app
+                continue
+            for event in plan.events:
+                entry = found.setdefault(event.type, _Entry(event, choreography))
+                entry.add(choreography, plan)
+        return [found[type_].view() for type_ in sorted(found)]
+
+    def breaking_changes(self, baseline: str) -> list[str]:
+        """Return one line for each change since a stored catalogue that breaks events which are stored or under way.
+
+        Args:
+            baseline: the text of the file that ``sagas events --write`` made.
+
+        Raises:
+            ConfigurationError: the text is not a catalogue.
+        """
+        return [*broken(_entries(baseline), self.catalogue())]
+
+
+class _Entry:
+    def __init__(self, event: EventPlan, choreography: Choreography) -> None:
+        self._event = event
+        self._of = choreography
+        self._lists: dict[str, set[str]] = {}
+
+    def add(self, choreography: Choreography, plan: ChoreographyPlan) -> None:
+        type_, own = self._event.type, plan.by_type[self._event.type]
+        if own != self._event:
+            raise DefinitionError(
+                f"{self._of.who} and {choreography.who} have different events of the type {type_!r}: share the class, "
+                "or pass @event(name=…) to one"
+            )
+        for handler in plan.handlers:
+            name = f"{plan.name}/{handler.name}"
+            for key, types in (
+                ("published_by", (*handler.publishes, *handler.undo_publishes)),
+                ("heard_by", handler.hears),
+                ("undoes", handler.undo_when),
+            ):
+                self._lists.setdefault(key, set()).update({name} if type_ in types else ())
+        for key, types in (
+            ("starts", (plan.starts,)),
+            ("ends", plan.ends),
+            ("refuses", plan.refuses),
+            ("on_cancel", (plan.on_cancel,) if plan.on_cancel else ()),
+            ("awaits", tuple(dict(plan.awaits))),
+        ):
+            self._lists.setdefault(key, set()).update({plan.name} if type_ in types else ())
+
+    def view(self) -> CatalogueEntry:
+        event = self._event
+        return CatalogueEntry(
+            type=event.type,
+            version=event.version,
+            reads_from=self._of.types[event.type].upcasters.oldest,
+            fields=event.fields,
+            **{name: tuple(sorted(several)) for name, several in self._lists.items()},
+        )
+
+
+# -- storing
+
+
+def stored(entries: Iterable[CatalogueEntry]) -> dict[str, Any]:
+    """Return a catalogue as a JSON object."""
+    return {"format": FORMAT, "events": [entry.to_json() for entry in entries]}
+
+
+def _entries(text: str) -> list[CatalogueEntry]:
+    try:
+        given = json.loads(text)
+        if given["format"] != FORMAT:
+            raise ConfigurationError(
+                f"the catalogue has the format {given['format']!r}, and this release reads {FORMAT}: write it anew"
+            )
+        return [CatalogueEntry.from_json(entry) for entry in given["events"]]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigurationError(
+            f"this is not a catalogue of events ({type(error).__qualname__}: {error}): write one with sagas events "
+            "--write FILE"
+        ) from error
+
+
+# -- comparing
+
+
+def broken(before: Iterable[CatalogueEntry], after: Iterable[CatalogueEntry]) -> Iterator[str]:
+    """Yield the changes that break events which are stored or under way, or that take a handler from them."""
+    now = {entry.type: entry for entry in after}
+    for former in before:
+        entry = now.get(former.type)
+        if entry is None:
+            yield (
+                f"the event {former.type} is gone: stored ones cannot be read. Keep the class, or pass @event(name="
+                f"{former.type!r}) to the one that it became"
+            )
+            continue
+        yield from (f"the event {former.type}: {what}" for what in _changes(former, entry))
+
+
+def _changes(former: CatalogueEntry, entry: CatalogueEntry) -> Iterator[str]:
+    if entry.version < former.version:
+        yield f"version {former.version} was lowered to {entry.version}, and stored ones are newer: raise it again"
+    elif entry.version == former.version:
+        for change in _field_changes(former, entry):
+            yield f"{change}, in version {entry.version} as before: raise version=, and add an upcast"
+    elif entry.reads_from > former.version:
+        told = "".join(f"; {change}" for change in _field_changes(former, entry))
+        yield (
+            f"version {former.version} can no longer be read, since upcasters begin with {entry.reads_from}{told}: add "
+            f"@upcast(…, from_version={former.version})"
+        )
+    if former.reads_from < entry.reads_from <= former.version:
+        yield (
+            f"version {former.reads_from} can no longer be read, since upcasters begin with {entry.reads_from}: keep "
+            f"the upcast from {former.reads_from} as long as such events are stored"
+        )
+    for name in sorted(set(former.heard_by) - set(entry.heard_by)):
+        yield f"{name} no longer hears it: declare the handler again, or write the baseline anew if that is meant"
+    for name in sorted(set(former.undoes) - set(entry.undoes)):
+        yield f"{name} is no longer undone by it: name it in when= again, or write the baseline anew if that is meant"
+
+
+def _field_changes(former: CatalogueEntry, entry: CatalogueEntry) -> Iterator[str]:
+    """Yield the changes of fields that keep a stored event from being read."""
+    before, now = ({field.name: field for field in one.fields} for one in (former, entry))
+    for name, field in before.items():
+        if name not in now:
+            yield f"the field {name!r} was removed"
+        elif now[name].type != field.type:
+            yield f"the field {name!r} was {field.type} and is {now[name].type}"
+        elif now[name].required and not field.required:
+            yield f"the field {name!r} had a default and has none"
+    for name, field in now.items():
+        if name not in before and field.required:
+            yield f"the field {name!r} was added without a default"
