@@ -6,6 +6,7 @@ from typing import Any, TypeVar, Unpack, get_args
 from weakref import WeakKeyDictionary
 
 from sagas.choreography.events import EventType
+from sagas.choreography.exchange import Exchange, check_filled
 from sagas.choreography.handlers import Handler
 from sagas.choreography.known import KnownEvents, is_same, name_of, names, seconds
 from sagas.choreography.signatures import (
@@ -254,6 +255,11 @@ class Choreography:
         """Every type of event that it names."""
         return self._known.types
 
+    @property
+    def exchange(self) -> Exchange:
+        """Writes and reads its events."""
+        return Exchange(self.who, self._known.types)
+
     def plan(self, engine: Engine) -> ChoreographyPlan:
         """Compile to a plan, with the tasks' names on the engine's app.
 
@@ -273,6 +279,9 @@ class Choreography:
             for problem in type_.upcasters.problems():
                 with problems.noted(), self._within():
                     raise DefinitionError(problem)
+        if self.on_cancel is not None and len(events) == len(self.types):
+            with problems.noted(), self._within():
+                check_filled(self.starts, self.on_cancel)
         with current_app(engine.app):
             for place, name in enumerate(sorted(self.handlers)):
                 with problems.noted(), self._within():

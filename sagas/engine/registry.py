@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
@@ -11,7 +11,7 @@ from celery import _state as celery_state
 
 from sagas.engine.declared import look_at
 from sagas.errors import NotBound
-from sagas.model import Inline, Plan
+from sagas.model import Inline, Plan, Secrecy
 from sagas.model.choreography import ChoreographyPlan
 
 if TYPE_CHECKING:
@@ -34,6 +34,29 @@ class Declared(Protocol):
     def clean_errors(self, step: str) -> list[str | type]: ...
 
 
+class WrittenEvent(Protocol):
+    """An event as it is stored."""
+
+    @property
+    def type(self) -> str: ...
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def text(self) -> str: ...
+
+
+class EventExchange(Protocol):
+    """The interface through which the engine writes and reads the events of a choreography."""
+
+    def write(self, value: Any, secrecy: Secrecy) -> WrittenEvent: ...
+
+    def returned(self, value: Any, may: Sequence[str], who: str, secrecy: Secrecy) -> Sequence[WrittenEvent]: ...
+
+    def read(self, type_: str, version: int, fields: Any, secrecy: Secrecy) -> Any: ...
+
+
 class Choreographed(Protocol):
     """The interface that the engine needs of a choreography's definition."""
 
@@ -41,6 +64,9 @@ class Choreographed(Protocol):
     version: int
 
     def tasks(self) -> list[Any]: ...
+
+    @property
+    def exchange(self) -> EventExchange: ...
 
     def plan(self, engine: "Engine") -> ChoreographyPlan: ...
 

@@ -298,7 +298,9 @@ def attribute(dotted: str) -> bool:
     return False
 
 
-PACKAGES = "choreography|cli|contrib|definition|engine|errors|extension|graph|handle|model|recovery|signals|store|testing"
+PACKAGES = (
+    "choreography|cli|contrib|definition|engine|errors|extension|graph|handle|model|recovery|signals|store|testing"
+)
 
 
 @each_page
