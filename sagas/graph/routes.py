@@ -48,9 +48,6 @@ class Routes:
     edges: tuple[Edge, ...]
     groups: tuple[Group, ...]
 
-    def of(self, kind: EdgeKind) -> tuple[Edge, ...]:
-        return tuple(edge for edge in self.edges if edge.kind is kind)
-
 
 def routes_of(plan: Plan, shape: Shape) -> Routes:
     """Return all paths through a saga and, for an instance, which of them it took."""

@@ -141,3 +141,11 @@ def look(plan: Plan, status: str, *steps: str | tuple[str, CompensationView] | S
         attempts = 0 if own in ("pending", "skipped") else 1
         views.append(StepView(name=planned.name, status=StepStatus(own), attempts=attempts, compensation=undoing))
     return Look(plan, SagaStatus(status), views, **options)
+
+
+def failing(name: str) -> Look:
+    """An instance in which whatever can say something says this."""
+    said = error(name, step=name, type=name)
+    undone = undo("failed", error=said)
+    view = StepView(name=name, status=StepStatus.FAILED, attempts=1, error=said, compensation=undone)
+    return look(named(name), "failed", view, error=said, key=name)

@@ -1,0 +1,37 @@
+"""python -m tests.unit.graph.golden: write the golden files anew. Look at what `git diff` says of them."""
+
+from pathlib import Path
+
+from sagas.graph import mermaid, svg
+from sagas.model import Plan
+from tests.unit.graph.samples import Look
+from tests.unit.graph.scenes import DRAWN, SCENES
+
+DIRECTORY = Path(__file__).parent / "golden"
+
+
+def as_mermaid(scene: Plan | Look) -> str:
+    return mermaid(scene.plan, scene) if isinstance(scene, Look) else mermaid(scene)  # type: ignore[arg-type]
+
+
+def as_svg(scene: Plan | Look) -> str:
+    """Return the document with each element on a line of its own, which can be compared."""
+    text = svg(scene.plan, scene) if isinstance(scene, Look) else svg(scene)  # type: ignore[arg-type]
+    return text.replace("><", ">\n<").replace("}.", "}\n.")
+
+
+def pictures() -> dict[str, str]:
+    """Return what each golden file should hold, by its name."""
+    charts = {f"{name}.mmd": as_mermaid(scene) for name, scene in SCENES.items()}
+    return charts | {f"{name}.svg": as_svg(SCENES[name]) for name in DRAWN}
+
+
+def main() -> None:
+    for file in DIRECTORY.iterdir():
+        file.unlink()
+    for name, picture in pictures().items():
+        (DIRECTORY / name).write_text(picture)
+
+
+if __name__ == "__main__":
+    main()
