@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from sagas.engine.recording import Recorder
+from sagas.engine.recorder import Recorder
 from sagas.engine.transaction import StepTransaction
 from sagas.errors import NoCurrentStep
 from sagas.model import Address, PlanStep, StepKind

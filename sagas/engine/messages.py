@@ -166,13 +166,6 @@ class Messages:
         soft = inline.seconds + longest
         return {"soft_time_limit": soft, "time_limit": soft + HARD_LIMIT_GRACE}
 
-    def limit_tail(self, request: Any, plan: Plan, limits: Limits | None) -> None:
-        """Set the limits of the next message, which Celery publishes with those of the process that sent the chain."""
-        following = first_of_tail(request)
-        if following is not None:
-            limits = limits or self.limits_of(plan.step(following.position, following.branch), following.round)
-            request.chain[-1]["options"] |= limit_options(limits)
-
     def _callback(self, instance_id: UUID, plan: Plan) -> Signature:
         return Signature(
             CALLBACK_TASK,
@@ -289,6 +282,11 @@ def is_redelivered(request: Any) -> bool:
 def goes_on_inline(request: Any) -> bool:
     """Return whether the message may run further steps than its own."""
     return Inline.parse(getattr(request, INLINE_HEADER, None)) is not None
+
+
+def limit_tail(request: Any, limits: Limits) -> None:
+    """Set the limits of the next message, which Celery publishes with those of the process that sent the chain."""
+    request.chain[-1]["options"] |= limit_options(limits)
 
 
 def cut_tail(request: Any) -> None:

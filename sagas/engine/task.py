@@ -17,10 +17,11 @@ from uuid import UUID
 from celery import Task
 from celery.exceptions import AlwaysEagerIgnored
 
+from sagas.engine.answer import Answer
 from sagas.engine.continuing import Trace, with_continuation
-from sagas.engine.execution import Execution
+from sagas.engine.execution import execute
 from sagas.engine.fitness import refuse_unawaited
-from sagas.engine.messages import ADDRESS_HEADER, SAGA_ID, address_in, cut_tail
+from sagas.engine.messages import ADDRESS_HEADER, SAGA_ID, address_in, cut_tail, limit_tail
 from sagas.engine.retrying import UNSAID, refuse_replace, retry_asked
 from sagas.model import NewerRelease
 
@@ -146,7 +147,19 @@ class FencedTask(Task):
             return None
         assert self.sagas_engine is not None
         setattr(request, _AROUND, around)
-        return Execution(self.sagas_engine, self, instance_id, address).run()
+        return self._obey(execute(self.sagas_engine, self, instance_id, address))
+
+    def _obey(self, answer: Answer) -> Any:
+        """Let the chain of the running message go on or end; return or raise what Celery is to see."""
+        if isinstance(answer.raises, Exception) and answer.is_expected:
+            raise self.expecting(answer.raises)
+        if answer.raises is not None:
+            raise answer.raises
+        if not answer.goes_on:
+            cut_tail(self.request)
+        elif answer.limits is not None:
+            limit_tail(self.request, answer.limits)
+        return answer.value
 
     def not_ready(self) -> BaseException | None:
         """Return the exception that `before_start` raised for the running message."""

@@ -139,8 +139,8 @@ CRITICAL = (
         taken_away="a process that completes nothing looks for its own token first",
         edits=(
             Edit(
-                "sagas/engine/execution.py::Execution::complete_action",
-                "progress = progress or self.own_completion(plan)",
+                "sagas/engine/recording.py::Recording::_complete_action",
+                "progress = progress or self._own_completion()",
                 "",
             ),
         ),
@@ -155,7 +155,7 @@ CRITICAL = (
         taken_away="the token is made for each execution; now it is the task id",
         edits=(
             Edit(
-                "sagas/engine/execution.py::Execution::__init__",
+                "sagas/engine/delivery.py::Delivery::__init__",
                 "self.token = uuid4()",
                 "self.token = UUID(str(self.request.id))",
             ),
@@ -220,15 +220,7 @@ CRITICAL = (
         hole="A body has done its work and returns what cannot be stored: the step fails, the earlier ones are "
         "undone, and its own effect stays.",
         taken_away="an unusable result is no clean no",
-        edits=(
-            Edit(
-                "sagas/engine/execution.py::Execution::succeeded",
-                "transaction.rollback()\n"
-                "return self.failed(error, Judgement(self.describe(error, step.name), Verdict.UNUSABLE))",
-                "transaction.rollback()\n"
-                "return self.failed(error, Judgement(self.describe(error, step.name), Verdict.CLEAN_NO))",
-            ),
-        ),
+        edits=(Edit("sagas/engine/recording.py::Recording::_unusable", "Verdict.UNUSABLE", "Verdict.CLEAN_NO"),),
         tests=(f"{TESTS}test_doubt.py::test_c5_a_step_whose_result_cannot_be_stored_is_undone_and_never_run_again",),
     ),
     Reversal(

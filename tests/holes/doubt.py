@@ -16,7 +16,7 @@ JUDGE = "sagas/engine/judging.py"
 SIGNS = "sagas/engine/signs.py"
 SETTLE = "sagas/model/settle.py"
 PARKING = "sagas/model/parking.py"
-EXECUTION = "sagas/engine/execution.py"
+RUNNING = "sagas/engine/running.py"
 
 NO_RESULT = Edit(f"{PARKING}::park", "if event.lacks_result and action is not step and action.doubt:", "if False:")
 
@@ -129,8 +129,8 @@ OF_DOUBT = (
         taken_away="an execution that has recorded is never clean",
         edits=(
             Edit(
-                f"{EXECUTION}::Execution::claimed",
-                "judgement.in_doubt() if recorder.has_recorded else judgement",
+                f"{RUNNING}::Run::_called",
+                "judgement.in_doubt() if self._recorder.has_recorded else judgement",
                 "judgement",
             ),
         ),
@@ -171,8 +171,8 @@ OF_DOUBT = (
         taken_away="what an action has recorded fills its undo",
         edits=(
             Edit(
-                f"{EXECUTION}::Execution::read",
-                "recorded = [] if self.address.is_action else recorder.all()",
+                f"{RUNNING}::Run::_read",
+                "recorded = [] if self._is_action else self._recorder.all()",
                 "recorded: list[Any] = []",
             ),
         ),
@@ -184,7 +184,7 @@ OF_DOUBT = (
         taken_away="what is recorded without a claim is told at once",
         edits=(
             Edit(
-                "sagas/engine/recording.py::Recorder::record",
+                "sagas/engine/recorder.py::Recorder::record",
                 "self._token, encoded):\n    self._report()",
                 "self._token, encoded):\n    return",
             ),
@@ -300,9 +300,9 @@ OF_DOUBT = (
         taken_away="from the body on the class of an error proves nothing",
         edits=(
             Edit(
-                f"{EXECUTION}::Execution::claimed",
-                "judgement = judge(error, policy, step.name, self.redact, clean)",
-                "judgement = judge(error, policy, step.name, self.redact, clean)\n"
+                f"{RUNNING}::Run::_called",
+                "judgement = judge(error, self._policy, step.name, delivery.redact, clean)",
+                "judgement = judge(error, self._policy, step.name, delivery.redact, clean)\n"
                 "if isinstance(error, BindingError | RowDamaged):\n"
                 "    judgement = judgement.by_place()",
             ),

@@ -132,9 +132,10 @@ HIGH_LATER = (
         taken_away="what cannot be called is parked",
         edits=(
             Edit(
-                "sagas/engine/execution.py::Execution::claimed",
-                "return self.parked(error, plan, step.name, lacks_result=lacks_result)",
-                "return self.failed(error, judge(error, policy, step.name, self.redact))",
+                "sagas/engine/recording.py::Recording::record",
+                "return self._parked(error, lacks_result=lacks_result)",
+                "policy = self._step.retry_for(self._address.round)\n"
+                "return self._raised(error, judge(error, policy, self._step.name, self._delivery.redact))",
             ),
         ),
         tests=(
@@ -160,7 +161,7 @@ HIGH_LATER = (
         taken_away="the completion is part of the step's transaction",
         edits=(
             Edit(
-                "sagas/engine/execution.py::Execution::complete_action",
+                "sagas/engine/recording.py::Recording::_complete_action",
                 "connection=transaction.connection if transaction.is_open else None,",
                 "connection=None,",
             ),
@@ -176,8 +177,8 @@ HIGH_LATER = (
         taken_away="a lost claim rolls the step's transaction back",
         edits=(
             Edit(
-                "sagas/engine/execution.py::Execution::complete_action",
-                "if progress is None and not self.completed_in(plan, transaction):",
+                "sagas/engine/recording.py::Recording::_complete_action",
+                "if progress is None and not self._is_completed_in_transaction():",
                 "if False:",
             ),
         ),

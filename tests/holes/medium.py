@@ -130,8 +130,8 @@ MEDIUM = (
         taken_away="a limit that strikes there is followed by a look at the own token",
         edits=(
             Edit(
-                "sagas/engine/execution.py::Execution::claimed",
-                "step's transaction, which may be over by now.\nreturn self.succeeded(value, plan, transaction)",
+                "sagas/engine/execution.py::_run",
+                "step's transaction, which may be over by now.\nreturn recording.record(happened)",
                 "step's transaction, which may be over by now.\nraise",
             ),
         ),
@@ -221,9 +221,9 @@ MEDIUM = (
         taken_away="the plan says how long a step may take; now its message does",
         edits=(
             Edit(
-                "sagas/engine/execution.py::Execution::claimed",
-                "deadline=deadline_of(claim, step, self.address),",
-                "deadline=claim.claimed_at + timedelta(seconds=self.request.timelimit[1]),",
+                "sagas/engine/running.py::Run::_context",
+                "deadline=deadline_of(claim, step, delivery.address),",
+                "deadline=claim.claimed_at + timedelta(seconds=delivery.request.timelimit[1]),",
             ),
         ),
         tests=(f"{LIMITS}test_m10_a_message_from_another_queue_with_other_limits_does_what_the_plan_says",),

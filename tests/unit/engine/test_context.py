@@ -10,7 +10,7 @@ import pytest
 from sagas import NoCurrentStep, current_step
 from sagas.engine import Engine
 from sagas.engine.context import StepContext, running
-from sagas.engine.recording import Recorder
+from sagas.engine.recorder import Recorder
 from sagas.engine.transaction import StepTransaction
 from sagas.model import Address
 from sagas.store import Database
