@@ -11,7 +11,11 @@ from sagas import Sagas
 
 settings = Settings.from_environment()
 
-app = Celery("config", broker=settings.broker_url, include=["tasks.orders", "tasks.fulfilment", "tasks.travel"])
+app = Celery(
+    "config",
+    broker=settings.broker_url,
+    include=["tasks.orders", "tasks.fulfilment", "tasks.travel", "tasks.choreography"],
+)
 app.conf.update(
     accept_content=["json"],
     task_serializer="json",
