@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, MutableMapping, MutableSequence, 
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -125,6 +126,7 @@ def is_record(kind: type) -> bool:
     )
 
 
+@lru_cache(maxsize=1024)
 def fields_of(kind: Any) -> tuple[Field, ...]:
     """Return the fields of a record's class, in their order. Raises NameError for a type that is not defined."""
     return tuple(_fields(kind))

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from sagas.choreography.choreography import Choreography
 from sagas.engine import Engine, choreographies
-from sagas.errors import ConfigurationError, DefinitionError, NotBound
+from sagas.errors import ConfigurationError, NotBound
 from sagas.model.choreography import ChoreographyPlan, EventPlan, FieldPlan
 
 #: The format of a stored catalogue.
@@ -22,6 +22,7 @@ class CatalogueEntry:
     version: int
     reads_from: int  # the oldest version that upcasters raise
     fields: tuple[FieldPlan, ...]
+    choreographies: tuple[str, ...] = ()  # those that name it; others may have another event of its type
     published_by: tuple[str, ...] = ()
     heard_by: tuple[str, ...] = ()
     undoes: tuple[str, ...] = ()
@@ -55,12 +56,14 @@ class Events:
         self._engine = engine
 
     def catalogue(self) -> list[CatalogueEntry]:
-        """Return an entry for each type of event that this process has imported, by type.
+        """Return an entry for each event that this process has imported, by type.
+
+        Two choreographies may have different events of one type: these are two entries.
 
         Raises:
-            DefinitionError: a choreography does not compile, or two of them have different events of one type.
+            DefinitionError: a choreography does not compile.
         """
-        found: dict[str, _Entry] = {}
+        found: dict[EventPlan, _Entry] = {}
         for choreography in choreographies():
             if not isinstance(choreography, Choreography):
                 continue
@@ -69,9 +72,8 @@ class Events:
             except NotBound:  # of another app
                 continue
             for event in plan.events:
-                entry = found.setdefault(event.type, _Entry(event, choreography))
-                entry.add(choreography, plan)
-        return [found[type_].view() for type_ in sorted(found)]
+                found.setdefault(event, _Entry(event, choreography)).add(plan)
+        return sorted((entry.view() for entry in found.values()), key=lambda entry: (entry.type, entry.choreographies))
 
     def breaking_changes(self, baseline: str) -> list[str]:
         """Return one line for each change since a stored catalogue that breaks events which are stored or under way.
@@ -91,13 +93,9 @@ class _Entry:
         self._of = choreography
         self._lists: dict[str, set[str]] = {}
 
-    def add(self, choreography: Choreography, plan: ChoreographyPlan) -> None:
-        type_, own = self._event.type, plan.by_type[self._event.type]
-        if own != self._event:
-            raise DefinitionError(
-                f"{self._of.who} and {choreography.who} have different events of the type {type_!r}: share the class, "
-                "or pass @event(name=…) to one"
-            )
+    def add(self, plan: ChoreographyPlan) -> None:
+        type_ = self._event.type
+        self._lists.setdefault("choreographies", set()).add(plan.name)
         for handler in plan.handlers:
             name = f"{plan.name}/{handler.name}"
             for key, types in (
@@ -154,9 +152,9 @@ def _entries(text: str) -> list[CatalogueEntry]:
 
 def broken(before: Iterable[CatalogueEntry], after: Iterable[CatalogueEntry]) -> Iterator[str]:
     """Yield the changes that break events which are stored or under way, or that take a handler from them."""
-    now = {entry.type: entry for entry in after}
+    now = [*after]
     for former in before:
-        entry = now.get(former.type)
+        entry = _successor(former, now)
         if entry is None:
             yield (
                 f"the event {former.type} is gone: stored ones cannot be read. Keep the class, or pass @event(name="
@@ -164,6 +162,13 @@ def broken(before: Iterable[CatalogueEntry], after: Iterable[CatalogueEntry]) ->
             )
             continue
         yield from (f"the event {former.type}: {what}" for what in _changes(former, entry))
+
+
+def _successor(former: CatalogueEntry, now: Iterable[CatalogueEntry]) -> CatalogueEntry | None:
+    """Return what an event is now: of its type, and rather one that the same choreographies name."""
+    of_type = [entry for entry in now if entry.type == former.type]
+    kept = [entry for entry in of_type if {*entry.choreographies} & {*former.choreographies}]
+    return next(iter(kept or of_type), None)
 
 
 def _changes(former: CatalogueEntry, entry: CatalogueEntry) -> Iterator[str]:

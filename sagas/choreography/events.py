@@ -82,12 +82,16 @@ class EventType:
             raise PayloadError(f"{what} cannot be published: {misfit}") from misfit
         return Written(type=self.type, version=self.version, text=text)
 
-    def read(self, version: int, fields: Mapping[str, Any]) -> Any:
+    def read(self, version: int, fields: Any) -> Any:
         """Return an event made of stored fields, whose secrets are open, raised to this version if they are older.
 
         Raises:
             EventUnreadable: the version is newer than this, an upcaster is missing or fails, or a field does not fit.
         """
+        if not isinstance(fields, Mapping):
+            raise broken(
+                f"event {self.type!r} of version {version} is {payload.shown(fields)}, not an object with fields"
+            )
         raised = self.upcasters.raised(version, fields)
         try:
             return built(self.kind, raised)

@@ -7,6 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sagas import PayloadError
 from sagas.choreography.events import event_type, type_of
@@ -15,8 +17,10 @@ from tests.unit.choreography.samples import (
     OPEN,
     Everything,
     Modelled,
+    Money,
     Positional,
     PydanticMoney,
+    Size,
     Structured,
     everything,
     read,
@@ -44,6 +48,30 @@ def test_an_event_comes_back_as_it_was(value: Any) -> None:
     assert type(came_back) is type(value)
     if isinstance(value, Everything):
         assert [type(part) for part in vars(came_back).values()] == [type(part) for part in vars(value).values()]
+
+
+@given(data=st.data())
+def test_whatever_fits_comes_back_as_it_was(data: st.DataObject) -> None:
+    text = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]))
+    money = st.builds(Money, amount=st.decimals(allow_nan=False, allow_infinity=False), currency=text)
+    fields = {
+        "order_id": text,
+        "count": st.integers(),
+        "weight": st.floats(allow_nan=False, allow_infinity=False),
+        "total": st.decimals(allow_nan=False, allow_infinity=False),
+        "at": st.datetimes(timezones=st.just(UTC)),
+        "id": st.uuids(),
+        "size": st.sampled_from([*Size, None]),
+        "kind": st.sampled_from(["a", "b", 3]),
+        "money": money,
+        "moneys": st.lists(money),
+        "by_name": st.dictionaries(text, money),
+        "either": st.none() | st.integers() | text,
+        "anything": st.recursive(st.none() | text | st.integers() | st.booleans(), st.lists),
+    }
+    value = everything(**{name: data.draw(strategy, label=name) for name, strategy in fields.items()})
+
+    assert read(Everything, stored(value)) == value
 
 
 def test_a_plain_class_becomes_a_frozen_dataclass_with_keywords_only() -> None:

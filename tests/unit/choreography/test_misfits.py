@@ -108,6 +108,16 @@ def test_a_stored_event_that_does_not_fit_names_its_fields(kind: type, fields: d
     assert refused.value.lacks_value
 
 
+@pytest.mark.parametrize("fields", [None, [], "text", 3])
+def test_what_is_not_an_object_with_fields_is_refused(fields: Any) -> None:
+    with pytest.raises(
+        EventUnreadable, match=r"event 'Positional' of version 1 is .+, not an object with fields"
+    ) as told:
+        read(Positional, fields)
+
+    assert told.value.lacks_value
+
+
 def test_a_misfit_never_tells_a_value() -> None:
     with pytest.raises(EventUnreadable) as refused:
         read(Positional, {"order_id": Decimal("4711"), "total": "4712", "kind": "4713"})
