@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from sagas.graph import mermaid, svg
+from sagas.graph import choreography, mermaid, svg
 from sagas.model import Plan
+from tests.unit.choreography.fulfilment import bound, fulfilment
 from tests.unit.graph.samples import Look
 from tests.unit.graph.scenes import DRAWN, SCENES
 
@@ -16,14 +17,26 @@ def as_mermaid(scene: Plan | Look) -> str:
 
 def as_svg(scene: Plan | Look) -> str:
     """Return the document with each element on a line of its own, which can be compared."""
-    text = svg(scene.plan, scene) if isinstance(scene, Look) else svg(scene)  # type: ignore[arg-type]
-    return text.replace("><", ">\n<").replace("}.", "}\n.")
+    return in_lines(svg(scene.plan, scene) if isinstance(scene, Look) else svg(scene))  # type: ignore[arg-type]
+
+
+def in_lines(document: str) -> str:
+    return document.replace("><", ">\n<").replace("}.", "}\n.")
+
+
+def choreographed() -> dict[str, str]:
+    """Return the pictures of a choreography."""
+    plan = fulfilment.plan(bound("golden").engine)
+    return {
+        "choreography.mmd": choreography.mermaid(plan),
+        "choreography.svg": in_lines(choreography.svg(plan)),
+    }
 
 
 def pictures() -> dict[str, str]:
     """Return what each golden file should hold, by its name."""
     charts = {f"{name}.mmd": as_mermaid(scene) for name, scene in SCENES.items()}
-    return charts | {f"{name}.svg": as_svg(SCENES[name]) for name in DRAWN}
+    return charts | {f"{name}.svg": as_svg(SCENES[name]) for name in DRAWN} | choreographed()
 
 
 def main() -> None:

@@ -1,7 +1,6 @@
 """A choreography is drawn whole, in an order that can be read, whatever its events and handlers are called."""
 
 import re
-from pathlib import Path
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
@@ -17,11 +16,11 @@ from sagas.graph.choreography.places import TRACK, place
 from sagas.graph.choreography.shape import shape_of
 from sagas.model.choreography import ChoreographyPlan, EventPlan
 from tests.unit.choreography.fulfilment import bound, fulfilment
-from tests.unit.graph.golden import drawn, plan
 from tests.unit.graph.samples import HOSTILE
 from tests.unit.graph.test_mermaid import TEXT
 from tests.unit.model.choreography.graphs import graph, graphs, handler
 
+PLAN = fulfilment.plan(bound("drawn").engine)
 SVG = "{http://www.w3.org/2000/svg}"
 ID = r"(?:title|[ehu]\d+)"
 LINES = [
@@ -45,13 +44,8 @@ def edges(of: ChoreographyPlan) -> set[str]:
     return {line for line in chart(of) if re.fullmatch(rf"{ID} \S+ {ID}", line)}
 
 
-@pytest.mark.parametrize("path", drawn(), ids=lambda path: path.name)
-def test_the_picture_is_as_it_was(path: Path) -> None:
-    assert drawn()[path] == path.read_text(encoding="utf-8"), "python -m tests.unit.graph.golden draws it anew"
-
-
 def test_events_stand_in_the_order_in_which_they_can_come_and_handlers_beside_what_they_hear() -> None:
-    shape = shape_of(plan())
+    shape = shape_of(PLAN)
 
     assert [event.name for event in shape.events] == [
         "OrderCreated", "StockReserved", "StockRefused", "PaymentCharged", "PaymentDeclined", "PaymentConfirmed",
@@ -145,7 +139,7 @@ def test_no_name_breaks_out_of_the_picture(name: str) -> None:
 
 
 def test_the_description_says_what_the_picture_shows() -> None:
-    described = ElementTree.fromstring(svg(plan())).findtext(f"{SVG}desc")
+    described = ElementTree.fromstring(svg(PLAN)).findtext(f"{SVG}desc")
 
     assert described is not None
     assert described.startswith("Choreography fulfilment v3.\nEvent OrderCreated (version 2, starts a run).")
