@@ -18,7 +18,7 @@ from celery import Task
 from celery.exceptions import AlwaysEagerIgnored
 
 from sagas.engine.answer import Answer
-from sagas.engine.continuing import Trace, with_continuation
+from sagas.engine.continuing import Trace, with_continuation, without_cycle
 from sagas.engine.execution import execute
 from sagas.engine.fitness import refuse_unawaited
 from sagas.engine.messages import ADDRESS_HEADER, SAGA_ID, address_in, cut_tail, limit_tail
@@ -76,8 +76,8 @@ class FencedTask(Task):
 
     @__trace__.setter
     def __trace__(self, trace: Trace | None) -> None:
-        self.sagas_trace = trace
         engine = self.sagas_engine
+        self.sagas_trace = trace = trace if trace is None or engine is None else without_cycle(trace)
         self._sagas_traced = trace if trace is None or engine is None else with_continuation(engine, trace)
 
     @property
