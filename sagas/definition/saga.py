@@ -103,6 +103,7 @@ class Saga:
         self.priority = whole(priority, 0, 255, f"saga {name!r}: priority")
         self.inline = inline(continuation, f"saga {name!r}: continuation")
         self._plans: WeakKeyDictionary[Any, Plan] = WeakKeyDictionary()
+        self._accepted: frozenset[str] | None = None  # the names that the last start gave
         problems = Problems()
         check_steps(name, self.steps, problems)
         for place, part in self.places():
@@ -220,7 +221,7 @@ class Saga:
                 f"saga {self.name!r}: if_exists={payload.shown(if_exists)} must be 'return', 'reject' or 'restart'"
             ) from None
         encoded = engine.secrecy.dumps(data, "data")
-        check_parameters(self.name, self.steps, frozenset(data), MissingInput)
+        self._check_input(frozenset(data))
         moment, seconds = _deadline(deadline, self.name)
         with reachable(engine.store.database):
             instance_id = engine.start(
@@ -235,6 +236,11 @@ class Saga:
                 beginning=beginning,
             )
         return SagaHandle(engine, instance_id)
+
+    def _check_input(self, names: frozenset[str]) -> None:
+        if names != self._accepted:
+            check_parameters(self.name, self.steps, names, MissingInput)
+            self._accepted = names
 
     def plan(self, engine: Engine) -> Plan:
         """Compile to a plan, with the tasks' names on the engine's app."""

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
-from sqlalchemy import URL, Connection, TextClause, text
+from sqlalchemy import URL, TextClause, text
 
 from sagas.errors import ConfigurationError, PlanChanged, StartInProgress
 from sagas.model import Plan, SagaStatus
@@ -97,7 +97,7 @@ class Starting:
         self._register = text(statements.REGISTER_PLAN.replace("{s}", quoted_schema))
         self._count = text(statements.COUNT_IN_FLIGHT.replace("{s}", quoted_schema))
         self._where = text(statements.WHERE_AM_I)
-        self._registered: set[tuple[URL, str]] = set()
+        self._registered: dict[str, list[URL]] = {}
 
     def register(self, plan: Plan) -> None:
         """Make sure that this version was not started with other steps; asks each database once per process.
@@ -105,7 +105,7 @@ class Starting:
         Raises:
             PlanChanged: instances with other steps under this version are in flight.
         """
-        if (self._database.url, plan.fingerprint) not in self._registered:
+        if self._database.url not in self._registered.get(plan.fingerprint, ()):  # to hash a URL is dear
             blocking(partial(self._register_now, plan))
 
     def _register_now(self, plan: Plan) -> None:
@@ -119,7 +119,7 @@ class Starting:
                     f"in flight were started with: raise version={plan.version + 1}. They go on by their own plan."
                 )
         self._instances.remember(plan)
-        self._registered.add((self._database.url, plan.fingerprint))
+        self._registered.setdefault(plan.fingerprint, []).append(self._database.url)
 
     def insert(self, new: NewInstance, placement: Placement) -> Started:
         """Insert in a transaction of its own; return the existing instance if the key is taken."""
@@ -128,8 +128,12 @@ class Starting:
             if new.anew:  # the key is freed first
                 with self._database.transaction() as connection:
                     return self._insert_by(connection.scalar, new, placement)
+            values = self._values(new, placement) | {"id": str(new.id)}
+            inserted = self._start_by_name.row(self._database, values)
+            if inserted is not None or new.key is None:
+                return Started(new.id, bool(inserted and inserted[0]))
             with self._database.autocommit() as connection:
-                return self._insert_by(partial(self._scalar_by_name, connection), new, placement)
+                return self._found_by(connection.scalar, new)
 
         # An instance that disappears between the two statements was purged: try once more.
         for _ in range(3):
@@ -137,13 +141,6 @@ class Starting:
             if found is not None:
                 return found
         raise StartInProgress(f"key {new.key!r} of saga {new.plan.saga!r} is changing hands; try again")
-
-    def _scalar_by_name(self, connection: Connection, statement: TextClause, parameters: Mapping[str, Any]) -> Any:
-        """Run a statement in autocommit, where the start itself is prepared in the session."""
-        if statement is not self._start:
-            return connection.scalar(statement, parameters)
-        by_driver = {**parameters, "id": str(parameters["id"])}
-        return self._start_by_name.run(connection, by_driver).scalar_one_or_none()
 
     def insert_in(self, transaction: CallersTransaction, new: NewInstance, placement: Placement) -> Started:
         """Insert in the caller's transaction, without ever harming it.
@@ -220,34 +217,40 @@ class Starting:
         placement: Placement,
     ) -> Started | None:
         """Return the new instance, or the one that has the key; None if that cannot be seen from here."""
-        plan = new.plan
-        named = {"saga": plan.saga, "key": new.key}
         if new.anew:
-            scalar(self._retire, named)
-        inserted = scalar(
-            self._start,
-            named
-            | {
-                "id": new.id,
-                "version": plan.version,
-                "plan": plan.text,
-                "plan_hash": plan.fingerprint,
-                "data": new.data,
-                "headers": new.headers,
-                "deadline": new.deadline,
-                "deadline_seconds": new.deadline_seconds,
-                "silence": LONGEST_SILENCE,
-                "line": f"{'' if plan.priority is None else plan.priority}:{plan.saga}",
-                **head_columns(plan.heads(0) if plan.begins_at_once else (), placement),
-                "resources": [wanted.resource for wanted in new.wanted],
-                "capacities": [wanted.capacity for wanted in new.wanted],
-                "lasting": [wanted.lasting for wanted in new.wanted],
-            },
-        )
+            scalar(self._retire, _named(new))
+        inserted = scalar(self._start, self._values(new, placement))
         if inserted is not None or new.key is None:
             return Started(new.id, bool(inserted))
-        found = scalar(self._find, named)
+        return self._found_by(scalar, new)
+
+    def _found_by(self, scalar: Callable[[TextClause, Mapping[str, Any]], Any], new: NewInstance) -> Started | None:
+        found = scalar(self._find, _named(new))
         if found is None:
             return None
         id_ = UUID(str(found))  # a driver may have its own class for UUIDs
         return Started(id_, id_ == new.id)  # the answer to the first try was lost
+
+    @staticmethod
+    def _values(new: NewInstance, placement: Placement) -> dict[str, Any]:
+        plan = new.plan
+        return _named(new) | {
+            "id": new.id,
+            "version": plan.version,
+            "plan": plan.text,
+            "plan_hash": plan.fingerprint,
+            "data": new.data,
+            "headers": new.headers,
+            "deadline": new.deadline,
+            "deadline_seconds": new.deadline_seconds,
+            "silence": LONGEST_SILENCE,
+            "line": f"{'' if plan.priority is None else plan.priority}:{plan.saga}",
+            **head_columns(plan.heads(0) if plan.begins_at_once else (), placement),
+            "resources": [wanted.resource for wanted in new.wanted],
+            "capacities": [wanted.capacity for wanted in new.wanted],
+            "lasting": [wanted.lasting for wanted in new.wanted],
+        }
+
+
+def _named(new: NewInstance) -> dict[str, Any]:
+    return {"saga": new.plan.saga, "key": new.key}
