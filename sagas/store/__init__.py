@@ -8,7 +8,7 @@ from sagas.store.headers import Headers, encode_headers, size_of_headers
 from sagas.store.hot import Claim, Following, HotPath, Progress
 from sagas.store.ids import uuid7
 from sagas.store.inbox import Inbox
-from sagas.store.instances import Instances, Joining, Loaded, Saved
+from sagas.store.instances import Instances, Loaded, Saved
 from sagas.store.kinship import Kinship
 from sagas.store.lines import Lines, Released, Waiting
 from sagas.store.listing import Filters, Listing
@@ -18,6 +18,7 @@ from sagas.store.purging import Purged, Purging
 from sagas.store.records import Records
 from sagas.store.release import RELEASE
 from sagas.store.rows import error_from, legible, merged, stored_step_of
+from sagas.store.saving import Joining
 from sagas.store.starting import CallersTransaction, NewInstance, Starting, has_written
 from sagas.store.sweeping import Beat, Sweeping
 from sagas.store.tables import Tables

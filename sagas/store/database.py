@@ -19,10 +19,17 @@ T = TypeVar("T")
 
 #: Conflicts that running the same transaction again cures.
 SERIALIZATION_FAILURE, DEADLOCK_DETECTED = "40001", "40P01"
+#: A prepared statement is missing, exists already, or no longer fits its tables. Nothing was done, and running the same
+#: transaction again cures it too (see `Prepared`).
+INVALID_STATEMENT_NAME, DUPLICATE_STATEMENT, FEATURE_NOT_SUPPORTED = "26000", "42P05", "0A000"
+NOT_KEPT = (INVALID_STATEMENT_NAME, DUPLICATE_STATEMENT, FEATURE_NOT_SUPPORTED)
 INSUFFICIENT_PRIVILEGE = "42501"
 LOCK_NOT_AVAILABLE, QUERY_CANCELED = "55P03", "57014"
 UNDEFINED_TABLE, UNDEFINED_COLUMN, INVALID_SCHEMA = "42P01", "42703", "3F000"
 CONFLICT_TRIES = 10
+#: Transactions are begun and ended by statements, on connections in autocommit: to take a connection out of autocommit
+#: and put it back costs round trips of its own.
+BEGIN, COMMIT, ROLLBACK = "BEGIN ISOLATION LEVEL READ COMMITTED", "COMMIT", "ROLLBACK"
 #: A network that swallows packets must be noticed in seconds, not in the kernel's quarter of an hour: a worker whose
 #: heartbeats do not arrive is declared dead, and has to learn of it.
 CONNECT: dict[str, Any] = {
@@ -33,6 +40,8 @@ CONNECT: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,  # milliseconds
 }
+#: The state of a connection without an open transaction, as libpq counts them.
+IDLE = 0
 #: How long a worker waits for a database that is away, in seconds, before it leaves the step to the sweep.
 OUTAGE_PATIENCE = 30.0
 
@@ -52,7 +61,6 @@ class Database:
         #: Whether connections are pooled. Tests turn this off so that their database can be dropped.
         self.keeps_connections: Callable[[], bool] = lambda: True
         self._engine: Engine | None = None
-        self._transactional: tuple[Engine, Engine] | None = None
         self._pid: int | None = None
         self._lock = threading.Lock()
 
@@ -88,6 +96,7 @@ class Database:
                         **pool,
                     )
                 event.listen(engine, "checkout", partial(_refuse_lost, engine))
+                event.listen(engine, "reset", _roll_back)
                 self._engine, self._pid = engine, os.getpid()
             return engine
 
@@ -127,25 +136,21 @@ class Database:
                 pooled.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """Return a transaction that commits when the block ends and rolls back if it raises."""
-        with translated(), self._connect_for_transactions() as connection, connection.begin():
-            yield connection
+    def transaction(self, *, begun: bool = True) -> Iterator[Connection]:
+        """Return a transaction that commits when the block ends and rolls back if it raises.
 
-    def _connect_for_transactions(self) -> Connection:
-        engine = self.engine
-        made_of, transactional = self._transactional or (None, engine)
-        if made_of is not engine:
-            transactional = engine.execution_options(isolation_level="READ COMMITTED")
-            self._transactional = engine, transactional
-        try:
-            return transactional.connect()
-        except engine.dialect.loaded_dbapi.Error as error:
-            # Setting the isolation level of a connection that has just broken: SQLAlchemy does not wrap that error.
-            raise OperationalError("connect", None, error, connection_invalidated=True) from error
+        Args:
+            begun: whether it has begun; if not, its first statement begins it, in one round trip (see `run_together`).
+        """
+        with self.autocommit() as connection:
+            if begun:
+                connection.exec_driver_sql(BEGIN)
+            yield connection
+            if is_in_transaction(connection):
+                connection.exec_driver_sql(COMMIT)
 
     def retrying(self, work: Callable[[], T], patience: float = 0.0) -> T:
-        """Run ``work`` again after a deadlock or serialisation failure, and while the database is away.
+        """Run ``work`` again after a conflict, or if a statement is not known any more, and while the database is away.
 
         Args:
             work: must be safe to repeat: after a broken connection it is unknown whether it was committed.
@@ -158,7 +163,7 @@ class Database:
             try:
                 return work()
             except DBAPIError as error:
-                if is_conflict(error):
+                if is_conflict(error) or sqlstate(error) in NOT_KEPT:
                     conflicts += 1
                     if conflicts >= CONFLICT_TRIES:
                         raise
@@ -171,7 +176,7 @@ class Database:
         """Close this process's connections; new ones are made when needed."""
         if self._engine is not None and self._pid == os.getpid():
             self._engine.dispose()
-            self._engine = self._transactional = None
+            self._engine = None
 
 
 def _as_sqlalchemy_raises(error: Exception, engine: Engine, pooled: PoolProxiedConnection | None) -> DBAPIError:
@@ -205,6 +210,22 @@ def _refuse_lost(engine: Engine, connection: Any, *_: object) -> None:
         engine.dialect.do_ping(connection)
     except engine.dialect.loaded_dbapi.Error as error:
         raise InvalidatePoolError from error
+
+
+def _roll_back(connection: Any, *_: object) -> None:
+    """End the transaction of a connection that goes back to its pool: a block has raised, or a time limit struck."""
+    if not connection.closed and _status(connection) != IDLE:
+        with connection.cursor() as cursor:
+            cursor.execute(ROLLBACK)
+
+
+def is_in_transaction(connection: Connection) -> bool:
+    """Return whether a transaction is open, as the driver knows it: without a round trip."""
+    return _status(connection.connection.dbapi_connection) != IDLE
+
+
+def _status(connection: Any) -> int:
+    return int(connection.info.transaction_status)
 
 
 def _has_something_to_read(connection: Any) -> bool:

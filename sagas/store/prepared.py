@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import Any
@@ -10,15 +10,12 @@ from typing import Any
 from sqlalchemy import Connection, CursorResult, Dialect
 from sqlalchemy.exc import DBAPIError
 
-from sagas.store.database import Database, sqlstate
+from sagas.store.database import BEGIN, NOT_KEPT, Database, is_in_transaction, sqlstate
 
 logger = logging.getLogger(__name__)
 
 #: A parameter as the driver writes it, or as SQLAlchemy does.
 PARAMETER = re.compile(r"%\((\w+)\)s|(?<!:):([a-z]\w*)")
-#: The prepared statement is missing, exists already, or no longer fits its tables. Nothing was done.
-INVALID_STATEMENT_NAME, DUPLICATE_STATEMENT, FEATURE_NOT_SUPPORTED = "26000", "42P05", "0A000"
-NOT_KEPT = (INVALID_STATEMENT_NAME, DUPLICATE_STATEMENT, FEATURE_NOT_SUPPORTED)
 #: One plan for all parameters, which suits large tables even if it was made while they were small. For this transaction
 #: only: a pooler may give the session to another client after it.
 PLANNING = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off"
@@ -41,7 +38,8 @@ class Prepared:
         self.name = f"sagas_{blake2b(statement.encode(), digest_size=8).hexdigest()}"
         numbered = PARAMETER.sub(lambda found: f"${parameters.index(found[1] or found[2]) + 1}", statement)
         self._prepare = f"PREPARE {self.name} AS {numbered}"
-        self._execute = f"{PLANNING}; EXECUTE {self.name} ({', '.join(f'%({name})s' for name in parameters)})"
+        self._execute = f"EXECUTE {self.name} ({', '.join(f'%({name})s' for name in parameters)})"
+        self._execute_alone = f"{PLANNING}; {self._execute}"
 
     def row(self, database: Database, parameters: dict[str, Any]) -> tuple[Any, ...] | None:
         """Execute it in a transaction of its own; return its row, None if it has none.
@@ -74,16 +72,23 @@ class Prepared:
         """Execute it in a transaction, which an unknown name would abort."""
         return connection.exec_driver_sql(self._statement, parameters)
 
+    def in_transaction(self, connection: Connection) -> str:
+        """Return what to send in a transaction that is run again if its session does not know the name."""
+        if not self._is_known_by_name(connection.dialect):
+            return self._statement
+        self._prepare_in(connection.info, connection.exec_driver_sql)
+        return self._execute
+
     def _is_known_by_name(self, dialect: Dialect) -> bool:
         return Prepared.is_kept and dialect.driver == "psycopg2"  # psycopg 3 prepares by itself
 
     def _run_by_name(self, connection: Connection, parameters: dict[str, Any]) -> CursorResult[Any]:
         self._prepare_in(connection.info, connection.exec_driver_sql)
-        return connection.exec_driver_sql(self._execute, parameters)
+        return connection.exec_driver_sql(self._execute_alone, parameters)
 
     def _row_by_name(self, parameters: dict[str, Any], cursor: Any, session: dict[Any, Any]) -> tuple[Any, ...] | None:
         self._prepare_in(session, cursor.execute)
-        return self._row(cursor, self._execute, parameters)
+        return self._row(cursor, self._execute_alone, parameters)
 
     def _row_in_full(self, parameters: dict[str, Any], cursor: Any, _: object) -> tuple[Any, ...] | None:
         return self._row(cursor, self._statement, parameters)
@@ -99,6 +104,28 @@ class Prepared:
         if self.name not in told:
             send(self._prepare)
             told.add(self.name)
+
+
+def run_together(
+    connection: Connection, statements: Sequence[Prepared], parameters: dict[str, Any]
+) -> CursorResult[Any]:
+    """Run statements one after the other, in one round trip, and return the result of the last one.
+
+    They run in the transaction that is open; if none is, they begin one. If the session does not know one of them, the
+    transaction has to be run again (see `Database.retrying`), which then sends all in full.
+    """
+    begin = [] if is_in_transaction(connection) else [BEGIN]
+    if connection.dialect.driver != "psycopg2":  # its server binds the parameters, of one statement at a time
+        for statement in begin:
+            connection.exec_driver_sql(statement)
+        return [statement.run_in_full(connection, parameters) for statement in statements][-1]
+    begin += [PLANNING] if begin else []
+    try:
+        statement = "; ".join([*begin, *(statement.in_transaction(connection) for statement in statements)])
+        return connection.exec_driver_sql(statement, parameters)
+    except DBAPIError as error:
+        _is_forgotten(error)
+        raise
 
 
 def _is_forgotten(error: DBAPIError) -> bool:

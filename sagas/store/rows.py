@@ -2,9 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -31,28 +30,6 @@ from sagas.model import (
 )
 from sagas.model.limits import Limits
 
-STEP_COLUMNS = (
-    "status",
-    "token",
-    "attempts",
-    "losses",
-    "polls",
-    "polled_since",
-    "parked_since",
-    "forgiven",
-    "doubt",
-    "stray",
-    "dispatches",
-    "dispatched_at",
-    "not_before",
-    "claimed_at",
-    "first_claimed_at",
-    "finished_at",
-    "result",
-    "error",
-)
-
-
 #: Exceptions raised by a value that was tampered with. Not all exceptions: a time limit may strike anywhere.
 UNREADABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
@@ -77,37 +54,37 @@ def legible(instance_id: UUID) -> Iterator[None]:
         ) from error
 
 
-def state_of(row: Row[Any], steps: tuple[StepState, ...], beside: Row[Any]) -> InstanceState:
-    """Return an instance from its row, its executions and its neighbours."""
+def state_of(instance_id: UUID, rows: Sequence[Row[Any]]) -> InstanceState:
+    """Return an instance from what `LOAD` finds: a row for each execution, of which the first tells all of the rest."""
+    row = rows[0]
     return InstanceState(
-        id=row.id,
-        status=SagaStatus(row.status),
-        error=error_from(row.error),
+        id=instance_id,
+        status=SagaStatus(row.saga_status),
+        error=error_from(row.saga_error),
         stop=_stop_from(row.stop),
         deadline=row.deadline,
         deadline_seconds=row.deadline_seconds,
         due_at=row.due_at,
         pending=row.pending,
         written=row.written,
-        finished_at=row.finished_at,
+        finished_at=row.saga_finished_at,
         parent=row.parent_id,
-        steps=steps,
-        inbox=tuple(_mail(entry) for entry in beside.inbox or ()),
-        children=tuple(_child(entry) for entry in beside.children or ()),
-        awaits_lock=beside.awaits_lock,
-        is_superseded=beside.is_superseded,
-        outages=tuple(_outages(beside)),
+        steps=tuple(step_of(step) for step in rows if step.position is not None),
+        inbox=tuple(_mail(entry) for entry in row.inbox or ()),
+        children=tuple(_child(entry) for entry in row.children or ()),
+        awaits_lock=row.awaits_lock,
+        is_superseded=row.is_superseded,
+        outages=tuple(_outages(row)),
     )
 
 
 def step_of(row: Row[Any]) -> StepState:
     """Return an execution from its row, with the evidence about it."""
-    evidence = {"holder": Holder(row.holder), "epoch_changed": row.epoch_changed, "worker": row.hostname}
-    return replace(stored_step_of(row), **evidence)
+    return stored_step_of(row, holder=Holder(row.holder), epoch_changed=row.epoch_changed, worker=row.hostname)
 
 
-def stored_step_of(row: Row[Any]) -> StepState:
-    """Return an execution from its row alone."""
+def stored_step_of(row: Row[Any], **evidence: Any) -> StepState:
+    """Return an execution from its row alone, with what evidence there is beside it."""
     return StepState(
         address=Address(row.position, row.branch, row.round),
         name=row.name,
@@ -130,15 +107,8 @@ def stored_step_of(row: Row[Any]) -> StepState:
         first_claimed_at=row.first_claimed_at,
         finished_at=row.finished_at,
         error=error_from(row.error),
+        **evidence,
     )
-
-
-def column_of(step: StepState, column: str) -> Any:
-    """Return the stored value of one column of an execution."""
-    value = getattr(step, column)
-    if column == "error":
-        return json_text(value.to_json() if value else None)
-    return value.value if isinstance(value, StepStatus) else value
 
 
 def json_text(value: Any) -> str | None:
@@ -173,11 +143,11 @@ def encoded_whole(data: Mapping[str, Any]) -> str:
     return payload.dumps(data, "data", limit=sys.maxsize)
 
 
-def _outages(beside: Row[Any]) -> Iterator[Outage]:
-    if beside.outage_from is not None:
-        yield Outage(beside.outage_from, beside.outage_until)
-    if beside.unswept_since is not None:
-        yield Outage(beside.unswept_since)
+def _outages(row: Row[Any]) -> Iterator[Outage]:
+    if row.outage_from is not None:
+        yield Outage(row.outage_from, row.outage_until)
+    if row.unswept_since is not None:
+        yield Outage(row.unswept_since)
 
 
 def _mail(entry: dict[str, Any]) -> Mail:

@@ -29,8 +29,6 @@ EXISTS (SELECT FROM {s}.saga_step AS ahead WHERE ahead.finished_at IS NULL AND a
           AND ahead.queue = head.queue AND ahead.line IS NOT NULL)
 """
 
-IS_THERE_A_LINE = "SELECT " + HAS_LINE + " FROM (VALUES (CAST(:queue AS text))) AS head (queue)"
-
 # -- The hot path: driver-level parameters, since compiling bound names costs a quarter of a worker's CPU.
 
 #: Takes an execution. 1 round trip, 0 fsyncs: a claim lost in a crash is found by its epoch. Touches and tests the
@@ -238,67 +236,8 @@ HAS_WRITTEN = "SELECT pg_current_xact_id_if_assigned() IS NOT NULL"
 #: Which database this is, however it is reached: through a pooler, by an alias, on a socket.
 WHERE_AM_I = "SELECT current_database() || ' since ' || extract(epoch FROM pg_postmaster_start_time())"
 
-#: The evidence about a claim's holder (see `Holder`).
-HOLDER = """
-CASE WHEN step.status <> 'running' THEN 'none'
-     WHEN step.worker_id IS NULL THEN 'alive'
-     WHEN worker.id IS NULL THEN
-        CASE WHEN step.claimed_at < clock_timestamp() - 4 * CAST(:lease AS interval) THEN 'silent' ELSE 'alive' END
-     WHEN worker.stopped_at IS NOT NULL
-       OR (step.claimed_at < worker.listed_at AND NOT (step.delivery = ANY (worker.deliveries))) THEN 'dead'
-     WHEN worker.dead_at IS NOT NULL THEN 'silent'
-     ELSE 'alive' END
-"""
-
-LOAD_INSTANCE = """
-SELECT id, saga, key, status, plan_hash, error, stop, deadline, deadline_seconds, due_at, pending, written, parent_id,
-       finished_at, headers::text AS headers, clock_timestamp() AS now
-FROM {s}.saga_instance WHERE id = :id FOR UPDATE
-"""
-LOAD_INSTANCE_IF_FREE = LOAD_INSTANCE.rstrip() + " SKIP LOCKED"
-
 #: For a message sent by a process that has not seen its instance's row: the parent of a pool process that died.
 HEADERS = "SELECT headers::text AS headers FROM {s}.saga_instance WHERE id = :id"
-
-#: A second statement, after the instance is locked: a statement that waited for the lock would read its old snapshot.
-LOAD_STEPS = (
-    """
-SELECT step.position, step.branch, step.round, step.name, step.status, step.token, step.attempts, step.losses,
-       step.timeout, step.soft_timeout, step.polls, step.polled_since, step.parked_since, step.forgiven, step.delivery,
-       step.doubt, step.stray, step.dispatches, step.dispatched_at, step.not_before, step.claimed_at,
-       step.first_claimed_at, step.finished_at, step.error, worker.hostname,
-       """
-    + HOLDER
-    + """ AS holder,
-       step.status = 'pending' AND step.epoch IS DISTINCT FROM (SELECT epoch FROM {s}.saga_epoch) AS epoch_changed,
-       clock_timestamp() AS now
-FROM {s}.saga_step AS step LEFT JOIN {s}.saga_worker AS worker ON worker.id = step.worker_id
-WHERE step.instance_id = :id ORDER BY step.position, step.branch, step.round FOR UPDATE OF step
-"""
-)
-
-#: A third statement: the instance's neighbours, as they are once it is locked.
-LOAD_NEIGHBOURS = """
-SELECT (SELECT jsonb_agg(jsonb_build_object('id', mail.id, 'kind', mail.kind, 'name', mail.name,
-                                            'payload', mail.payload, 'by', mail.sent_by,
-                                            'seen', mail.seen_at IS NOT NULL) ORDER BY mail.id)
-        FROM {s}.saga_inbox AS mail WHERE mail.instance_id = :id AND mail.consumed_at IS NULL) AS inbox,
-       (SELECT jsonb_agg(jsonb_build_object('id', child.id, 'status', child.status, 'error', child.error,
-            'results', CASE WHEN child.status = 'completed' AND EXISTS (
-                SELECT FROM {s}.saga_step AS own WHERE own.instance_id = :id AND own.round = 0
-                  AND own.status = 'pending' AND own.task IS NULL) THEN (
-                SELECT jsonb_agg(done.result ORDER BY done.position, done.branch) FROM {s}.saga_step AS done
-                WHERE done.instance_id = child.id AND done.round = 0 AND done.result IS NOT NULL) END))
-        FROM {s}.saga_instance AS child WHERE :has_children AND child.parent_id = :id) AS children,
-       :is_limited AND EXISTS (SELECT FROM {s}.saga_lock WHERE instance_id = :id AND granted_at IS NULL) AS awaits_lock,
-       EXISTS (SELECT FROM {s}.saga_instance AS own JOIN {s}.saga_instance AS other
-                 ON other.saga = own.saga AND other.key = own.key AND other.current
-               WHERE own.id = :id AND NOT own.current) AS is_superseded,
-       sweep.outage_from, sweep.outage_until,
-       CASE WHEN sweep.swept_at > '-infinity' AND sweep.swept_at < clock_timestamp() - CAST(:outage AS interval)
-            THEN sweep.swept_at END AS unswept_since
-FROM (VALUES (1)) AS always LEFT JOIN {s}.saga_sweep AS sweep ON true
-"""
 
 #: The data of an instance and its steps' results: all of them, or those before a place, as a step there sees them.
 DATA_AND_RESULTS = """

@@ -1,6 +1,6 @@
 """Named statements of the sweep and of liveness (see `statements` for their conventions)."""
 
-from sagas.store.statements import HOLDER
+from sagas.store.loop_statements import HOLDER
 
 # -- The sweep
 

@@ -102,7 +102,7 @@ def test_the_search_finds_statements_that_are_put_together(written: str) -> None
         'f"SELECT * FROM {quoted}.t"',
         '"SELECT 1 " + HOLDER + " FROM {s}.t"',
         'text(statements.START.replace("{s}", quoted_schema))',
-        'LOAD_INSTANCE.rstrip() + " SKIP LOCKED"',
+        'LOCK_INSTANCE + " SKIP LOCKED"',
     ],
 )
 def test_the_search_lets_constants_and_the_quoted_schema_pass(written: str) -> None:

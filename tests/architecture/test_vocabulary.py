@@ -68,7 +68,9 @@ def test_statements_know_only_events_of_the_history() -> None:
 
 
 def test_every_statement_that_writes_events_names_its_own() -> None:
-    writing = [text for path in SOURCES for text in strings(path) if "INSERT INTO {s}.saga_event" in text]
+    """But for the one that writes what `decide` has noted."""
+    sources = [path for path in SOURCES if path.name != "loop_statements.py"]
+    writing = [text for path in sources for text in strings(path) if "INSERT INTO {s}.saga_event" in text]
 
     assert len(writing) == 2
     assert all(IN_SQL.search(text[text.index("INSERT INTO {s}.saga_event") :]) for text in writing)

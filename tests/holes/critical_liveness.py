@@ -14,7 +14,7 @@ CRITICAL_LIVENESS = (
         taken_away="a claim that a later heartbeat does not list is dead, though its process lives",
         edits=(
             Edit(
-                "sagas/store/statements.py::HOLDER",
+                "sagas/store/loop_statements.py::HOLDER",
                 "OR (step.claimed_at < worker.listed_at AND NOT (step.delivery = ANY (worker.deliveries)))",
                 "",
             ),
@@ -42,7 +42,7 @@ CRITICAL_LIVENESS = (
         taken_away="what is unclaimed under another epoch may have been claimed",
         edits=(
             Edit(
-                "sagas/store/statements.py::LOAD_STEPS",
+                "sagas/store/loop_statements.py::LOAD",
                 "step.status = 'pending' AND step.epoch IS DISTINCT FROM "
                 "(SELECT epoch FROM {s}.saga_epoch) AS epoch_changed",
                 "false AS epoch_changed",
@@ -157,7 +157,9 @@ CRITICAL_LIVENESS = (
         hole="A fresh child of the pool claims a moment before the next heartbeat; the last one does not list it: "
         "it is dead before it has begun.",
         taken_away="only a heartbeat that was written after a claim proves anything about it",
-        edits=(Edit("sagas/store/statements.py::HOLDER", "(step.claimed_at < worker.listed_at AND NOT (", "(NOT ("),),
+        edits=(
+            Edit("sagas/store/loop_statements.py::HOLDER", "(step.claimed_at < worker.listed_at AND NOT (", "(NOT ("),
+        ),
         tests=(f"{CRASHES}test_c10_a_claim_made_after_the_list_of_a_heartbeat_is_not_dead_by_it",),
     ),
     Reversal(

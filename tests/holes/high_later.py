@@ -59,9 +59,9 @@ HIGH_LATER = (
         taken_away="the clock is read after the lock",
         edits=(
             Edit(
-                "sagas/store/instances.py::Instances::_lock",
-                "now=max([row.now, *(step.now for step in steps)]),",
-                "now=row.now,",
+                "sagas/store/loop_statements.py::LOAD",
+                "clock_timestamp() AS now,",
+                "statement_timestamp() AS now,",
             ),
         ),
         tests=(f"{TIMES}test_h9_the_clock_is_read_after_the_lock_was_waited_for",),

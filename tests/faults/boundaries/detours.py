@@ -12,9 +12,7 @@ from tests.faults.boundaries.workloads import COMPENSATED, LOOK, LOOP, SWEPT, Wo
 from tests.support import scripted, shapes
 
 STARTS = at("start", "REGISTER_PLAN", "START", "publish action by loop")
-OPERATORS_CHANGE = at(
-    "operator", "SELECT saga_instance", *LOOP, "UPDATE saga_step", "INSERT saga_event", "IS_THERE_A_LINE"
-)
+OPERATORS_CHANGE = at("operator", "SELECT saga_instance", *LOOP)
 #: What every pass begins with; and what it does to send what waits.
 LOOKS_AROUND = ("LOOK_AROUND", "PICK_LOST")
 FILLS = ("TAKE_LEASE", "PUT_LOST_BACK", "LOOK_AT_QUEUES", "FILL")
@@ -66,7 +64,7 @@ FROM_OUTSIDE: tuple[Workload, ...] = (
             "AWAITS_LOCK",
             "WAKE_NEXT",
         )
-        | at("start", "INSERT saga_step", "IS_THERE_A_LINE", "publish action by loop"),
+        | at("start", "publish action by loop"),
     ),
     Workload(
         name="start-unsent",
@@ -80,15 +78,14 @@ FROM_OUTSIDE: tuple[Workload, ...] = (
         name="signal",
         saga=shapes.approved,
         story=stories.signalled,
-        points=at("operator", *LOOK, "PUT_INTO_INBOX", *LOOP, "UPDATE saga_step", "INSERT saga_event")
-        | at("operator", "INSERT saga_step", "IS_THERE_A_LINE", "MARK_READ", "publish action by loop"),
+        points=at("operator", *LOOK, "PUT_INTO_INBOX", *LOOP) | at("operator", "MARK_READ", "publish action by loop"),
     ),
     Workload(
         name="cancel",
         saga=shapes.approved,
         ends=COMPENSATED,
         story=stories.cancelled,
-        points=OPERATORS_CHANGE | at("operator", "INSERT saga_step", "publish compensation by loop"),
+        points=OPERATORS_CHANGE | at("operator", "publish compensation by loop"),
     ),
     Workload(
         name="operators-retry",
@@ -135,9 +132,7 @@ IN_LINE: tuple[Workload, ...] = (
         name="next-in-line",
         saga=shapes.locking,
         story=stories.next_in_line,
-        points=at(
-            "action", *LOOP, "SERIALISE_RESOURCES", "GRANT", "AWAITS_LOCK", "WAKE_NEXT", "INSERT saga_step", "MARK_READ"
-        )
+        points=at("action", *LOOP, "SERIALISE_RESOURCES", "GRANT", "AWAITS_LOCK", "WAKE_NEXT", "MARK_READ")
         | at("action", "publish action by loop"),
     ),
     Workload(
@@ -155,9 +150,9 @@ BESIDE_OTHERS: tuple[Workload, ...] = (
     Workload(
         name="a-child-reports",
         saga=shapes.parent,
-        points=at("action", *LOOP, "INSERT saga_step"),
+        points=at("action", *LOOP),
         nths=(2,),
-        often=at("action", *LOOP, "INSERT saga_step"),
+        often=at("action", *LOOP),
     ),
     Workload(
         name="siblings-stopped",
@@ -232,7 +227,7 @@ SWEPT_UP: tuple[Workload, ...] = (
     Workload(
         name="sweep-fails",
         saga=shapes.sleepy,
-        first=(Fate(point="sweep | LOAD_STEPS:before", how=How.REFUSED),),
+        first=(Fate(point="sweep | LOAD:before", how=How.REFUSED),),
         points=at("sweep", "BACK_OFF"),
         sweep_fails=True,
     ),
@@ -240,7 +235,7 @@ SWEPT_UP: tuple[Workload, ...] = (
         name="mail-for-the-gone",
         saga=scripted.three,
         story=stories.forgotten,
-        points=at("sweep", "LOAD_INSTANCE_IF_FREE", "SELECT saga_instance", "FORGET_INBOX"),
+        points=at("sweep", "LOCK_INSTANCE_IF_FREE", "SELECT saga_instance", "FORGET_INBOX"),
         nobodys=at("sweep", "PICK_UNSEEN"),
     ),
     Workload(
@@ -264,9 +259,9 @@ PARENTS: tuple[Workload, ...] = (
     Workload(
         name="timer",
         saga=shapes.sleepy,
-        points=at("timer", *SWEPT, "UPDATE saga_step", "INSERT saga_step", "IS_THERE_A_LINE", "publish action by loop"),
+        points=at("timer", *SWEPT, "publish action by loop"),
         nobodys=at("timer", *LOOKS_AROUND, "TAKE_DUE"),
-        few=frozenset({"timer | LOOK_AROUND:after", "timer | commit of LOAD_INSTANCE_IF_FREE:after"}),
+        few=frozenset({"timer | LOOK_AROUND:after", "timer | commit of LOCK_INSTANCE_IF_FREE:after"}),
     ),
     Workload(
         name="filler",

@@ -32,6 +32,7 @@ from sagas.model import Address
 from sagas.recovery.filling import Filler
 from sagas.recovery.sweep import Sweeper
 from sagas.recovery.worker import WorkerLife
+from sagas.store.database import COMMIT, is_in_transaction
 from sagas.store.sweeping import Sweeping
 from tests.faults.boundaries import fates
 from tests.faults.boundaries.statements import name_of, only_tells
@@ -89,9 +90,15 @@ def doing(what: str, saga_id: UUID = fates.NOBODY) -> Iterator[None]:
 
 
 def before_statement(connection: Any, cursor: Any, sent: str, parameters: Any, context: Any, many: bool) -> None:
+    if not is_in_transaction(connection):
+        forget_transaction(connection.connection)  # of one that was rolled back
     if only_tells(sent):
         return
-    name, info = name_of(sent), connection.connection.info
+    info = connection.connection.info
+    if sent == COMMIT:
+        pass_by(f"commit of {info['began']}:before", info["saga"])
+        return
+    name = name_of(sent)
     info.setdefault("began", name)
     # A transaction is about the one that it began with, also where it writes to another's inbox.
     info["saga"] = info.get("saga") or (saga_of(parameters) if name not in OF_WORKERS else None)
@@ -102,8 +109,9 @@ def after_statement(connection: Any, cursor: Any, sent: str, parameters: Any, co
     if only_tells(sent):
         return
     info = connection.connection.info
-    pass_by(f"{name_of(sent)}:after", info["saga"])
-    if connection.connection.dbapi_connection.autocommit:
+    name = f"commit of {info['began']}" if sent == COMMIT else name_of(sent)
+    pass_by(f"{name}:after", info["saga"])
+    if not is_in_transaction(connection):
         forget_transaction(connection.connection)
 
 

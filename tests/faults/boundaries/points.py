@@ -79,7 +79,6 @@ EXPLAINED: dict[str, str] = {
         "of a purge alone: one transaction for whole families of what has ended; the next purge goes on",
     ),
     "SELECT saga_event": "a read, of histories",
-    "SELECT saga_epoch": "never sent by itself: a part of `UPDATE saga_step`",
     "ack of sweep": "acknowledged before it runs, so its loss is that of a sweep, which the next one makes up for",
     "publish sweep by chain": "beat's; the next one is sent a moment later",
 }
@@ -146,9 +145,7 @@ IN_CHILD = ("action", "compensation", "callback", "sweep")
 #: Of these every point is a case by default. Of the others only one of those that are alike: between two of its marks
 #: (a commit, a publish, an effect, an ack) the world looks the same wherever a process dies.
 WHOLE = ("straight", "compensated", "unsent")
-IN_A_TRANSACTION = frozenset(
-    {*LOOP[:-1], *SWEPT[:-1], "UPDATE saga_step", "INSERT saga_step", "INSERT saga_event", "IS_THERE_A_LINE"}
-)
+IN_A_TRANSACTION = frozenset({*LOOP[:-1], *SWEPT[:-1]})
 BETWEEN_MARKS = frozenset(
     {
         "task:before",

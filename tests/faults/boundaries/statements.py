@@ -1,7 +1,7 @@
 """The names of the library's SQL statements, read off its source, so that a new one cannot be forgotten.
 
 A statement that `sagas.store` names has its name; one that SQLAlchemy builds is called by what it does to which
-table, as in ``UPDATE saga_step``.
+table, as in ``INSERT saga_instance``.
 """
 
 import ast
@@ -12,7 +12,8 @@ from importlib import import_module
 from pathlib import Path
 
 import sagas.store
-from sagas.store import listing_statements, quote, statements
+from sagas.store import listing_statements, loop_statements, quote, statements
+from sagas.store.database import BEGIN
 from sagas.store.prepared import Prepared
 
 STORE = Path(sagas.store.__file__).parent
@@ -26,7 +27,8 @@ BUILDERS = {"insert": "INSERT", "update": "UPDATE", "delete": "DELETE", "select"
 NOT_OURS = ("migrations",)
 
 PARAMETER = re.compile(r"%\(\w+\)s|(?<!:):[a-z_]\w*")
-EXECUTED = re.compile(r"; EXECUTE (sagas_[0-9a-f]{16}) \(")
+#: The first of those that a message has.
+EXECUTED = re.compile(r"(?:^|; )EXECUTE (sagas_[0-9a-f]{16}) \(")
 TABLE = re.compile(r"\b(?:INTO|FROM|UPDATE) (?:\w+\.)?(\w+)")
 
 
@@ -57,14 +59,15 @@ def prepared() -> dict[str, str]:
     """The hot statements, by the names under which sessions know them."""
     return {
         Prepared(template.replace("{s}", quote("sagas"))).name: name
-        for name, template in vars(statements).items()
+        for module in (statements, loop_statements)
+        for name, template in vars(module).items()
         if name.isupper() and isinstance(template, str)
     }
 
 
 def only_tells(statement: str) -> bool:
-    """Whether it only tells its session what will be executed by name: nothing is done by it."""
-    return statement.startswith("PREPARE ")
+    """Whether it only tells its session what will be executed by name, or that more follows: nothing is done by it."""
+    return statement == BEGIN or statement.startswith("PREPARE ")
 
 
 def name_of(statement: str) -> str:

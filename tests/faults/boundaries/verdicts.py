@@ -15,7 +15,7 @@ from tests.support import journal
 from tests.support.workers import eventually
 
 #: What makes an execution's end known: the loop's commit; for an action its completion, or the commit of that.
-BY_LOOP = frozenset({"commit of LOAD_INSTANCE:after"})
+BY_LOOP = frozenset({"commit of LOCK_INSTANCE:after"})
 BY_STATEMENT = frozenset({"COMPLETE:after"})
 BY_ITSELF = frozenset({"commit of INSERT ledger:after"})
 #: How long a saga may hold on to something after its end, in seconds.
@@ -45,7 +45,7 @@ class Execution:
     def is_lost(self) -> bool:
         """It held its claim: whoever gets none asks the loop at once what is to be done."""
         after = self.points[self.points.index("CLAIM:after") + 1 :] if self.may_be_lost else ()
-        return bool(after) and after[0] != "LOAD_INSTANCE:before"
+        return bool(after) and after[0] != "LOCK_INSTANCE:before"
 
     @property
     def recorded_by(self) -> frozenset[str]:

@@ -19,8 +19,8 @@ MOMENTS = ("before", "after")
 #: An execution, from its message to its end.
 RUN = ("task", "CLAIM", "body", "effect")
 #: The loop: lock, load, decide, save.
-LOOP = ("LOAD_INSTANCE", "LOAD_STEPS", "LOAD_NEIGHBOURS", "UPDATE saga_instance", "commit of LOAD_INSTANCE")
-SWEPT = ("LOAD_INSTANCE_IF_FREE", *LOOP[1:4], "commit of LOAD_INSTANCE_IF_FREE")
+LOOP = ("LOCK_INSTANCE", "SAVE", "commit of LOCK_INSTANCE")
+SWEPT = ("LOCK_INSTANCE_IF_FREE", "LOAD", "SAVE", "commit of LOCK_INSTANCE_IF_FREE")
 #: What reading a handle takes.
 LOOK = ("SELECT saga_instance", "SET TRANSACTION", "SELECT saga_step", "commit of SET TRANSACTION")
 #: A process reads a plan that it has not met.
@@ -88,12 +88,10 @@ class Workload:
 
 ACKS = at("parent", "ack of action")
 ACTIONS = at("action", *RUN, "COMPLETE", "publish action by chain") | ACKS
-SAYS_NO = at("action", *LOOP, "UPDATE saga_step", "INSERT saga_event", "publish callback by chain") | at(
-    "parent", "ack of callback"
-)
-TURNS_BACK = at("callback", "task", *LOOP, "INSERT saga_step", "publish compensation by loop")
-UNDOES = at("compensation", *RUN, "RECORDS_OF", *LOOP, "UPDATE saga_step") | at("parent", "ack of compensation")
-UNDOES_NEXT = at("compensation", "INSERT saga_step", "publish compensation by chain")
+SAYS_NO = at("action", *LOOP, "publish callback by chain") | at("parent", "ack of callback")
+TURNS_BACK = at("callback", "task", *LOOP, "publish compensation by loop")
+UNDOES = at("compensation", *RUN, "RECORDS_OF", *LOOP) | at("parent", "ack of compensation")
+UNDOES_NEXT = at("compensation", "publish compensation by chain")
 
 straight = Workload(name="straight", saga=scripted.three, points=ACTIONS)
 compensated = Workload(
@@ -128,10 +126,10 @@ a_branch_fails = Workload(
     saga=shapes.eight,
     script={"b3": "sleep:0.1,no"},
     ends=COMPENSATED,
-    points=at("action", "task", "CLAIM", "body", *LOOP, "UPDATE saga_step", "INSERT saga_event")
-    | at("action", "publish callback by chain", "INSERT saga_step", "publish compensation by loop")
+    points=at("action", "task", "CLAIM", "body", *LOOP)
+    | at("action", "publish callback by chain", "publish compensation by loop")
     | at("parent", "ack of action", "ack of callback")
-    | at("callback", "task", "LOAD_INSTANCE", "LOAD_STEPS", "LOAD_NEIGHBOURS", "commit of LOAD_INSTANCE")
+    | at("callback", "task", "LOCK_INSTANCE", "commit of LOCK_INSTANCE")
     | at("action", "effect", "COMPLETE")
     | UNDOES
     | UNDOES_NEXT,
@@ -141,7 +139,7 @@ a_branch_fails = Workload(
     | UNDOES
     | UNDOES_NEXT,
     # The message of a branch that was never begun finds it voided.
-    sometimes=at("callback", "UPDATE saga_instance")
+    sometimes=at("callback", "SAVE")
     | at("action", "SELECT saga_step")
     | at("compensation", "publish compensation by loop"),
 )
@@ -173,7 +171,7 @@ tried_again = Workload(
     name="tried-again",
     saga=scripted.three,
     script={"b": ["flaky"]},
-    points=ACTIONS | at("action", *LOOP, "UPDATE saga_step", "INSERT saga_event", "publish action by loop"),
+    points=ACTIONS | at("action", *LOOP, "publish action by loop"),
     besides=ACTIONS,
     tries=2,
 )
@@ -182,7 +180,7 @@ undo_tried_again = Workload(
     saga=scripted.three,
     script={"c": "no", "undo b": ["flaky"]},
     ends=COMPENSATED,
-    points=compensated.points | at("compensation", "INSERT saga_event", "publish compensation by loop"),
+    points=compensated.points | at("compensation", "publish compensation by loop"),
     besides=compensated.points,
     tries=2,
 )
@@ -247,20 +245,20 @@ clash = Workload(
     ends=COMPENSATED,
     # The completion of one of the two records nothing.
     exact=False,
-    points=at("action", *RUN, "COMPLETE", "OWN_TOKEN", *LOOP, "UPDATE saga_step", "INSERT saga_event")
-    | at("action", "INSERT saga_step", "publish compensation by loop", "publish callback by chain")
-    | at("callback", "task", "LOAD_INSTANCE", "LOAD_STEPS", "LOAD_NEIGHBOURS", "commit of LOAD_INSTANCE")
+    points=at("action", *RUN, "COMPLETE", "OWN_TOKEN", *LOOP)
+    | at("action", "publish compensation by loop", "publish callback by chain")
+    | at("callback", "task", "LOCK_INSTANCE", "commit of LOCK_INSTANCE")
     | at("parent", "ack of action", "ack of callback")
     | UNDOES
     | UNDOES_NEXT,
     besides=compensated.points | a_branch_fails.points,
-    sometimes=at("callback", "UPDATE saga_instance"),
+    sometimes=at("callback", "SAVE"),
 )
 hurt_by_nobody = Workload(
     name="best-effort",
     saga=shapes.noted,
     script={"n": "no"},
-    points=ACTIONS | SAYS_NO | at("callback", "task", *LOOP, "INSERT saga_step", "publish action by loop"),
+    points=ACTIONS | SAYS_NO | at("callback", "task", *LOOP, "publish action by loop"),
     besides=compensated.points,
 )
 not_wanted = Workload(
@@ -273,17 +271,17 @@ not_wanted = Workload(
 sleeping = Workload(
     name="sleeping",
     saga=shapes.sleepy,
-    points=at("action", *RUN, "COMPLETE", *LOOP, "INSERT saga_step")
+    points=at("action", *RUN, "COMPLETE", *LOOP)
     | at("parent", "ack of action")
-    | at("sweep", *SWEPT, "UPDATE saga_step", "INSERT saga_step", "IS_THERE_A_LINE", "publish action by loop"),
+    | at("sweep", *SWEPT, "publish action by loop"),
     besides=ACTIONS,
     nobodys=at("sweep", "TAKE_DUE"),
 )
 a_child = Workload(
     name="a-child",
     saga=shapes.parent,
-    points=at("action", *RUN, "COMPLETE", *LOOP, "DATA_AND_RESULTS", "INSERT saga_instance", "INSERT saga_step")
-    | at("action", "UPDATE saga_step", "MARK_READ", "publish action by loop")
+    points=at("action", *RUN, "COMPLETE", *LOOP, "DATA_AND_RESULTS", "INSERT saga_instance")
+    | at("action", "MARK_READ", "publish action by loop")
     | at("parent", "ack of action"),
     besides=ACTIONS,
 )
@@ -294,9 +292,9 @@ a_child_undone = Workload(
     ends=COMPENSATED,
     points=a_child.points
     | SAYS_NO
-    | at("callback", "task", *LOOP, "INSERT saga_step", "PUT_INTO_INBOX")
+    | at("callback", "task", *LOOP, "PUT_INTO_INBOX")
     | UNDOES
-    | at("compensation", "INSERT saga_step", "MARK_READ", "publish compensation by loop"),
+    | at("compensation", "MARK_READ", "publish compensation by loop"),
     besides=a_child.points | SAYS_NO,
 )
 #: Their maps are whole: what they pass besides is a mistake of the map.

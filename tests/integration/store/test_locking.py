@@ -23,7 +23,7 @@ from sagas.model import (
     Tick,
     Verdict,
 )
-from sagas.store import statements
+from sagas.store import loop_statements, statements
 from sagas.store.database import DEADLOCK_DETECTED
 from tests.support.bench import THREE, Background, Bench, plan_beside, plan_of
 
@@ -104,7 +104,7 @@ def test_c2_a_completion_that_waits_for_the_loop_holds_no_lock_that_the_loop_nee
     # Given: the loop has locked the instance, not its steps yet; a completion waits for the instance
     run, token = bench.start(), uuid4()
     bench.claim(run, token=token)
-    load = text(statements.LOAD_INSTANCE.replace("{s}", '"sagas"'))
+    load = text(loop_statements.LOCK_INSTANCE.replace("{s}", '"sagas"'))
     with opened(bench) as connection:
         connection.execute(load, {"id": run})
         completion = Background(lambda: bench.complete(run, THREE, Address(0), token))

@@ -123,3 +123,21 @@ def test_a_connection_is_found_lost_by_a_process_with_many_open_files(bench: Ben
         bench.sql(f"SELECT pg_terminate_backend(pid, 5000) FROM ({OURS}) AS our")
 
         assert backends(bench, 1) != before
+
+
+def test_a_block_that_raises_leaves_no_transaction_open_and_its_connection_goes_on(bench: Bench) -> None:
+    """Whatever raises it, also between two statements of the library's own: a time limit strikes anywhere."""
+    run = bench.start()
+    (mine,) = backends(bench, 1)
+
+    def strike() -> None:
+        with bench.store.instances.transaction() as connection:
+            assert bench.store.instances.lock(connection, run) is not None
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        strike()
+
+    assert bench.sql("SELECT state FROM pg_stat_activity WHERE pid = %s", mine) == [("idle",)]
+    assert bench.sql("SELECT id FROM {s}.saga_instance WHERE id = %s FOR UPDATE NOWAIT", run)
+    assert backends(bench, 1) == {mine}

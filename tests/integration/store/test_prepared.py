@@ -9,11 +9,12 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
 
 from sagas.errors import SchemaMissing
-from sagas.model import Address, SagaStatus
+from sagas.model import Address, SagaStatus, Stop, StopKind, StopRequested
 from sagas.store.prepared import Prepared
 from tests.support.bench import THREE, Bench
 
 FIRST = Address(0)
+CANCEL = StopRequested(stop=Stop(kind=StopKind.CANCELLED, reason="no"), by="test")
 GROWING = ("saga_step", "saga_instance", "saga_lock", "saga_worker")
 
 
@@ -29,6 +30,17 @@ def sent_by(bench: Bench) -> list[str]:
 
     def note(_: object, __: object, statement: str, *___: object) -> None:
         sent.append(statement.split("; ")[-1].split()[0])
+
+    event.listen(bench.store.database.engine, "before_cursor_execute", note)
+    return sent
+
+
+def whole_messages(bench: Bench) -> list[str]:
+    """What the library sends from now on."""
+    sent: list[str] = []
+
+    def note(_: object, __: object, statement: str, *___: object) -> None:
+        sent.append(statement)
 
     event.listen(bench.store.database.engine, "before_cursor_execute", note)
     return sent
@@ -184,3 +196,55 @@ def test_an_error_of_a_hot_statement_does_not_keep_its_parameters(bench: Bench) 
     with pytest.raises(DBAPIError) as caught:
         bench.complete(run, THREE, FIRST, token, result="4000-1234")
     assert caught.value.params is None
+
+
+def test_an_event_is_three_round_trips_and_none_of_them_is_planned_again(bench: Bench) -> None:
+    runs = [bench.start() for _ in range(3)]
+    bench.apply(runs[0], CANCEL)
+    sent = whole_messages(bench)
+
+    for run in runs[1:]:
+        bench.apply(run, CANCEL)
+
+    begin, save, commit = [re.findall(r"\b(BEGIN|EXECUTE|COMMIT)\b", message) for message in sent[:3]]
+    assert (begin, save, commit) == (["BEGIN", "EXECUTE", "EXECUTE"], ["EXECUTE"], ["COMMIT"])
+    assert len(sent) == 2 * 3
+    assert {custom for _, custom in told(bench)} == {0}
+
+
+def test_an_event_in_a_session_that_has_forgotten_is_handled_again_in_full(bench: Bench) -> None:
+    # Given
+    bench.apply(bench.start(), CANCEL)
+    run = bench.start()
+    with bench.store.database.autocommit() as connection:
+        connection.execute(text("DEALLOCATE ALL"))
+
+    # When
+    bench.apply(run, CANCEL)
+
+    # Then
+    assert not Prepared.is_kept
+    assert bench.state(run).status is SagaStatus.COMPENSATED
+    assert bench.sql("SELECT count(*) FROM {s}.saga_event WHERE instance_id = %s", run) == [(1,)]
+
+
+def test_an_event_that_finds_another_session_after_its_lock_is_handled_again_in_full(bench: Bench) -> None:
+    """A pooler keeps one session for a transaction, but not the one that was told what `SAVE` is."""
+    bench.apply(bench.start(), CANCEL)
+    run = bench.start()
+    tried = 0
+
+    def work() -> None:
+        nonlocal tried
+        tried += 1
+        with bench.store.instances.transaction() as connection:
+            loaded = bench.store.instances.lock(connection, run)
+            assert loaded is not None
+            if tried == 1:
+                connection.execute(text("DEALLOCATE ALL"))
+            bench.decide_and_save(connection, loaded, CANCEL)
+
+    bench.store.database.retrying(work)
+
+    assert (tried, Prepared.is_kept) == (2, False)
+    assert bench.state(run).status is SagaStatus.COMPENSATED

@@ -5,11 +5,11 @@ from types import ModuleType
 
 import pytest
 
-from sagas.store import listing_statements, neighbour_statements, statements, sweep_statements
+from sagas.store import listing_statements, loop_statements, neighbour_statements, statements, sweep_statements
 
 STATEMENTS = {
     f"{module.__name__.rpartition('.')[2]}.{name}": value
-    for module in (listing_statements, statements, sweep_statements, neighbour_statements)
+    for module in (listing_statements, loop_statements, statements, sweep_statements, neighbour_statements)
     for name, value in vars(module).items()
     if name.isupper() and isinstance(value, str)
 }

@@ -1,0 +1,133 @@
+"""Named statements of the loop: one instance is locked, loaded and saved, in three round trips with its commit."""
+
+from sagas.store.statements import HAS_LINE
+
+LOCK_INSTANCE = "SELECT id FROM {s}.saga_instance WHERE id = :id FOR UPDATE"
+LOCK_INSTANCE_IF_FREE = LOCK_INSTANCE + " SKIP LOCKED"
+
+#: The evidence about a claim's holder (see `Holder`).
+HOLDER = """
+CASE WHEN step.status <> 'running' THEN 'none'
+     WHEN step.worker_id IS NULL THEN 'alive'
+     WHEN worker.id IS NULL THEN
+        CASE WHEN step.claimed_at < clock_timestamp() - 4 * CAST(:lease AS interval) THEN 'silent' ELSE 'alive' END
+     WHEN worker.stopped_at IS NOT NULL
+       OR (step.claimed_at < worker.listed_at AND NOT (step.delivery = ANY (worker.deliveries))) THEN 'dead'
+     WHEN worker.dead_at IS NOT NULL THEN 'silent'
+     ELSE 'alive' END
+"""
+
+#: An instance with its executions, which it locks, its neighbours and the evidence: a row for each execution, and one
+#: without any if there are none. After `LOCK_INSTANCE`, in the same round trip: a statement that waited for a lock
+#: would see everything else as it was before. What may be large comes once, in the first row.
+LOAD = (
+    """
+WITH step AS MATERIALIZED (
+    SELECT step.position, step.branch, step.round, step.name, step.status, step.token, step.attempts, step.losses,
+           step.timeout, step.soft_timeout, step.polls, step.polled_since, step.parked_since, step.forgiven,
+           step.delivery, step.doubt, step.stray, step.dispatches, step.dispatched_at, step.not_before,
+           step.claimed_at, step.first_claimed_at, step.finished_at, step.error, step.task, worker.hostname,
+           """
+    + HOLDER
+    + """ AS holder,
+           step.status = 'pending' AND step.epoch IS DISTINCT FROM (SELECT epoch FROM {s}.saga_epoch) AS epoch_changed
+    FROM {s}.saga_step AS step LEFT JOIN {s}.saga_worker AS worker ON worker.id = step.worker_id
+    WHERE step.instance_id = :id ORDER BY step.position, step.branch, step.round FOR UPDATE OF step
+)
+SELECT step.*, instance.saga, instance.key, instance.status AS saga_status, instance.plan_hash, instance.stop,
+       instance.deadline, instance.deadline_seconds, instance.due_at, instance.pending, instance.written,
+       instance.parent_id, instance.finished_at AS saga_finished_at, clock_timestamp() AS now,
+       sweep.outage_from, sweep.outage_until,
+       CASE WHEN sweep.swept_at > '-infinity' AND sweep.swept_at < clock_timestamp() - CAST(:outage AS interval)
+            THEN sweep.swept_at END AS unswept_since,
+       CASE WHEN row_number() OVER addresses = 1 THEN instance.error END AS saga_error,
+       CASE WHEN row_number() OVER addresses = 1 THEN instance.headers::text END AS headers,
+       CASE WHEN row_number() OVER addresses = 1 THEN (
+           SELECT jsonb_agg(jsonb_build_object('id', mail.id, 'kind', mail.kind, 'name', mail.name,
+                                               'payload', mail.payload, 'by', mail.sent_by,
+                                               'seen', mail.seen_at IS NOT NULL) ORDER BY mail.id)
+           FROM {s}.saga_inbox AS mail WHERE mail.instance_id = :id AND mail.consumed_at IS NULL) END AS inbox,
+       CASE WHEN row_number() OVER addresses = 1 THEN (
+           SELECT jsonb_agg(jsonb_build_object('id', child.id, 'status', child.status, 'error', child.error,
+               'results', CASE WHEN child.status = 'completed' AND EXISTS (
+                   SELECT FROM step WHERE step.round = 0 AND step.status = 'pending' AND step.task IS NULL) THEN (
+                   SELECT jsonb_agg(done.result ORDER BY done.position, done.branch) FROM {s}.saga_step AS done
+                   WHERE done.instance_id = child.id AND done.round = 0 AND done.result IS NOT NULL) END))
+           FROM {s}.saga_instance AS child WHERE child.parent_id = :id) END AS children,
+       EXISTS (SELECT FROM {s}.saga_lock WHERE instance_id = :id AND granted_at IS NULL) AS awaits_lock,
+       NOT instance.current AND EXISTS (
+           SELECT FROM {s}.saga_instance AS other
+           WHERE other.saga = instance.saga AND other.key = instance.key AND other.current) AS is_superseded
+FROM {s}.saga_instance AS instance LEFT JOIN step ON true LEFT JOIN {s}.saga_sweep AS sweep ON true
+WHERE instance.id = :id
+WINDOW addresses AS (ORDER BY step.position, step.branch, step.round)
+ORDER BY step.position, step.branch, step.round
+"""
+)
+
+#: Saves a decision: the instance, the executions that it changed or gave birth to, its entries for the history.
+#: Returns whether the instance still was in the status that was loaded, and which executions wait in their line.
+#: A dispatch stamps the epoch: unclaimed under another one, a claim may have been lost. Results are not loaded, so that
+#: they are written only if they change.
+SAVE = (
+    """
+WITH changed AS MATERIALIZED (
+    SELECT head.*, CASE WHEN head.joining = 'always' OR (head.joining = 'behind others' AND """
+    + HAS_LINE
+    + """) THEN '' END AS line
+    FROM json_to_recordset(CAST(:steps AS json)) AS head (
+        position int, branch int, round int, status text, token uuid, attempts int, losses int, polls int,
+        polled_since timestamptz, parked_since timestamptz, forgiven int, doubt boolean, stray boolean, dispatches int,
+        dispatched_at timestamptz, not_before timestamptz, claimed_at timestamptz, first_claimed_at timestamptz,
+        finished_at timestamptz, error jsonb, result text,
+        is_new boolean, has_result boolean, is_dispatched boolean, queue text, joining text,
+        lane int, name text, task text, timeout float8, soft_timeout float8)
+),
+updated AS (
+    UPDATE {s}.saga_step AS step
+    SET status = changed.status, token = changed.token, attempts = changed.attempts, losses = changed.losses,
+        polls = changed.polls, polled_since = changed.polled_since, parked_since = changed.parked_since,
+        forgiven = changed.forgiven, doubt = changed.doubt, stray = changed.stray,
+        dispatches = greatest(changed.dispatches - (changed.line IS NOT NULL)::int, 0),
+        dispatched_at = changed.dispatched_at, not_before = changed.not_before, claimed_at = changed.claimed_at,
+        first_claimed_at = changed.first_claimed_at, finished_at = changed.finished_at, error = changed.error,
+        result = CASE WHEN changed.has_result THEN changed.result::jsonb ELSE step.result END,
+        line = CASE WHEN changed.is_dispatched OR changed.line IS NOT NULL THEN changed.line ELSE step.line END,
+        epoch = CASE WHEN changed.is_dispatched AND changed.dispatched_at IS NOT NULL
+                     THEN (SELECT epoch FROM {s}.saga_epoch) ELSE step.epoch END
+    FROM changed
+    WHERE step.instance_id = :id AND step.position = changed.position AND step.branch = changed.branch
+      AND step.round = changed.round AND NOT changed.is_new
+),
+born AS (
+    INSERT INTO {s}.saga_step (instance_id, position, branch, round, lane, name, task, queue, timeout, soft_timeout,
+        status, token, attempts, losses, polls, polled_since, parked_since, forgiven, doubt, stray, dispatches,
+        dispatched_at, not_before, claimed_at, first_claimed_at, finished_at, error, result, line, epoch)
+    SELECT CAST(:id AS uuid), position, branch, round, lane, name, task, queue, timeout, soft_timeout,
+        status, token, attempts, losses, polls, polled_since, parked_since, forgiven, doubt, stray,
+        greatest(dispatches - (line IS NOT NULL)::int, 0),
+        dispatched_at, not_before, claimed_at, first_claimed_at, finished_at, error, result::jsonb, line,
+        CASE WHEN dispatched_at IS NOT NULL THEN (SELECT epoch FROM {s}.saga_epoch) END
+    FROM changed WHERE is_new
+),
+noted AS (
+    INSERT INTO {s}.saga_event (instance_id, at, event, position, branch, round, step, detail)
+    SELECT CAST(:id AS uuid), at, event, position, branch, round, step, detail
+    FROM json_to_recordset(CAST(:notes AS json)) AS note (
+        at timestamptz, event text, position int, branch int, round int, step text, detail jsonb)
+),
+saved AS (
+    UPDATE {s}.saga_instance
+    SET status = CAST(:status AS text), error = CAST(CAST(:error AS text) AS jsonb),
+        stop = CAST(CAST(:stop AS text) AS jsonb), deadline = CAST(:deadline AS timestamptz),
+        deadline_seconds = CASE WHEN CAST(:deadline AS timestamptz) IS NULL THEN deadline_seconds END,
+        due_at = CAST(:due_at AS timestamptz), pending = CAST(:pending AS int),
+        written = CAST(CAST(:written AS text) AS jsonb), finished_at = CAST(:finished_at AS timestamptz),
+        updated_at = clock_timestamp(), unreadable_at = NULL
+    WHERE id = :id AND status = CAST(:loaded AS text)
+    RETURNING id
+)
+SELECT EXISTS (SELECT FROM saved) AS is_saved,
+       (SELECT array_agg(ARRAY[position, branch, round]) FROM changed WHERE line IS NOT NULL) AS in_line
+"""
+)
