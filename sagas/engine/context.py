@@ -175,7 +175,7 @@ class CurrentStep:
 current_step = CurrentStep()
 
 
-class running:
+class as_current:
     """Make a context the current one for a block."""
 
     def __init__(self, context: StepContext) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from sagas.engine.binding import bind
 from sagas.engine.clean_errors import clean_errors
 from sagas.engine.conditions import is_wanted
-from sagas.engine.context import StepContext, deadline_of, running
+from sagas.engine.context import StepContext, as_current, deadline_of
 from sagas.engine.continuing import limits_kept
 from sagas.engine.delivery import Claimed
 from sagas.engine.judging import Judgement, judge
@@ -110,7 +110,7 @@ class Run:
         claim, step, delivery = self._claimed.claim, self._claimed.step, self._delivery
         delivery.request.retries = claim.attempts - claim.forgiven - 1
         try:
-            with running(self._context()), limits_kept(delivery.continuation, claim):
+            with as_current(self._context()), limits_kept(delivery.continuation, claim):
                 return Returned(delivery.task.call_body(**arguments))
         except BaseException as error:
             self._claimed.transaction.rollback()

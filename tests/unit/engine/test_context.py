@@ -9,7 +9,7 @@ import pytest
 
 from sagas import NoCurrentStep, current_step
 from sagas.engine import Engine
-from sagas.engine.context import StepContext, running
+from sagas.engine.context import StepContext, as_current
 from sagas.engine.recorder import Recorder
 from sagas.engine.transaction import StepTransaction
 from sagas.model import Address
@@ -45,7 +45,7 @@ def test_outside_a_step_it_is_false_and_can_be_printed() -> None:
 
 
 def test_inside_a_step_it_tells_what_runs() -> None:
-    with running(context()):
+    with as_current(context()):
         assert current_step
         assert (current_step.saga_id, current_step.saga, current_step.name) == (ID, "order", "pay")
         assert current_step.attempt == 2
@@ -59,19 +59,19 @@ def test_inside_a_step_it_tells_what_runs() -> None:
     [(0, f"{ID}:pay"), (1, f"comp:{ID}:pay"), (2, f"comp:{ID}:pay:2"), (3, f"comp:{ID}:pay:3")],
 )
 def test_c8_each_round_of_a_compensation_has_its_own_key_and_the_actions_key_stays(round_: int, key: str) -> None:
-    with running(context(round_)):
+    with as_current(context(round_)):
         assert current_step.idempotency_key == key
         assert current_step.action_key == f"{ID}:pay"
 
 
 def body_that_raises() -> None:
-    with running(context(name="inner")):
+    with as_current(context(name="inner")):
         assert current_step.name == "inner"
         raise ZeroDivisionError
 
 
 def test_it_ends_also_when_the_body_raises_and_nests() -> None:
-    with running(context(name="outer")):
+    with as_current(context(name="outer")):
         with pytest.raises(ZeroDivisionError):
             body_that_raises()
         assert current_step.name == "outer"
@@ -79,7 +79,7 @@ def test_it_ends_also_when_the_body_raises_and_nests() -> None:
 
 def test_another_thread_runs_no_step() -> None:
     seen = []
-    with running(context()):
+    with as_current(context()):
         thread = threading.Thread(target=lambda: seen.append(bool(current_step)))
         thread.start()
         thread.join()
@@ -88,6 +88,6 @@ def test_another_thread_runs_no_step() -> None:
 
 def test_looking_at_it_opens_no_connection() -> None:
     given = context()
-    with running(given):
+    with as_current(given):
         repr(current_step)
     assert not given.transaction.is_open
