@@ -47,8 +47,11 @@ def findings(sagas: Sagas) -> list[str]:
                 saga.plan(sagas.engine)
             except SagaError as error:
                 found.append(f"saga {saga.name!r}: {error}")
+    names = {saga.name for saga in declared() if isinstance(saga, Saga) and belongs(saga, sagas)}
     for choreography in choreographies():
         if isinstance(choreography, Choreography):
+            if choreography.name in names:
+                found.append(f"{choreography.who}: a saga has this name, too: give one of them another name")
             try:
                 found += graph_findings(choreography, sagas.engine)
             except SagaError as error:
@@ -71,6 +74,15 @@ def notes(sagas: Sagas) -> list[str]:
             with suppress(SagaError):
                 told += graph_notes(choreography, sagas.engine)
     return [*told, *broker_notes(sagas)]
+
+
+def belongs(definition: Saga | Choreography, sagas: Sagas) -> bool:
+    """Return whether a definition belongs to this app: a process may have several apps with their own."""
+    try:
+        definition.plan(sagas.engine)
+    except SagaError:
+        return False
+    return True
 
 
 def told_by(choreography: Choreography, error: SagaError) -> str:

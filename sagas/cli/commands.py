@@ -11,7 +11,7 @@ import click
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from sagas.choreography import Choreography
-from sagas.cli.checks import findings, notes
+from sagas.cli.checks import belongs, findings, notes
 from sagas.cli.finding import instance_of, may_be_instance
 from sagas.cli.fleet import (
     fleet_findings,
@@ -178,9 +178,9 @@ def saga_or_handle(sagas: Sagas, name_or_id: str) -> Saga | Choreography | SagaH
     known = [saga for saga in (*declared(), *choreographies()) if isinstance(saga, Saga | Choreography)]
     named = [saga for saga in known if saga.name == name_or_id]
     if named:
-        return max(named, key=lambda saga: (_belongs(saga, sagas), saga.version))
+        return max(named, key=lambda saga: (belongs(saga, sagas), saga.version))
     if not may_be_instance(name_or_id):
-        own = [saga for saga in known if _belongs(saga, sagas)]
+        own = [saga for saga in known if belongs(saga, sagas)]
         names = ", ".join(sorted({saga.name for saga in own if isinstance(saga, Saga)})) or "none"
         others = ", ".join(sorted({saga.name for saga in own if isinstance(saga, Choreography)}))
         told = f"{names}; its choreographies: {others}" if others else names
@@ -188,15 +188,6 @@ def saga_or_handle(sagas: Sagas, name_or_id: str) -> Saga | Choreography | SagaH
             f"{name_or_id!r} is neither the id of an instance nor a saga of this app; its sagas: {told}"
         )
     return instance_of(sagas, name_or_id)
-
-
-def _belongs(saga: Saga | Choreography, sagas: Sagas) -> bool:
-    """Return whether a saga belongs to this app: a process may have several apps with their own sagas."""
-    try:
-        saga.plan(sagas.engine)
-    except SagaError:
-        return False
-    return True
 
 
 def in_short(seen: Snapshot) -> dict[str, Any]:

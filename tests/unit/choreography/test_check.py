@@ -3,7 +3,7 @@
 import pytest
 from celery import Celery
 
-from sagas import Sagas
+from sagas import Saga, Sagas, Step
 from sagas.choreography import Choreography, event
 from sagas.cli.checks import findings, notes
 from tests.unit.choreography.fulfilment import NOWHERE, OrderCreated, ShipmentCreated, add_currency
@@ -57,6 +57,14 @@ def test_a_choreography_that_does_not_compile_is_told_with_every_reason(monkeypa
     (told,) = shop.told()
 
     assert told.startswith("choreography 'broken': event 'Odd': nothing upcasts version 2, so that the chain")
+
+
+def test_a_saga_of_the_same_name_is_told() -> None:
+    shop = Shop("namesake")
+    saga = Saga("namesake", steps=[Step(shop.app.tasks["namesake.ship"], compensation=None)])
+
+    assert "choreography 'namesake': a saga has this name, too: give one of them another name" in shop.told()
+    assert saga.name == shop.choreography.name
 
 
 def test_the_queue_of_a_handler_must_be_declared_if_no_queue_is_made() -> None:

@@ -1,15 +1,20 @@
 """The graph of a choreography is checked: what never happens, what is never undone, what never ends."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
 
 import pytest
 from celery import shared_task
+from hypothesis import given
 
-from sagas.choreography import Choreography, event
+from sagas.choreography import Choreography, event, findings
 from sagas.choreography.findings import graph_findings, graph_notes
+from sagas.choreography.ways import Ways
+from sagas.model.choreography import ChoreographyPlan
 from tests.unit.choreography.fulfilment import bound
+from tests.unit.model.choreography.graphs import graphs
 
 #: Events with the letters as their names.
 A, B, C, D, E, F, X, Y = (event(type(name, (), {"__annotations__": {}, "__module__": __name__})) for name in "ABCDEFXY")
@@ -23,6 +28,17 @@ def act(event): ...  # type: ignore[no-untyped-def]
 
 @shared_task
 def undo(event): ...  # type: ignore[no-untyped-def]
+
+
+JUDGES: list[Callable[[Ways], Iterator[str]]] = [
+    findings.unheard,
+    findings.never_coming,
+    findings.without_end,
+    findings.closed_and_fed,
+    findings.closed_to_the_outside,
+    findings.endless,
+    findings.contradicting,
+]
 
 
 class Graph:
@@ -181,6 +197,29 @@ def test_a_finding_says_what_why_and_the_cure(graph: Callable[[], Graph], told: 
 
     assert len(found) == len(told), found
     assert [line for line, beginning in zip(found, told, strict=True) if not line.startswith(beginning)] == []
+
+
+@given(graphs())
+def test_every_graph_is_judged_and_a_finding_names_what_is_in_it(plan: ChoreographyPlan) -> None:
+    ways = Ways(plan)
+    found = [line for judge in JUDGES for line in judge(ways)] + [*findings.not_undone(ways, ())]
+
+    assert len(found) == len({*found})
+    for line in found:
+        named = {*re.findall(r"'(\w+)'", line), *re.findall(r"\b[A-F]\b", line)}
+        assert named
+        assert named <= {handler.name for handler in plan.handlers} | {event.type for event in plan.events}
+
+
+@given(graphs())
+def test_what_may_come_comes_from_outside_or_from_a_handler_that_is_reached(plan: ChoreographyPlan) -> None:
+    ways = Ways(plan)
+
+    for type_ in ways.coming - ways.outside:
+        assert any(ways.is_reached(handler) for handler in ways.publishers(type_))
+    for cycle in ways.cycles():
+        for type_, following in zip(cycle, (*cycle[1:], cycle[0]), strict=True):
+            assert following in ways.after(type_)
 
 
 def test_a_handler_that_says_that_it_has_nothing_to_undo_is_not_asked_for_an_undo() -> None:
