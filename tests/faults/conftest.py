@@ -3,6 +3,7 @@
     pytest tests/faults                               two rounds of each random kill, as CI does
     pytest tests/faults -k kills --rounds 20          the full demand
     pytest tests/faults -k kills --seed 4711          the same stories, victims and moments again
+    pytest tests/faults --inline                      the same, and no saga needs a message a step
     pytest tests/faults/boundaries --every-boundary --rabbitmq      death at every passage of every point
     pytest tests/faults/shops --outage 30             the full demand: 200 orders in each shop without a broker
 
@@ -10,8 +11,10 @@ A seed repeats what the dice decided (which orders are refused, which step is ki
 scheduling of the machine. Every test prints its seed; pytest shows that when it fails.
 """
 
+import os
 import random
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ import pytest
 from tasks.services.database import engine
 from tests.faults.order_shop import OrderShop, make_order_shop
 from tests.faults.tally import HEADER, Tally
+from tests.support.workers import ALL_INLINE
 
 ROUNDS = 2
 TALLIES: pytest.StashKey[list[Tally]] = pytest.StashKey()
@@ -30,7 +34,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults")
     group.addoption("--rounds", type=int, default=ROUNDS, help=f"how often each random kill strikes ({ROUNDS})")
     group.addoption("--outage", type=float, default=8.0, help="seconds without a broker while customers order (8)")
+    group.addoption("--inline", action="store_true", help="every saga goes on inline, whatever it says")
     group.addoption("--seed", type=int, default=None, help="what the dice of the fault tests start from")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("inline", default=False):
+        os.environ[ALL_INLINE] = "1"  # for workers
+        import_module("tests.support.all_inline")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

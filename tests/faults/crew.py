@@ -4,7 +4,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from tests.support.workers import Worker
+import pytest
+
+from tests.support.workers import ALL_INLINE, Worker
+
+#: For tests about the messages between steps, of which inline sagas have none. A text is looked at when the tests run.
+with_a_message_a_step = pytest.mark.skipif(
+    f"{ALL_INLINE!r} in os.environ", reason="inline sagas have no message a step"
+)
 
 
 @contextmanager

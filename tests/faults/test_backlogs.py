@@ -3,6 +3,7 @@
 from sagas import Saga, SagaStatus, Sleep, StepStatus
 from sagas.engine import SWEEP_TASK
 from tests.conftest import Shop
+from tests.faults.crew import with_a_message_a_step
 from tests.support import gates, journal, queues, scripted
 from tests.support.workers import Worker, eventually, running
 
@@ -17,6 +18,7 @@ def messages_of_steps(*workers: Worker) -> int:
     return sum(name != SWEEP_TASK for worker in workers for name in queues.received(worker))
 
 
+@with_a_message_a_step
 def test_h5_a_worker_that_starts_behind_a_backlog_makes_nobody_send_it_again(shop: Shop) -> None:
     # Given: many that wait behind one worker for longer than a lease
     runs = [shop.start(scripted.three, {"a": "sleep:0.3", "b": "sleep:0.3", "c": "sleep:0.3"}) for _ in range(SAGAS)]

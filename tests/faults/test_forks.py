@@ -7,7 +7,7 @@ import pytest
 
 from sagas import SagaStatus
 from tasks.services import faults
-from tests.faults.crew import crew
+from tests.faults.crew import crew, with_a_message_a_step
 from tests.faults.order_shop import ACTIONS, OrderShop
 from tests.support.workers import Worker, eventually
 
@@ -22,6 +22,7 @@ def dying_worker(shop: OrderShop, directory: Path, name: str, dies: str) -> Work
     return shop.worker(name=name, application="tests.faults.dying", **environment)
 
 
+@with_a_message_a_step
 @pytest.mark.parametrize("what", ["child", "worker"])
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_death_around_publishing_the_next_message_costs_no_effect_and_doubles_none(

@@ -100,9 +100,9 @@ OF_CONTINUING = (
         taken_away="what others wait for is sent before the next body",
         edits=(
             Edit(
-                "sagas/engine/execution.py::Execution::go_on",
-                "if head not in (first_of_tail(self.request), here):",
-                "if here is None and head != first_of_tail(self.request):",
+                "sagas/engine/recording.py::Recording::_go_on",
+                "if head not in (carried, here):",
+                "if here is None and head != carried:",
             ),
         ),
         tests=(f"{TESTS}test_c7_the_heads_beside_it_are_sent_before_the_body_of_the_one_that_follows_at_once",),
@@ -158,9 +158,7 @@ OF_CONTINUING = (
         letter="C15",
         hole="What follows is claimed inside the step's own transaction: it is not there, or rolls back with it.",
         taken_away="a step's own transaction commits before anything follows",
-        edits=(
-            Edit("sagas/engine/execution.py::Execution::complete_action", "self.commit(plan, transaction)", "pass"),
-        ),
+        edits=(Edit("sagas/engine/recording.py::Recording::_complete_action", "self._commit()", "pass"),),
         tests=(f"{BETWEEN}test_c15_a_steps_own_transaction_has_committed_before_the_next_one_is_claimed",),
     ),
 )

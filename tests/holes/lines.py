@@ -73,6 +73,19 @@ OF_LINES = (
         tests=(f"{LINES}test_b4_what_waits_to_be_sent_is_not_due",),
     ),
     Reversal(
+        letter="B4",
+        hole="Mail for thousands of sagas takes the whole pass, and timers and deadlines come after it.",
+        taken_away="each part of a pass has a share of its time",
+        edits=(
+            Edit(
+                "sagas/recovery/sweep.py::Sweeper::run",
+                "self._look_at_all(engine.store.instances.inbox.unseen, budget / 4)",
+                "self._look_at_all(engine.store.instances.inbox.unseen, NO_LIMIT)",
+            ),
+        ),
+        tests=(f"{SWEEPING}test_b4_unseen_mail_leaves_a_share_of_the_pass_to_what_is_due",),
+    ),
+    Reversal(
         letter="B5",
         hole="A message that a rate limit keeps back in a worker is sent again and again.",
         taken_away="what a living worker keeps back is not lost",

@@ -13,6 +13,8 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
+#: Set if workers are to make every saga inline.
+ALL_INLINE = "SAGAS_TEST_INLINE"
 
 
 def eventually(condition: Callable[[], Any], what: str, timeout: float = 30.0, every: float = 0.05) -> Any:
@@ -41,6 +43,17 @@ def kill_group(leader: int) -> None:
         pass
 
 
+def with_what_is_asked(arguments: tuple[str, ...]) -> list[str]:
+    """A worker's arguments, with the module that makes all sagas inline if the test run is asked to."""
+    given = list(arguments)
+    if ALL_INLINE not in os.environ:
+        return given
+    if "-I" not in given:
+        return [*given, "-I", "tests.support.all_inline"]
+    given[given.index("-I") + 1] += ",tests.support.all_inline"
+    return given
+
+
 class Worker:
     """A `celery worker` in its own process group."""
 
@@ -56,7 +69,7 @@ class Worker:
         self.log = log
         self._root = root
         self._command = [sys.executable, "-m", "celery", "-A", application, "worker", "-l", "INFO"]
-        self._command += ["--without-gossip", "--without-mingle", "--without-heartbeat", *arguments]
+        self._command += ["--without-gossip", "--without-mingle", "--without-heartbeat", *with_what_is_asked(arguments)]
         self.environment = os.environ | {"PYTHONPATH": str(root), "C_FORCE_ROOT": "1"} | environment
         self.process: subprocess.Popen[bytes] | None = None
 

@@ -35,7 +35,12 @@ def test_nothing_is_lost_or_done_twice_or_stuck_whatever_goes_wrong(
     # Given
     seed = request.config.getoption("seed", default=None)
     faults = chosen(QUICK)
-    settings = QUICK.but(seed=dice.randrange(1_000_000) if seed is None else seed, strikes=len(faults))
+    settings = QUICK.but(
+        seed=dice.randrange(1_000_000) if seed is None else seed,
+        strikes=len(faults),
+        backlog=dice.choice((0, QUICK.sagas // 2)),
+        continuation=dice.choice(("chain", "inline")),
+    )
 
     # When
     report = run(settings)

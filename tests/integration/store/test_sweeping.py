@@ -101,6 +101,22 @@ def test_b4_a_pass_whose_time_is_over_at_once_looks_at_all_that_it_takes(shop: S
     assert rows.sql("SELECT count(*) FROM {s}.saga_step WHERE dispatched_at IS NULL AND line IS NULL") == [(0,)]
 
 
+def test_b4_unseen_mail_leaves_a_share_of_the_pass_to_what_is_due(shop: Shop, rows: Bench) -> None:
+    # Given: more mail than there is time for, and a timer behind it
+    for run in [shop.start(scripted.three).id for _ in range(20)]:
+        rows.sql("INSERT INTO {s}.saga_inbox (instance_id, kind) VALUES (%s, 'wake')", run)
+    due = shop.start(scripted.three).id
+    overdue(rows, due)
+
+    # When
+    Sweeper(shop.sagas.engine).run(budget=0.0)
+
+    # Then
+    ((unseen,),) = rows.sql("SELECT count(*) FROM {s}.saga_inbox WHERE seen_at IS NULL")
+    assert unseen > 0
+    assert rows.steps(due)[0]["dispatched_at"] is not None
+
+
 def test_h4_a_locked_instance_is_passed_over_and_the_others_are_moved(shop: Shop, rows: Bench) -> None:
     # Given
     held, free = shop.start(scripted.three).id, shop.start(scripted.three).id
