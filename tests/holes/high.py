@@ -178,7 +178,7 @@ HIGH = (
                 "return self.now + timedelta(seconds=5)",
             ),
             Edit(
-                "sagas/store/starting.py::Starting::_insert_by",
+                "sagas/store/starting.py::Starting::_values",
                 '"silence": LONGEST_SILENCE,',
                 '"silence": LONGEST_SILENCE / 720,',
             ),
