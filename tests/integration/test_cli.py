@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,26 +14,20 @@ from sagas import Pivot, Retriable, Saga, SagaHandle, SagaStatus
 from sagas.cli import sagas as group
 from sagas.model import Address, ErrorInfo, Failed, Tick, Verdict
 from tests.conftest import Shop
-from tests.support import scripted
+from tests.support import forked, scripted
 from tests.support.bench import FIRST, Bench
 from tests.support.inline import run_messages
 from tests.support.workers import ROOT
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Run = Callable[..., forked.Done]
 
 
 def command(database_url: str, broker_url: str, application: str = "tests.support.application") -> Run:
     environment = {"SAGAS_DATABASE_URL": database_url, "SAGAS_BROKER_URL": broker_url, "PYTHONPATH": str(ROOT)}
 
-    def run(*arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
-        done = subprocess.run(
-            [sys.executable, "-m", "celery", "-A", application, "sagas", *arguments],
-            cwd=ROOT,
-            env=os.environ | environment | more,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+    def run(*arguments: str, **more: str) -> forked.Done:
+        words = ["celery", "-A", application, "sagas", *arguments]
+        done = forked.run(words, env=os.environ | environment | more, cwd=ROOT)
         assert "Traceback" not in done.stdout + done.stderr, done.stderr
         return done
 

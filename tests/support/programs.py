@@ -1,7 +1,6 @@
 """Celery's other programs as real processes: beat, Flower."""
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,13 +34,13 @@ class Program(Worker):
         application: str = "tests.support.application",
     ) -> None:
         super().__init__(environment, log)
-        self._command = [sys.executable, "-m", "celery", "-A", application, *arguments]
+        self._command = ["celery", "-A", application, *arguments]
         self._ready = ready
 
     def _is_ready(self) -> bool:
         assert self.process is not None
         if self.process.poll() is not None:
-            raise AssertionError(f"{self._command[4:]} ended with {self.process.returncode}:\n{self.text()[-4000:]}")
+            raise AssertionError(f"{self._command[3:]} ended with {self.process.returncode}:\n{self.text()[-4000:]}")
         return self._ready in self.text()[self._from :]
 
     def stop(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import Any, TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import psutil
 
@@ -31,8 +31,6 @@ PACE, HEARTBEAT = 0.4, 0.8
 
 #: Messages in the control queue, beyond which no sweep is added to them.
 MOST_WAITING = 2
-
-MARK = "SAGAS_TEST_LANE"
 
 _wanted: ContextVar[UUID | None] = ContextVar("wanted", default=None)
 
@@ -55,10 +53,8 @@ class Lane:
             "SAGAS_HEARTBEAT": str(HEARTBEAT),
             "SAGAS_SWEEP_EVERY": str(PACE),
         }
-        # By this its processes are known when all is over. Not by their numbers, which others have by then.
-        self._mark = uuid4().hex
         self.worker = Worker(
-            self.servers | {MARK: self._mark} | ({"SAGAS_TEST_TIMERLESS": "1"} if beats else {}),
+            self.servers | ({"SAGAS_TEST_TIMERLESS": "1"} if beats else {}),
             shop.directory / "worker.log",
             application="tests.faults.boundaries.mortal",
             arguments=("-c", str(children)),
@@ -80,7 +76,8 @@ class Lane:
         for process in psutil.process_iter():
             # Some are somebody else's, and some have died of their fates.
             with contextlib.suppress(psutil.Error, OSError):
-                if process.environ().get(MARK) == self._mark:
+                # Its processes are known by their log. Not by their numbers, which others have by then.
+                if str(self.worker.log) in {file.path for file in process.open_files()}:
                     process.kill()
         assert self.worker.process is not None
         self.worker.process.wait()

@@ -1,13 +1,12 @@
 """What is done to a saga from outside of workers, each time in a process of its own, which may die of it.
 
-Forked from a server that has imported everything, so that one costs a few hundredths of a second.
+Forked from a server that has imported everything (see `forked`), so that one costs a few hundredths of a second.
 """
 
 import os
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from typing import Any
 from unittest.mock import patch
 from uuid import UUID
@@ -17,10 +16,8 @@ from sqlalchemy import create_engine, text
 from sagas import Saga, Sagas
 from sagas.engine.after_commit import until_sent
 from tests.faults.boundaries import dying_here
-from tests.support import application, scripted, shapes
-
-processes = get_context("forkserver")
-processes.set_forkserver_preload([__name__])
+from tests.support import scripted, shapes
+from tests.support.forked import processes
 
 #: How long any of these may take, in seconds.
 PATIENCE = 60.0
@@ -50,6 +47,8 @@ def run(errand: Errand) -> bool:
 def work(errand: Errand) -> None:
     """In its process."""
     os.environ.update(errand.servers)
+    from tests.support import application  # it reads the environment
+
     sagas = application.make(errand.servers["SAGAS_BROKER_URL"], errand.servers["SAGAS_DATABASE_URL"])
     dying_here.install(SITES.get(errand.what, "operator"))
     dying_here.saga.set(errand.saga_id)

@@ -1,8 +1,6 @@
 """The Django project of `tests/django_project`, in processes of its own: it must not be imported here."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from uuid import uuid4
@@ -12,9 +10,8 @@ from sqlalchemy import make_url
 
 from config.servers import EmbeddedBroker, EmbeddedPostgres, drop_database
 from tests.conftest import GivenPostgres, empty_keyspace
+from tests.support.forked import Done, run
 from tests.support.workers import ROOT
-
-Done = subprocess.CompletedProcess[str]
 
 
 @dataclass(frozen=True)
@@ -29,28 +26,21 @@ class Project:
         """Of the database."""
         return str(make_url(self.database_url).database)
 
-    def run(self, *arguments: str, **more: str) -> Done:
-        """`python …` with the project's environment; never raises."""
+    def run(self, *words: str, **more: str) -> Done:
+        """`python -m …` with the project's environment; never raises."""
         servers = {"SAGAS_DATABASE_URL": self.database_url, "PYTHONPATH": str(ROOT), "C_FORCE_ROOT": "1"}
-        return subprocess.run(
-            [sys.executable, *arguments],
-            cwd=ROOT,
-            env=os.environ | servers | self.environment | more,
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
+        return run(list(words), env=os.environ | servers | self.environment | more, cwd=ROOT, timeout=240)
 
     def manage(self, *arguments: str, **more: str) -> Done:
-        return self.run("-m", "tests.django_project.manage", *arguments, **more)
+        return self.run("tests.django_project.manage", *arguments, **more)
 
     def celery(self, *arguments: str, **more: str) -> Done:
-        return self.run("-m", "celery", "-A", "tests.django_project", *arguments, **more)
+        return self.run("celery", "-A", "tests.django_project", *arguments, **more)
 
 
 def succeeded(done: Done) -> str:
     """What a command said; fails with all of it when the command did."""
-    assert done.returncode == 0, f"{' '.join(done.args[1:])} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == 0, f"{' '.join(done.args)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
 
