@@ -5,6 +5,7 @@
 
 from celery import Celery
 
+from config.demo import faults
 from config.schedule import BEAT_SCHEDULE
 from config.settings import Settings
 from sagas import Sagas
@@ -14,7 +15,7 @@ settings = Settings.from_environment()
 app = Celery(
     "config",
     broker=settings.broker_url,
-    include=["tasks.orders", "tasks.fulfilment", "tasks.travel", "tasks.choreography"],
+    include=["tasks.orders", "tasks.fulfilment", "tasks.travel", "tasks.choreography", "config.demo.audits"],
 )
 app.conf.update(
     accept_content=["json"],
@@ -33,3 +34,6 @@ sagas = Sagas(
     heartbeat=settings.heartbeat,
     sweep_every=settings.sweep_every,
 )
+
+# The demo lets calls of the services go wrong; a real application has no such line.
+faults.install()

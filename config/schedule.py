@@ -12,5 +12,8 @@ BEAT_SCHEDULE: Final[dict[str, dict[str, Any]]] = {
         # After the workers were away, one audit is as good as twenty. (Never give a saga's step an expiry.)
         "options": {"expires": AUDIT_EVERY.total_seconds()},
     }
-    for name, task in (("audit-books", "tasks.orders.audit_books"), ("audit-trips", "tasks.travel.audit_trips"))
+    for name, task in (
+        ("audit-books", "config.demo.audits.audit_books"),
+        ("audit-trips", "config.demo.audits.audit_trips"),
+    )
 }

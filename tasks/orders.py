@@ -25,8 +25,6 @@ asked for "the charge of order 42" would have neither, and could undo what anoth
     run = order.start({"order_id": "42", "items": items, "total": Decimal("9.90")}, key="42")
 """
 
-import logging
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any, TypedDict
 
@@ -34,15 +32,11 @@ from celery import shared_task
 
 from sagas import Pivot, Retriable, Retry, Saga, Step, current_step
 from tasks.services import inventory, notification, payment, shipping
-from tasks.services.books import audit
-from tasks.services.database import engine
 from tasks.services.errors import OutOfStock
 from tasks.services.inventory import Reserved
 from tasks.services.notification import Sent
 from tasks.services.payment import Charged
 from tasks.services.shipping import Shipped
-
-logger = logging.getLogger(__name__)
 
 
 class Order(TypedDict):
@@ -129,12 +123,3 @@ order = Saga(
         ),
     ],
 )
-
-
-@shared_task
-def audit_books() -> int:
-    """Log what does not add up in the shop's books; return how much. An ordinary periodic task, not a step."""
-    books = audit(engine(), quiet=timedelta(minutes=15))
-    for violation in books.violations:
-        logger.error("books.violation", extra={"kind": violation.kind, "subject": violation.subject})
-    return len(books.violations)

@@ -19,22 +19,17 @@ still be undone, and undoing it costs no refund. The capture can only be late: t
     )
 """
 
-import logging
-from datetime import timedelta
 from decimal import Decimal
 from typing import TypedDict
 
 from celery import shared_task
 
 from sagas import BestEffort, Pivot, Retriable, Retry, Saga, Step, current_step, parallel
-from tasks.services import authorisation, booking, notification, travel_books
+from tasks.services import authorisation, booking, notification
 from tasks.services.authorisation import Authorised, Captured
 from tasks.services.booking import Confirmed
-from tasks.services.database import engine
 from tasks.services.errors import SoldOut
 from tasks.services.notification import Sent
-
-logger = logging.getLogger(__name__)
 
 
 class Trip(TypedDict):
@@ -181,12 +176,3 @@ travel = Saga(
         ),
     ],
 )
-
-
-@shared_task
-def audit_trips() -> int:
-    """Log what does not add up in the trips' books; return how much. An ordinary periodic task, not a step."""
-    books = travel_books.audit(engine(), quiet=timedelta(minutes=15))
-    for violation in books.violations:
-        logger.error("books.violation", extra={"kind": violation.kind, "subject": violation.subject})
-    return len(books.violations)

@@ -2,8 +2,8 @@
 
 from typing import Final
 
+from config.demo import faults
 from config.examples.order_form import OrderForm
-from tasks.services import faults
 
 #: The service and the operation of each step and of its undo.
 _OPERATIONS: Final = (

@@ -6,12 +6,12 @@ authorises, and captures when it is certain.
 """
 
 from decimal import Decimal
-from typing import TypedDict, cast
+from typing import TypedDict
 
 from sqlalchemy import Connection, text
 
-from tasks.services import barrier, faults
-from tasks.services.database import transaction
+from tasks.services import barrier
+from tasks.services.barrier import Call
 from tasks.services.errors import InvalidRequest, NotOpen
 from tasks.services.money import in_cents
 
@@ -47,21 +47,15 @@ def authorise(trip_id: str, amount: Decimal | str, *, key: str) -> Authorised:
         DoorClosed, KeyReused: see `barrier.enter`.
     """
     money = in_cents(amount)
-    with (
-        faults.around("authorisation", "authorise", key=key, order_id=trip_id) as refuse,
-        transaction() as connection,
-    ):
-        answer = barrier.enter(connection, "authorisation", key, order_id=trip_id, request={"amount": str(money)})
-        if answer is not None:
-            return cast(Authorised, answer)
-        refuse()
-        authorisation_id: str = connection.execute(
-            text("INSERT INTO shop.authorisation (key, trip_id, amount) VALUES (:key, :trip_id, :amount) RETURNING id"),
-            {"key": key, "trip_id": trip_id, "amount": money},
-        ).scalar_one()
-        authorised = Authorised(authorisation_id=authorisation_id)
-        barrier.leave(connection, "authorisation", key, dict(authorised))
-        return authorised
+
+    def set_aside(connection: Connection) -> Authorised:
+        statement = text("""
+            INSERT INTO shop.authorisation (key, trip_id, amount) VALUES (:key, :trip_id, :amount) RETURNING id
+        """)
+        given = {"key": key, "trip_id": trip_id, "amount": money}
+        return Authorised(authorisation_id=connection.execute(statement, given).scalar_one())
+
+    return barrier.once(Call("authorisation", "authorise", key, trip_id), {"amount": str(money)}, set_aside)
 
 
 def void(*, key: str) -> Voided:
@@ -70,20 +64,18 @@ def void(*, key: str) -> Voided:
     Raises:
         NotOpen: it has been captured; money that was taken can be refunded, not voided.
     """
-    with faults.around("authorisation", "void", key=key) as refuse, transaction() as connection:
-        barrier.close(connection, "authorisation", key)
+
+    def let_go(connection: Connection) -> Voided:
         authorisation = connection.execute(
             text("SELECT id, amount FROM shop.authorisation WHERE key = :key FOR NO KEY UPDATE"), {"key": key}
         ).one_or_none()
-        settlement = None if authorisation is None else _settlement(connection, authorisation.id)
-        if settlement is not None and settlement["kind"] == "void":
-            return Voided(void_id=settlement["id"])
-        refuse()
         if authorisation is None:
             return Voided(void_id=None)
-        if settlement is not None:
+        if _settlement(connection, authorisation.id) is not None:
             raise NotOpen(f"{authorisation.id} has been captured and can't be voided")
         return Voided(void_id=_settle(connection, authorisation.id, authorisation.amount, "void", Decimal(0)))
+
+    return barrier.undo(Call("authorisation", "void", key), let_go)
 
 
 def capture(trip_id: str, authorisation_id: str, amount: Decimal | str, *, key: str) -> Captured:
@@ -95,21 +87,15 @@ def capture(trip_id: str, authorisation_id: str, amount: Decimal | str, *, key: 
         DoorClosed, KeyReused: see `barrier.enter`.
     """
     money = in_cents(amount)
-    with (
-        faults.around("authorisation", "capture", key=key, order_id=trip_id) as refuse,
-        transaction() as connection,
-    ):
-        request = {"capture": authorisation_id, "amount": str(money)}
-        answer = barrier.enter(connection, "authorisation", key, order_id=trip_id, request=request)
-        if answer is not None:
-            return cast(Captured, answer)
-        refuse()
+
+    def take(connection: Connection) -> Captured:
         authorised = require_open(connection, trip_id, authorisation_id)
         if money > authorised:
             raise InvalidRequest(f"trip {trip_id}: {money} can't be captured, {authorised} was authorised")
-        captured = Captured(capture_id=_settle(connection, authorisation_id, authorised, "capture", money))
-        barrier.leave(connection, "authorisation", key, dict(captured))
-        return captured
+        return Captured(capture_id=_settle(connection, authorisation_id, authorised, "capture", money))
+
+    request = {"capture": authorisation_id, "amount": str(money)}
+    return barrier.once(Call("authorisation", "capture", key, trip_id), request, take)
 
 
 def require_open(connection: Connection, trip_id: str, authorisation_id: str) -> Decimal:
@@ -126,17 +112,17 @@ def require_open(connection: Connection, trip_id: str, authorisation_id: str) ->
         raise NotOpen(f"trip {trip_id} can't use {authorisation_id}: it is not one of its own")
     settlement = _settlement(connection, authorisation_id)
     if settlement is not None:
-        raise NotOpen(f"trip {trip_id} can't use {authorisation_id}: it is settled by a {settlement['kind']}")
+        raise NotOpen(f"trip {trip_id} can't use {authorisation_id}: it is settled by a {settlement}")
     return authorised
 
 
-def _settlement(connection: Connection, authorisation_id: str) -> dict[str, str] | None:
+def _settlement(connection: Connection, authorisation_id: str) -> str | None:
     # Asked only with the authorisation locked, and in a statement of its own: what another transaction did while
     # this one waited for the lock is seen by the next statement, not by the one that waited.
-    row = connection.execute(
-        text("SELECT id, kind FROM shop.settlement WHERE authorisation_id = :id"), {"id": authorisation_id}
-    ).one_or_none()
-    return None if row is None else {"id": row.id, "kind": row.kind}
+    kind: str | None = connection.execute(
+        text("SELECT kind FROM shop.settlement WHERE authorisation_id = :id"), {"id": authorisation_id}
+    ).scalar()
+    return kind
 
 
 def _settle(connection: Connection, authorisation_id: str, authorised: Decimal, kind: str, captured: Decimal) -> str:

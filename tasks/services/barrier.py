@@ -12,11 +12,75 @@ second call waits for that transaction to end, so there is no moment between loo
 """
 
 import json
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, text
 
+from tasks.services.database import transaction
 from tasks.services.errors import DoorClosed, KeyReused
+
+Answer = TypeVar("Answer", bound=Mapping[str, object])
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a service: an operation under a key; an undo does not say for which order."""
+
+    service: str
+    operation: str
+    key: str
+    order_id: str | None = None
+
+
+#: Surrounds a call. It yields what is called when it is clear that the call will have an effect, and may refuse then.
+Surrounding = Callable[[Call], AbstractContextManager[Callable[[], None]]]
+
+
+@contextmanager
+def undisturbed(call: Call) -> Iterator[Callable[[], None]]:
+    yield lambda: None
+
+
+#: The demo and the tests put faults here (`config.demo.faults`).
+surrounding: Surrounding = undisturbed
+
+
+def once(call: Call, request: dict[str, Any], effect: Callable[[Connection], Answer]) -> Answer:
+    """Do an action in a transaction of its own, or give the answer of the call that did it.
+
+    Raises:
+        DoorClosed, KeyReused: see `enter`.
+    """
+    assert call.order_id is not None
+    with surrounding(call) as refuse, transaction() as connection:
+        before = enter(connection, call.service, call.key, order_id=call.order_id, request=request)
+        if before is not None:
+            return cast(Answer, before)
+        refuse()
+        answer = effect(connection)
+        leave(connection, call.service, call.key, answer)
+        return answer
+
+
+def undo(call: Call, effect: Callable[[Connection], Answer]) -> Answer:
+    """Undo an action in a transaction of its own, or give the answer of the call that undid it.
+
+    The key is the action's. The effect finds out whether the action happened.
+    """
+    with surrounding(call) as refuse, transaction() as connection:
+        before = close(connection, call.service, call.key)
+        if before is not None:
+            return cast(Answer, before)
+        refuse()
+        answer = effect(connection)
+        connection.execute(
+            text("UPDATE shop.barrier SET undone = CAST(:answer AS jsonb) WHERE service = :service AND key = :key"),
+            {"service": call.service, "key": call.key, "answer": json.dumps(answer)},
+        )
+        return answer
 
 
 def enter(
@@ -56,7 +120,7 @@ def enter(
     return answer
 
 
-def leave(connection: Connection, service: str, key: str, answer: dict[str, Any]) -> None:
+def leave(connection: Connection, service: str, key: str, answer: Mapping[str, object]) -> None:
     """Keep the action's answer for further calls with its key."""
     connection.execute(
         text("""
@@ -67,16 +131,21 @@ def leave(connection: Connection, service: str, key: str, answer: dict[str, Any]
     )
 
 
-def close(connection: Connection, service: str, action_key: str) -> None:
+def close(connection: Connection, service: str, action_key: str) -> dict[str, Any] | None:
     """Close the door behind an action, whether it happened or not; call it first in the undo's transaction.
 
     This waits for an action that is under way, so what the caller then reads of it is final.
+
+    Returns:
+        The answer of the call that undid the action; None if the caller is to undo it.
     """
-    connection.execute(
+    undone: dict[str, Any] | None = connection.execute(
         text("""
             INSERT INTO shop.barrier AS door (service, key, closed_at)
             VALUES (:service, :key, clock_timestamp())
             ON CONFLICT (service, key) DO UPDATE SET closed_at = coalesce(door.closed_at, excluded.closed_at)
+            RETURNING undone
         """),
         {"service": service, "key": action_key},
-    )
+    ).scalar_one()
+    return undone

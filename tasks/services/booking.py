@@ -6,11 +6,12 @@ would be three steps, of which the second may say no when the first can't be und
 """
 
 from collections.abc import Collection, Iterable
-from typing import Literal, TypedDict, cast
+from typing import Literal, TypedDict
 
 from sqlalchemy import Connection, text
 
-from tasks.services import authorisation, barrier, faults
+from tasks.services import authorisation, barrier
+from tasks.services.barrier import Call
 from tasks.services.database import transaction
 from tasks.services.errors import InvalidRequest, NotReserved, SoldOut
 
@@ -66,12 +67,8 @@ def reserve(kind: Kind, code: str, trip_id: str, *, places: int = 1, key: str) -
     """
     if not isinstance(places, int) or places < 1:
         raise InvalidRequest(f"trip {trip_id}: at least one place must be asked for, not {places!r}")
-    with faults.around(kind, "reserve", key=key, order_id=trip_id) as refuse, transaction() as connection:
-        request = {"code": code, "places": places}
-        answer = barrier.enter(connection, kind, key, order_id=trip_id, request=request)
-        if answer is not None:
-            return cast(Booked, answer)
-        refuse()
+
+    def hold(connection: Connection) -> Booked:
         available = connection.execute(
             text("SELECT available FROM shop.offer WHERE kind = :kind AND code = :code FOR NO KEY UPDATE"),
             {"kind": kind, "code": code},
@@ -87,16 +84,14 @@ def reserve(kind: Kind, code: str, trip_id: str, *, places: int = 1, key: str) -
             """),
             {"kind": kind, "code": code, "places": places},
         )
-        booking_id: str = connection.execute(
-            text("""
-                INSERT INTO shop.booking (key, trip_id, kind, code, places)
-                VALUES (:key, :trip_id, :kind, :code, :places) RETURNING id
-            """),
-            {"key": key, "trip_id": trip_id, "kind": kind, "code": code, "places": places},
-        ).scalar_one()
-        booked = Booked(booking_id=booking_id)
-        barrier.leave(connection, kind, key, dict(booked))
-        return booked
+        statement = text("""
+            INSERT INTO shop.booking (key, trip_id, kind, code, places)
+            VALUES (:key, :trip_id, :kind, :code, :places) RETURNING id
+        """)
+        given = {"key": key, "trip_id": trip_id, "kind": kind, "code": code, "places": places}
+        return Booked(booking_id=connection.execute(statement, given).scalar_one())
+
+    return barrier.once(Call(kind, "reserve", key, trip_id), {"code": code, "places": places}, hold)
 
 
 def cancel(kind: Kind, *, key: str) -> Cancelled:
@@ -105,21 +100,20 @@ def cancel(kind: Kind, *, key: str) -> Cancelled:
     Raises:
         NotReserved: it has been confirmed, and is the traveller's.
     """
-    with faults.around(kind, "cancel", key=key) as refuse, transaction() as connection:
-        barrier.close(connection, kind, key)
+
+    def give_up(connection: Connection) -> Cancelled:
         booking = connection.execute(
             text("SELECT id, status FROM shop.booking WHERE key = :key AND kind = :kind FOR NO KEY UPDATE"),
             {"key": key, "kind": kind},
         ).one_or_none()
-        if booking is not None and booking.status == "cancelled":
-            return Cancelled(cancelled_id=booking.id)
-        refuse()
         if booking is None:
             return Cancelled(cancelled_id=None)
         if booking.status == "confirmed":
             raise NotReserved(f"{booking.id} has been confirmed and can't be cancelled")
         _move(connection, [booking.id], "cancelled")
         return Cancelled(cancelled_id=booking.id)
+
+    return barrier.undo(Call(kind, "cancel", key), give_up)
 
 
 def confirm(trip_id: str, booking_ids: Iterable[str], authorisation_id: str, *, key: str) -> Confirmed:
@@ -134,25 +128,21 @@ def confirm(trip_id: str, booking_ids: Iterable[str], authorisation_id: str, *, 
     wanted = sorted(set(booking_ids))
     if not wanted:
         raise InvalidRequest(f"trip {trip_id}: there is nothing to confirm")
-    with faults.around("booking", "confirm", key=key, order_id=trip_id) as refuse, transaction() as connection:
-        request = {"booking_ids": wanted, "authorisation_id": authorisation_id}
-        answer = barrier.enter(connection, "booking", key, order_id=trip_id, request=request)
-        if answer is not None:
-            return cast(Confirmed, answer)
-        refuse()
+
+    def buy(connection: Connection) -> Confirmed:
         authorisation.require_open(connection, trip_id, authorisation_id)
         _require_reserved(connection, trip_id, wanted)
-        confirmation_id: str = connection.execute(
-            text("""
-                INSERT INTO shop.confirmation (key, trip_id, authorisation_id)
-                VALUES (:key, :trip_id, :authorisation_id) RETURNING id
-            """),
-            {"key": key, "trip_id": trip_id, "authorisation_id": authorisation_id},
-        ).scalar_one()
+        statement = text("""
+            INSERT INTO shop.confirmation (key, trip_id, authorisation_id)
+            VALUES (:key, :trip_id, :authorisation_id) RETURNING id
+        """)
+        given = {"key": key, "trip_id": trip_id, "authorisation_id": authorisation_id}
+        confirmation_id = connection.execute(statement, given).scalar_one()
         _move(connection, wanted, "confirmed", confirmation_id)
-        confirmed = Confirmed(confirmation_id=confirmation_id)
-        barrier.leave(connection, "booking", key, dict(confirmed))
-        return confirmed
+        return Confirmed(confirmation_id=confirmation_id)
+
+    request = {"booking_ids": wanted, "authorisation_id": authorisation_id}
+    return barrier.once(Call("booking", "confirm", key, trip_id), request, buy)
 
 
 def _require_reserved(connection: Connection, trip_id: str, booking_ids: Collection[str]) -> None:

@@ -5,19 +5,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from config.settings import Settings
+DEFAULT = "postgresql+psycopg2://sagas:sagas@localhost:5432/sagas"
 
 
 def engine() -> Engine:
     """Return the engine of this process, made at first use: a connection must not cross a fork."""
-    return _engine_of(os.getpid(), Settings.from_environment().database_url)
+    # A bare postgresql:// means another driver from one SQLAlchemy to the next, so the driver is always named.
+    url = make_url(os.environ.get("SAGAS_DATABASE_URL") or DEFAULT)
+    named = url if "+" in url.drivername else url.set(drivername="postgresql+psycopg2")
+    return _engine_of(os.getpid(), named)
 
 
 @cache
-def _engine_of(pid: int, database_url: str) -> Engine:
+def _engine_of(pid: int, database_url: URL) -> Engine:
     # In a forked child the parent's engine stays in this cache on purpose. If it were collected, closing its
     # connections would end the sessions that the parent still uses.
     #

@@ -5,11 +5,12 @@ A reservation may be committed: its pieces stay held until they are shipped, and
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypedDict, cast
+from typing import Any, TypedDict
 
 from sqlalchemy import Connection, text
 
-from tasks.services import barrier, faults
+from tasks.services import barrier
+from tasks.services.barrier import Call
 from tasks.services.database import transaction
 from tasks.services.errors import InvalidRequest, NotHeld, OutOfStock
 
@@ -59,24 +60,16 @@ def reserve(order_id: str, items: Sequence[Mapping[str, Any]], *, key: str) -> R
         DoorClosed, KeyReused: see `barrier.enter`.
     """
     wanted = _quantities(items)
-    with (
-        faults.around("inventory", "reserve", key=key, order_id=order_id) as refuse,
-        transaction() as connection,
-    ):
-        answer = barrier.enter(connection, "inventory", key, order_id=order_id, request={"items": wanted})
-        if answer is not None:
-            return cast(Reserved, answer)
-        refuse()
+
+    def hold(connection: Connection) -> Reserved:
         available = _lock_stock(connection, wanted)
         for sku, quantity in wanted.items():
             if sku not in available:
                 raise InvalidRequest(f"order {order_id}: there is no article {sku!r}")
             if available[sku] < quantity:
                 raise OutOfStock(f"order {order_id}: {quantity} × {sku} asked for, {available[sku]} left")
-        reservation_id: str = connection.execute(
-            text("INSERT INTO shop.reservation (key, order_id) VALUES (:key, :order_id) RETURNING id"),
-            {"key": key, "order_id": order_id},
-        ).scalar_one()
+        statement = text("INSERT INTO shop.reservation (key, order_id) VALUES (:key, :order_id) RETURNING id")
+        reservation_id = connection.execute(statement, {"key": key, "order_id": order_id}).scalar_one()
         connection.execute(
             text("INSERT INTO shop.reservation_line VALUES (:reservation_id, :sku, :quantity)"),
             [{"reservation_id": reservation_id, "sku": sku, "quantity": n} for sku, n in wanted.items()],
@@ -88,9 +81,9 @@ def reserve(order_id: str, items: Sequence[Mapping[str, Any]], *, key: str) -> R
             """),
             {"reservation_id": reservation_id},
         )
-        reserved = Reserved(reservation_id=reservation_id)
-        barrier.leave(connection, "inventory", key, dict(reserved))
-        return reserved
+        return Reserved(reservation_id=reservation_id)
+
+    return barrier.once(Call("inventory", "reserve", key, order_id), {"items": wanted}, hold)
 
 
 def release(*, key: str) -> Released:
@@ -99,14 +92,11 @@ def release(*, key: str) -> Released:
     Raises:
         NotHeld: it has been shipped, and can't be put back on the shelf; or committed, and belongs to its buyer.
     """
-    with faults.around("inventory", "release", key=key) as refuse, transaction() as connection:
-        barrier.close(connection, "inventory", key)
+
+    def put_back(connection: Connection) -> Released:
         reservation = connection.execute(
             text("SELECT id, status FROM shop.reservation WHERE key = :key FOR NO KEY UPDATE"), {"key": key}
         ).one_or_none()
-        if reservation is not None and reservation.status == "released":
-            return Released(released_id=reservation.id)
-        refuse()
         if reservation is None:
             return Released(released_id=None)
         if reservation.status == "shipped":
@@ -116,6 +106,8 @@ def release(*, key: str) -> Released:
         _move(connection, reservation.id, "released")
         return Released(released_id=reservation.id)
 
+    return barrier.undo(Call("inventory", "release", key), put_back)
+
 
 def commit(order_id: str, reservation_id: str, *, key: str) -> Committed:
     """Commit what an order holds: from now on it can only be shipped.
@@ -124,28 +116,19 @@ def commit(order_id: str, reservation_id: str, *, key: str) -> Committed:
         NotHeld: the reservation was released, shipped, committed before, or belongs to another order.
         DoorClosed, KeyReused: see `barrier.enter`.
     """
-    with (
-        faults.around("inventory", "commit", key=key, order_id=order_id) as refuse,
-        transaction() as connection,
-    ):
-        request = {"commit": reservation_id}
-        answer = barrier.enter(connection, "inventory", key, order_id=order_id, request=request)
-        if answer is not None:
-            return cast(Committed, answer)
-        refuse()
+
+    def make_final(connection: Connection) -> Committed:
         _require_held(connection, order_id, reservation_id, "commit")
         if _is_committed(connection, reservation_id):
             raise NotHeld(f"order {order_id} can't commit {reservation_id}: it has been committed")
-        commitment_id: str = connection.execute(
-            text("""
-                INSERT INTO shop.commitment (key, order_id, reservation_id)
-                VALUES (:key, :order_id, :reservation_id) RETURNING id
-            """),
-            {"key": key, "order_id": order_id, "reservation_id": reservation_id},
-        ).scalar_one()
-        committed = Committed(commitment_id=commitment_id)
-        barrier.leave(connection, "inventory", key, dict(committed))
-        return committed
+        statement = text("""
+            INSERT INTO shop.commitment (key, order_id, reservation_id)
+            VALUES (:key, :order_id, :reservation_id) RETURNING id
+        """)
+        given = {"key": key, "order_id": order_id, "reservation_id": reservation_id}
+        return Committed(commitment_id=connection.execute(statement, given).scalar_one())
+
+    return barrier.once(Call("inventory", "commit", key, order_id), {"commit": reservation_id}, make_final)
 
 
 def hand_over(connection: Connection, order_id: str, reservation_id: str) -> None:

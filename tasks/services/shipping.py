@@ -1,11 +1,11 @@
 """Shipping: reserved goods leave the house, once, and do not come back."""
 
-from typing import TypedDict, cast
+from typing import TypedDict
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
-from tasks.services import barrier, faults, inventory
-from tasks.services.database import transaction
+from tasks.services import barrier, inventory
+from tasks.services.barrier import Call
 
 
 class Shipped(TypedDict):
@@ -21,23 +21,14 @@ def create(order_id: str, reservation_id: str, *, key: str) -> Shipped:
         NotHeld: the reservation was released, shipped before, or belongs to another order.
         DoorClosed, KeyReused: see `barrier.enter`.
     """
-    with (
-        faults.around("shipping", "create", key=key, order_id=order_id) as refuse,
-        transaction() as connection,
-    ):
-        request = {"reservation_id": reservation_id}
-        answer = barrier.enter(connection, "shipping", key, order_id=order_id, request=request)
-        if answer is not None:
-            return cast(Shipped, answer)
-        refuse()
+
+    def ship(connection: Connection) -> Shipped:
         inventory.hand_over(connection, order_id, reservation_id)
-        shipment_id: str = connection.execute(
-            text("""
-                INSERT INTO shop.shipment (key, order_id, reservation_id)
-                VALUES (:key, :order_id, :reservation_id) RETURNING id
-            """),
-            {"key": key, "order_id": order_id, "reservation_id": reservation_id},
-        ).scalar_one()
-        shipped = Shipped(shipment_id=shipment_id)
-        barrier.leave(connection, "shipping", key, dict(shipped))
-        return shipped
+        statement = text("""
+            INSERT INTO shop.shipment (key, order_id, reservation_id)
+            VALUES (:key, :order, :reservation) RETURNING id
+        """)
+        given = {"key": key, "order": order_id, "reservation": reservation_id}
+        return Shipped(shipment_id=connection.execute(statement, given).scalar_one())
+
+    return barrier.once(Call("shipping", "create", key, order_id), {"reservation_id": reservation_id}, ship)

@@ -16,7 +16,8 @@ from tasks.services.database import engine as own_engine
 _DDL: Final = """
 CREATE SCHEMA IF NOT EXISTS shop;
 
--- What was asked for by key, and what was answered; closed_at: it was undone, or must never happen.
+-- What was asked for by key, and what was answered; closed_at: it was undone, or must never happen;
+-- undone: the answer of the undo.
 -- (A trip is an order too: its id is the order's.)
 CREATE TABLE IF NOT EXISTS shop.barrier (
     service     text NOT NULL,
@@ -25,10 +26,12 @@ CREATE TABLE IF NOT EXISTS shop.barrier (
     request     jsonb,
     answer      jsonb,
     closed_at   timestamptz,
+    undone      jsonb,
     PRIMARY KEY (service, key),
     CHECK (answer IS NULL OR request IS NOT NULL),
     CHECK (request IS NOT NULL OR closed_at IS NOT NULL)
 );
+ALTER TABLE shop.barrier ADD COLUMN IF NOT EXISTS undone jsonb;
 
 CREATE TABLE IF NOT EXISTS shop.stock (
     sku         text PRIMARY KEY,

@@ -11,10 +11,10 @@ from uuid import UUID, uuid4
 from celery import Celery
 from sqlalchemy.exc import InterfaceError
 
+from config.demo.books import Violation, audit
 from sagas import DatabaseUnreachable, SagaHandle, Sagas, SagaStatus
 from tasks.orders import order
 from tasks.services import inventory
-from tasks.services.books import Violation, audit
 from tasks.services.database import engine
 from tasks.services.tables import create_tables
 from tests.support import journal

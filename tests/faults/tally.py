@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median
 
-from tasks.services.books import Violation
+from config.demo.books import Violation
 
 
 @dataclass

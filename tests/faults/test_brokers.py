@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from config.demo import faults
 from config.servers import EmbeddedBroker
 from sagas import SagaHandle, SagaStatus
-from tasks.services import faults
 from tests.faults.crew import crew
 from tests.faults.order_shop import OrderShop
 from tests.support.workers import Worker, eventually

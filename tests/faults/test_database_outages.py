@@ -12,9 +12,9 @@ import psutil
 import psycopg2
 import pytest
 
+from config.demo import faults
 from config.servers import EmbeddedPostgres
 from sagas import SagaStatus
-from tasks.services import faults
 from tests.conftest import Shop, make_shop
 from tests.faults import crashing
 from tests.faults.crew import crew

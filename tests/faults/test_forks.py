@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from config.demo import faults
 from sagas import SagaStatus
-from tasks.services import faults
 from tests.faults.crew import crew, with_a_message_a_step
 from tests.faults.order_shop import ACTIONS, OrderShop
 from tests.support.workers import Worker, eventually

@@ -11,8 +11,8 @@ import signal
 from collections.abc import Callable
 from time import monotonic, sleep
 
+from config.demo import faults
 from sagas import SagaHandle
-from tasks.services import faults
 from tests.faults.crew import crew
 from tests.faults.order_shop import ACTIONS, UNDOS, OrderShop
 from tests.faults.tally import Tally

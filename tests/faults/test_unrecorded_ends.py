@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import make_url
 
+from config.demo import faults
 from sagas import SagaStatus
-from tasks.services import faults
 from tests.conftest import Shop
 from tests.faults.crew import crew
 from tests.faults.order_shop import OrderShop

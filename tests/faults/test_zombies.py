@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from config.demo import faults
 from sagas import SagaHandle, SagaStatus
-from tasks.services import faults
 from tests.conftest import Shop
 from tests.faults.crew import crew, end
 from tests.faults.order_shop import OrderShop

@@ -9,12 +9,13 @@ from uuid import uuid4
 import pytest
 from celery import Celery
 
+from config.demo import travel_books
+from config.demo.books import audit
 from sagas import BestEffort, Child, Pivot, Retriable, Retry, Saga, Sagas, SagaStatus, Step, WaitFor, parallel
 from sagas.testing import fail_everywhere
 from tasks.fulfilment import fulfilment
 from tasks.orders import order
-from tasks.services import booking, inventory, travel_books
-from tasks.services.books import audit
+from tasks.services import booking, inventory
 from tasks.services.database import engine
 from tasks.services.tables import create_tables
 from tasks.travel import travel

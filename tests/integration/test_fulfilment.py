@@ -6,13 +6,14 @@ from uuid import uuid4
 
 import pytest
 
+from config.demo import faults
+from config.demo.books import Violation, audit
+from config.demo.ledger import OrderBook
 from config.servers import EmbeddedBroker, EmbeddedPostgres
 from sagas import SagaHandle, SagaStatus
 from tasks.fulfilment import fulfilment
-from tasks.services import faults, inventory
-from tasks.services.books import Violation, audit
+from tasks.services import inventory
 from tasks.services.database import engine
-from tasks.services.ledger import OrderBook
 from tests.conftest import GivenPostgres
 from tests.support.examples import Examples, examples, steps
 

@@ -7,8 +7,9 @@ from decimal import Decimal
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from tasks.services import faults, inventory, notification, payment, shipping
-from tasks.services.books import Violation, audit
+from config.demo import faults
+from config.demo.books import Violation, audit
+from tasks.services import inventory, notification, payment, shipping
 from tasks.services.database import engine
 from tasks.services.errors import KeyReused, NotHeld, Refused
 from tasks.services.tables import create_tables
@@ -57,15 +58,6 @@ def violations(
 
 
 # -- committing
-
-
-def test_the_same_key_twenty_times_at_once_commits_once_and_answers_the_same() -> None:
-    reservation_id = reserve("42")
-
-    answers = at_once(*[lambda: inventory.commit("42", reservation_id, key="k")] * 20)
-
-    assert answers == [answers[0]] * 20
-    assert audit(engine()).orders["42"].commitments == 1
 
 
 def test_what_was_committed_can_be_shipped_and_not_be_released() -> None:
@@ -122,17 +114,6 @@ def test_a_commitment_that_is_refused_leaves_the_goods_to_be_released() -> None:
         inventory.commit("42", reservation_id, key="k")
 
     assert inventory.release(key="42:reserve")["released_id"] == reservation_id
-
-
-def test_a_commitment_whose_answer_was_lost_is_there_when_asked_again() -> None:
-    reservation_id = reserve("42")
-    faults.inject("inventory", "commit", "error", moment="after", times=1)
-
-    with pytest.raises(ConnectionError):
-        inventory.commit("42", reservation_id, key="k")
-
-    assert inventory.commit("42", reservation_id, key="k")["commitment_id"]
-    assert audit(engine()).orders["42"].commitments == 1
 
 
 def test_the_database_itself_refuses_a_second_commitment() -> None:

@@ -17,8 +17,9 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 
-from tasks.services import barrier, faults, inventory, notification, payment, shipping
-from tasks.services.books import Books, audit
+from config.demo import faults
+from config.demo.books import Books, audit
+from tasks.services import barrier, inventory, notification, payment, shipping
 from tasks.services.database import engine, transaction
 from tasks.services.errors import DoorClosed, InvalidRequest, KeyReused, NotHeld, OutOfStock, Refused
 from tasks.services.tables import create_tables
@@ -32,6 +33,7 @@ PRICE = Decimal("9.90")
 def shop(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     """The shop's tables in a fresh database, with ten pens and ten cups on the shelf."""
     monkeypatch.setenv("SAGAS_DATABASE_URL", database_url)
+    faults.install()
     create_tables(engine())
     inventory.stock_up("pen", 10)
     inventory.stock_up("cup", 10)
@@ -405,7 +407,10 @@ def test_a_crash_kills_the_caller_before_or_after_the_effect(moment: str, charge
     faults.inject("payment", "charge", "crash", moment=moment, times=1)
 
     # A process of its own, not a fork of this one: whatever threads other tests left here must not matter.
-    code = "from decimal import Decimal; from tasks.services import payment; payment.charge('42', Decimal(%r), key='c')"
+    code = (
+        "from decimal import Decimal; from config.demo import faults; from tasks.services import payment; "
+        "faults.install(); payment.charge('42', Decimal(%r), key='c')"
+    )
     caller = subprocess.run([sys.executable, "-c", code % str(PRICE)], cwd=ROOT, timeout=60)
     assert caller.returncode == -signal.SIGKILL
 

@@ -8,14 +8,15 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
+from config.demo import faults
+from config.demo.books import Violation
+from config.demo.travel_books import audit
+from config.demo.travel_ledger import TripBook
 from config.servers import EmbeddedBroker, EmbeddedPostgres
 from sagas import SagaHandle, SagaStatus
-from tasks.services import barrier, booking, faults
+from tasks.services import barrier, booking
 from tasks.services.booking import Kind
-from tasks.services.books import Violation
 from tasks.services.database import engine, transaction
-from tasks.services.travel_books import audit
-from tasks.services.travel_ledger import TripBook
 from tasks.travel import travel
 from tests.conftest import GivenPostgres
 from tests.support.examples import PATIENCE, Examples, examples, steps

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from tasks.services import booking, books, inventory
+from config.demo import books
+from config.demo.travel_books import TravelBooks, audit
+from tasks.services import booking, inventory
 from tasks.services.database import engine
-from tasks.services.travel_books import TravelBooks, audit
 from tests.support.services import at_once, execute, kinds
 from tests.support.trips import CODES, authorise, compensate, complete, go_on_sale, reserve
 

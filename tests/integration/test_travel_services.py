@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from tasks.services import authorisation, booking, faults
+from config.demo.travel_books import audit
+from tasks.services import authorisation, booking
 from tasks.services.booking import Kind
 from tasks.services.database import engine
-from tasks.services.errors import DoorClosed, InvalidRequest, KeyReused, NotOpen, NotReserved, Refused, SoldOut
-from tasks.services.travel_books import audit
+from tasks.services.errors import InvalidRequest, NotOpen, NotReserved, SoldOut
 from tests.support.services import at_once, execute
 from tests.support.trips import CODES, PRICE, authorise, compensate, complete, go_on_sale, reserve
 
@@ -27,83 +27,6 @@ def tables(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 def available(kind: Kind) -> int:
     return audit(engine()).offers[kind, CODES[kind]].available
-
-
-# -- keys and the barrier
-
-
-def test_the_same_keys_twenty_times_at_once_do_it_once_and_answer_the_same() -> None:
-    booking_ids, authorisation_id = reserve("42"), authorise("42")
-    confirmations = at_once(*[lambda: booking.confirm("42", booking_ids, authorisation_id, key="k")] * 20)
-    captures = at_once(*[lambda: authorisation.capture("42", authorisation_id, PRICE, key="c")] * 20)
-
-    assert reserve("42") == booking_ids
-    assert authorise("42") == authorisation_id
-    for answers in (confirmations, captures):
-        assert answers == [answers[0]] * 20
-    seen = audit(engine(), completed=["42"])
-    assert seen.violations == ()
-    assert (seen.trips["42"].confirmed, seen.trips["42"].captured) == (3, PRICE)
-
-
-def test_an_undo_twenty_times_at_once_undoes_once() -> None:
-    reserve("42")
-    authorise("42")
-
-    cancellations = at_once(*[lambda: booking.cancel("car", key="42:car")] * 20)
-    voids = at_once(*[lambda: authorisation.void(key="42:pay")] * 20)
-
-    for answers in (cancellations, voids):
-        assert answers == [answers[0]] * 20
-        assert None not in answers[0].values()
-    assert available("car") == 10
-
-
-def test_an_undo_before_its_action_undoes_nothing_and_closes_the_door() -> None:
-    assert booking.cancel("hotel", key="42:hotel") == {"cancelled_id": None}
-    assert authorisation.void(key="42:pay") == {"void_id": None}
-
-    with pytest.raises(DoorClosed):
-        reserve("42", "hotel")
-    with pytest.raises(DoorClosed):
-        authorise("42")
-    assert audit(engine()).trips == {}
-
-
-def test_an_action_and_its_undo_at_the_same_moment_leave_nothing_behind() -> None:
-    trips = [str(number) for number in range(8)]
-
-    answers = at_once(
-        *(lambda t=t: (reserve(t, "flight"), authorise(t)) for t in trips),
-        *(lambda t=t: (booking.cancel("flight", key=f"{t}:flight"), authorisation.void(key=f"{t}:pay")) for t in trips),
-    )
-
-    assert all(isinstance(answer, tuple | DoorClosed) for answer in answers)
-    assert audit(engine(), compensated=trips).violations == ()
-    assert available("flight") == 10
-
-
-def test_a_key_that_comes_back_with_another_request_is_refused() -> None:
-    reserve("42", "flight")
-    authorise("42")
-
-    with pytest.raises(KeyReused):
-        booking.reserve("flight", "LX14", "42", places=2, key="42:flight")
-    with pytest.raises(KeyReused):
-        authorisation.authorise("42", Decimal("1"), key="42:pay")
-
-
-def test_a_call_whose_effect_exists_is_never_refused_and_one_that_was_lost_is_answered_when_asked_again() -> None:
-    faults.inject("car", "reserve", "error", moment="after", times=1)
-
-    with pytest.raises(ConnectionError):
-        reserve("42", "car")
-    faults.inject("car", "reserve", "refuse", order_id="42")
-
-    assert reserve("42", "car")
-    assert available("car") == 9
-    with pytest.raises(Refused, match="by injection"):
-        booking.reserve("car", "compact", "42", key="another")
 
 
 # -- places

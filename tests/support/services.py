@@ -7,8 +7,11 @@ from typing import Any
 
 from sqlalchemy import text
 
-from tasks.services.books import Violation
+from config.demo import faults
+from config.demo.books import Violation
 from tasks.services.database import transaction
+
+faults.install()
 
 
 def at_once(*calls: Callable[[], Any]) -> list[Any]:

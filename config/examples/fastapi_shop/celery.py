@@ -2,6 +2,7 @@
 
 from celery import Celery
 
+from config.demo import faults
 from config.settings import Settings
 from sagas import Sagas
 
@@ -15,3 +16,6 @@ sagas = Sagas(
     heartbeat=settings.heartbeat,
     sweep_every=settings.sweep_every,
 )
+
+# Orders can be staged (see `config.examples.staging`); a real shop has no such line.
+faults.install()

@@ -9,7 +9,7 @@ import psutil
 from celery import Celery
 from sqlalchemy import NullPool, create_engine
 
-from tasks.services.books import audit
+from config.demo.books import audit
 from tests.support import journal
 from tests.support.shops import ShopServer
 from tests.support.workers import eventually

@@ -14,7 +14,8 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import create_engine, text
 
-from tasks.services import faults, inventory
+from config.demo import faults
+from tasks.services import inventory
 from tests.integration.shops.conftest import OpenShop
 from tests.support.shops import Browser
 from tests.support.workers import ROOT, eventually

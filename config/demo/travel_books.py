@@ -6,9 +6,9 @@ from datetime import timedelta
 
 from sqlalchemy import Engine
 
-from tasks.services import travel_ledger
-from tasks.services.books import Violation, broken
-from tasks.services.travel_ledger import OfferBook, TripBook
+from config.demo import travel_ledger
+from config.demo.books import Violation, broken
+from config.demo.travel_ledger import OfferBook, TripBook
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,11 +17,12 @@ from typing import Any
 from uuid import uuid4
 
 from config.celery_app import sagas
+from config.demo import books, faults, travel_books
 from config.processes import PATIENCE, until
 from sagas import Saga, SagaHandle
 from tasks.fulfilment import fulfilment
 from tasks.orders import order
-from tasks.services import booking, books, database, faults, inventory, tables, travel_books
+from tasks.services import booking, database, inventory, tables
 from tasks.travel import travel
 
 #: New names each time: the servers may be the user's own, and have data of an earlier run.

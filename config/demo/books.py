@@ -11,8 +11,8 @@ from decimal import Decimal
 
 from sqlalchemy import Engine
 
-from tasks.services import ledger
-from tasks.services.ledger import OrderBook, StockBook
+from config.demo import ledger
+from config.demo.ledger import OrderBook, StockBook
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,7 @@
 """Run the demo on real servers and real processes: `python3 run.py demo`.
 
 It uses the servers that SAGAS_DATABASE_URL and SAGAS_BROKER_URL name, and starts its own where they are not set.
-Then it starts two workers and beat; the stories are in `config.stories`.
+Then it starts two workers and beat; the stories are in `config.demo.stories`.
 """
 
 import os
@@ -44,7 +44,7 @@ def _tell(started: ExitStack) -> int:
         print("  Valkey, from a wheel, on a Unix socket")
 
     # Imported only now: the application reads its environment at import.
-    from config import stories
+    from config.demo import stories
 
     stories.prepare()
     started.callback(stories.clear)

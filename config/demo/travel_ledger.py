@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import Engine
 
-from tasks.services.ledger import rows, snapshot
+from config.demo.ledger import rows, snapshot
 
 _TRIPS: Final = """
 WITH bookings AS (

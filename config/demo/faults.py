@@ -18,6 +18,8 @@ from typing import Final
 
 from sqlalchemy import text
 
+from tasks.services import barrier
+from tasks.services.barrier import Call
 from tasks.services.database import transaction
 from tasks.services.errors import Refused
 
@@ -113,25 +115,30 @@ def hits(fault_id: int) -> int:
     return struck or 0
 
 
+def install() -> None:
+    """Let the services of this process obey the table."""
+    barrier.surrounding = around
+
+
 @contextmanager
-def around(service: str, operation: str, *, key: str, order_id: str | None = None) -> Iterator[Callable[[], None]]:
+def around(call: Call) -> Iterator[Callable[[], None]]:
     """Strike before and after the block, which holds the service's transaction.
 
     Yields:
         `refuse()`, to be called once it is clear that the effect does not exist yet: a refusal after the
         effect would be false, and undo nothing.
     """
-    refused = _strike(service, operation, Moment.BEFORE, key, order_id)
+    refused = _strike(call, Moment.BEFORE)
 
     def refuse() -> None:
         if refused:
-            raise Refused(f"{service}: {operation} refused, by injection")
+            raise Refused(f"{call.service}: {call.operation} refused, by injection")
 
     yield refuse
-    _strike(service, operation, Moment.AFTER, key, order_id)
+    _strike(call, Moment.AFTER)
 
 
-def _strike(service: str, operation: str, moment: Moment, key: str, order_id: str | None) -> bool:
+def _strike(call: Call, moment: Moment) -> bool:
     with transaction() as connection:
         struck = connection.execute(
             text("""
@@ -150,11 +157,11 @@ def _strike(service: str, operation: str, moment: Moment, key: str, order_id: st
                 SELECT kind, seconds FROM struck ORDER BY id
             """),
             {
-                "service": service,
-                "operation": operation,
+                "service": call.service,
+                "operation": call.operation,
                 "moment": moment.value,
-                "key": key,
-                "order_id": order_id,
+                "key": call.key,
+                "order_id": call.order_id,
             },
         ).all()
     refused = False
@@ -163,7 +170,7 @@ def _strike(service: str, operation: str, moment: Moment, key: str, order_id: st
             case Kind.REFUSE:
                 refused = True
             case Kind.ERROR:
-                raise ConnectionError(f"{service}: lost the connection {moment} {operation}, by injection")
+                raise ConnectionError(f"{call.service}: lost the connection {moment} {call.operation}, by injection")
             case Kind.LATENCY:
                 time.sleep(seconds)
             case Kind.CRASH:
