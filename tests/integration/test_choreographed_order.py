@@ -9,6 +9,9 @@ from decimal import Decimal
 import pytest
 from sqlalchemy import Engine
 
+from config.demo import faults
+from config.demo.books import audit
+from config.demo.ledger import OrderBook
 from sagas.choreography.findings import graph_findings, graph_notes
 from sagas.graph.choreography import mermaid, svg
 from tasks.choreography import (
@@ -29,10 +32,8 @@ from tasks.choreography import (
     release_stock,
     reserve_stock,
 )
-from tasks.services import faults, inventory
-from tasks.services.books import audit
+from tasks.services import inventory
 from tasks.services.database import engine
-from tasks.services.ledger import OrderBook
 from tasks.services.tables import create_tables
 from tests.unit.choreography.fulfilment import bound
 
@@ -40,6 +41,7 @@ from tests.unit.choreography.fulfilment import bound
 @pytest.fixture(autouse=True)
 def shop(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     monkeypatch.setenv("SAGAS_DATABASE_URL", database_url)
+    faults.install()
     create_tables(engine())
     inventory.stock_up("pen", 10)
     yield engine()
