@@ -68,6 +68,8 @@ def shown_result(value: Any, secrecy: Secrecy, redact: Redact) -> Any:
 
 def shown_error(error: BaseException, redact: Redact) -> BaseException:
     """Return the exception itself, or one without the secrets if it, its traceback or its causes contain any."""
+    if redact is str:  # nothing is secret
+        return error
     text = "".join(traceback.format_exception(error))
     if redact(text) == text:
         return error
