@@ -9,9 +9,9 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
 
 from sagas.errors import SchemaMissing
-from sagas.model import Address, SagaStatus, Stop, StopKind, StopRequested
+from sagas.model import Address, SagaStatus, StepStatus, Stop, StopKind, StopRequested
 from sagas.store.prepared import Prepared
-from tests.support.bench import THREE, Bench
+from tests.support.bench import THREE, Bench, bench_on
 
 FIRST = Address(0)
 CANCEL = StopRequested(stop=Stop(kind=StopKind.CANCELLED, reason="no"), by="test")
@@ -248,3 +248,15 @@ def test_an_event_that_finds_another_session_after_its_lock_is_handled_again_in_
 
     assert (tried, Prepared.is_kept) == (2, False)
     assert bench.state(run).status is SagaStatus.COMPENSATED
+
+
+def test_a_driver_that_binds_at_the_server_handles_an_event_statement_by_statement(database_url: str) -> None:
+    with bench_on(database_url.replace("+psycopg2", "+psycopg")) as bench:
+        run = bench.start()
+        assert claim(bench, run, uuid4())
+
+        bench.apply(run, CANCEL)
+        bench.apply(run, CANCEL)
+
+        assert bench.state(run).status is SagaStatus.COMPENSATING
+        assert [step.status for step in bench.state(run).steps] == [StepStatus.RUNNING]
