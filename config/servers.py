@@ -206,7 +206,7 @@ class EmbeddedPostgres(EmbeddedServer):
 
     def create_database(self, name: str, template: str | None = None) -> str:
         """Create a database, as a copy of ``template`` if given, and return its URL."""
-        return create_database(self.url, name, template)
+        return create_database(self.url, name, template, "" if self.durable else "STRATEGY FILE_COPY")
 
     def _prepare(self) -> None:
         self._binaries = self._reachable(_postgres_binaries())
@@ -340,9 +340,9 @@ class EmbeddedServers:
             signal.signal(*self._handlers.popitem())
 
 
-def create_database(server: str, name: str, template: str | None = None) -> str:
+def create_database(server: str, name: str, template: str | None = None, how: str = "") -> str:
     """Create a database on the server behind that URL, as a copy of ``template`` if given, and return its URL."""
-    _execute(server, f'CREATE DATABASE "{name}"' + (f' TEMPLATE "{template}"' if template else ""))
+    _execute(server, f'CREATE DATABASE "{name}" {how}' + (f' TEMPLATE "{template}"' if template else ""))
     return make_url(server).set(database=name).render_as_string(hide_password=False)
 
 

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from multiprocessing import get_context
 from pathlib import Path
@@ -103,6 +104,7 @@ def _run(words: list[str], environment: dict[str, str], directory: str, output: 
     os.chdir(directory)
     os.environ.clear()
     os.environ.update(environment)
+    time.tzset()
     given = [path for path in environment.get("PYTHONPATH", "").split(":") if path and path not in sys.path]
     sys.path[:0] = [directory, *given]
     module, *arguments = words

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support import forked
 from tests.support.markdown import FENCE, pages
 from tests.support.workers import Worker
 
@@ -71,16 +72,15 @@ class Example:
     def run(self, line: str) -> str:
         """A command line as a page has it; returns what it prints."""
         program, *arguments = shlex.split(line)
-        command = {"celery": [sys.executable, "-m", "celery"], "python": [sys.executable]}[program]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SAGAS_")}
-        done = subprocess.run(
-            [*command, *arguments],
-            cwd=self.directory,
-            env=environment | {"TZ": "UTC"},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        environment |= {"TZ": "UTC"}
+        if program == "celery":
+            done = forked.run([program, *arguments], cwd=self.directory, env=environment)
+        else:
+            command = {"python": sys.executable}[program]
+            done = subprocess.run(
+                [command, *arguments], cwd=self.directory, env=environment, capture_output=True, text=True, timeout=120
+            )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
