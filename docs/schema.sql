@@ -16,6 +16,7 @@ CREATE TABLE sagas.saga_definition (
     version       integer     NOT NULL,
     plan_hash     text        NOT NULL,
     registered_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    plan          jsonb,                     -- of a choreography: the whole graph, as its workers know it
     PRIMARY KEY (saga, version)
 );
 
@@ -49,13 +50,21 @@ CREATE TABLE sagas.saga_instance (
     setback          text GENERATED ALWAYS AS
         (CASE WHEN status IN ('compensating', 'compensated', 'failed') THEN status END) STORED,
     unreadable_at    timestamptz,                         -- since when the sweep cannot read its rows, while in flight
+    -- Of a choreographed run alone.
+    numbered         integer,                             -- how many events have a number; null: it is a saga's
+    closed           jsonb,                               -- handlers that begin nothing more, by the event that closed them
+    ended_by         integer,                             -- the number of the event that ended it
+    turned_at        timestamptz,                         -- since when it turns back
     CONSTRAINT saga_instance_status CHECK
         (status IN ('pending', 'running', 'completed', 'compensating', 'compensated', 'failed')),
     CONSTRAINT saga_instance_finished_exactly_when_final CHECK
         ((finished_at IS NOT NULL) = (status IN ('completed', 'compensated', 'failed'))),
+    -- A deadline turns back a run that waits for a person, too.
     CONSTRAINT saga_instance_final_is_never_due CHECK
-        (NOT (status IN ('completed', 'compensated', 'failed') AND due_at IS NOT NULL)),
-    CONSTRAINT saga_instance_pending_not_negative CHECK (pending >= 0)
+        (NOT (status IN ('completed', 'compensated') AND due_at IS NOT NULL)
+         AND NOT (status = 'failed' AND numbered IS NULL AND due_at IS NOT NULL)),
+    CONSTRAINT saga_instance_pending_not_negative CHECK (pending >= 0),
+    CONSTRAINT saga_instance_numbered_not_negative CHECK (numbered >= 0)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
 
 -- One current instance a business key; and those that had it before. By its beginning a key is found in bytewise order.
@@ -109,8 +118,15 @@ CREATE TABLE sagas.saga_step (
     finished_at      timestamptz,
     result           jsonb,
     error            jsonb,
+    -- Of a delivery alone: position is the event's number in its run, and branch is the handler's place in the plan.
+    event_id         uuid,                             -- the event that it delivers; null: it is a saga's step
+    edits            integer     NOT NULL DEFAULT 0,   -- how often a person gave it another payload
+    input            jsonb,                            -- the last of these
+    dead_at          timestamptz,                      -- since when it is a dead letter
     PRIMARY KEY (instance_id, position, branch, round),
-    CONSTRAINT saga_step_status CHECK (status IN ('pending', 'running', 'completed', 'failed', 'skipped')),
+    CONSTRAINT saga_step_status CHECK (status IN ('held', 'pending', 'running', 'completed', 'failed', 'skipped')),
+    CONSTRAINT saga_step_only_deliveries_are_held CHECK (status <> 'held' OR event_id IS NOT NULL),
+    CONSTRAINT saga_step_dead_has_failed CHECK (dead_at IS NULL OR (status = 'failed' AND event_id IS NOT NULL)),
     CONSTRAINT saga_step_running_has_token CHECK
         (status <> 'running' OR (token IS NOT NULL AND claimed_at IS NOT NULL)),
     CONSTRAINT saga_step_finished_exactly_when_ended CHECK
@@ -123,6 +139,10 @@ CREATE TABLE sagas.saga_step (
 -- saga. A claim changes none of these columns, so it touches no index.
 CREATE INDEX saga_step_live ON sagas.saga_step (queue, line, created_at) WHERE finished_at IS NULL AND task IS NOT NULL;
 CREATE INDEX saga_step_waiting ON sagas.saga_step (name, instance_id) WHERE finished_at IS NULL AND task IS NULL;
+-- What a look at a run reads of it, however many of its deliveries are done; and all dead letters.
+CREATE INDEX saga_step_open ON sagas.saga_step (instance_id, position)
+    WHERE event_id IS NOT NULL AND (finished_at IS NULL OR dead_at IS NOT NULL);
+CREATE INDEX saga_step_dead ON sagas.saga_step (dead_at) WHERE dead_at IS NOT NULL;
 
 -- A process of an older release knows no `task`.
 CREATE FUNCTION sagas.saga_step_task() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -177,12 +197,25 @@ CREATE TABLE sagas.saga_inbox (
     sent_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     seen_at     timestamptz,                     -- the instance was looked at since
     consumed_at timestamptz,                     -- it has had its effect
-    CONSTRAINT saga_inbox_kind CHECK (kind IN ('signal', 'cancel', 'undo', 'child', 'wake')),
-    CONSTRAINT saga_inbox_consumed_is_seen CHECK (consumed_at IS NULL OR seen_at IS NOT NULL)
+    -- Of an event alone, whose type is its name. It is inserted without a number, and gets one when its run is looked at.
+    event_id    uuid,
+    version     integer,
+    number      integer,                         -- its place in the run, for good
+    cause       integer,                         -- the number of the event that its publisher reacted to
+    depth       integer     NOT NULL DEFAULT 0,  -- how many causes it is away from an event from outside
+    letter      text,                            -- why it was delivered to no handler, if that needs a reason
+    acknowledged_at timestamptz,                 -- a person has looked at that
+    CONSTRAINT saga_inbox_kind CHECK (kind IN ('signal', 'cancel', 'undo', 'child', 'wake', 'event')),
+    CONSTRAINT saga_inbox_consumed_is_seen CHECK (consumed_at IS NULL OR seen_at IS NOT NULL),
+    CONSTRAINT saga_inbox_event_has_an_id CHECK ((kind = 'event') = (event_id IS NOT NULL)),
+    CONSTRAINT saga_inbox_numbered_is_consumed CHECK (number IS NULL OR consumed_at IS NOT NULL)
 ) WITH (autovacuum_vacuum_scale_factor = 0.01);
 CREATE UNIQUE INDEX saga_inbox_key ON sagas.saga_inbox (instance_id, kind, name, key) WHERE key IS NOT NULL;
 CREATE INDEX saga_inbox_open ON sagas.saga_inbox (instance_id, id) WHERE consumed_at IS NULL;
 CREATE INDEX saga_inbox_unseen ON sagas.saga_inbox (id) WHERE seen_at IS NULL;
+CREATE UNIQUE INDEX saga_inbox_number ON sagas.saga_inbox (instance_id, number) WHERE number IS NOT NULL;
+CREATE INDEX saga_inbox_letter ON sagas.saga_inbox (instance_id, letter)
+    WHERE letter IS NOT NULL AND acknowledged_at IS NULL;
 
 -- Who holds, or waits in a line for, a named resource; a limit of concurrent instances is a resource that several hold.
 CREATE TABLE sagas.saga_lock (

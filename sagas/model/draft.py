@@ -52,8 +52,7 @@ class Draft(Executions[Plan]):
 
     def birth(self, address: Address) -> None:
         """Add a row, which is born when it is dispatched."""
-        name = self.plan.step(address.position, address.branch).name
-        self.steps[address] = StepState(address=address, name=name, dispatches=0)
+        self.steps[address] = self.row_at(address)
         self.begin(self.steps[address])
 
     def keep_waiting(self, step: StepState) -> None:

@@ -95,10 +95,13 @@ class Executions(Generic[P]):
         address, name = (step.address, step.name) if step else (None, None)
         self.notes.append(Note(event=event, address=address, step=name, detail=detail))
 
+    def row_at(self, address: Address) -> StepState:
+        """Return a row that was not dispatched yet."""
+        return StepState(address=address, name=self.plan.step(address.position, address.branch).name, dispatches=0)
+
     def birth_for_a_person(self, undo: Address, question: str) -> None:
         """Add the undo of an action when a person has to say whether the action happened, or that it is undone."""
-        row = StepState(address=undo, name=self.plan.step(undo.position, undo.branch).name, dispatches=0)
-        self.close(self.ask(row, question), StepStatus.FAILED)
+        self.close(self.ask(self.row_at(undo), question), StepStatus.FAILED)
 
     def ask(self, undo: StepState, question: str) -> StepState:
         """Ask a person about an action: the question is the error of its undo."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
@@ -270,6 +270,14 @@ class Plan:
     def step(self, position: int, branch: int = 0) -> PlanStep:
         return self._by_position[position][branch]
 
+    def executed(self, born: Iterable[tuple[int, int]]) -> tuple[PlanStep, ...]:
+        """Return the steps of an instance, including those that are not born yet.
+
+        Args:
+            born: positions and branches of those that are.
+        """
+        return self.steps
+
     def beside(self, position: int) -> tuple[PlanStep, ...]:
         """Return all steps of a position, lane by lane; empty past the end."""
         return self._by_position[position] if position < len(self._by_position) else ()
@@ -302,6 +310,11 @@ class Plan:
     @cached_property
     def has_children(self) -> bool:
         return any(step.role is StepRole.CHILD for step in self.steps)
+
+    @property
+    def has_windows(self) -> bool:
+        """Whether several steps may be sent with one message, since they follow one another."""
+        return True
 
     @property
     def is_limited(self) -> bool:

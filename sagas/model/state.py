@@ -61,8 +61,12 @@ TRANSITIONS: dict[SagaStatus, frozenset[SagaStatus]] = {
 
 class StepStatus(StrEnum):
     """The status of a step. A stored row is one *execution* (an action, or one round of its compensation) and uses the
-    first five; `compensating` and `compensated` are how an undone step is shown.
+    first six; `compensating` and `compensated` are how an undone step is shown.
     """
+
+    # Of a delivery alone: an earlier one of its handler is not done. Whatever ends that one releases it, and so does
+    # every look at its run.
+    HELD = "held"
 
     # Dispatched and unclaimed: a claim moves it on, the sweep dispatches again. Or it waits for time, a signal or
     # another saga: the sweep, the sender of the signal, or the end of the other saga moves it on.

@@ -51,6 +51,10 @@ class HistoryEvent(StrEnum):
     SKIP_REQUESTED = "skip_requested"  # `skip`; nothing to do
     RESOLVED_BY_HAND = "resolved_by_hand"  # `resolve`, about a compensation; nothing to do
     DOUBT_RESOLVED = "doubt_resolved"  # `resolve`, about an action in doubt; nothing to do
+    HANDLER_CLOSED = "handler_closed"  # an event that undoes it, or a run that turns back; nothing to do
+    EVENT_UNDELIVERED = "event_undelivered"  # an event that came too late, or one too many; see its `reason`
+    DEAD_LETTER = "dead_letter"  # a delivery that was given up; `replay` or `skip` it
+    REPLAYED = "replayed"  # a person who has a dead letter delivered again; nothing to do
     SWEEP_FAILED = "sweep_failed"  # the sweep, which tries again later; mend what the error names
     PURGED = "purged"  # `purge(keep_keys=True)`; nothing to do
 
@@ -74,4 +78,6 @@ class Reason(StrEnum):
     CHILD_COMPENSATED = "sagas.ChildCompensated"  # a child saga that was undone and has no error; see its history
     MANUAL_UNDO = "sagas.ManualUndo"  # a compensation that asks for a person; undo it by hand, then `resolve`
     IN_DOUBT = "sagas.InDoubt"  # an action about which only a person can tell; `resolve`
+    HANDLER_CLOSED = "sagas.HandlerClosed"  # the event that undoes its handler, or the turn of its run; nothing to do
+    REFUSED = "sagas.Refused"  # an event that its choreography names in `refuses`; nothing: the run is undone
     HEADERS_MISSING = "sagas.HeadersMissing"  # the worker that got a message of an older release; replace that one

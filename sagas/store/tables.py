@@ -45,6 +45,7 @@ class Tables:
             Column("version", Integer, primary_key=True),
             Column("plan_hash", Text, nullable=False),
             _time("registered_at", nullable=False),
+            Column("plan", _Json),
         )
         self.instance = Table(
             "saga_instance",
@@ -71,6 +72,10 @@ class Tables:
             _time("updated_at", nullable=False),
             _time("finished_at"),
             _time("unreadable_at"),
+            Column("numbered", Integer),
+            Column("closed", _Json),
+            Column("ended_by", Integer),
+            _time("turned_at"),
             Column("setback", Text),  # PostgreSQL itself generates it from the status
         )
         self.step = Table(
@@ -109,6 +114,10 @@ class Tables:
             _time("finished_at"),
             Column("result", _Json),
             Column("error", _Json),
+            Column("event_id", Uuid),
+            Column("edits", Integer, nullable=False),
+            Column("input", _Json),
+            _time("dead_at"),
         )
         self.event = Table(
             "saga_event",
@@ -136,6 +145,13 @@ class Tables:
             _time("sent_at", nullable=False),
             _time("seen_at"),
             _time("consumed_at"),
+            Column("event_id", Uuid),
+            Column("version", Integer),
+            Column("number", Integer),
+            Column("cause", Integer),
+            Column("depth", Integer, nullable=False),
+            Column("letter", Text),
+            _time("acknowledged_at"),
         )
         self.lock = Table(
             "saga_lock",

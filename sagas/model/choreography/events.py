@@ -1,0 +1,65 @@
+"""The events that can happen to a run: those of any instance, and its own."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sagas.model.choreography.state import Published
+from sagas.model.events import (
+    Claimed,
+    Completed,
+    Ended,
+    Failed,
+    Misdelivered,
+    Parked,
+    StopRequested,
+    Tick,
+)
+from sagas.model.state import Address
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Handled(Completed):
+    """A delivery returned, with the events that it publishes."""
+
+    published: tuple[Published, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReplayRequested:
+    """A person has a dead letter delivered again.
+
+    ``seen`` is its ``dead_at`` as the person saw it. ``is_edited``: with another payload, which is already stored;
+    ``vouched``: the person says that the delivery, which is in doubt, has not happened.
+    """
+
+    address: Address
+    seen: datetime
+    reason: str
+    by: str = "operator"
+    is_edited: bool = False
+    vouched: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LetterSkipped:
+    """A person lets a dead letter go: later events pass, and an undo counts as done by hand."""
+
+    address: Address
+    seen: datetime
+    reason: str
+    by: str = "operator"
+
+
+RunEvent = (
+    Tick
+    | Claimed
+    | Completed
+    | Handled
+    | Failed
+    | Ended
+    | Parked
+    | Misdelivered
+    | StopRequested
+    | ReplayRequested
+    | LetterSkipped
+)
