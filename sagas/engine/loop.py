@@ -7,18 +7,26 @@ healthy one cannot.
 import logging
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from typing import cast
 from uuid import UUID
+
+from sqlalchemy import Connection
 
 from sagas.engine.brief import BriefSender
 from sagas.engine.messages import NO_ROWS, Messages, window_from
 from sagas.engine.redaction import redacted, writes_text
 from sagas.engine.telling import log_end
 from sagas.model import Address, Decision, Event, Plan, SagaStatus, Secrecy, Tick, decide
+from sagas.model.choreography.as_plan import RunPlan
+from sagas.model.choreography.decide import decide_run
+from sagas.model.choreography.events import RunEvent
+from sagas.model.choreography.state import RunState
 from sagas.model.limits import Limits
 from sagas.signals import saga_event, saga_status_changed
-from sagas.store import Joining, Loaded, Saved, Store, legible
+from sagas.store import Joining, Loaded, Saved, Store, Timing, legible
 from sagas.store.database import OUTAGE_PATIENCE
 
 logger = logging.getLogger("sagas")
@@ -37,6 +45,10 @@ class Outcome:
     carried: bool  # the running chain already carries the message to send
 
 
+#: What an event did: the instance as it was, the decision, how it was saved, and which instances to wake.
+_Done = tuple[Loaded, Decision, Saved, Sequence[UUID]]
+
+
 class Loop:
     """Applies events to instances."""
 
@@ -50,7 +62,7 @@ class Loop:
     def handle(
         self,
         instance_id: UUID,
-        event: Event,
+        event: Event | RunEvent,
         *,
         carries: Address | None = None,
         skip_locked: bool = False,
@@ -70,8 +82,24 @@ class Loop:
         """
         joining = joining or (Joining.BEHIND_OTHERS if brief else Joining.NOT)
         done = self._store.database.retrying(lambda: self._transact(instance_id, event, skip_locked, joining), patience)
-        if done is None:
+        return None if done is None else self._follow(instance_id, done, carries, brief=brief)
+
+    def handle_in(
+        self, instance_id: UUID, event: Event | RunEvent, connection: Connection, commit: Callable[[], None]
+    ) -> Outcome | None:
+        """Apply an event in a transaction that is open. None: it is not accepted, and nothing may be committed.
+
+        Args:
+            commit: ends the transaction; what follows from the event is sent after it.
+        """
+        done = self._transact(instance_id, event, False, Joining.NOT, connection)
+        if done is None or not done[1].accepted:
             return None
+        commit()
+        return self._follow(instance_id, done, None, brief=False)
+
+    def _follow(self, instance_id: UUID, done: "_Done", carries: Address | None, *, brief: bool) -> Outcome:
+        """Send and announce what was committed."""
         loaded, decision, saved, to_wake = done
         self._store.headers.remember(instance_id, loaded.headers)
         self._store.clock.learn(loaded.now)
@@ -128,34 +156,35 @@ class Loop:
             self.poke(*freed, brief=brief)
 
     def _transact(
-        self, instance_id: UUID, event: Event, skip_locked: bool, joining: Joining
-    ) -> tuple[Loaded, Decision, Saved, Sequence[UUID]] | None:
+        self,
+        instance_id: UUID,
+        event: Event | RunEvent,
+        skip_locked: bool,
+        joining: Joining,
+        given: Connection | None = None,
+    ) -> "_Done | None":
         instances = self._store.instances
         to_wake: Sequence[UUID] = ()
-        with instances.transaction() as connection:
-            loaded = instances.lock(connection, instance_id, skip_locked=skip_locked)
+        with instances.transaction() if given is None else nullcontext(given) as connection:
+            about: Address | None = getattr(event, "address", None)
+            loaded = instances.lock(connection, instance_id, skip_locked=skip_locked, about=about)
             if loaded is None:
                 return None
             if loaded.state.awaits_lock and loaded.state.status.is_forward:
                 has_all, to_wake = self._store.locks.grant(connection, instance_id)
                 loaded = replace(loaded, state=replace(loaded.state, awaits_lock=not has_all, was_granted=has_all))
             with legible(instance_id):
-                decision = self._decide(loaded, event)
+                loaded, decision = decided(loaded, event, self._store.timing)
                 if goes_on_forward(loaded, decision):
                     has_all, to_wake = self._store.locks.take_place(connection, instance_id, loaded.plan)
                     if not has_all:
                         loaded = replace(loaded, state=replace(loaded.state, awaits_lock=True))
-                        decision = self._decide(loaded, event)
+                        loaded, decision = decided(loaded, event, self._store.timing)
                 if self._secrecy.is_wanted and writes_text(loaded.state, decision):
                     seen = instances.contents(instance_id, connection)
                     decision = redacted(decision, self._secrecy.redactor(*seen))
             saved = instances.save(connection, loaded, decision, self._messages, joining)
         return loaded, decision, saved, to_wake
-
-    def _decide(self, loaded: Loaded, event: Event) -> Decision:
-        timing = self._store.timing
-        times = {"lease": timing.lease, "parked_after": timing.patience}
-        return decide(loaded.plan, loaded.state, event, loaded.now, **times)
 
     def send_window(
         self,
@@ -236,3 +265,13 @@ def goes_on_forward(loaded: Loaded, decision: Decision) -> bool:
     """Return whether a failed instance of a limited saga runs again, and needs a place; an undo needs none."""
     limited = loaded.plan.max_concurrent is not None
     return limited and loaded.state.status is SagaStatus.FAILED and decision.state.status.is_forward
+
+
+def decided(loaded: Loaded, event: Event | RunEvent, timing: Timing) -> tuple[Loaded, Decision]:
+    """Ask the rules what an event means; a run is loaded as a whole if they ask for that."""
+    times = {"lease": timing.lease, "parked_after": timing.patience}
+    if isinstance(loaded.plan, RunPlan):
+        assert isinstance(loaded.state, RunState)
+        said = decide_run(loaded.plan.graph, loaded.state, cast(RunEvent, event), loaded.now, **times)
+        return decided(loaded.whole(), event, timing) if said.needs_whole else (loaded, said)
+    return loaded, decide(loaded.plan, loaded.state, cast(Event, event), loaded.now, **times)

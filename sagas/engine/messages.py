@@ -18,6 +18,8 @@ from sagas.model.settle import undo_places
 
 #: The header that names the execution. Only a message with it is fenced: a plain call stays a plain call.
 ADDRESS_HEADER = "saga_step"
+#: Says that the execution is a delivery of an event.
+DELIVERY_HEADER = "saga_event"
 #: When the message was sent, by the database's clock: messages sent to its queue before should have come before it.
 SENT_HEADER = "saga_sent"
 #: The header that says how far the worker may go on without further messages (see `Inline`).
@@ -158,7 +160,8 @@ class Messages:
         """Return the headers that name an execution, and its name as logs and Flower show it."""
         step = plan.step(address.position, address.branch)
         shown = step.name if address.is_action else str(step.compensation).rpartition(".")[2]
-        return {ADDRESS_HEADER: with_needs(str(address), plan.needs)}, f"{plan.saga}/{shown}"
+        headers = {ADDRESS_HEADER: with_needs(str(address), plan.needs)}
+        return headers | ({} if plan.has_windows else {DELIVERY_HEADER: "1"}), f"{plan.saga}/{shown}"
 
     def _net(self, plan: Plan, own: Limits, inline: Inline) -> dict[str, float]:
         """Return the limits of a message that may run several steps, each with limits that the worker's child keeps."""
@@ -196,6 +199,8 @@ def saga_id_of(body: Any) -> UUID | None:
 
 def window_from(plan: Plan, state: InstanceState | None, address: Address) -> list[Address]:
     """Return the executions that follow one another from ``address`` on, up to the end of a window."""
+    if not plan.has_windows:
+        return [address]
     if address.is_action:
         return list(islice(_straight_on(plan, address), WINDOW))
     places = undo_places(plan, state) if state is not None else []

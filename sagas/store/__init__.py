@@ -5,7 +5,7 @@ from sagas.store.database import Database, reachable, sqlstate
 from sagas.store.doubts import Doubts
 from sagas.store.fleet import Fleet
 from sagas.store.headers import Headers, encode_headers, size_of_headers
-from sagas.store.hot import Claim, Following, HotPath, Progress
+from sagas.store.hot import Claim, ClaimedDelivery, Following, HotPath, Progress
 from sagas.store.ids import uuid7
 from sagas.store.inbox import Inbox
 from sagas.store.instances import Instances, Loaded, Saved
@@ -18,6 +18,7 @@ from sagas.store.purging import Purged, Purging
 from sagas.store.records import Records
 from sagas.store.release import RELEASE
 from sagas.store.rows import error_from, legible, merged, stored_step_of
+from sagas.store.runs import NewRun, Runs, run_id_of
 from sagas.store.saving import Joining
 from sagas.store.starting import CallersTransaction, NewInstance, Starting, has_written
 from sagas.store.sweeping import Beat, Sweeping
@@ -38,6 +39,7 @@ class Store:
         self.tables = Tables(schema)
         self.headers = Headers(self.database, quoted)
         self.instances = Instances(self.database, self.tables, quoted, timing)
+        self.runs = self.instances.runs
         self.starting = Starting(self.database, self.instances, quoted)
         self.locks = Locks(self.database, schema, quoted)
         self.listing = Listing(self.database, quoted)
@@ -69,6 +71,7 @@ __all__ = [
     "Beat",
     "CallersTransaction",
     "Claim",
+    "ClaimedDelivery",
     "Clock",
     "Database",
     "DatabaseUrl",
@@ -88,11 +91,13 @@ __all__ = [
     "Loaded",
     "Locks",
     "NewInstance",
+    "NewRun",
     "Progress",
     "Purged",
     "Purging",
     "Records",
     "Released",
+    "Runs",
     "Saved",
     "Starting",
     "Store",
@@ -113,6 +118,7 @@ __all__ = [
     "normalise_url",
     "quote",
     "reachable",
+    "run_id_of",
     "size_of_headers",
     "sqlstate",
     "stored_step_of",

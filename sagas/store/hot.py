@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from sagas.model import Address, Plan, PlanStep, SagaStatus, StepStatus
-from sagas.store import statements
+from sagas.store import run_statements, statements
 from sagas.store.births import Placement, head_columns
 from sagas.store.database import OUTAGE_PATIENCE, Database
 from sagas.store.prepared import Prepared
@@ -41,6 +41,21 @@ class Claim:
     earlier_results: str | None
     own_result: str | None
     headers: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedDelivery(Claim):
+    """The result of a delivery's claim: the event comes with it."""
+
+    event_id: UUID
+    type: str
+    version: int
+    payload: str
+    cause: int | None
+    depth: int
+    edits: int
+    closed_by: int | None  # the number of the event that closed the handler; 0: its run turned back
+    reason: str | None  # why its run turned back
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +102,7 @@ class HotPath:
         self._database = database
         self._timing = timing
         self._claim = Prepared(statements.CLAIM.replace("{s}", quoted_schema))
+        self._claim_delivery = Prepared(run_statements.CLAIM_DELIVERY.replace("{s}", quoted_schema))
         self._complete = Prepared(statements.COMPLETE.replace("{s}", quoted_schema))
         self._own_token = Prepared(statements.OWN_TOKEN.replace("{s}", quoted_schema))
         self._reported_at = 0.0
@@ -103,10 +119,12 @@ class HotPath:
         digest: str | None = None,
         sent: datetime | None = None,
         known_plans: Sequence[str],
+        is_delivery: bool = False,
     ) -> Claim | None:
         """Take an unclaimed execution of ``task``. None: there is nothing to take.
 
         Args:
+            is_delivery: whether it is that of an event, which comes back as a `ClaimedDelivery`.
             digest: says which headers of its saga the message carries.
             sent: when the message was sent, by the database's clock; evidence about messages that were sent before.
         """
@@ -120,10 +138,12 @@ class HotPath:
             "sent": sent if report else None,
             "outage": self._timing.outage,
         }
-        row = self._one(self._claim, parameters)
+        row = self._one(self._claim_delivery if is_delivery else self._claim, parameters)
         if sent is not None and report and row is not None:
             self._reported_at = time.monotonic()
-        return Claim(*row) if row is not None else None
+        if row is None:
+            return None
+        return ClaimedDelivery(*row) if is_delivery else Claim(*row)
 
     def complete(
         self,

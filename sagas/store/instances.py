@@ -1,10 +1,11 @@
 """Instances as the loop sees them: locked, loaded, saved."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +13,9 @@ from sqlalchemy import Connection, Delete, Update, delete, func, insert, select,
 
 from sagas.errors import RowDamaged
 from sagas.model import Address, Decision, InstanceState, Plan, StartChild
+from sagas.model.choreography import ChoreographyPlan, is_choreography
+from sagas.model.choreography.as_plan import RunPlan
+from sagas.model.choreography.state import RunDecision, RunState
 from sagas.store import loop_statements, neighbour_statements, sweep_statements
 from sagas.store.births import Placement
 from sagas.store.database import Database
@@ -19,6 +23,7 @@ from sagas.store.inbox import Inbox
 from sagas.store.prepared import Prepared, run_together
 from sagas.store.reading import Reading
 from sagas.store.rows import encoded_whole, legible, merged, state_of
+from sagas.store.runs import Runs
 from sagas.store.saving import Joining, as_json, changes, instance_values, note_values, step_values
 from sagas.store.tables import Tables
 from sagas.store.timing import Timing
@@ -42,6 +47,22 @@ class Loaded:
     plan: Plan
     now: datetime
     headers: str | None  # see `Headers`
+    load: Callable[..., RunState] | None = None  # of a run: loads it again
+
+    def whole(self) -> "Loaded":
+        """Return the same run with all of its deliveries."""
+        assert self.load is not None
+        return replace(self, state=self.load(whole=True))
+
+
+def plan_from(stored: dict[str, Any]) -> Plan:
+    """Return the plan of an instance, whether it is a saga's or a choreographed run's."""
+    return RunPlan.of(ChoreographyPlan.from_json(stored)) if is_choreography(stored) else Plan.from_json(stored)
+
+
+def has_numbered(decision: Decision) -> bool:
+    """Return whether it gives numbers to events of a run, or publishes some."""
+    return isinstance(decision, RunDecision) and bool(decision.numbered or decision.published)
 
 
 class Instances(Reading):
@@ -58,6 +79,7 @@ class Instances(Reading):
         self._stop = text(sweep_statements.STOP_RUNNING.replace("{s}", quoted_schema))
         self._mark_ended = text(neighbour_statements.MARK_ENDED.replace("{s}", quoted_schema))
         self.inbox = Inbox(database, quoted_schema)
+        self.runs = Runs(database, quoted_schema, timing)
 
     # -- plans: an instance's own plan rules, and there are few of them
 
@@ -70,7 +92,7 @@ class Instances(Reading):
         if plan_hash not in self._plans:
             if stored is None:
                 raise LookupError(f"plan {plan_hash} is neither known nor given")
-            self._plans[plan_hash] = Plan.from_json(json.loads(stored) if isinstance(stored, str) else stored)
+            self._plans[plan_hash] = plan_from(json.loads(stored) if isinstance(stored, str) else stored)
         return self._plans[plan_hash]
 
     def remember(self, plan: Plan) -> None:
@@ -84,18 +106,30 @@ class Instances(Reading):
         with self._database.transaction(begun=False) as connection:
             yield connection
 
-    def lock(self, connection: Connection, instance_id: UUID, *, skip_locked: bool = False) -> Loaded | None:
+    def lock(
+        self,
+        connection: Connection,
+        instance_id: UUID,
+        *,
+        skip_locked: bool = False,
+        about: Address | None = None,
+    ) -> Loaded | None:
         """Lock an instance and load it with its steps and their evidence.
 
         None: there is no such instance, or (with ``skip_locked``) another transaction has locked it.
+
+        Args:
+            about: the delivery of a run that is loaded although it may be over.
 
         Raises:
             RowDamaged: its rows cannot be read.
         """
         with legible(instance_id):
-            return self._lock(connection, instance_id, skip_locked=skip_locked)
+            return self._lock(connection, instance_id, about, skip_locked=skip_locked)
 
-    def _lock(self, connection: Connection, instance_id: UUID, *, skip_locked: bool) -> Loaded | None:
+    def _lock(
+        self, connection: Connection, instance_id: UUID, about: Address | None, *, skip_locked: bool
+    ) -> Loaded | None:
         asked = {"id": str(instance_id), "lease": self._timing.lease, "outage": self._timing.outage}
         if skip_locked and run_together(connection, [self._lock_if_free], asked).one_or_none() is None:
             return None
@@ -107,13 +141,17 @@ class Instances(Reading):
         if row.plan_hash not in self._plans:
             instance = self._tables.instance
             self.plan(row.plan_hash, connection.scalar(select(instance.c.plan).where(instance.c.id == instance_id)))
+        plan, load = self._plans[row.plan_hash], None
+        if isinstance(plan, RunPlan):
+            load = partial(self.runs.load, connection, instance_id, rows, plan.graph, about)
         return Loaded(
-            state=state_of(instance_id, rows),
+            state=state_of(instance_id, rows) if load is None else load(whole=False),
             saga=row.saga,
             key=row.key,
-            plan=self._plans[row.plan_hash],
+            plan=plan,
             now=row.now,
             headers=row.headers,
+            load=load,
         )
 
     def save(
@@ -138,12 +176,14 @@ class Instances(Reading):
         for address in decision.stops:
             place = {"position": address.position, "branch": address.branch}
             connection.execute(self._stop, place | {"id": before.id})
+        if isinstance(decision, RunDecision) and isinstance(loaded.plan, RunPlan):
+            self.runs.save(connection, loaded.plan.graph, decision)
         if before.inbox:
             self.inbox.mark_read(connection, [mail.id for mail in before.inbox], decision.consumed)
         if loaded.plan.is_limited and after.status is not before.status:
             connection.execute(self._mark_ended, {"id": before.id, "status": after.status.value})
         changed = changes(before, after)
-        moved = bool(changed or decision.notes) or before.status is not after.status
+        moved = bool(changed or decision.notes) or before.status is not after.status or has_numbered(decision)
         in_line: Sequence[Sequence[int]] = ()
         if moved or before.due_at != after.due_at:
             to_send = {send.address for send in decision.sends}

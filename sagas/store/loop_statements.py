@@ -19,24 +19,28 @@ CASE WHEN step.status <> 'running' THEN 'none'
 
 #: An instance with its executions, which it locks, its neighbours and the evidence: a row for each execution, and one
 #: without any if there are none. After `LOCK_INSTANCE`, in the same round trip: a statement that waited for a lock
-#: would see everything else as it was before. What may be large comes once, in the first row.
+#: would see everything else as it was before. What may be large comes once, in the first row. Of a choreographed run
+#: only what is open or dead is loaded here (see `run_statements`).
 LOAD = (
     """
 WITH step AS MATERIALIZED (
     SELECT step.position, step.branch, step.round, step.name, step.status, step.token, step.attempts, step.losses,
            step.timeout, step.soft_timeout, step.polls, step.polled_since, step.parked_since, step.forgiven,
            step.delivery, step.doubt, step.stray, step.dispatches, step.dispatched_at, step.not_before,
-           step.claimed_at, step.first_claimed_at, step.finished_at, step.error, step.task, worker.hostname,
+           step.claimed_at, step.first_claimed_at, step.finished_at, step.error, step.task, step.event_id, step.dead_at,
+           step.edits, worker.hostname,
            """
     + HOLDER
     + """ AS holder,
            step.status = 'pending' AND step.epoch IS DISTINCT FROM (SELECT epoch FROM {s}.saga_epoch) AS epoch_changed
     FROM {s}.saga_step AS step LEFT JOIN {s}.saga_worker AS worker ON worker.id = step.worker_id
-    WHERE step.instance_id = :id ORDER BY step.position, step.branch, step.round FOR UPDATE OF step
+    WHERE step.instance_id = :id AND (step.event_id IS NULL OR step.finished_at IS NULL OR step.dead_at IS NOT NULL)
+    ORDER BY step.position, step.branch, step.round FOR UPDATE OF step
 )
 SELECT step.*, instance.saga, instance.key, instance.status AS saga_status, instance.plan_hash, instance.stop,
        instance.deadline, instance.deadline_seconds, instance.due_at, instance.pending, instance.written,
-       instance.parent_id, instance.finished_at AS saga_finished_at, clock_timestamp() AS now,
+       instance.parent_id, instance.finished_at AS saga_finished_at, instance.numbered, instance.closed,
+       instance.ended_by, instance.turned_at, clock_timestamp() AS now,
        sweep.outage_from, sweep.outage_until,
        CASE WHEN sweep.swept_at > '-infinity' AND sweep.swept_at < clock_timestamp() - CAST(:outage AS interval)
             THEN sweep.swept_at END AS unswept_since,
@@ -46,7 +50,8 @@ SELECT step.*, instance.saga, instance.key, instance.status AS saga_status, inst
            SELECT jsonb_agg(jsonb_build_object('id', mail.id, 'kind', mail.kind, 'name', mail.name,
                                                'payload', mail.payload, 'by', mail.sent_by,
                                                'seen', mail.seen_at IS NOT NULL) ORDER BY mail.id)
-           FROM {s}.saga_inbox AS mail WHERE mail.instance_id = :id AND mail.consumed_at IS NULL) END AS inbox,
+           FROM {s}.saga_inbox AS mail
+           WHERE mail.instance_id = :id AND mail.consumed_at IS NULL AND mail.kind <> 'event') END AS inbox,
        CASE WHEN row_number() OVER addresses = 1 THEN (
            SELECT jsonb_agg(jsonb_build_object('id', child.id, 'status', child.status, 'error', child.error,
                'results', CASE WHEN child.status = 'completed' AND EXISTS (
@@ -81,7 +86,8 @@ WITH changed AS MATERIALIZED (
         dispatched_at timestamptz, not_before timestamptz, claimed_at timestamptz, first_claimed_at timestamptz,
         finished_at timestamptz, error jsonb, result text,
         is_new boolean, has_result boolean, is_dispatched boolean, queue text, joining text,
-        lane int, name text, task text, timeout float8, soft_timeout float8)
+        lane int, name text, task text, timeout float8, soft_timeout float8,
+        event_id uuid, dead_at timestamptz, edits int)
 ),
 updated AS (
     UPDATE {s}.saga_step AS step
@@ -91,6 +97,7 @@ updated AS (
         dispatches = greatest(changed.dispatches - (changed.line IS NOT NULL)::int, 0),
         dispatched_at = changed.dispatched_at, not_before = changed.not_before, claimed_at = changed.claimed_at,
         first_claimed_at = changed.first_claimed_at, finished_at = changed.finished_at, error = changed.error,
+        dead_at = changed.dead_at, edits = coalesce(changed.edits, 0),
         result = CASE WHEN changed.has_result THEN changed.result::jsonb ELSE step.result END,
         line = CASE WHEN changed.is_dispatched OR changed.line IS NOT NULL THEN changed.line ELSE step.line END,
         epoch = CASE WHEN changed.is_dispatched AND changed.dispatched_at IS NOT NULL
@@ -102,12 +109,14 @@ updated AS (
 born AS (
     INSERT INTO {s}.saga_step (instance_id, position, branch, round, lane, name, task, queue, timeout, soft_timeout,
         status, token, attempts, losses, polls, polled_since, parked_since, forgiven, doubt, stray, dispatches,
-        dispatched_at, not_before, claimed_at, first_claimed_at, finished_at, error, result, line, epoch)
+        dispatched_at, not_before, claimed_at, first_claimed_at, finished_at, error, result, line, epoch, event_id,
+        dead_at, edits)
     SELECT CAST(:id AS uuid), position, branch, round, lane, name, task, queue, timeout, soft_timeout,
         status, token, attempts, losses, polls, polled_since, parked_since, forgiven, doubt, stray,
         greatest(dispatches - (line IS NOT NULL)::int, 0),
         dispatched_at, not_before, claimed_at, first_claimed_at, finished_at, error, result::jsonb, line,
-        CASE WHEN dispatched_at IS NOT NULL THEN (SELECT epoch FROM {s}.saga_epoch) END
+        CASE WHEN dispatched_at IS NOT NULL THEN (SELECT epoch FROM {s}.saga_epoch) END, event_id, dead_at,
+        coalesce(edits, 0)
     FROM changed WHERE is_new
 ),
 noted AS (

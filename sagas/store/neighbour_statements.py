@@ -34,8 +34,14 @@ SELECT EXISTS (SELECT FROM {s}.saga_event
                WHERE instance_id = :id AND event = 'signal_too_late' AND detail ->> 'number' = :number)
 """
 
-#: Mail that will never be read: its instance no longer exists.
-FORGET_INBOX = "DELETE FROM {s}.saga_inbox WHERE instance_id = :id AND consumed_at IS NULL"
+#: Mail that will never be read: its instance no longer exists. Events are kept, and wait for a run that may come.
+FORGET_INBOX = """
+WITH early AS (
+    UPDATE {s}.saga_inbox SET seen_at = clock_timestamp()
+    WHERE instance_id = :id AND kind = 'event' AND seen_at IS NULL
+)
+DELETE FROM {s}.saga_inbox WHERE instance_id = :id AND kind <> 'event' AND consumed_at IS NULL
+"""
 
 # -- Records: data that a body hands to its compensation before it returns.
 

@@ -3,17 +3,30 @@
 #: The moment before which an instance must have ended, by the clock that recorded its end.
 CUT_OFF = "SELECT clock_timestamp() - CAST(:older_than AS interval)"
 
+#: Whether a run has a dead letter, or an event that was not delivered, which no person has looked at.
+HAS_LETTERS = """
+(EXISTS (SELECT FROM {s}.saga_step WHERE instance_id = old.id AND event_id IS NOT NULL AND dead_at IS NOT NULL)
+ OR EXISTS (SELECT FROM {s}.saga_inbox WHERE instance_id = old.id AND letter IS NOT NULL AND letter <> 'muted'
+            AND acknowledged_at IS NULL))
+"""
+
 #: The oldest first, by an index of their own; younger ones are not read. Locked instances are passed over, as are those
 #: of another purge. A child comes alone only if its parent was deleted by hand. A tombstone (see `KEEP_KEYS`) has
-#: nothing left to purge unless its key is to be purged too.
-PICK_PURGEABLE = """
+#: nothing left to purge unless its key is to be purged too. A run stays whole for as long as its key is kept: it tells
+#: what comes late.
+PICK_PURGEABLE = (
+    """
 SELECT id, finished_at FROM {s}.saga_instance AS old
 WHERE finished_at < :before AND (finished_at, id) > (:ended, :after)
   AND status IN ('completed', 'compensated') AND due_at IS NULL
   AND (parent_id IS NULL OR (SELECT id FROM {s}.saga_instance AS parent WHERE parent.id = old.parent_id) IS NULL)
-  AND NOT (:keep_keys AND current AND key IS NOT NULL AND plan -> 'steps' = '[]')
+  AND NOT (:keep_keys AND current AND key IS NOT NULL AND (plan -> 'steps' = '[]' OR numbered IS NOT NULL))
+  AND (numbered IS NULL OR NOT """
+    + HAS_LETTERS
+    + """)
 ORDER BY finished_at, id LIMIT :limit FOR UPDATE SKIP LOCKED
 """
+)
 
 #: Parents were locked before, and have ended: no further child is born. Never waits, so any order is right.
 LOCK_CHILDREN = """
@@ -34,11 +47,14 @@ SELECT id, parent_id, :keep_keys AND current AND key IS NOT NULL AS keeps_key,
 FROM {s}.saga_instance AS member WHERE id = ANY (CAST(:ids AS uuid[])) OR parent_id = ANY (CAST(:ids AS uuid[]))
 """
 
-#: Consumed mail without a key has been deleted already: two conditions, each with its own index, cover the rest.
+#: Consumed mail without a key has been deleted already, but for a run's events: three conditions, each with its own
+#: index, cover the rest.
 PURGE = """
 WITH mail AS (
     DELETE FROM {s}.saga_inbox WHERE (instance_id = ANY (CAST(:ids AS uuid[])) AND consumed_at IS NULL)
                                   OR (instance_id = ANY (CAST(:ids AS uuid[])) AND key IS NOT NULL)
+                                  OR (instance_id = ANY (CAST(:ids AS uuid[])) AND number IS NOT NULL)
+                                  OR (instance_id = ANY (CAST(:ids AS uuid[])) AND letter IS NOT NULL)
 ), events AS (
     DELETE FROM {s}.saga_event WHERE instance_id = ANY (CAST(:ids AS uuid[]))
 ), records AS (
@@ -66,6 +82,7 @@ INSERT INTO {s}.saga_event (instance_id, event) SELECT id, 'purged' FROM tombsto
 FORGET_ABANDONED_MAIL = """
 DELETE FROM {s}.saga_inbox WHERE id IN (
     SELECT id FROM {s}.saga_inbox AS mail
-    WHERE sent_at < :before AND NOT EXISTS (SELECT FROM {s}.saga_instance WHERE id = mail.instance_id)
+    WHERE kind <> 'event' AND sent_at < :before
+      AND NOT EXISTS (SELECT FROM {s}.saga_instance WHERE id = mail.instance_id)
     LIMIT :limit FOR UPDATE SKIP LOCKED)
 """

@@ -58,57 +58,73 @@ def state_of(instance_id: UUID, rows: Sequence[Row[Any]]) -> InstanceState:
     """Return an instance from what `LOAD` finds: a row for each execution, of which the first tells all of the rest."""
     row = rows[0]
     return InstanceState(
-        id=instance_id,
-        status=SagaStatus(row.saga_status),
-        error=error_from(row.saga_error),
-        stop=_stop_from(row.stop),
-        deadline=row.deadline,
-        deadline_seconds=row.deadline_seconds,
-        due_at=row.due_at,
-        pending=row.pending,
-        written=row.written,
-        finished_at=row.saga_finished_at,
-        parent=row.parent_id,
+        **own_fields(instance_id, row),
         steps=tuple(step_of(step) for step in rows if step.position is not None),
-        inbox=tuple(_mail(entry) for entry in row.inbox or ()),
         children=tuple(_child(entry) for entry in row.children or ()),
         awaits_lock=row.awaits_lock,
         is_superseded=row.is_superseded,
-        outages=tuple(_outages(row)),
     )
+
+
+def own_fields(instance_id: UUID, row: Row[Any]) -> dict[str, Any]:
+    """Return what `LOAD` tells of every kind of instance."""
+    return {
+        "id": instance_id,
+        "status": SagaStatus(row.saga_status),
+        "error": error_from(row.saga_error),
+        "stop": _stop_from(row.stop),
+        "deadline": row.deadline,
+        "deadline_seconds": row.deadline_seconds,
+        "due_at": row.due_at,
+        "pending": row.pending,
+        "written": row.written,
+        "finished_at": row.saga_finished_at,
+        "parent": row.parent_id,
+        "inbox": tuple(_mail(entry) for entry in row.inbox or ()),
+        "outages": tuple(_outages(row)),
+    }
 
 
 def step_of(row: Row[Any]) -> StepState:
     """Return an execution from its row, with the evidence about it."""
-    return stored_step_of(row, holder=Holder(row.holder), epoch_changed=row.epoch_changed, worker=row.hostname)
+    return StepState(**step_fields(row), **evidence_of(row))
 
 
-def stored_step_of(row: Row[Any], **evidence: Any) -> StepState:
-    """Return an execution from its row alone, with what evidence there is beside it."""
-    return StepState(
-        address=Address(row.position, row.branch, row.round),
-        name=row.name,
-        status=StepStatus(row.status),
-        token=row.token,
-        attempts=row.attempts,
-        losses=row.losses,
-        polls=row.polls,
-        polled_since=row.polled_since,
-        parked_since=row.parked_since,
-        forgiven=row.forgiven,
-        limits=Limits(row.timeout, row.soft_timeout),
-        delivery=row.delivery,
-        doubt=row.doubt,
-        stray=row.stray,
-        dispatches=row.dispatches,
-        dispatched_at=row.dispatched_at,
-        not_before=row.not_before,
-        claimed_at=row.claimed_at,
-        first_claimed_at=row.first_claimed_at,
-        finished_at=row.finished_at,
-        error=error_from(row.error),
-        **evidence,
-    )
+def evidence_of(row: Row[Any]) -> dict[str, Any]:
+    """Return the evidence about an execution, which is gathered with its row."""
+    return {"holder": Holder(row.holder), "epoch_changed": row.epoch_changed, "worker": row.hostname}
+
+
+def stored_step_of(row: Row[Any]) -> StepState:
+    """Return an execution from its row alone."""
+    return StepState(**step_fields(row))
+
+
+def step_fields(row: Row[Any]) -> dict[str, Any]:
+    """Return what the row of an execution tells of every kind of execution."""
+    return {
+        "address": Address(row.position, row.branch, row.round),
+        "name": row.name,
+        "status": StepStatus(row.status),
+        "token": row.token,
+        "attempts": row.attempts,
+        "losses": row.losses,
+        "polls": row.polls,
+        "polled_since": row.polled_since,
+        "parked_since": row.parked_since,
+        "forgiven": row.forgiven,
+        "limits": Limits(row.timeout, row.soft_timeout),
+        "delivery": row.delivery,
+        "doubt": row.doubt,
+        "stray": row.stray,
+        "dispatches": row.dispatches,
+        "dispatched_at": row.dispatched_at,
+        "not_before": row.not_before,
+        "claimed_at": row.claimed_at,
+        "first_claimed_at": row.first_claimed_at,
+        "finished_at": row.finished_at,
+        "error": error_from(row.error),
+    }
 
 
 def json_text(value: Any) -> str | None:

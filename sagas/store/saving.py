@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sagas.errors import RowDamaged
 from sagas.model import TRANSITIONS, InstanceState, Note, Plan, StepState
+from sagas.model.choreography.state import Delivery
 from sagas.store.births import Placement
 from sagas.store.rows import json_text
 
@@ -75,6 +76,8 @@ def step_values(
         "is_dispatched": before is not None and before.dispatched_at != after.dispatched_at,
         "joining": joining,
     }
+    if isinstance(after, Delivery):
+        values |= {"event_id": after.event, "dead_at": after.dead_at, "edits": after.edits}
     if before is None or joining is not Joining.NOT:
         values["queue"] = placement.queue_of(step, address.round)
     if before is None:

@@ -1,0 +1,143 @@
+"""Named statements about choreographed runs (see `statements` for their conventions)."""
+
+from sagas.store.loop_statements import HOLDER
+from sagas.store.statements import TAKE, TAKEN
+
+# -- Publishing and starting: in the caller's transaction. No lock on a run, and no number: that comes after the commit.
+
+#: One insert. A second event of the same type with the same key does nothing.
+PUBLISH = """
+INSERT INTO {s}.saga_inbox (instance_id, kind, name, key, payload, sent_by, event_id, version, cause, depth)
+VALUES (:run_id, 'event', :type, CAST(:key AS text), CAST(CAST(:payload AS text) AS jsonb), :by, :event_id, :version,
+        CAST(:cause AS int), :depth)
+ON CONFLICT (instance_id, kind, name, key) WHERE key IS NOT NULL DO NOTHING
+RETURNING id
+"""
+
+#: Whether the event that has a key says the same as another one.
+IS_THE_SAME = """
+SELECT payload = CAST(CAST(:payload AS text) AS jsonb) AND version = :version FROM {s}.saga_inbox
+WHERE instance_id = :run_id AND kind = 'event' AND name = :type AND key = :key
+"""
+
+#: A run with its first event. It is due at once: the first look numbers that. Its id is made of its key, so two
+#: starts with one key meet in it.
+START_RUN = """
+WITH born AS (
+    INSERT INTO {s}.saga_instance
+        (id, saga, version, key, plan, plan_hash, data, headers, deadline_seconds, pending, due_at, numbered, closed)
+    VALUES (:run_id, :saga, :saga_version, CAST(:run_key AS text), CAST(CAST(:plan AS text) AS jsonb), :plan_hash, '{}',
+            CAST(CAST(:headers AS text) AS jsonb), CAST(:deadline_seconds AS double precision), 0, clock_timestamp(), 0,
+            '{}')
+    ON CONFLICT DO NOTHING
+    RETURNING id
+)
+INSERT INTO {s}.saga_inbox (instance_id, kind, name, payload, sent_by, event_id, version)
+SELECT id, 'event', :type, CAST(CAST(:payload AS text) AS jsonb), :by, :event_id, :version FROM born
+RETURNING id
+"""
+
+#: Whether a run was started with the same event.
+IS_STARTED_SO = """
+SELECT payload = CAST(CAST(:payload AS text) AS jsonb) AND version = :version FROM {s}.saga_inbox
+WHERE instance_id = :run_id AND kind = 'event' AND name = :type ORDER BY number NULLS LAST, id LIMIT 1
+"""
+
+#: Takes a delivery, as `CLAIM` takes a step: 1 round trip, 0 fsyncs. It brings back the event, and nothing that grows
+#: with the run. Nothing of the run's row gates it: whatever is not to begin any more was voided under the run's lock.
+CLAIM_DELIVERY = (
+    TAKE
+    + TAKEN
+    + """
+SELECT claimed.attempts, claimed.forgiven, claimed.claimed_at, claimed.timeout, claimed.soft_timeout,
+       claimed.epoch_changed, claimed.doubt, instance.saga, instance.plan_hash,
+       CASE WHEN instance.plan_hash = ANY (%(known_plans)s) THEN NULL ELSE instance.plan::text END AS plan,
+       '{}' AS data, NULL::timestamptz AS deadline, NULL AS earlier_results,
+       (SELECT own.result::text FROM {s}.saga_step AS own
+        WHERE claimed.round > 0 AND own.instance_id = claimed.instance_id AND own.position = claimed.position
+          AND own.branch = claimed.branch AND own.round = 0) AS own_result,
+       instance.headers::text AS headers, claimed.event_id, mail.name, mail.version,
+       CASE WHEN claimed.edits = 0 THEN mail.payload ELSE coalesce((
+           SELECT edited.input FROM {s}.saga_step AS edited WHERE edited.instance_id = claimed.instance_id
+             AND edited.position = claimed.position AND edited.branch = claimed.branch AND edited.round = 0),
+           mail.payload) END::text AS payload,
+       mail.cause, mail.depth, claimed.edits, (instance.closed ->> claimed.name)::int AS closed_by,
+       instance.error ->> 'message' AS reason
+FROM claimed JOIN {s}.saga_instance AS instance ON instance.id = claimed.instance_id
+JOIN {s}.saga_inbox AS mail ON mail.instance_id = claimed.instance_id AND mail.number = claimed.position
+"""
+)
+
+# -- Looking at a run, each in a statement of its own once its row is locked.
+
+#: What is done, beside what `LOAD` has loaded: all of it, or the delivery that an event is about with its undos. So the
+#: cost of a look does not grow with the run, as long as nothing has to be undone.
+LOAD_DONE = (
+    """
+SELECT step.position, step.branch, step.round, step.name, step.status, step.token, step.attempts, step.losses,
+       step.timeout, step.soft_timeout, step.polls, step.polled_since, step.parked_since, step.forgiven, step.delivery,
+       step.doubt, step.stray, step.dispatches, step.dispatched_at, step.not_before, step.claimed_at,
+       step.first_claimed_at, step.finished_at, step.error, worker.hostname, step.event_id, step.dead_at, step.edits,
+       """
+    + HOLDER
+    + """ AS holder, false AS epoch_changed
+FROM {s}.saga_step AS step LEFT JOIN {s}.saga_worker AS worker ON worker.id = step.worker_id
+WHERE step.instance_id = :id AND step.finished_at IS NOT NULL AND step.dead_at IS NULL
+  AND (:whole OR (step.position = :position AND step.branch = :branch))
+ORDER BY step.position, step.branch, step.round FOR UPDATE OF step
+"""
+)
+
+SAVE_RUN = """
+UPDATE {s}.saga_instance SET numbered = :numbered, closed = CAST(CAST(:closed AS text) AS jsonb), ended_by = :ended_by,
+    turned_at = :turned_at
+WHERE id = :id AND (numbered, ended_by, turned_at, closed) IS DISTINCT FROM (
+    CAST(:numbered AS int), CAST(:ended_by AS int), CAST(:turned_at AS timestamptz),
+    CAST(CAST(:closed AS text) AS jsonb))
+"""
+
+#: Events without a number, in the order of their insertion. At most one more than are numbered at once.
+LOAD_ARRIVED = """
+SELECT id, event_id, name, version, cause, depth FROM {s}.saga_inbox
+WHERE instance_id = :id AND kind = 'event' AND consumed_at IS NULL ORDER BY id LIMIT :limit
+"""
+
+#: A run's first look begins with the event that starts it, however many have come before.
+LOAD_FIRST = """
+SELECT id, event_id, name, version, cause, depth FROM {s}.saga_inbox
+WHERE instance_id = :id AND kind = 'event' AND consumed_at IS NULL AND name = :starts ORDER BY id LIMIT 1
+"""
+
+NUMBER = """
+UPDATE {s}.saga_inbox AS mail SET number = given.number, letter = given.letter,
+    seen_at = coalesce(seen_at, clock_timestamp()), consumed_at = clock_timestamp()
+FROM unnest(CAST(:rows AS bigint[]), CAST(:numbers AS int[]), CAST(:letters AS text[])) AS given (id, number, letter)
+WHERE mail.id = given.id AND mail.consumed_at IS NULL
+"""
+
+#: An event that a delivery returned, or that the library publishes. A muted one is kept, and never has a number. What
+#: the library publishes is filled from the run's first event: the fields of both, and the reason.
+RECORD = """
+INSERT INTO {s}.saga_inbox (instance_id, kind, name, payload, sent_by, event_id, version, cause, depth, number, letter,
+                            seen_at, consumed_at)
+SELECT :run_id, 'event', :type,
+       CASE WHEN CAST(:payload AS text) IS NOT NULL THEN CAST(CAST(:payload AS text) AS jsonb) ELSE (
+           SELECT coalesce(jsonb_object_agg(field.key, field.value), '{}')
+           FROM {s}.saga_inbox AS first, jsonb_each(first.payload || CAST(CAST(:reason AS text) AS jsonb)) AS field
+           WHERE first.instance_id = :run_id AND first.number = 1 AND field.key = ANY (CAST(:fields AS text[]))) END,
+       :by, :event_id, :version, CAST(:cause AS int), :depth, CAST(:number AS int), CAST(:letter AS text),
+       CASE WHEN :is_over THEN clock_timestamp() END, CASE WHEN :is_over THEN clock_timestamp() END
+"""
+
+# -- Which graph a run starts by
+
+REGISTERED = "SELECT plan::text FROM {s}.saga_definition WHERE saga = :saga AND version = :version"
+
+#: Workers register what they know after their imports. The caller has compared it with what was there.
+REGISTER_GRAPH = """
+INSERT INTO {s}.saga_definition AS known (saga, version, plan_hash, plan)
+VALUES (:saga, :version, :plan_hash, CAST(CAST(:plan AS text) AS jsonb))
+ON CONFLICT (saga, version) DO UPDATE
+SET plan_hash = excluded.plan_hash, plan = excluded.plan, registered_at = clock_timestamp()
+WHERE known.plan_hash IS NOT DISTINCT FROM CAST(:former AS text)
+"""

@@ -1,0 +1,266 @@
+"""Choreographed runs: published into without a lock, and looked at under the lock of their row."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid5
+
+from sqlalchemy import Connection, Row, TextClause, text
+
+from sagas.errors import PlanChanged
+from sagas.model import Address
+from sagas.model.choreography import ChoreographyPlan
+from sagas.model.choreography.state import (
+    NUMBERED_AT_ONCE,
+    Arrived,
+    Delivery,
+    Letter,
+    Published,
+    RunDecision,
+    RunState,
+)
+from sagas.store import run_statements
+from sagas.store.database import Database
+from sagas.store.rows import evidence_of, json_text, own_fields, step_fields
+from sagas.store.timing import Timing
+
+#: Names of runs are made in it, so that a run with a business key need not be looked up.
+_RUNS = UUID("7f0a3f53-5d2b-5f6c-9d43-1f9b8f1f6c11")
+#: Who published an event that no person and no caller did.
+BY_A_HANDLER, BY_THE_LIBRARY = "handler", "sagas"
+
+
+def run_id_of(choreography: str, key: str) -> UUID:
+    """Return the id of the run with a business key: known before it exists, and the same in every service."""
+    return uuid5(_RUNS, f"{choreography}\0{key}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewRun:
+    """The values that a start inserts. ``event`` is the first one, already encoded."""
+
+    id: UUID
+    plan: ChoreographyPlan
+    key: str | None
+    event: Published
+    headers: str | None = None
+    by: str = "application"
+
+
+Scalar = Callable[[TextClause, Mapping[str, Any]], Any]
+
+
+class Runs:
+    """Writes and reads what runs have beside an instance's row and its steps."""
+
+    def __init__(self, database: Database, quoted_schema: str, timing: Timing) -> None:
+        self._database = database
+        self._timing = timing
+        self._quoted_schema = quoted_schema
+        self._statements: dict[str, TextClause] = {}
+
+    def _sql(self, name: str) -> TextClause:
+        if name not in self._statements:
+            statement: str = getattr(run_statements, name)
+            self._statements[name] = text(statement.replace("{s}", self._quoted_schema))
+        return self._statements[name]
+
+    # -- in the caller's transaction
+
+    def publish(
+        self, scalar: Scalar, run_id: UUID, event: Published, key: str | None, by: str = "application"
+    ) -> bool | None:
+        """Insert an event. False: one of this type has the key already; None: it has the key, and says otherwise."""
+        values = _values(run_id, event, by) | {"key": key}
+        if scalar(self._sql("PUBLISH"), values) is not None:
+            return True
+        same = scalar(self._sql("IS_THE_SAME"), {name: values[name] for name in _COMPARED} | {"key": key})
+        # Not there: committed after this transaction's snapshot, so it cannot be compared.
+        return None if same is False else False
+
+    def start(self, scalar: Scalar, new: NewRun) -> bool | None:
+        """Insert a run with its first event. False: it was started already; None: with another first event."""
+        plan = new.plan
+        values = _values(new.id, new.event, new.by)
+        inserted = scalar(
+            self._sql("START_RUN"),
+            {name: values[name] for name in ("run_id", "type", "payload", "by", "event_id", "version")}
+            | {
+                "saga": plan.name,
+                "saga_version": plan.version,
+                "run_key": new.key,
+                "plan": plan.text,
+                "plan_hash": plan.fingerprint,
+                "headers": new.headers,
+                "deadline_seconds": plan.deadline,
+            },
+        )
+        if inserted is not None:
+            return True
+        same = scalar(self._sql("IS_STARTED_SO"), {name: values[name] for name in _COMPARED})
+        return None if same is False else False
+
+    # -- under the lock of the run's row
+
+    def load(
+        self,
+        connection: Connection,
+        run_id: UUID,
+        rows: Sequence[Row[Any]],
+        plan: ChoreographyPlan,
+        about: Address | None,
+        *,
+        whole: bool,
+    ) -> RunState:
+        """Return a locked run, of which ``rows`` tell what is open or dead.
+
+        Args:
+            about: also load this delivery, with its undos.
+            whole: load all deliveries. That is also done once something has been closed.
+        """
+        row = rows[0]
+        whole = whole or bool(row.closed)
+        steps = [step for step in rows if step.position is not None]
+        if whole or about is not None:
+            place = {"position": about.position if about else -1, "branch": about.branch if about else -1}
+            asked = {"id": run_id, "lease": self._timing.lease, "whole": whole, **place}
+            steps += connection.execute(self._sql("LOAD_DONE"), asked).all()
+        arrived = list(
+            connection.execute(self._sql("LOAD_ARRIVED"), {"id": run_id, "limit": NUMBERED_AT_ONCE + 1}).all()
+        )
+        has_more = len(arrived) > NUMBERED_AT_ONCE
+        arrived = arrived[:NUMBERED_AT_ONCE]
+        if row.numbered == 0 and not any(event.name == plan.starts for event in arrived):
+            arrived = [*connection.execute(self._sql("LOAD_FIRST"), {"id": run_id, "starts": plan.starts}), *arrived]
+        return RunState(
+            **own_fields(run_id, row),
+            steps=tuple(sorted(map(_delivery, steps), key=lambda delivery: delivery.address)),
+            numbered=row.numbered,
+            closed=row.closed or {},
+            ended_by=row.ended_by,
+            turned_at=row.turned_at,
+            arrived=tuple(_arrived(event) for event in arrived),
+            has_more=has_more,
+            is_whole=whole,
+        )
+
+    def save(self, connection: Connection, plan: ChoreographyPlan, decision: RunDecision) -> None:
+        """Write the numbers of events, and the events that were published with the decision."""
+        state = decision.state
+        connection.execute(self._sql("SAVE_RUN"), run_columns(state) | {"id": state.id})
+        if decision.numbered:
+            connection.execute(
+                self._sql("NUMBER"),
+                {
+                    "rows": [given.row for given in decision.numbered],
+                    "numbers": [given.number for given in decision.numbered],
+                    "letters": [_letter(given.letter) for given in decision.numbered],
+                },
+            )
+        for recorded in decision.published:
+            event = recorded.event
+            known = plan.by_type.get(event.type)
+            connection.execute(
+                self._sql("RECORD"),
+                _values(state.id, event, BY_THE_LIBRARY if event.payload is None else BY_A_HANDLER)
+                | {
+                    "cause": event.cause,
+                    "depth": event.depth,
+                    "number": recorded.number,
+                    "letter": _letter(recorded.letter),
+                    "is_over": recorded.number is not None or recorded.letter is Letter.MUTED,
+                    "fields": [field.name for field in known.fields] if known else [],
+                    "reason": json.dumps({"reason": state.error.message if state.error else ""}),
+                },
+            )
+
+    # -- graphs
+
+    def register(self, plan: ChoreographyPlan) -> None:
+        """Register a graph: what a worker knows after its imports. A part of what is registered changes nothing.
+
+        Raises:
+            PlanChanged: this version was registered with another graph.
+        """
+        for _ in range(5):  # several workers register at once
+            known = self._registered(plan)
+            if known is not None and not plan.contradictions(known):
+                return
+            if known is not None and (said := known.contradictions(plan)):
+                raise _changed(plan, said)
+            with self._database.autocommit() as connection:
+                connection.execute(
+                    self._sql("REGISTER_GRAPH"),
+                    {
+                        "saga": plan.name,
+                        "version": plan.version,
+                        "plan_hash": plan.fingerprint,
+                        "plan": plan.text,
+                        "former": known.fingerprint if known else None,
+                    },
+                )
+
+    def whole_graph(self, plan: ChoreographyPlan) -> ChoreographyPlan | None:
+        """Return the registered graph that this one is a part of; None: no worker has registered it.
+
+        Raises:
+            PlanChanged: this process says otherwise than the workers.
+        """
+        known = self._registered(plan)
+        if known is not None and (said := plan.contradictions(known)):
+            raise _changed(plan, said)
+        return known
+
+    def _registered(self, plan: ChoreographyPlan) -> ChoreographyPlan | None:
+        with self._database.autocommit() as connection:
+            stored = connection.scalar(self._sql("REGISTERED"), {"saga": plan.name, "version": plan.version})
+        return None if stored is None else ChoreographyPlan.from_json(json.loads(stored))
+
+
+_COMPARED = ("run_id", "type", "payload", "version")
+
+
+def _changed(plan: ChoreographyPlan, said: tuple[str, ...]) -> PlanChanged:
+    return PlanChanged(
+        f"choreography {plan.name!r} version {plan.version} was registered otherwise: {', '.join(said)}. "
+        f"Raise version={plan.version + 1}; runs in flight go on by their own graph. If this process has not imported "
+        "the latest code, deploy that"
+    )
+
+
+def _values(run_id: UUID, event: Published, by: str) -> dict[str, Any]:
+    return {
+        "run_id": run_id,
+        "type": event.type,
+        "payload": event.payload,
+        "by": by,
+        "event_id": event.id,
+        "version": event.version,
+        "cause": event.cause,
+        "depth": event.depth,
+    }
+
+
+def _letter(letter: Letter | None) -> str | None:
+    return None if letter is None else letter.value
+
+
+def _delivery(row: Row[Any]) -> Delivery:
+    return Delivery(**step_fields(row), **evidence_of(row), event=row.event_id, dead_at=row.dead_at, edits=row.edits)
+
+
+def _arrived(row: Row[Any]) -> Arrived:
+    return Arrived(
+        row=row.id, id=row.event_id, type=row.name, version=row.version, cause=row.cause, depth=row.depth, payload=""
+    )
+
+
+def run_columns(state: RunState) -> dict[str, Any]:
+    """Return the columns of an instance that only a run has."""
+    return {
+        "numbered": state.numbered,
+        "closed": json_text(dict(state.closed)),
+        "ended_by": state.ended_by,
+        "turned_at": state.turned_at,
+    }

@@ -1,0 +1,162 @@
+"""The random model of runs on a real PostgreSQL: publishers, workers, losses, letters, operators, sweeps, undos.
+
+Whatever interleaving comes of it: no deadlock, numbers without a gap, no handler out of order, nothing left held, no
+doubt lost.
+"""
+
+import random
+import threading
+import time
+from uuid import UUID
+
+import pytest
+
+from sagas.model import Address, SagaStatus, StepStatus, Verdict
+from sagas.model.choreography import Order
+from sagas.model.choreography.state import Delivery, RunState
+from tests.support.bench import Bench
+from tests.support.runs import RunBench, event
+from tests.unit.model.choreography.graphs import graph, handler
+from tests.unit.model.story import tries
+
+PLAN = graph(
+    handler("charge", "B", undo="refund", undo_when=("D",), publishes=("C",), retry=tries(2, backoff=0.0)),
+    handler("count", ("A", "B", "C")),
+    handler("mail", ("B", "C"), order=Order.NONE),
+    ends=("E",),
+)
+CHARGE, COUNT, _ = range(3)
+RUNS, PUBLISHERS, WORKERS, EVENTS = 2, 4, 4, 4
+
+
+class Chaos:
+    """One round: threads that do what processes do, each with its own dice."""
+
+    def __init__(self, runs: RunBench, seed: int) -> None:
+        self.runs = runs
+        self.dice = random.Random(seed)
+        self.ids = [runs.start(PLAN) for _ in range(RUNS)]
+        self.errors: list[BaseException] = []
+        self.done: dict[UUID, list[int]] = {run: [] for run in self.ids}  # numbers in the order in which `count` ran
+        self.charged: set[tuple[UUID, Address]] = set()  # bodies of `charge` that may have happened
+        self.refunded: set[tuple[UUID, Address]] = set()
+        self.is_over = threading.Event()
+
+    def goes_on(self) -> None:
+        publishers = [threading.Thread(target=self.safely, args=(self.publishes,)) for _ in range(PUBLISHERS)]
+        others = [threading.Thread(target=self.safely, args=(self.works,)) for _ in range(WORKERS)]
+        others += [threading.Thread(target=self.safely, args=(it,)) for it in (self.operates, self.sweeps)]
+        for thread in (*publishers, *others):
+            thread.start()
+        for thread in publishers:
+            thread.join(60)
+        until = time.monotonic() + 120
+        while not self.errors and not all(map(self.rests, self.ids)):
+            assert time.monotonic() < until, [self.open(run) for run in self.ids]
+            time.sleep(0.02)
+        self.is_over.set()
+        for thread in others:
+            thread.join(30)
+        assert not self.errors, self.errors[0]
+
+    def rests(self, run: UUID) -> bool:
+        state = self.runs.state(run)
+        return not state.arrived and all(row.finished_at is not None and not dead(row) for row in state.steps)
+
+    def open(self, run: UUID) -> list[str]:
+        rows = [row for row in self.runs.state(run).steps if row.finished_at is None or dead(row)]
+        return [f"{row.address} {row.name} {row.status} {row.error}" for row in rows][:5]
+
+    def safely(self, work: object) -> None:
+        try:
+            work(random.Random(self.dice.random()))  # type: ignore[operator]
+        except BaseException as error:
+            self.errors.append(error)
+
+    def publishes(self, dice: random.Random) -> None:
+        """In a transaction to both runs, in any order; some roll back."""
+        for _ in range(EVENTS):
+            with self.runs.store.database.transaction() as connection:
+                for run in dice.sample(self.ids, RUNS):
+                    type_ = "D" if dice.random() < 0.03 else "B"
+                    self.runs.store.runs.publish(connection.scalar, run, event(type_), None)
+                if dice.random() < 0.2:
+                    connection.rollback()
+            if dice.random() < 0.5:
+                self.runs.look(dice.choice(self.ids))
+
+    def works(self, dice: random.Random) -> None:
+        while not self.is_over.is_set():
+            run = dice.choice(self.ids)
+            pending = [row for row in self.runs.state(run).steps if row.status is StepStatus.PENDING]
+            if not pending:
+                time.sleep(0.005)
+                continue
+            address = dice.choice(pending).address
+            task = PLAN.step(address.position, address.branch).task_for(address.round)
+            assert task is not None
+            token = self.runs.claim(run, address, task)
+            if token is not None:
+                self.ends(run, address, token, dice)
+
+    def ends(self, run: UUID, address: Address, token: UUID, dice: random.Random) -> None:
+        fate = dice.random()
+        if address.branch == CHARGE and address.is_action and fate < 0.8:
+            self.charged.add((run, address))  # whatever is reported now, it may have happened
+        if fate < 0.7:
+            if address.branch == COUNT:
+                self.done[run].append(address.position)
+            if not address.is_action:
+                self.refunded.add((run, address.action))
+            self.runs.ends(run, address, token, *(["C"] if address.branch == CHARGE and address.is_action else []))
+        elif fate < 0.8:
+            self.runs.fails(run, address, token, Verdict.UNKNOWN)
+        elif fate < 0.9:
+            self.runs.fails(run, address, token, Verdict.CLEAN_NO)
+        else:  # its process died: the sweep gives its claim back
+            self.runs.fails(run, address, token, Verdict.INTERRUPTED)
+
+    def operates(self, dice: random.Random) -> None:
+        while not self.is_over.is_set():
+            if not self.runs.answers(dice.choice(self.ids), dice):
+                time.sleep(0.01)
+
+    def sweeps(self, dice: random.Random) -> None:
+        while not self.is_over.is_set():
+            self.runs.look(dice.choice(self.ids))
+            time.sleep(0.01)
+
+
+def dead(row: object) -> bool:
+    return isinstance(row, Delivery) and row.dead_at is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_e9_whatever_happens_at_once_a_run_keeps_its_promises(bench: Bench, seed: int) -> None:
+    runs = RunBench(bench.store)
+    chaos = Chaos(runs, seed)
+
+    chaos.goes_on()
+
+    for run in chaos.ids:
+        state = runs.state(run)
+        numbers = bench.sql(
+            "SELECT number FROM {s}.saga_inbox WHERE instance_id = %s AND letter IS DISTINCT FROM 'muted' "
+            "ORDER BY number",
+            run,
+        )
+        assert [number for (number,) in numbers] == list(range(1, len(numbers) + 1)), "numbers have a gap"
+        assert chaos.done[run] == sorted(chaos.done[run]), "a handler ran out of order"
+        assert [row.address for row in state.steps if row.status is StepStatus.HELD] == [], "something is left held"
+        charged = {address for where, address in chaos.charged if where == run}
+        refunded = {address for where, address in chaos.refunded if where == run}
+        if state.closed:
+            assert charged <= refunded | by_hand(state), "money is gone"
+        runs.publish(run, "E")
+        assert runs.state(run).status in (SagaStatus.COMPLETED, SagaStatus.COMPENSATED)
+
+
+def by_hand(state: RunState) -> set[Address]:
+    """The actions whose undo an operator has let go, as one that was done by hand."""
+    return {row.address.action for row in state.compensations() if row.status is StepStatus.SKIPPED}
