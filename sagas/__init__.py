@@ -1,5 +1,6 @@
 """Sagas on Celery: business transactions whose finished steps are undone, in reverse order, when a later one fails."""
 
+from sagas.choreography import Choreography, event, upcast
 from sagas.definition import (
     BestEffort,
     Child,
@@ -14,7 +15,7 @@ from sagas.definition import (
     WaitFor,
     parallel,
 )
-from sagas.engine import condition, current_step
+from sagas.engine import condition, current_event, current_step
 from sagas.errors import (
     BindingError,
     ConfigurationError,
@@ -27,9 +28,11 @@ from sagas.errors import (
     NoCurrentStep,
     NotBound,
     NotInAStep,
+    NotRegistered,
     PayloadError,
     PermanentError,
     PlanChanged,
+    PublishInProgress,
     ResourceLocked,
     RowDamaged,
     SagaError,
@@ -65,8 +68,12 @@ __all__ = [
     "Const",
     "Retry",
     "Inline",
+    "Choreography",
+    "event",
+    "upcast",
     # running
     "current_step",
+    "current_event",
     "PermanentError",
     # looking and acting
     "SagaHandle",
@@ -96,10 +103,12 @@ __all__ = [
     "PlanChanged",
     "StartInProgress",
     "KeyInUse",
+    "NotRegistered",
     "ResourceLocked",
     "InstanceNotFound",
     "RowDamaged",
     "TransitionRefused",
+    "PublishInProgress",
     "SignalInProgress",
     "WaitRefused",
     "WaitTimeout",

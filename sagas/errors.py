@@ -14,7 +14,9 @@
     │   ├── PlanChanged          the steps differ under the same version
     │   ├── StartInProgress      the key is being started in another open transaction
     │   ├── KeyInUse             the key has an instance, which ``if_exists=`` does not allow
+    │   ├── NotRegistered        no worker has registered the choreography
     │   └── ResourceLocked       another instance holds a resource that this one locks
+    ├── PublishInProgress        the same event is being published in another open transaction
     ├── SignalInProgress         the same signal is being sent in another open transaction
     ├── InstanceNotFound         no such instance (also a LookupError)
     ├── RowDamaged               the rows of an instance cannot be read, or do not fit together (also a RuntimeError)
@@ -89,6 +91,14 @@ class KeyInUse(StartRefused):
 
 class ResourceLocked(StartRefused):
     """Another instance holds a resource that this saga locks, and the saga does not wait for it."""
+
+
+class NotRegistered(StartRefused):
+    """No worker has registered the choreography, so that its whole graph is not known. Start one, or register it."""
+
+
+class PublishInProgress(SagaError):
+    """An event with the same key is being published in a transaction that is still open. Try again after it ends."""
 
 
 class SignalInProgress(SagaError):

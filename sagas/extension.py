@@ -24,6 +24,7 @@ from sagas.engine import (
     add_engine,
     declared,
     look_at,
+    register_graphs,
 )
 from sagas.errors import ConfigurationError, InstanceNotFound
 from sagas.handle import Page, SagaHandle, read_page
@@ -152,6 +153,17 @@ class Sagas:
     def migrate(self) -> Names:
         """Create or update the tables; safe to run twice and concurrently. Return the migrations that it applied."""
         return self.engine.store.migrate()
+
+    def register(self) -> None:
+        """Register the choreographies that this process has imported, as every worker does when it starts.
+
+        Runs start by the graph that is registered. Call it where all of their modules are imported, for example in a
+        deploy, if runs are to be started before the first worker is up.
+
+        Raises:
+            PlanChanged: a version is registered with another graph.
+        """
+        register_graphs(self.engine)
 
     def start(self, saga: Saga, data: Data, **options: Unpack[StartOptions]) -> SagaHandle:
         """Start like `Saga.start`, on this very app, if a process has several."""

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar, Unpack, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, get_args
 from weakref import WeakKeyDictionary
 
 from sagas.choreography.events import EventType
 from sagas.choreography.exchange import Exchange, check_filled
 from sagas.choreography.handlers import Handler
 from sagas.choreography.known import KnownEvents, is_same, name_of, names, seconds
+from sagas.choreography.running import Published
 from sagas.choreography.signatures import (
     Awaits,
     EventClass,
@@ -29,13 +30,16 @@ from sagas.errors import DefinitionError
 from sagas.model.choreography import ChoreographyPlan, IfDead, Order
 from sagas.model.choreography.plan import EARLY_FOR, MAX_EVENTS, MOST_HEARERS, QUIET_AFTER
 
+if TYPE_CHECKING:
+    pass
+
 ATask = TypeVar("ATask", bound=CeleryTask)
 _UNSET: Any = object()
 #: The most events that ``max_events=`` may allow.
 MOST_EVENTS = 100_000
 
 
-class Choreography:
+class Choreography(Published):
     """A business transaction in which participants react to each other's events, under a name and a version.
 
     Args:

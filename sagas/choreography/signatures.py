@@ -17,6 +17,7 @@ Seconds: TypeAlias = timedelta | float
 Awaits: TypeAlias = Mapping[EventClass, Seconds]
 
 OrderWord: TypeAlias = Literal["run", "none"]
+IfExistsWord: TypeAlias = Literal["return", "reject"]
 IfDeadWord: TypeAlias = Literal["hold", "skip", "compensate"]
 
 

@@ -6,6 +6,7 @@ from sagas.engine.conditions import condition, condition_name
 from sagas.engine.context import current_step
 from sagas.engine.control import CONTROL_TASKS, HOME_HEADER, Control, left_in
 from sagas.engine.core import Engine, IfExists
+from sagas.engine.current_event import current_event
 from sagas.engine.declared import TaskFace, look_at
 from sagas.engine.fitness import refuse_unfit
 from sagas.engine.joining import JoinedConnection, JoinedSession, callers_transaction
@@ -23,6 +24,7 @@ from sagas.engine.messages import (
     execution_in,
     window_from,
 )
+from sagas.engine.publishing import register_graphs
 from sagas.engine.redaction import redacted_error, redacted_value
 from sagas.engine.registry import (
     add_engine,
@@ -66,6 +68,7 @@ __all__ = [
     "condition",
     "condition_name",
     "current_app",
+    "current_event",
     "current_step",
     "declare",
     "declare_choreography",
@@ -77,6 +80,7 @@ __all__ = [
     "left_in",
     "look_at",
     "qualified",
+    "register_graphs",
     "redacted_error",
     "redacted_value",
     "refuse_unfit",

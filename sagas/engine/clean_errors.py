@@ -3,7 +3,7 @@
 from functools import lru_cache
 from importlib import import_module
 
-from sagas.engine.registry import declared
+from sagas.engine.registry import Choreographed, Declared, choreographies, declared
 from sagas.model import PlanStep
 
 
@@ -14,7 +14,8 @@ def clean_errors(saga: str, step: PlanStep) -> list[str | type]:
     definition's own classes are used too, and the names are looked up.
     """
     found: list[str | type] = list(step.clean)
-    for definition in declared() if step.clean else ():
+    definitions: list[Declared | Choreographed] = [*declared(), *choreographies()] if step.clean else []
+    for definition in definitions:
         if definition.name == saga:
             found += definition.clean_errors(step.name)
     found += [kind for kind in map(error_class, step.clean) if kind is not None]

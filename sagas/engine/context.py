@@ -62,6 +62,11 @@ _threads: set[int] = set()
 _running: ContextVar[StepContext | None] = ContextVar("sagas_current_step", default=None)
 
 
+def context_here() -> StepContext | None:
+    """Return the context of the running execution; None outside of one."""
+    return _running.get()
+
+
 class CurrentStep:
     """The ambient context of a running step or compensation, as ``current_task`` is Celery's.
 

@@ -19,6 +19,7 @@ from sagas.engine.joining import JoinedConnection
 from sagas.engine.liveness import Held, Leave, WorkerIdentity
 from sagas.engine.loop import Loop
 from sagas.engine.messages import CONTROL_QUEUE, Messages, execution_in, window_from
+from sagas.engine.publishing import Publisher
 from sagas.engine.sentences import Sentences
 from sagas.engine.watchdog import Watchdog
 from sagas.errors import ConfigurationError, KeyInUse, ResourceLocked, SignalInProgress
@@ -66,6 +67,7 @@ class Engine:
         self.control = Control(control_queue, self.store.fleet)
         self.messages = Messages(app, control_queue, step_results)
         self.brief_sender = BriefSender(self.messages)
+        self.publisher = Publisher(self)
         self.loop = Loop(self.store, self.messages, self.brief_sender, self.secrecy)
         self._same_database: set[tuple[URL, URL]] = set()
         #: Whether `sagas.testing.inline` runs the messages.
@@ -152,7 +154,7 @@ class Engine:
         if transaction is None:
             found = self.store.starting.insert(new, self.messages)
         else:
-            self._refuse_elsewhere(transaction)
+            self.refuse_elsewhere(transaction)
             found = self.store.starting.insert_in(transaction, new, self.messages)
         if found.id != new.id:
             if if_exists is IfExists.REJECT:
@@ -187,7 +189,7 @@ class Engine:
             number = inbox.put_now(instance_id, mail, key)
             self.loop.poke(instance_id, brief=True)
             return number is not None
-        self._refuse_elsewhere(transaction)
+        self.refuse_elsewhere(transaction)
         put = partial(inbox.put, transaction.scalar, instance_id, mail, key)
         try:
             number = self.store.starting.unharmed(transaction, put, may_wait=key is not None)
@@ -263,8 +265,11 @@ class Engine:
             stored = ()
         return self.secrecy.redactor(*stored, *seen)
 
-    def _refuse_elsewhere(self, transaction: CallersTransaction) -> None:
-        """Check each pair of databases once per process. A framework's own adapter knows its database."""
+    def refuse_elsewhere(self, transaction: CallersTransaction) -> None:
+        """Refuse a transaction in another database than the sagas'. A framework's own adapter knows its database.
+
+        Each pair of databases is checked once per process.
+        """
         if isinstance(transaction, JoinedConnection):
             pair = (transaction.url, self.store.database.url)
             if pair not in self._same_database:

@@ -11,14 +11,15 @@ from billiard.exceptions import SoftTimeLimitExceeded
 
 from sagas.engine.answer import Answer
 from sagas.engine.delivery import Claimed, Delivery
-from sagas.engine.messages import sent_at
+from sagas.engine.messages import DELIVERY_HEADER, sent_at
+from sagas.engine.reacting import reaction_to
 from sagas.engine.recording import Recording
 from sagas.engine.running import Returned, Run
 from sagas.engine.transaction import StepTransaction
 from sagas.engine.unclaimed import nothing_to_claim
 from sagas.model import Address
 from sagas.model.headers import DIGEST_HEADER
-from sagas.store import Claim, legible
+from sagas.store import Claim, ClaimedDelivery, legible
 
 if TYPE_CHECKING:
     from sagas.engine.core import Engine
@@ -38,6 +39,7 @@ def execute(engine: "Engine", task: Any, instance_id: UUID, address: Address) ->
             digest=getattr(delivery.request, DIGEST_HEADER, None),
             sent=sent_at(delivery.request),
             known_plans=engine.store.instances.known_plans,
+            is_delivery=getattr(delivery.request, DELIVERY_HEADER, None) is not None,
         )
         if claim is None:
             return nothing_to_claim(delivery)
@@ -53,9 +55,9 @@ def _run(delivery: Delivery, claim: Claim) -> Answer:
         step = plan.step(address.position, address.branch)
     transaction = StepTransaction(store.database)
     claimed = Claimed(delivery, claim, plan, step, transaction)
-    recording = Recording(claimed)
+    run, recording = reaction_to(claimed) if isinstance(claim, ClaimedDelivery) else (Run(claimed), Recording(claimed))
     try:
-        happened = Run(claimed).happened()
+        happened = run.happened()
         try:
             return recording.record(happened)
         except SoftTimeLimitExceeded:

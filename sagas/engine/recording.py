@@ -203,7 +203,9 @@ class Recording:
 
     def _report(self, encoded: str | None, **what: Any) -> Answer:
         """Report an end through the loop: of a compensation, or of an action whose claim or whose key is taken."""
-        event = Completed(address=self._address, token=self._token, result=encoded, **what)
+        return self._tell(Completed(address=self._address, token=self._token, result=encoded, **what))
+
+    def _tell(self, event: Completed) -> Answer:
         # Raising ends the chain, so the next message must be sent explicitly.
         carries = None if event.outcome is Outcome.MANUAL else self._delivery.tail
         outcome = self._engine.loop.handle(self._instance_id, event, carries=carries)
@@ -248,6 +250,10 @@ class Recording:
         """Park a step that cannot be called: a deploy, or a person, has to cure it; meanwhile it waits, visibly."""
         told = self._delivery.describe(error, self._step.name)
         event = Parked(address=self._address, token=self._token, error=told, lacks_result=lacks_result)
-        event = replace(event, for_good=is_for_good(self._engine, self._plan, error))
+        event = replace(event, for_good=self._is_for_good(error))
         log_parked(self._engine.loop.handle(self._instance_id, event), self._instance_id, told)
         return END
+
+    def _is_for_good(self, error: SagaError) -> bool:
+        """Return whether no deploy is to be expected that would let it be called."""
+        return is_for_good(self._engine, self._plan, error)

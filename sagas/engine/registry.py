@@ -106,6 +106,12 @@ def choreographies() -> list[Choreographed]:
         return sorted(_choreographies, key=lambda choreography: (choreography.name, choreography.version))
 
 
+def choreography_of(name: str, version: int) -> Choreographed | None:
+    """Return the choreography with a name that this process has declared, of this version if it has that."""
+    named = [it for it in choreographies() if it.name == name]
+    return max(named, key=lambda it: it.version == version, default=None)
+
+
 def inline_of(plan: Plan) -> Inline | None:
     """Return how far one message goes on, by the saga's definition here; a deploy may change it."""
     with _lock:

@@ -77,16 +77,25 @@ class Run:
         if not_ready is not None:  # nothing was done: Celery runs `before_start` before the claim
             return Raised(not_ready, self._judged(not_ready).by_place())
         try:
-            data, own_result = self._read()
-            if self._is_action and not is_wanted(step, data):
-                return Unwanted()
-            task, inputs = self._delivery.task, step.inputs_for(self._delivery.address.round)
-            arguments = bind(task.run, data, own_result, f"task {task.name}", *inputs)
+            arguments = self._arguments()
         except (BindingError, RowDamaged, SecretUnreadable) as error:
             return NotCallable(error, isinstance(error, BindingError) and claim.own_result is None)
         except Exception as error:  # raised by the application's condition: nothing was done
             return Raised(error, self._judged(error).by_place())
-        return self._called(arguments)
+        return Unwanted() if arguments is None else self._called(arguments)
+
+    def _arguments(self) -> Mapping[str, Any] | None:
+        """Return the arguments of the body; None: its condition is false.
+
+        Raises:
+            BindingError, RowDamaged, SecretUnreadable: a deploy, or a person, has to cure it.
+        """
+        data, own_result = self._read()
+        step, task = self._claimed.step, self._delivery.task
+        if self._is_action and not is_wanted(step, data):
+            return None
+        inputs = step.inputs_for(self._delivery.address.round)
+        return bind(task.run, data, own_result, f"task {task.name}", *inputs)
 
     def _read(self) -> tuple[dict[str, Any], Any]:
         """Return the data that the task sees and, for a compensation, its action's own result, which takes precedence.
@@ -119,19 +128,23 @@ class Run:
             return Raised(error, judgement.in_doubt() if self._recorder.has_recorded else judgement)
 
     def _context(self) -> StepContext:
+        return StepContext(**self._known())
+
+    def _known(self) -> dict[str, Any]:
+        """Return what every body may know of its execution."""
         claim, step, delivery = self._claimed.claim, self._claimed.step, self._delivery
-        return StepContext(
-            saga_id=delivery.instance_id,
-            saga=claim.saga,
-            name=step.name,
-            round=delivery.address.round,
-            attempt=claim.attempts,
-            deadline=deadline_of(claim, step, delivery.address),
-            transaction=self._claimed.transaction,
-            recorder=self._recorder,
-            is_cancelled=partial(delivery.engine.held.is_stopped, delivery.id),
-            headers=partial(delivery.engine.carrying.seen_by_task, delivery.instance_id),
-        )
+        return {
+            "saga_id": delivery.instance_id,
+            "saga": claim.saga,
+            "name": step.name,
+            "round": delivery.address.round,
+            "attempt": claim.attempts,
+            "deadline": deadline_of(claim, step, delivery.address),
+            "transaction": self._claimed.transaction,
+            "recorder": self._recorder,
+            "is_cancelled": partial(delivery.engine.held.is_stopped, delivery.id),
+            "headers": partial(delivery.engine.carrying.seen_by_task, delivery.instance_id),
+        }
 
     def _judged(self, error: BaseException) -> Judgement:
         return judge(error, self._policy, self._claimed.step.name, self._delivery.redact)

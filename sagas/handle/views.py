@@ -30,6 +30,7 @@ from sagas.model import (
     waits_for_a_person,
     waits_uncalled,
 )
+from sagas.model.choreography.as_plan import RunPlan
 from sagas.model.history import place_of, told_by
 from sagas.model.inputs import unwrapped
 from sagas.model.secrecy import Redact
@@ -226,7 +227,11 @@ class Snapshot:
     def steps(self) -> list[StepView]:
         """Every step of its plan, in order, including those that never ran."""
         ended = SagaStatus(self._row.status) in FINAL or self._row.status == SagaStatus.COMPENSATING
-        return [_step_view(step, self._step_rows, self._show, ended=ended) for step in self._plan.steps]
+        return [_step_view(step, self._step_rows, self._show, ended=ended) for step in self._steps]
+
+    @cached_property
+    def _steps(self) -> Sequence[PlanStep]:
+        return self._plan.executed((row.position, row.branch) for row in self._step_rows)
 
     @cached_property
     @_legible
@@ -235,8 +240,10 @@ class Snapshot:
 
         While it moves by itself these are the steps whose child sagas wait for a person (see ``waits_below``).
         """
+        views = {(step.position, step.branch): view for step, view in zip(self._steps, self.steps, strict=True)}
+        if isinstance(self._plan, RunPlan):
+            return [views[row.position, row.branch] for row in self._step_rows if row.dead_at is not None]
         waiting = waits_for_a_person(self._plan, self._state)
-        views = {(step.position, step.branch): view for step, view in zip(self._plan.steps, self.steps, strict=True)}
         return [views[it.address.position, it.address.branch] for it in waiting]
 
     @cached_property
@@ -246,6 +253,9 @@ class Snapshot:
 
         A saga that goes forward may still pass its pivot first.
         """
+        if isinstance(self._plan, RunPlan):
+            has_ended = self._row.ended_by is not None or self.status is SagaStatus.COMPLETED
+            return not has_ended and self._row.turned_at is None
         return self.status.is_forward or waits_uncalled(self._plan, self._state)
 
     @cached_property

@@ -17,7 +17,8 @@ from celery import signals
 from celery.bootsteps import RUN, TERMINATE, StartStopStep
 from celery.worker import state as worker_state
 
-from sagas.engine import ADDRESS_HEADER, CALLBACK_TASK, SWEEP_TASK, Engine, execution_in
+from sagas.engine import ADDRESS_HEADER, CALLBACK_TASK, SWEEP_TASK, Engine, execution_in, register_graphs
+from sagas.errors import SagaError
 from sagas.recovery import pulse
 from sagas.recovery.ending import Endings
 from sagas.recovery.filling import Filler
@@ -65,6 +66,7 @@ class WorkerLife:
         self._idle = False
         self._told: set[str] = set()
         self._stays = False
+        self._has_registered = False
         self._first_queues: set[str] = set()
         self._first_limited: set[str] = set()
         self._endings = Endings(engine, self._forks)
@@ -158,12 +160,23 @@ class WorkerLife:
         except Exception as error:  # the database is away; the next tick tries again
             logger.warning("saga worker timer failed, trying again: %r", error)
 
+    def _register(self) -> None:
+        """Register the graphs of the choreographies that this worker has imported, once the database answers."""
+        if self._has_registered:
+            return
+        try:
+            register_graphs(self._engine)
+        except SagaError as error:
+            logger.error("choreographies not registered: %s", error)
+        self._has_registered = True
+
     def _beat(self) -> None:
         engine = self._engine
         worker_id = engine.identity.id
         if worker_id is None:
             return
         self._endings.record()
+        self._register()
         # Read before the list is made: a claim older than this is either listed or over.
         listed_at = engine.store.sweeping.clock()
         engine.store.clock.learn(listed_at)

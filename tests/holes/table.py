@@ -1,5 +1,6 @@
 """All reversals."""
 
+from tests.holes.choreography import OF_CHOREOGRAPHY
 from tests.holes.continuing import OF_CONTINUING
 from tests.holes.critical import CRITICAL
 from tests.holes.critical_liveness import CRITICAL_LIVENESS
@@ -29,9 +30,21 @@ LETTERS = [
     *(f"{group}{number}" for group, last in GROUPS for number in range(1, last + 1)),
     *dict.fromkeys(reversal.letter for reversal in (*DOUBT, *LINES)),
     *(reversal.letter for reversal in OF_CONTINUING if number(reversal) > 10),
+    *dict.fromkeys(reversal.letter for reversal in OF_CHOREOGRAPHY),
 ]
 
 TABLE = sorted(
-    (*CRITICAL, *CRITICAL_LIVENESS, *HIGH, *HIGH_CALLERS, *HIGH_LATER, *MEDIUM, *DOUBT, *LINES, *OF_CONTINUING),
+    (
+        *CRITICAL,
+        *CRITICAL_LIVENESS,
+        *HIGH,
+        *HIGH_CALLERS,
+        *HIGH_LATER,
+        *MEDIUM,
+        *DOUBT,
+        *LINES,
+        *OF_CONTINUING,
+        *OF_CHOREOGRAPHY,
+    ),
     key=lambda reversal: LETTERS.index(reversal.letter),
 )

@@ -1,0 +1,229 @@
+"""Start runs of a choreography, and publish events into them."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
+from uuid import UUID
+
+from sagas.choreography.exchange import Exchange
+from sagas.choreography.signatures import IfExistsWord
+from sagas.definition.options import LONGEST_RESOURCE, choice
+from sagas.definition.signatures import CeleryTask
+from sagas.engine import Engine, callers_transaction, engine_for
+from sagas.errors import PayloadError, StartRefused
+from sagas.handle import SagaHandle
+from sagas.model.choreography import ChoreographyPlan
+from sagas.model.payload import is_storable, shown
+from sagas.store import CallersTransaction, reachable, run_id_of
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+    from sqlalchemy.orm import Session, scoped_session
+
+#: A business key, or an id, is indexed.
+LONGEST_KEY = LONGEST_RESOURCE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caller:
+    """The transaction in which a caller publishes, as it was given."""
+
+    session: "Session | scoped_session[Any] | None" = None
+    connection: "Connection | CallersTransaction | None" = None
+
+    def transaction(self, who: str) -> CallersTransaction | None:
+        """Return it; None: none was given."""
+        if self.session is not None and self.connection is not None:
+            raise StartRefused(f"{who}: pass session= or connection=, not both")
+        return callers_transaction(self.session, self.connection)
+
+
+def start_on(
+    engine: Engine,
+    plan: ChoreographyPlan,
+    exchange: Exchange,
+    event: Any,
+    *,
+    key: str | None,
+    caller: Caller,
+    rejects: bool,
+) -> SagaHandle:
+    """Start a run with its first event."""
+    who = f"choreography {plan.name!r}"
+    check_key(key, who)
+    written = exchange.write(event, engine.secrecy)
+    if written.type != plan.starts:
+        raise StartRefused(f"{who} starts with {plan.starts}, not with {written.type}: publish that into a run")
+    with reachable(engine.store.database):
+        transaction = caller.transaction(who)
+        run_id = engine.publisher.start(plan, written, key=key, transaction=transaction, rejects=rejects)
+    return SagaHandle(engine, run_id)
+
+
+def publish_on(
+    engine: Engine,
+    plan: ChoreographyPlan,
+    exchange: Exchange,
+    event: Any,
+    *,
+    run: SagaHandle | UUID | str,
+    key: str | None,
+    caller: Caller,
+    rejects: bool,
+) -> bool:
+    """Publish an event into a run. Return False if it was there already."""
+    who = f"choreography {plan.name!r}"
+    check_key(key, f"{who}: publish")
+    written = exchange.write(event, engine.secrecy)
+    run_id = addressed(plan, run, who)
+    with reachable(engine.store.database):
+        transaction = caller.transaction(who)
+        return engine.publisher.publish(run_id, written, key=key, transaction=transaction, rejects=rejects)
+
+
+def addressed(plan: ChoreographyPlan, run: SagaHandle | UUID | str, who: str) -> UUID:
+    """Return the id of a run, by a handle, an id or the business key: for a key nothing is looked up."""
+    if isinstance(run, SagaHandle):
+        return run.id
+    if isinstance(run, UUID):
+        return run
+    if not isinstance(run, str):
+        raise PayloadError(f"{who}: run={shown(run)} must be a handle, a UUID, or the text of a business key")
+    check_key(run, f"{who}: run=")
+    return run_id_of(plan.name, run)
+
+
+def check_key(key: str | None, who: str) -> None:
+    if key is not None and not (isinstance(key, str) and 1 <= len(key) <= LONGEST_KEY and is_storable(key)):
+        raise StartRefused(f"{who}: key={shown(key)} must be text of 1 to {LONGEST_KEY} characters, without NUL")
+
+
+def rejects(if_exists: str, who: str) -> bool:
+    return choice(if_exists, get_args(IfExistsWord), f"{who}: if_exists") == "reject"
+
+
+class Published(ABC):
+    """The part of a choreography that starts runs and publishes into them."""
+
+    @property
+    @abstractmethod
+    def who(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def exchange(self) -> Exchange: ...
+
+    @abstractmethod
+    def tasks(self) -> list[CeleryTask]: ...
+
+    @abstractmethod
+    def plan(self, engine: Engine) -> ChoreographyPlan: ...
+
+    def start(
+        self,
+        event: Any,
+        *,
+        key: str | None = None,
+        session: "Session | scoped_session[Any] | None" = None,
+        connection: "Connection | CallersTransaction | None" = None,
+        if_exists: IfExistsWord = "return",
+    ) -> SagaHandle:
+        """Start a run with its first event. A run whose start returned, or whose transaction committed, is never lost.
+
+        Args:
+            event: an event of the class in ``starts=``.
+            key: the business key: events can be published by it, even before the run exists. If it has a run that began
+                with the same event, that is returned, and nothing is started.
+            session: insert in this SQLAlchemy session's transaction; the event is delivered after its commit.
+            connection: the same with a SQLAlchemy connection. By default it joins the transaction that a framework's
+                integration finds open (Django's ``atomic()``, Flask's ``db.session``), or else commits at once.
+            if_exists: ``"reject"`` raises `KeyInUse` if the key has a run.
+
+        Raises:
+            PayloadError: it is not an event of this choreography, or cannot be stored.
+            StartRefused: another event starts it, or the key cannot be one.
+            NotRegistered: no worker has registered the choreography.
+            PlanChanged: this process declares it otherwise than its workers.
+            KeyInUse: the key has a run that began with another event, or ``if_exists="reject"`` and any run.
+            PublishInProgress: another open transaction is starting a run with the same key.
+            DatabaseUnreachable: the database does not answer. With a ``key`` it is safe to call again.
+        """
+        engine = engine_for(self.tasks(), self.who)
+        return self.start_on(engine, event, key=key, session=session, connection=connection, if_exists=if_exists)
+
+    def start_on(
+        self,
+        engine: Engine,
+        event: Any,
+        *,
+        key: str | None = None,
+        session: "Session | scoped_session[Any] | None" = None,
+        connection: "Connection | CallersTransaction | None" = None,
+        if_exists: IfExistsWord = "return",
+    ) -> SagaHandle:
+        """Start like `start`, on a particular engine, if a process has several."""
+        return start_on(
+            engine,
+            self.plan(engine),
+            self.exchange,
+            event,
+            key=key,
+            caller=Caller(session=session, connection=connection),
+            rejects=rejects(if_exists, self.who),
+        )
+
+    def publish(
+        self,
+        event: Any,
+        *,
+        run: SagaHandle | UUID | str,
+        key: str | None = None,
+        session: "Session | scoped_session[Any] | None" = None,
+        connection: "Connection | CallersTransaction | None" = None,
+        if_exists: IfExistsWord = "return",
+    ) -> bool:
+        """Publish an event into a run from outside, such as from a webhook. In a handler, return it instead.
+
+        Args:
+            run: a handle, the id as a UUID, or the business key as text. An event for a key whose run does not exist
+                yet is kept until it does.
+            key: identifies the event: a second one of its type with the same key does nothing.
+            session, connection: publish in this transaction, as with `start`.
+            if_exists: ``"reject"`` raises `KeyInUse` if the key has an event of this type.
+
+        Returns:
+            False if the event was there already, with this key.
+
+        Raises:
+            PayloadError: it is not an event of this choreography, or cannot be stored.
+            KeyInUse: the key has an event of this type with another content: this one is kept out.
+            PublishInProgress: another open transaction is publishing with the same key.
+            DatabaseUnreachable: the database does not answer. With a ``key`` it is safe to call again.
+        """
+        engine = engine_for(self.tasks(), self.who)
+        return self.publish_on(
+            engine, event, run=run, key=key, session=session, connection=connection, if_exists=if_exists
+        )
+
+    def publish_on(
+        self,
+        engine: Engine,
+        event: Any,
+        *,
+        run: SagaHandle | UUID | str,
+        key: str | None = None,
+        session: "Session | scoped_session[Any] | None" = None,
+        connection: "Connection | CallersTransaction | None" = None,
+        if_exists: IfExistsWord = "return",
+    ) -> bool:
+        """Publish like `publish`, on a particular engine, if a process has several."""
+        return publish_on(
+            engine,
+            self.plan(engine),
+            self.exchange,
+            event,
+            run=run,
+            key=key,
+            caller=Caller(session=session, connection=connection),
+            rejects=rejects(if_exists, self.who),
+        )

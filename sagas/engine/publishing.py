@@ -1,0 +1,139 @@
+"""Publish events and start runs: in the caller's transaction if there is one, and looked at after its commit."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from sagas.engine.registry import choreographies
+from sagas.errors import KeyInUse, NotRegistered, PublishInProgress
+from sagas.model.choreography import ChoreographyPlan
+from sagas.model.choreography.as_plan import RunPlan
+from sagas.model.choreography.state import Published
+from sagas.store import CallersTransaction, NewRun, run_id_of, sqlstate, uuid7
+from sagas.store.off_the_loop import blocking
+from sagas.store.runs import Scalar
+from sagas.store.starting import WAITED_IN_VAIN
+
+if TYPE_CHECKING:
+    from sagas.engine.core import Engine
+    from sagas.engine.registry import WrittenEvent
+
+
+class Publisher:
+    """The part of an engine that publishes events. It needs their types and their run, and no subscriptions."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+
+    def start(
+        self,
+        plan: ChoreographyPlan,
+        written: "WrittenEvent",
+        *,
+        key: str | None,
+        transaction: CallersTransaction | None,
+        rejects: bool = False,
+    ) -> UUID:
+        """Insert a run with its first event; the first look, after the commit, numbers and delivers it.
+
+        Args:
+            plan: the graph as this process knows it: a part of what the workers have registered is enough.
+            rejects: raise if the key has a run already.
+
+        Raises:
+            NotRegistered: no worker has registered the choreography.
+            PlanChanged: this process declares the choreography otherwise than the workers.
+            KeyInUse: the key has a run that began with another event, or any run if that is to be rejected.
+        """
+        engine = self._engine
+        engine.refuse_eager(plan.name)
+        whole = blocking(partial(engine.store.runs.whole_graph, plan))
+        if whole is None:
+            raise NotRegistered(
+                f"choreography {plan.name!r} version {plan.version} is not registered: its whole graph is what the "
+                "workers know once they have imported it. Start a worker, or call Sagas.register() where all of its "
+                "modules are imported"
+            )
+        run_id = uuid7() if key is None else run_id_of(plan.name, key)
+        engine.store.instances.remember(RunPlan.of(whole))
+        new = NewRun(id=run_id, plan=whole, key=key, event=published(written))
+        begun = self._insert(run_id, lambda scalar: engine.store.runs.start(scalar, new), key, transaction)
+        if begun is None or (rejects and not begun):
+            how = "and began with another event" if begun is None else "already"
+            raise KeyInUse(f"choreography {plan.name!r} has a run with the key {key!r} {how}: {run_id}")
+        return run_id
+
+    def publish(
+        self,
+        run_id: UUID,
+        written: "WrittenEvent",
+        *,
+        key: str | None,
+        transaction: CallersTransaction | None,
+        rejects: bool = False,
+    ) -> bool:
+        """Insert an event; the first look at its run, after the commit, numbers and delivers it.
+
+        Returns:
+            False if an event of its type with this key, and the same content, was there already.
+
+        Raises:
+            KeyInUse: the key has an event with another content, or any event if that is to be rejected.
+        """
+        event = published(written)
+        store = self._engine.store
+        said = self._insert(run_id, lambda scalar: store.runs.publish(scalar, run_id, event, key), key, transaction)
+        if said is None or (rejects and not said):
+            how = "with another content" if said is None else "already"
+            raise KeyInUse(f"run {run_id} has an event {event.type} with the key {key!r} {how}: it is kept out")
+        return said
+
+    def _insert(
+        self,
+        run_id: UUID,
+        insert: Callable[[Scalar], bool | None],
+        key: str | None,
+        transaction: CallersTransaction | None,
+    ) -> bool | None:
+        engine = self._engine
+        if transaction is None:
+            transaction = engine.ambient()
+        look = partial(engine.loop.poke, run_id, brief=True)
+        if transaction is None:
+            said = blocking(partial(self._insert_now, insert))
+            look()
+            return said
+        engine.refuse_elsewhere(transaction)
+        try:
+            said = engine.store.starting.unharmed(
+                transaction, partial(insert, transaction.scalar), may_wait=key is not None
+            )
+        except Exception as error:
+            if key is None or sqlstate(error) not in WAITED_IN_VAIN:
+                raise
+            raise PublishInProgress(
+                f"the key {key!r} is being taken in another open transaction; publish last in yours, take several keys "
+                "in one order, and try again when the other has ended"
+            ) from error
+        # A look before the commit finds nothing; the sweep will.
+        transaction.after_commit(look, lambda: True)
+        return said
+
+    def _insert_now(self, insert: Callable[[Scalar], bool | None]) -> bool | None:
+        def work() -> bool | None:
+            with self._engine.store.database.autocommit() as connection:
+                return insert(connection.scalar)
+
+        return self._engine.store.database.retrying(work)
+
+
+def register_graphs(engine: "Engine") -> None:
+    """Register the graph of every choreography that this process has declared. See `Runs.register`."""
+    for choreography in choreographies():
+        engine.store.runs.register(choreography.plan(engine))
+
+
+def published(written: "WrittenEvent") -> Published:
+    """Return an event from outside, with an id of its own."""
+    return Published(id=uuid7(), type=written.type, version=written.version, payload=written.text)

@@ -1,0 +1,248 @@
+"""V1 to V33: choreographed runs, as far as they are built."""
+
+from tests.holes.reversal import Edit, Reversal
+
+MODEL = "tests/unit/model/choreography/"
+STORE = "tests/integration/store/test_runs.py::"
+RULES = "sagas/model/choreography/"
+
+OF_CHOREOGRAPHY = (
+    Reversal(
+        letter="V1",
+        hole="A number that is taken when an event is published, or when its transaction commits, leaves gaps, blocks "
+        "others, or deadlocks in the commit.",
+        taken_away="events are numbered by the first look, in the order of their insertion",
+        edits=(
+            Edit(
+                f"{RULES}numbering.py::number_arrived", "key=lambda event: event.row)", "key=lambda event: -event.row)"
+            ),
+        ),
+        tests=(f"{MODEL}test_run.py::test_v1_events_are_numbered_in_the_order_of_their_insertion_a_hundred_at_a_look",),
+    ),
+    Reversal(
+        letter="V2",
+        hole="A publisher that holds the lock of a run stops all of its completions for as long as its transaction is "
+        "open, and two that publish to two runs crosswise kill each other.",
+        taken_away="publishing locks no run",
+        edits=(
+            Edit(
+                "sagas/store/run_statements.py::PUBLISH",
+                "INSERT INTO {s}.saga_inbox",
+                "WITH locked AS MATERIALIZED (SELECT id FROM {s}.saga_instance WHERE id = :run_id FOR "
+                "UPDATE), counted AS MATERIALIZED (SELECT count(*) AS n FROM locked)\nINSERT INTO {s}.saga_inbox",
+            ),
+            Edit(
+                "sagas/store/run_statements.py::PUBLISH",
+                "VALUES (:run_id, 'event', :type, CAST(:key AS text), CAST(CAST(:payload AS text) AS jsonb), :by, "
+                ":event_id, :version,\n        CAST(:cause AS int), :depth)",
+                "SELECT :run_id, 'event', :type, CAST(:key AS text), CAST(CAST(:payload AS text) AS jsonb), :by, "
+                ":event_id, :version,\n        CAST(:cause AS int), :depth FROM counted WHERE n >= 0",
+            ),
+        ),
+        tests=(
+            f"{STORE}test_v2_two_transactions_that_publish_to_two_runs_crosswise_both_commit",
+            f"{STORE}test_v1_publishing_is_one_insert_without_a_number_and_without_the_lock_of_the_run",
+        ),
+    ),
+    Reversal(
+        letter="V3",
+        hole="A completion and the birth of the next delivery do not see each other, and that is held for ever.",
+        taken_away="every decision ends in a release",
+        edits=(Edit(f"{RULES}settle.py::settle", "release(draft)", "pass"),),
+        tests=(
+            f"{MODEL}test_run.py::test_v3_a_held_delivery_is_released_by_whatever_ends_the_one_before",
+            f"{STORE}test_v3_a_delivery_born_while_the_one_before_completes_is_released",
+            f"{STORE}test_v3_a_look_releases_what_was_forgotten",
+        ),
+    ),
+    Reversal(
+        letter="V4",
+        hole="An action that charged and died is pending again when its undo event comes: unclaimed, so it counts as "
+        "one that never happened, and the money is gone.",
+        taken_away="what may have run is not voided but given up in doubt",
+        edits=(
+            Edit(
+                "sagas/model/executions.py::Executions::void",
+                "if not self.waits(action) and (action.doubt or action.epoch_changed):",
+                "if not self.waits(action) and action.stray:",
+            ),
+        ),
+        tests=(f"{MODEL}test_undoing.py::test_v4_voiding_an_action_that_was_ever_attempted_leaves_doubt_and_an_undo",),
+    ),
+    Reversal(
+        letter="V5",
+        hole="An event that undoes one handler voids the deliveries of all others, also of the one that was to tell "
+        "the customer.",
+        taken_away="an undo event concerns one handler",
+        edits=(
+            Edit(
+                f"{RULES}closing.py::close_handler",
+                "        if row.address.branch != handler.place:\n            continue\n",
+                "",
+            ),
+        ),
+        tests=(f"{MODEL}test_undoing.py::test_v5_an_undo_event_undoes_its_handler_and_reaches_those_that_hear_it",),
+    ),
+    Reversal(
+        letter="V8",
+        hole="A handler that was closed while it ran tells others to go on with what is about to be undone.",
+        taken_away="a completion that finds its handler closed publishes nothing",
+        edits=(
+            Edit(
+                f"{RULES}decide.py::take_completion",
+                "is_muted = step.address.is_action and draft.is_closed(step)",
+                "is_muted = False",
+            ),
+        ),
+        tests=(
+            f"{MODEL}test_undoing.py::test_v8_a_completion_whose_handler_is_closed_publishes_nothing_and_is_undone",
+            f"{STORE}test_v8_a_muted_event_is_kept_without_a_number",
+        ),
+    ),
+    Reversal(
+        letter="V9",
+        hole="A web process that has imported one module of five starts runs by its own part of the graph, and four "
+        "handlers never hear of them.",
+        taken_away="a run starts by the graph that the workers have registered",
+        edits=(
+            Edit(
+                "sagas/store/runs.py::Runs::whole_graph",
+                "return known",
+                "return None if known is None else plan",
+            ),
+        ),
+        tests=(f"{STORE}test_v9_workers_register_the_whole_graph_and_who_knows_a_part_starts_by_it",),
+    ),
+    Reversal(
+        letter="V11",
+        hole="A dead newsletter makes its run failed while the payment is under way, and its deadline never fires.",
+        taken_away="a run is failed only when nothing moves any more",
+        edits=(Edit(f"{RULES}settle.py::status_of", "if is_stuck and not moves:", "if is_stuck:"),),
+        tests=(f"{MODEL}test_run.py::test_v11_a_run_is_failed_only_when_nothing_moves_any_more",),
+    ),
+    Reversal(
+        letter="V12",
+        hole="A delivery in doubt gets another payload and with it another key, and happens twice.",
+        taken_away="an edit of what is in doubt needs a person's word",
+        edits=(
+            Edit(
+                f"{RULES}letters.py::replay",
+                "event.is_edited and row.doubt and not event.vouched",
+                "event.vouched is None",
+            ),
+        ),
+        tests=(f"{MODEL}test_run.py::test_v12_an_edit_of_what_is_in_doubt_needs_a_persons_word",),
+    ),
+    Reversal(
+        letter="V14",
+        hole="Each look at a run reads all of its deliveries, so that a run of n events costs n squared.",
+        taken_away="a look reads what is open or dead",
+        edits=(
+            Edit(
+                "sagas/store/runs.py::Runs::load",
+                "whole = whole or bool(row.closed)",
+                "whole = True",
+            ),
+        ),
+        tests=(f"{STORE}test_v14_a_look_does_not_read_what_is_done",),
+    ),
+    Reversal(
+        letter="V16",
+        hole="An event that comes before its run is deleted by the sweep, since it is mail for nothing.",
+        taken_away="early events are kept",
+        edits=(
+            Edit(
+                "sagas/store/neighbour_statements.py::FORGET_INBOX",
+                "WHERE instance_id = :id AND kind <> 'event' AND consumed_at IS NULL",
+                "WHERE instance_id = :id AND consumed_at IS NULL",
+            ),
+        ),
+        tests=(f"{STORE}test_v16_an_event_before_its_run_is_kept_and_numbered_after_the_first",),
+    ),
+    Reversal(
+        letter="V18",
+        hole="Money that comes for an order that was cancelled is dropped, or opens a run that has ended.",
+        taken_away="an event after the end is a letter",
+        edits=(
+            Edit(
+                f"{RULES}numbering.py::why_undelivered",
+                "return Letter.LATE if event.cause is None or (is_heard and not runs_out) else None",
+                "return Letter.LATE if runs_out and event.cause is None and is_heard else None",
+            ),
+        ),
+        tests=(f"{MODEL}test_undoing.py::test_v18_an_event_after_the_end_is_a_late_letter_and_changes_nothing",),
+    ),
+    Reversal(
+        letter="V19",
+        hole="Two events that contradict each other end a run twice, once forward and once backward.",
+        taken_away="the first end wins",
+        edits=(
+            Edit(
+                f"{RULES}draft.py::RunDraft::takes_events",
+                "return self.ended_by is None and self.turned_at is None and not has_ended",
+                "return self.turned_at is None and not has_ended",
+            ),
+        ),
+        tests=(
+            f"{MODEL}test_undoing.py::test_v19_the_first_end_wins",
+            f"{MODEL}test_undoing.py::test_v19_actions_that_were_born_before_the_end_run_and_none_is_born_after_it",
+        ),
+    ),
+    Reversal(
+        letter="V21",
+        hole="A second event with the same key and another content vanishes without a word.",
+        taken_away="an event with a key is compared with the one that has it",
+        edits=(
+            Edit(
+                "sagas/store/runs.py::Runs::publish",
+                "return None if same is False else False",
+                "return False",
+            ),
+        ),
+        tests=(f"{STORE}test_v21_a_key_is_one_event_of_its_type_and_another_payload_is_told",),
+    ),
+    Reversal(
+        letter="V27",
+        hole="Two operators replay one letter, or one replays what another has edited since.",
+        taken_away="a letter is answered as it was seen",
+        edits=(
+            Edit(
+                f"{RULES}letters.py::the_letter",
+                "if row is None or row.status is not StepStatus.FAILED or draft.delivery(address).dead_at != seen:",
+                "if row is None:",
+            ),
+        ),
+        tests=(f"{MODEL}test_run.py::test_v27_a_letter_that_has_changed_since_it_was_seen_is_refused",),
+    ),
+    Reversal(
+        letter="V28",
+        hole="What runs when its run turns back goes on to others, and these begin.",
+        taken_away="after the turn events have no deliveries",
+        edits=(
+            Edit(
+                f"{RULES}draft.py::RunDraft::takes_events",
+                "return self.ended_by is None and self.turned_at is None and not has_ended",
+                "return self.ended_by is None and not has_ended",
+            ),
+        ),
+        tests=(
+            f"{MODEL}test_undoing.py::test_v28_after_the_turn_events_are_recorded_and_have_no_deliveries",
+            f"{MODEL}test_undoing.py::test_v28_an_event_from_outside_after_the_turn_is_a_late_letter",
+        ),
+    ),
+    Reversal(
+        letter="V33",
+        hole="A success that is reported after the undo of its handler is taken for a completion, and stays.",
+        taken_away="the late effect of a closed handler is undone again",
+        edits=(
+            Edit(
+                f"{RULES}late.py::late_success",
+                "if step.address.is_action and draft.is_closed(step):",
+                "if step.address.is_action and step.stray:",
+            ),
+        ),
+        tests=(
+            f"{MODEL}test_late.py::test_v33_a_late_success_of_a_closed_handler_is_undone_again_also_out_of_compensated",
+        ),
+    ),
+)
