@@ -37,7 +37,8 @@ EXISTS (SELECT FROM {s}.saga_step AS ahead WHERE ahead.finished_at IS NULL AND a
 #: claimed by its own task, and by a message with the headers that its saga keeps. No action begins after the deadline
 #: of an instance that can still be stopped (see `is_overdue`): its pivot, if it has one, is neither claimed nor in
 #: doubt.
-TAKE = """
+CLAIM = (
+    """
 WITH unsynced AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
 epoch AS MATERIALIZED (SELECT max(epoch::text)::uuid AS current FROM {s}.saga_epoch),
 claimed AS (
@@ -51,9 +52,7 @@ claimed AS (
       AND step.task = %(task)s AND (status = 'pending' OR (status = 'running' AND token = %(token)s))
       AND (not_before IS NULL OR not_before < clock_timestamp() + interval '5 seconds')
       AND (round = 0 OR dispatched_at IS NOT NULL OR not_before IS NOT NULL)
-"""
-_IN_TIME = (
-    """
+      /* of a step alone */
       AND (round > 0 OR status = 'running' OR NOT EXISTS (
           SELECT FROM {s}.saga_instance AS instance
           WHERE instance.id = %(instance_id)s AND instance.status IN ('pending', 'running') AND """
@@ -64,9 +63,7 @@ _IN_TIME = (
               WHERE pivot.instance_id = instance.id AND pivot.round = 0
                 AND (pivot.attempts > 0 OR pivot.doubt OR pivot.status NOT IN ('pending', 'failed')
                      OR (pivot.status = 'pending' AND pivot.epoch IS DISTINCT FROM epoch.current)))))
-"""
-)
-TAKEN = """
+      /* of any execution */
       AND NOT EXISTS (SELECT FROM {s}.saga_worker WHERE id = %(worker_id)s AND dead_at IS NOT NULL)
       AND NOT EXISTS (SELECT FROM {s}.saga_instance AS told
                       WHERE told.id = step.instance_id AND told.headers ->> 'digest' <> coalesce(%(digest)s, ''))
@@ -77,12 +74,6 @@ progress AS (
     SELECT queue, %(sent)s::timestamptz FROM claimed WHERE %(sent)s::timestamptz IS NOT NULL AND queue IS NOT NULL
     ON CONFLICT (queue) DO UPDATE SET claimed_sent = greatest(seen.claimed_sent, excluded.claimed_sent)
 )
-"""
-CLAIM = (
-    TAKE
-    + _IN_TIME
-    + TAKEN
-    + """
 SELECT claimed.attempts, claimed.forgiven, claimed.claimed_at, claimed.timeout, claimed.soft_timeout,
        claimed.epoch_changed, claimed.doubt, instance.saga, instance.plan_hash,
        CASE WHEN instance.plan_hash = ANY (%(known_plans)s) THEN NULL ELSE instance.plan::text END AS plan,
