@@ -6,7 +6,7 @@ import pytest
 from celery.app.task import Task
 
 from sagas import SagaHandle, SagaStatus
-from sagas.engine import execution
+from sagas.engine import recording
 from tests.conftest import Shop
 from tests.support import journal, scripted, shapes
 from tests.support.inline import run_messages
@@ -95,7 +95,7 @@ def test_what_a_task_names_as_expected_stays_so_beside_its_clean_no(shop: Shop) 
 def test_a_step_that_cannot_be_called_is_logged_once_with_its_saga_however_often_it_is_tried(
     shop: Shop, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(execution, "is_for_good", lambda *_: False)  # as where its code is of another deploy
+    monkeypatch.setattr(recording, "is_for_good", lambda *_: False)  # as where its code is of another deploy
     run = shop.start(shapes.wanting, key="order-9")
     for _ in range(3):
         until_nothing_moves(shop)
