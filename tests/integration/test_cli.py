@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from sagas import Pivot, Retriable, Saga, SagaHandle, SagaStatus
 from sagas.cli import sagas as group
@@ -16,6 +16,7 @@ from sagas.model import Address, ErrorInfo, Failed, Tick, Verdict
 from tests.conftest import Shop
 from tests.support import forked, scripted
 from tests.support.bench import FIRST, Bench
+from tests.support.commands import runner
 from tests.support.inline import run_messages
 from tests.support.workers import ROOT
 
@@ -250,7 +251,7 @@ def here(shop: Shop) -> Callable[..., Result]:
     """The same commands in this process, as a framework's own command line runs them."""
 
     def run(*arguments: str) -> Result:
-        return CliRunner().invoke(group, arguments, obj=SimpleNamespace(app=shop.sagas.app))
+        return runner().invoke(group, arguments, obj=SimpleNamespace(app=shop.sagas.app))
 
     return run
 
@@ -361,9 +362,9 @@ def test_an_app_without_sagas_is_told_what_to_add(shop: Shop, tmp_path: Path) ->
 
 
 def test_every_command_explains_itself() -> None:
-    runner = CliRunner()
+    command_line = runner()
     for name, shown in group.commands.items():
-        result = runner.invoke(group, [name, "--help"])
+        result = command_line.invoke(group, [name, "--help"])
         assert result.exit_code == 0
         assert shown.help, name
         for parameter in shown.params:

@@ -14,7 +14,7 @@ from celery import Celery
 from redis import Redis
 from sqlalchemy import create_engine, text
 
-from config import servers
+from config import binaries, servers
 from config.servers import (
     EmbeddedBroker,
     EmbeddedPostgres,
@@ -194,7 +194,7 @@ def test_a_server_that_does_not_start_shows_its_log_and_the_cure(monkeypatch: py
 
 
 def test_missing_binaries_name_the_cure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(servers, "_package", lambda name: tmp_path)
+    monkeypatch.setattr(binaries, "_package", lambda name: tmp_path)
     monkeypatch.setattr(Path, "glob", lambda self, pattern: iter(()))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ServerError, match="SAGAS_DATABASE_URL"):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +14,7 @@ from sagas.cli import sagas as commands
 from tests.conftest import GivenPostgres, empty_keyspace
 from tests.support import journal, scripted
 from tests.support.application import make
+from tests.support.commands import runner
 from tests.support.inline import run_messages
 from tests.support.shapes import first_waits
 
@@ -78,7 +79,7 @@ def runs(sagas: Sagas) -> list[SagaHandle]:
 
 
 def invoke(sagas: Sagas, arguments: list[str]) -> Result:
-    done = CliRunner().invoke(commands, arguments, obj=sagas)
+    done = runner().invoke(commands, arguments, obj=sagas)
     assert done.exception is None or isinstance(done.exception, SystemExit), (arguments, repr(done.exception))
     assert done.exit_code in (0, 1, 2), (arguments, done.output)
     assert "Traceback" not in done.output

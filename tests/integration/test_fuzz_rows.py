@@ -7,7 +7,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from click.testing import CliRunner
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from psycopg2 import DatabaseError
@@ -19,6 +18,7 @@ from sagas.cli import sagas as commands
 from tests.conftest import GivenPostgres
 from tests.support import journal
 from tests.support.application import make
+from tests.support.commands import runner
 from tests.support.inline import empty_memory, run_messages
 from tests.support.scripted import three
 from tests.support.shapes import beside, first_waits, locking, parent
@@ -182,7 +182,7 @@ def looks(sagas: Sagas, run: SagaHandle) -> None:
         with suppress(SagaError):
             look()
     for command in ("show ID", "show ID --json", "graph ID", "manual", "list", "list --json"):
-        done = CliRunner().invoke(commands, command.replace("ID", str(run.id)).split(), obj=sagas)
+        done = runner().invoke(commands, command.replace("ID", str(run.id)).split(), obj=sagas)
         assert done.exit_code in (0, 1), (command, done.output, done.exception)
         assert done.exit_code == 0 or done.output.startswith("Error: "), (command, repr(done.exception))
 

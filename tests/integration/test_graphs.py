@@ -6,13 +6,14 @@ from uuid import uuid4
 from xml.etree import ElementTree
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from sagas import InstanceNotFound, SagaHandle, SagaStatus
 from sagas.cli import sagas as group
 from sagas.engine import CONTROL_QUEUE
 from tests.conftest import Shop
 from tests.support import scripted
+from tests.support.commands import runner
 from tests.support.inline import run_messages
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -29,7 +30,7 @@ def here(shop: Shop) -> Callable[..., Result]:
     """The command in this process."""
 
     def run(*arguments: str) -> Result:
-        return CliRunner().invoke(group, ["graph", *arguments], obj=SimpleNamespace(app=shop.sagas.app))
+        return runner().invoke(group, ["graph", *arguments], obj=SimpleNamespace(app=shop.sagas.app))
 
     return run
 

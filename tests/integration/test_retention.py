@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from sagas import ConfigurationError, InstanceNotFound, SagaStatus, TransitionRefused
 from sagas.cli import sagas as commands
@@ -18,6 +18,7 @@ from sagas.store import purge_statements
 from tests.conftest import Shop
 from tests.support import scripted, shapes
 from tests.support.bench import Bench, bench_on
+from tests.support.commands import runner
 from tests.support.inline import run_messages
 from tests.support.old import HOUR, compensated, completed, failed, grow_old, left_of, plan_of, with_child
 
@@ -233,7 +234,7 @@ def test_a_time_that_makes_no_sense_is_refused(shop: Shop, older_than: Any) -> N
 
 def test_the_command_line_purges_and_shows_what_is_left(shop: Shop, rows: Bench) -> None:
     def cli(*arguments: str) -> Result:
-        return CliRunner().invoke(commands, arguments, obj=shop.sagas)
+        return runner().invoke(commands, arguments, obj=shop.sagas)
 
     kept, gone = completed(shop, key="order-1"), completed(shop)
     grow_old(rows, kept, gone, ended=timedelta(hours=40))

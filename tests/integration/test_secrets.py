@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from cryptography.fernet import Fernet
 from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError
@@ -19,6 +18,7 @@ from sagas import SagaHandle, Sagas, SagaStatus, SecretUnreadable, StartRefused,
 from sagas.cli import sagas as commands
 from sagas.signals import saga_event
 from tests.support import gates, journal, vault
+from tests.support.commands import runner
 from tests.support.listening import overheard
 from tests.support.programs import briefly
 from tests.support.vault import ALL, CARD, IBAN, PIN, SIGNED, TAX_ID
@@ -85,7 +85,7 @@ class Vault:
         told += [repr(run), repr(self.sagas), repr(seen.shown_data), self.sagas.graph(run, format="svg")]
         told += [entry.detail.get("traceback") or "" for entry in seen.history]
         for command in ("show ID", "show ID --json", "graph ID", "manual", "manual --json", "list", "list --json"):
-            done = CliRunner().invoke(commands, command.replace("ID", str(run.id)).split(), obj=self.sagas)
+            done = runner().invoke(commands, command.replace("ID", str(run.id)).split(), obj=self.sagas)
             assert done.exit_code == 0, done.output
             told.append(done.output)
         return "\n".join(told)

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from click.testing import CliRunner
 from cryptography.fernet import Fernet
 
 from sagas import PermanentError, Pivot, Retry, Saga, SagaHandle, Sagas, SagaStatus, Step, current_step
 from sagas.cli import sagas as group
 from sagas.testing import inline
+from tests.support.commands import runner
 
 CARD = "4111 1111 1111 1111"
 ONCE = Retry(max_attempts=1)
@@ -34,7 +34,7 @@ def run(app: Celery, *steps: Any) -> SagaHandle:
 
 
 def shown(app: Celery, handle: SagaHandle, *options: str) -> str:
-    done = CliRunner().invoke(group, ["show", str(handle.id), *options], obj=SimpleNamespace(app=app))
+    done = runner().invoke(group, ["show", str(handle.id), *options], obj=SimpleNamespace(app=app))
     assert done.exit_code == 0, done.output
     return done.stdout
 

@@ -29,7 +29,7 @@ class Project:
     def run(self, *words: str, **more: str) -> Done:
         """`python -m …` with the project's environment; never raises."""
         servers = {"SAGAS_DATABASE_URL": self.database_url, "PYTHONPATH": str(ROOT), "C_FORCE_ROOT": "1"}
-        return run(list(words), env=os.environ | servers | self.environment | more, cwd=ROOT, timeout=240)
+        return run(list(words), env=os.environ | servers | self.environment | more, cwd=ROOT, timeout=600)
 
     def manage(self, *arguments: str, **more: str) -> Done:
         return self.run("tests.django_project.manage", *arguments, **more)

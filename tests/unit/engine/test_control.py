@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from celery import Celery, shared_task
+from celery.app.defaults import NAMESPACES
 from kombu import Queue
 
 from sagas import ConfigurationError, Saga, Sagas, Step
@@ -51,7 +52,8 @@ def test_beat_knows_the_control_queue_where_queues_are_strict(queue: str) -> Non
     route = app.amqp.router.route(dict(entry["options"]), SWEEP_TASK)
 
     assert route["queue"].name == queue
-    assert set(app.amqp.queues.consume_from) == {"default", "payments"}  # a worker's own business
+    # What a worker consumes is its own business; before Celery 5.7 it is by default all that its app knows.
+    assert set(app.amqp.queues.consume_from) - {queue, "sagas"} == {"default", "payments"}
 
 
 def test_queues_that_were_made_before_know_it_too() -> None:
@@ -71,6 +73,9 @@ def test_a_declaration_of_the_applications_own_stays() -> None:
     assert app.amqp.queues.consume_from["sagas"] is own
 
 
+@pytest.mark.skipif(
+    "create_missing_queue_type" not in NAMESPACES["task"], reason="before Celery 5.6 there is no such setting"
+)
 def test_workers_and_senders_declare_it_alike() -> None:
     """Else RabbitMQ refuses whichever comes second."""
     app = new_app(task_create_missing_queue_type="quorum")

@@ -8,11 +8,12 @@ from xml.etree import ElementTree
 
 import pytest
 from celery import Celery
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from sagas import ConfigurationError, Pivot, Saga, Sagas, Step
 from sagas.cli import sagas as group
 from sagas.graph import mermaid, svg
+from tests.support.commands import runner
 
 Run = Callable[..., Result]
 
@@ -50,7 +51,7 @@ def drawn(sagas: Sagas) -> Saga:
 @pytest.fixture
 def run(sagas: Sagas) -> Run:
     def run(*arguments: str) -> Result:
-        return CliRunner().invoke(group, ["graph", *arguments], obj=SimpleNamespace(app=sagas.app))
+        return runner().invoke(group, ["graph", *arguments], obj=SimpleNamespace(app=sagas.app))
 
     return run
 
