@@ -8,6 +8,7 @@
     python3 run.py test -k sweep -x       pytest only, with these arguments
     python3 run.py bench                  what sagas cost beside a bare chain and other libraries, as tables (--help)
     python3 run.py bench storm            what a backlog costs after an outage, as a table (--help)
+    python3 run.py matrix                 the supported versions, each in an environment of its own, as a table (--help)
     python3 run.py exec celery -A config sagas migrate
                                           any command inside the environment, in this directory
 
@@ -52,7 +53,7 @@ FAILURES = ROOT / ".pytest_cache" / "v" / "cache" / "lastfailed"
 
 def main(arguments):
     command, rest = (arguments or ["help"])[0], arguments[1:]
-    if command not in ("demo", "shop", "test", "bench", "exec") or (command == "exec" and not rest):
+    if command not in ("demo", "shop", "test", "bench", "matrix", "exec") or (command == "exec" and not rest):
         sys.exit(__doc__)
     os.chdir(ROOT)
     try:
@@ -74,6 +75,7 @@ def main(arguments):
         "shop": ["python", "-m", "config.examples.serve", *rest],
         "test": ["pytest", *rest],
         "bench": ["python", "-m", "tests.benchmarks", *rest],
+        "matrix": ["python", "-m", "tests.matrix", *rest],
         "exec": rest,
     }[command]
     try:
