@@ -221,9 +221,9 @@ MEDIUM = (
         taken_away="the plan says how long a step may take; now its message does",
         edits=(
             Edit(
-                "sagas/engine/running.py::Run::_context",
-                "deadline=deadline_of(claim, step, delivery.address),",
-                "deadline=claim.claimed_at + timedelta(seconds=delivery.request.timelimit[1]),",
+                "sagas/engine/running.py::Run::_known",
+                "deadline_of(claim, step, delivery.address)",
+                'claim.claimed_at + __import__("datetime").timedelta(seconds=delivery.request.timelimit[1])',
             ),
         ),
         tests=(f"{LIMITS}test_m10_a_message_from_another_queue_with_other_limits_does_what_the_plan_says",),
