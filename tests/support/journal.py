@@ -31,7 +31,7 @@ def connect(url: str | None = None) -> Any:
     """Open a separate driver connection, in autocommit: it is not part of the library under test."""
     parsed = make_url(url or os.environ["SAGAS_DATABASE_URL"])
     query = {name: value for name, value in parsed.query.items() if isinstance(value, str)}
-    arguments = {"user": parsed.username, "password": parsed.password, "dbname": parsed.database}
+    arguments: dict[str, Any] = {"user": parsed.username, "password": parsed.password, "dbname": parsed.database}
     if parsed.host:
         arguments |= {"host": parsed.host, "port": parsed.port}
     connection = psycopg2.connect(**{name: value for name, value in (arguments | query).items() if value is not None})
