@@ -88,12 +88,19 @@ class Instances(Reading):
         return tuple(self._plans)
 
     def plan(self, plan_hash: str, stored: str | dict[str, Any] | None) -> Plan:
-        """Return a known plan by its fingerprint, or parse and remember the stored one."""
-        if plan_hash not in self._plans:
-            if stored is None:
-                raise LookupError(f"plan {plan_hash} is neither known nor given")
-            self._plans[plan_hash] = plan_from(json.loads(stored) if isinstance(stored, str) else stored)
-        return self._plans[plan_hash]
+        """Return a known plan by its fingerprint, or parse and remember the stored one.
+
+        A plan without that fingerprint was edited by hand: it is that of its own instance, and of no other.
+        """
+        known = self._plans.get(plan_hash)
+        if known is not None:
+            return known
+        if stored is None:
+            raise LookupError(f"plan {plan_hash} is neither known nor given")
+        plan = plan_from(json.loads(stored) if isinstance(stored, str) else stored)
+        if plan.fingerprint == plan_hash:
+            self.remember(plan)
+        return plan
 
     def remember(self, plan: Plan) -> None:
         self._plans[plan.fingerprint] = plan
@@ -138,10 +145,10 @@ class Instances(Reading):
         if not rows:
             return None
         row = rows[0]
-        if row.plan_hash not in self._plans:
-            instance = self._tables.instance
-            self.plan(row.plan_hash, connection.scalar(select(instance.c.plan).where(instance.c.id == instance_id)))
-        plan, load = self._plans[row.plan_hash], None
+        plan, load = self._plans.get(row.plan_hash), None
+        if plan is None:
+            stored = select(self._tables.instance.c.plan).where(self._tables.instance.c.id == instance_id)
+            plan = self.plan(row.plan_hash, connection.scalar(stored))
         if isinstance(plan, RunPlan):
             load = partial(self.runs.load, connection, instance_id, rows, plan.graph, about)
         return Loaded(
