@@ -13,8 +13,10 @@ run.
 A no of a service is an answer here, not an error: the handler publishes it as an event, so that others can react.
 Whatever else goes wrong is tried again, and is in doubt until it succeeds.
 
-An order has one run for good, since the run's key is the order's id. So the keys of the services are made of that id
-and of the handler, and an undo, which gets the event that its handler got, knows the key of what it takes back.
+The keys are those of `tasks.orders`: a handler hands its service `current_event.idempotency_key`, the same for every
+attempt, and its undo names what it takes back by `current_event.action_key`.
+
+    run = by_events.start(OrderCreated(order_id="42", items=items, total=Decimal("9.90")), key="42")
 """
 
 from datetime import timedelta
@@ -23,8 +25,7 @@ from typing import Any
 
 from celery import shared_task
 
-from sagas import Retry
-from sagas.choreography import Choreography, event
+from sagas import Choreography, Retry, current_event, event
 from tasks.services import inventory, notification, payment, shipping
 from tasks.services.errors import OutOfStock, Refused
 
@@ -99,7 +100,7 @@ by_events = Choreography(
 def reserve_stock(event: OrderCreated) -> StockReserved | StockRefused:
     """Hold the goods."""
     try:
-        held = inventory.reserve(event.order_id, event.items, key=f"{event.order_id}:reserve")
+        held = inventory.reserve(event.order_id, event.items, key=current_event.idempotency_key)
     except (OutOfStock, Refused) as no:
         return StockRefused(order_id=event.order_id, reason=str(no))
     return StockReserved(order_id=event.order_id, reservation_id=held["reservation_id"], total=event.total)
@@ -109,7 +110,7 @@ def reserve_stock(event: OrderCreated) -> StockReserved | StockRefused:
 @shared_task
 def release_stock(event: OrderCreated) -> None:
     """Put back what `reserve_stock` held, if it did."""
-    inventory.release(key=f"{event.order_id}:reserve")
+    inventory.release(key=current_event.action_key)
 
 
 @by_events.on(
@@ -122,7 +123,7 @@ def release_stock(event: OrderCreated) -> None:
 def charge_payment(event: StockReserved) -> PaymentCharged | PaymentDeclined:
     """Take the money."""
     try:
-        charged = payment.charge(event.order_id, event.total, key=f"{event.order_id}:charge")
+        charged = payment.charge(event.order_id, event.total, key=current_event.idempotency_key)
     except Refused as no:
         return PaymentDeclined(order_id=event.order_id, reason=str(no))
     return PaymentCharged(order_id=event.order_id, reservation_id=event.reservation_id, charge_id=charged["charge_id"])
@@ -132,7 +133,7 @@ def charge_payment(event: StockReserved) -> PaymentCharged | PaymentDeclined:
 @shared_task
 def refund_payment(event: StockReserved) -> None:
     """Give back what `charge_payment` took, if it did."""
-    payment.refund(key=f"{event.order_id}:charge")
+    payment.refund(key=current_event.action_key)
 
 
 @by_events.on(
@@ -146,7 +147,7 @@ def refund_payment(event: StockReserved) -> None:
 def create_shipment(event: PaymentCharged) -> ShipmentCreated | ShipmentFailed:
     """Ship the held goods."""
     try:
-        shipped = shipping.create(event.order_id, event.reservation_id, key=f"{event.order_id}:ship")
+        shipped = shipping.create(event.order_id, event.reservation_id, key=current_event.idempotency_key)
     except Refused as no:
         return ShipmentFailed(order_id=event.order_id, reason=str(no))
     return ShipmentCreated(order_id=event.order_id, shipment_id=shipped["shipment_id"])
@@ -165,4 +166,4 @@ def refuse_order(event: StockRefused | PaymentDeclined | ShipmentFailed) -> Orde
 @shared_task
 def confirm_order(event: ShipmentCreated) -> None:
     """Tell the customer that the parcel has left."""
-    notification.send(event.order_id, "order shipped", key=f"{event.order_id}:confirm")
+    notification.send(event.order_id, "order shipped", key=current_event.idempotency_key)

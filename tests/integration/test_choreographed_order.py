@@ -1,151 +1,127 @@
-"""The participants of the choreographed order: what each answers to an event, and what its undo takes back.
-
-The handlers are called as plain functions, on the real services and their books.
-"""
+"""The choreographed order, end to end: real workers, real servers, services that say no."""
 
 from collections.abc import Iterator
 from decimal import Decimal
+from uuid import uuid4
 
 import pytest
-from sqlalchemy import Engine
 
 from config.demo import faults
-from config.demo.books import audit
+from config.demo.books import Violation, audit
 from config.demo.ledger import OrderBook
+from config.servers import EmbeddedBroker, EmbeddedPostgres
+from sagas import SagaHandle, SagaStatus
 from sagas.choreography.findings import graph_findings, graph_notes
-from sagas.graph.choreography import mermaid, svg
-from tasks.choreography import (
-    OrderCreated,
-    OrderRefused,
-    PaymentCharged,
-    PaymentDeclined,
-    ShipmentCreated,
-    ShipmentFailed,
-    StockRefused,
-    StockReserved,
-    by_events,
-    charge_payment,
-    confirm_order,
-    create_shipment,
-    refund_payment,
-    refuse_order,
-    release_stock,
-    reserve_stock,
-)
+from tasks.choreography import OrderCreated, by_events
 from tasks.services import inventory
 from tasks.services.database import engine
-from tasks.services.tables import create_tables
-from tests.unit.choreography.fulfilment import bound
+from tests.conftest import GivenPostgres
+from tests.support.examples import PATIENCE, Examples, examples, steps
 
 
-@pytest.fixture(autouse=True)
-def shop(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    monkeypatch.setenv("SAGAS_DATABASE_URL", database_url)
-    faults.install()
-    create_tables(engine())
-    inventory.stock_up("pen", 10)
-    yield engine()
-    engine().dispose()
+@pytest.fixture(scope="module")
+def shop(
+    postgres: EmbeddedPostgres | GivenPostgres, broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Examples]:
+    with examples(postgres, broker, tmp_path_factory.mktemp("shop")) as made:
+        made.sagas.register()
+        inventory.stock_up("pen", 1000)
+        yield made
 
 
-def created(order_id: str = "42", quantity: int = 2) -> OrderCreated:
+@pytest.fixture
+def order_id() -> str:
+    return uuid4().hex
+
+
+def created(order_id: str, quantity: int = 2) -> OrderCreated:
     return OrderCreated(order_id=order_id, items=[{"sku": "pen", "quantity": quantity}], total=Decimal("9.90"))
 
 
-def book(order_id: str = "42") -> OrderBook:
-    return audit(engine()).orders[order_id]
+def order(shop: Examples, order_id: str, quantity: int = 2) -> tuple[SagaHandle, SagaStatus]:
+    run = by_events.start_on(shop.sagas.engine, created(order_id, quantity), key=order_id)
+    return run, run.wait(PATIENCE)
 
 
-def test_it_compiles_and_has_neither_findings_nor_notes() -> None:
-    engine_ = bound("by-events").engine
-
-    assert graph_findings(by_events, engine_) == []
-    assert graph_notes(by_events, engine_) == []
-
-
-def test_it_is_drawn_with_all_of_its_participants() -> None:
-    plan = by_events.plan(bound("by-events-drawn").engine)
-
-    for drawn in (mermaid(plan).replace("#95;", "_"), svg(plan)):
-        for handler in plan.handlers:
-            assert handler.name in drawn
-        for event in plan.events:
-            assert event.type in drawn
+def violations(run: SagaHandle) -> tuple[Violation, ...]:
+    """What does not add up in the books, given how the run says that it ended."""
+    order_id, completed = str(run.key), run.status is SagaStatus.COMPLETED
+    return audit(
+        engine(), completed=[order_id] if completed else [], compensated=[] if completed else [order_id]
+    ).violations
 
 
-def test_an_order_that_ships() -> None:
-    order = created()
-
-    reserved = reserve_stock.run(order)
-    charged = charge_payment.run(reserved)
-    shipped = create_shipment.run(charged)
-    confirm_order.run(shipped)
-
-    assert [type(event) for event in (reserved, charged, shipped)] == [StockReserved, PaymentCharged, ShipmentCreated]
-    assert audit(engine(), completed=["42"]).violations == ()
-    assert (book().shipped, book().notifications) == (2, 1)
+def book(run: SagaHandle) -> OrderBook:
+    return audit(engine()).orders[str(run.key)]
 
 
-def test_an_order_for_more_than_there_is_is_refused() -> None:
-    refused = reserve_stock.run(created(quantity=11))
-
-    assert isinstance(refused, StockRefused)
-    assert "11 × pen asked for, 10 left" in refused.reason
-    assert refuse_order.run(refused) == OrderRefused(order_id="42")
-    assert audit(engine(), compensated=["42"]).violations == ()
+def test_the_example_is_sound(shop: Examples) -> None:
+    assert graph_findings(by_events, shop.sagas.engine) == []
+    assert graph_notes(by_events, shop.sagas.engine) == []
 
 
-def test_a_declined_payment_releases_the_goods() -> None:
-    faults.inject("payment", "charge", "refuse", order_id="42")
-    order = created()
+def test_an_order_is_reserved_charged_shipped_and_confirmed(shop: Examples, order_id: str) -> None:
+    run, end = order(shop, order_id)
 
-    declined = charge_payment.run(reserve_stock.run(order))
-    release_stock.run(order)
-
-    assert isinstance(declined, PaymentDeclined)
-    assert refuse_order.run(declined) == OrderRefused(order_id="42")
-    assert audit(engine(), compensated=["42"]).violations == ()
+    assert end == "completed"
+    assert [step.name for step in run.steps] == ["reserve_stock", "charge_payment", "create_shipment", "confirm_order"]
+    assert set(steps(run).values()) == {"completed"}
+    assert violations(run) == ()
+    assert (book(run).shipped, book(run).notifications) == (2, 1)
 
 
-def test_a_failed_shipment_gives_the_money_back_and_releases_the_goods() -> None:
-    faults.inject("shipping", "create", "refuse", order_id="42")
-    order = created()
-    reserved = reserve_stock.run(order)
+def test_an_order_for_more_than_there_is_is_refused(shop: Examples, order_id: str) -> None:
+    run, end = order(shop, order_id, quantity=100_000)
 
-    failed = create_shipment.run(charge_payment.run(reserved))
-    refund_payment.run(reserved)
-    release_stock.run(order)
-
-    assert isinstance(failed, ShipmentFailed)
-    assert audit(engine(), compensated=["42"]).violations == ()
+    assert end == "compensated"
+    assert [step.name for step in run.steps] == ["reserve_stock", "refuse_order"]
+    assert violations(run) == ()
 
 
-def test_every_handler_and_undo_may_run_twice() -> None:
-    order = created()
-    for _ in range(2):
-        reserved = reserve_stock.run(order)
-        charge_payment.run(reserved)
-    for _ in range(2):
-        refund_payment.run(reserved)
-        release_stock.run(order)
+def test_a_declined_payment_releases_the_goods(shop: Examples, order_id: str) -> None:
+    faults.inject("payment", "charge", "refuse", order_id=order_id)
 
-    assert audit(engine(), compensated=["42"]).violations == ()
+    run, end = order(shop, order_id)
+
+    assert end == "compensated"
+    assert steps(run)["reserve_stock"] == "compensated"
+    assert violations(run) == ()
 
 
-def test_an_undo_that_comes_before_its_action_keeps_it_from_happening() -> None:
-    order = created()
-    release_stock.run(order)
+def test_a_failed_shipment_gives_the_money_back_and_releases_the_goods(shop: Examples, order_id: str) -> None:
+    faults.inject("shipping", "create", "refuse", order_id=order_id)
 
-    late = reserve_stock.run(order)
+    run, end = order(shop, order_id)
 
-    assert isinstance(late, StockRefused)
-    assert audit(engine(), compensated=["42"]).violations == ()
+    assert end == "compensated"
+    assert (steps(run)["reserve_stock"], steps(run)["charge_payment"]) == ("compensated", "compensated")
+    assert violations(run) == ()
 
 
-def test_a_lost_connection_is_an_error_and_not_an_answer() -> None:
-    faults.inject("payment", "charge", "error", moment="after", times=1)
-    reserved = reserve_stock.run(created())
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_process_that_is_killed_while_it_charges_charges_once(shop: Examples, order_id: str, moment: str) -> None:
+    faults.inject("payment", "charge", "crash", moment=moment, times=1, order_id=order_id)
 
-    with pytest.raises(ConnectionError):
-        charge_payment.run(reserved)
-    assert isinstance(charge_payment.run(reserved), PaymentCharged)
+    run, end = order(shop, order_id)
+
+    assert end == "completed"
+    assert violations(run) == ()
+
+
+def test_a_lost_answer_is_asked_for_again_under_the_same_key(shop: Examples, order_id: str) -> None:
+    faults.inject("inventory", "reserve", "error", moment="after", times=1, order_id=order_id)
+
+    run, end = order(shop, order_id)
+
+    assert end == "completed"
+    assert run.steps[0].attempts == 2
+    assert violations(run) == ()
+
+
+def test_the_same_order_has_one_run(shop: Examples, order_id: str) -> None:
+    run, _ = order(shop, order_id)
+
+    again, end = order(shop, order_id)
+
+    assert (again.id, end) == (run.id, "completed")
+    assert violations(run) == ()
