@@ -2,8 +2,9 @@
 
 Two orders: one completes, one is refused at shipping and is undone in reverse. A fulfilment completes although
 the customer cannot be notified. Of two trips, one needs no car, and one can't have the car that it wants, so flight and
-hotel are cancelled. Then an order loses its worker to a SIGKILL right after the card was charged, and another worker
-takes it over. Last come the books, which prove that nothing was lost and nothing was done twice.
+hotel are cancelled. Three orders go by events, without a list of steps: one ships, one is declined, and one loses the
+process that has just charged the card. Then an order loses its worker to a SIGKILL right after the card was charged,
+and another worker takes it over. Last come the books, which prove that nothing was lost and nothing was done twice.
 """
 
 import os
@@ -19,7 +20,8 @@ from uuid import uuid4
 from config.celery_app import sagas
 from config.demo import books, faults, travel_books
 from config.processes import PATIENCE, until
-from sagas import Saga, SagaHandle
+from sagas import Choreography, Saga, SagaHandle
+from tasks.choreography import OrderCreated, by_events
 from tasks.fulfilment import fulfilment
 from tasks.orders import order
 from tasks.services import booking, database, inventory, tables
@@ -43,9 +45,10 @@ class Story:
 def prepare() -> None:
     """Make the tables, and fill the shelves."""
     sagas.migrate()
+    sagas.register()
     tables.create_tables(database.engine())
     faults.clear()
-    inventory.stock_up(PEN, 10)
+    inventory.stock_up(PEN, 20)
     booking.put_on_sale("flight", FLIGHT, 10)
     booking.put_on_sale("hotel", HOTEL, 10)
     booking.put_on_sale("car", SOLD_OUT_CAR, 0)
@@ -59,6 +62,7 @@ def clear() -> None:
 def tell(workers: Mapping[str, "subprocess.Popen[bytes]"]) -> bool:
     """Run all stories to their ends; return False if one did not end as it should."""
     told = [completing_order(), refused_order(), silent_fulfilment(), trip_without_a_car(), trip_without_its_car()]
+    told += [order_by_events(), declined_order_by_events(), killed_order_by_events()]
     told.append(killed_order(workers))
     return read_the_books(told)
 
@@ -92,6 +96,23 @@ def trip_without_its_car() -> Story:
     return _told(travel.start(_trip(key, car=SOLD_OUT_CAR), key=key), key, "compensated")
 
 
+def order_by_events() -> Story:
+    key = _begin("an order by events: each participant reacts to what the others tell, and the parcel leaves")
+    return _told(by_events.start(_created(key), key=key), key, "completed")
+
+
+def declined_order_by_events() -> Story:
+    key = _begin("an order by events: the payment is declined, and the inventory hears that and releases the goods")
+    faults.inject("payment", "charge", "refuse", order_id=key)
+    return _told(by_events.start(_created(key), key=key), key, "compensated")
+
+
+def killed_order_by_events() -> Story:
+    key = _begin("an order by events: the process that charges is killed (SIGKILL) right after the card was charged")
+    faults.inject("payment", "charge", "crash", moment="after", times=1, order_id=key)
+    return _told(by_events.start(_created(key), key=key), key, "completed")
+
+
 def killed_order(workers: Mapping[str, "subprocess.Popen[bytes]"]) -> Story:
     key = _begin("an order: its worker is killed (SIGKILL) right after the card was charged")
     hang = faults.inject("payment", "charge", "latency", moment="after", seconds=120, times=1, order_id=key)
@@ -110,17 +131,18 @@ def read_the_books(told: list[Story]) -> bool:
     """Print what happened according to the services, and whether it adds up."""
     print("\n== the books", flush=True)
 
-    def ended(saga: Saga, end: str) -> list[str]:
-        return [story.key for story in told if (story.run.saga, story.end) == (saga.name, end)]
+    def ended(end: str, *sagas: Saga | Choreography) -> list[str]:
+        names = [saga.name for saga in sagas]
+        return [story.key for story in told if story.run.saga in names and story.end == end]
 
     shop = books.audit(
         database.engine(),
-        completed=ended(order, "completed"),
-        fulfilled=ended(fulfilment, "completed"),
-        compensated=ended(order, "compensated"),
+        completed=ended("completed", order, by_events),
+        fulfilled=ended("completed", fulfilment),
+        compensated=ended("compensated", order, by_events),
     )
     trips = travel_books.audit(
-        database.engine(), completed=ended(travel, "completed"), compensated=ended(travel, "compensated")
+        database.engine(), completed=ended("completed", travel), compensated=ended("compensated", travel)
     )
     for story in told:
         if story.key in shop.orders:
@@ -156,6 +178,10 @@ def _begin(text: str) -> str:
 
 def _order(order_id: str) -> dict[str, Any]:
     return {"order_id": order_id, "items": [{"sku": PEN, "quantity": 2}], "total": Decimal("9.90")}
+
+
+def _created(order_id: str) -> OrderCreated:
+    return OrderCreated(order_id=order_id, items=[{"sku": PEN, "quantity": 2}], total=Decimal("9.90"))
 
 
 def _trip(trip_id: str, *, car: str | None) -> dict[str, Any]:
