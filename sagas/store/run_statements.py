@@ -147,3 +147,18 @@ ON CONFLICT (saga, version) DO UPDATE
 SET plan_hash = excluded.plan_hash, plan = excluded.plan, registered_at = clock_timestamp()
 WHERE known.plan_hash IS NOT DISTINCT FROM CAST(:former AS text)
 """
+
+# -- What is stored
+
+#: The newest event of each choreography, type and version. It reads the inbox from end to end: for `check`, and not for
+#: workers.
+SAMPLES = """
+WITH newest AS (
+    SELECT run.saga, event.name, event.version, max(event.id) AS id
+    FROM {s}.saga_inbox AS event JOIN {s}.saga_instance AS run ON run.id = event.instance_id
+    WHERE event.kind = 'event'
+    GROUP BY run.saga, event.name, event.version)
+SELECT newest.saga, newest.name, newest.version, event.payload::text AS payload
+FROM newest JOIN {s}.saga_inbox AS event USING (id)
+ORDER BY 1, 2, 3
+"""

@@ -48,6 +48,16 @@ class NewRun:
     by: str = "application"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """A stored event, with JSON as its payload."""
+
+    choreography: str
+    type: str
+    version: int
+    payload: str
+
+
 Scalar = Callable[[TextClause, Mapping[str, Any]], Any]
 
 
@@ -211,6 +221,12 @@ class Runs:
         if known is not None and (said := plan.contradictions(known)):
             raise _changed(plan, said)
         return known
+
+    def samples(self) -> list[Sample]:
+        """Return one stored event of each type and version of each choreography."""
+        with self._database.autocommit() as connection:
+            rows = connection.execute(self._sql("SAMPLES")).all()
+        return [Sample(choreography=row.saga, type=row.name, version=row.version, payload=row.payload) for row in rows]
 
     def _registered(self, plan: ChoreographyPlan) -> ChoreographyPlan | None:
         with self._database.autocommit() as connection:
