@@ -29,6 +29,7 @@ from sagas.engine import (
 from sagas.errors import ConfigurationError, InstanceNotFound
 from sagas.handle import Page, SagaHandle, read_page
 from sagas.model import Codec, Data, SagaStatus, Secrecy, Tick
+from sagas.model.choreography.as_plan import RunPlan
 from sagas.model.payload import shown
 from sagas.recovery import WorkerLife, purge, sweep
 from sagas.store import DatabaseUrl, Timing, reachable
@@ -261,12 +262,12 @@ class Sagas:
         from sagas.graph import choreography, mermaid, svg  # few processes need it
 
         draw = svg if format == "svg" else mermaid
+        draw_events = choreography.svg if format == "svg" else choreography.mermaid
         if isinstance(what, Choreography):
-            draw_events = choreography.svg if format == "svg" else choreography.mermaid
             return draw_events(what.plan(self.engine))
         if isinstance(what, SagaHandle):
             seen = what.snapshot()
-            return draw(seen.plan, seen)
+            return draw_events(seen.plan.graph, seen) if isinstance(seen.plan, RunPlan) else draw(seen.plan, seen)
         if isinstance(what, Saga):
             return draw(what.plan(self.engine))
         raise ConfigurationError(f"graph({what!r}): pass a Saga, a Choreography, or the handle of an instance")

@@ -85,7 +85,7 @@ def shape_of(plan: Plan, snapshot: Snapshot | None = None) -> Shape:
         title=title,
         subtitle=clean(f"{snapshot.id}, key {snapshot.key}" if snapshot.key else snapshot.id),
         status=snapshot.status,
-        because=_why(snapshot.error, snapshot.error.step if snapshot.error else None),
+        because=why(snapshot.error, snapshot.error.step if snapshot.error else None),
         nodes=tuple(_node(row, step, view, _turn(step, snapshot)) for row, (step, view) in enumerate(seen)),
     )
 
@@ -106,7 +106,7 @@ def _node(row: int, step: PlanStep, view: StepView | None = None, turn: tuple[st
         best_effort=step.best_effort,
         status=view.status if view else None,
         facts=how_it_went(view) + turn if view else (),
-        error=_why(view.error) if view else None,
+        error=why(view.error) if view else None,
         started=bool(view and (view.attempts or view.started_at)),
         undo=_undo(f"c{place}", step, view.compensation if view else None),
     )
@@ -121,7 +121,7 @@ def _undo(id_: str, step: PlanStep, view: CompensationView | None) -> Undo | Non
         traits=how_it_is_undone(step),
         status=view.status if view else None,
         facts=how_it_was_undone(view) if view else (),
-        error=_why(view.error) if view else None,
+        error=why(view.error) if view else None,
     )
 
 
@@ -133,7 +133,7 @@ def _turn(step: PlanStep, snapshot: Snapshot) -> tuple[str, ...]:
     return ("here it turned back",) if turned else ("here it stopped",)
 
 
-def _why(error: ErrorInfo | None, step: str | None = None) -> str | None:
+def why(error: ErrorInfo | None, step: str | None = None) -> str | None:
     """Return the error without its module's name and its traceback."""
     if error is None:
         return None

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from decimal import Decimal
 from uuid import uuid4
+from xml.etree import ElementTree
 
 import pytest
 
@@ -96,6 +97,21 @@ def test_a_failed_shipment_gives_the_money_back_and_releases_the_goods(shop: Exa
     assert end == "compensated"
     assert (steps(run)["reserve_stock"], steps(run)["charge_payment"]) == ("compensated", "compensated")
     assert violations(run) == ()
+
+
+def test_a_run_is_drawn_with_what_became_of_each_delivery(shop: Examples, order_id: str) -> None:
+    faults.inject("payment", "charge", "refuse", order_id=order_id)
+    run, _ = order(shop, order_id)
+
+    chart = shop.sagas.graph(run)
+    described = ElementTree.fromstring(shop.sagas.graph(run, format="svg")).findtext("{http://www.w3.org/2000/svg}desc")
+
+    assert f'title("order-by-events v1<br/>{run.id}, key {order_id}<br/>compensated' in chart
+    assert 'h4["reserve_stock<br/>compensated"]:::compensated' in chart
+    assert 'u4("release_stock<br/>completed"):::completed' in chart
+    assert 'h2["create_shipment"]:::plain' in chart
+    assert described is not None
+    assert "Handler refuse_order (completed) hears StockRefused, PaymentDeclined, ShipmentFailed" in described
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

@@ -5,17 +5,18 @@ from collections.abc import Iterator
 from sagas.graph.choreography.shape import HandlerNode, Shape, shape_of
 from sagas.graph.mermaid import classes, label
 from sagas.graph.palette import SURFACES
+from sagas.handle import Snapshot
 from sagas.model.choreography import ChoreographyPlan
 
 HEARS, PUBLISHES, UNDOES, UNDONE_BY = "-->", "==>", "-.-", "-.->"
 
 
-def mermaid(plan: ChoreographyPlan) -> str:
-    """Draw a choreography as a Mermaid flowchart.
+def mermaid(plan: ChoreographyPlan, snapshot: Snapshot | None = None) -> str:
+    """Draw a choreography as a Mermaid flowchart; with a snapshot of a run, how its deliveries went.
 
     Whatever the names of events and tasks are, none of it is read as Mermaid, Markdown or HTML.
     """
-    return "\n".join(_chart(shape_of(plan))) + "\n"
+    return "\n".join(_chart(shape_of(plan, snapshot))) + "\n"
 
 
 def _chart(shape: Shape) -> Iterator[str]:
@@ -30,13 +31,16 @@ def _chart(shape: Shape) -> Iterator[str]:
 
 
 def _boxes(shape: Shape) -> Iterator[str]:
-    yield f"title({label(shape.title)}):::plain"
+    because = shape.because and f"because of {shape.because}"
+    yield f"title({label(shape.title, shape.subtitle, shape.status, because)}):::{shape.status or 'plain'}"
     for event in shape.events:
         yield f"{event.id}([{label(event.name, ', '.join(event.traits))}]):::{event.paint}"
     for handler in shape.handlers:
-        yield f"{handler.id}[{label(handler.name, handler.does, ', '.join(handler.traits))}]:::plain"
-        if handler.undo:
-            yield f"{handler.undo.id}({label(handler.undo.name, ', '.join(handler.undo.traits))}):::undo"
+        said = label(handler.name, handler.does, ", ".join(handler.traits), ", ".join(handler.facts), handler.error)
+        yield f"{handler.id}[{said}]:::{handler.status or 'plain'}"
+        if undo := handler.undo:
+            said = label(undo.name, ", ".join(undo.traits), ", ".join(undo.facts))
+            yield f"{undo.id}({said}):::{undo.status or 'undo'}"
 
 
 def _edges(shape: Shape) -> Iterator[tuple[str, str, str]]:

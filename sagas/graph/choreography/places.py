@@ -44,21 +44,26 @@ def room(node: AnyNode) -> float:
     return widths[type(node)] - 28.0
 
 
-def texts(node: AnyNode, shape: Shape) -> list[str]:
-    """Return the texts under the name of a box."""
-    said = [", ".join(node.traits)]
+def texts(node: AnyNode, shape: Shape) -> list[tuple[str, str]]:
+    """Return the texts under the name of a box, each with the name of its colour."""
+    what = [", ".join(node.traits)]
     if isinstance(node, HandlerNode):
-        said = [node.does or "", *said]
+        what = [node.does or "", *what]
     if isinstance(node, UndoNode):
         names = {event.id: event.name for event in shape.events}
-        said = [f"when {', '.join(names[id_] for id_ in node.when)}" if node.when else "when a run turns back", *said]
-        said += [f"publishes {', '.join(names[id_] for id_ in node.publishes)}"] if node.publishes else []
-    return [text for text in said if text]
+        what = [f"when {', '.join(names[id_] for id_ in node.when)}" if node.when else "when a run turns back", *what]
+        what += [f"publishes {', '.join(names[id_] for id_ in node.publishes)}"] if node.publishes else []
+    said = [(text, "muted") for text in what]
+    if not isinstance(node, EventNode):
+        said.append((", ".join(node.facts), "strong"))
+    if isinstance(node, HandlerNode):
+        said.append((node.error or "", "alarm"))
+    return [(text, colour) for text, colour in said if text]
 
 
-def lines(node: AnyNode, shape: Shape) -> list[str]:
+def lines(node: AnyNode, shape: Shape) -> list[tuple[str, str]]:
     """Return the texts as they are drawn: cut to the room there is."""
-    return [line for text in texts(node, shape) for line in wrap(text, room(node), SMALL, 2)]
+    return [(line, colour) for text, colour in texts(node, shape) for line in wrap(text, room(node), SMALL, 2)]
 
 
 def place(shape: Shape, top: float) -> Places:

@@ -1,10 +1,26 @@
 """The content of a choreography's picture, before it is drawn: events, handlers, undos, in the order of their ways."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from sagas.graph.shape import why
 from sagas.graph.words import clean, duration, tail
+from sagas.handle import Snapshot, StepView
+from sagas.model import SagaStatus, StepStatus
 from sagas.model.choreography import ChoreographyPlan, HandlerPlan, IfDead
+
+#: Of several deliveries the status that needs the most attention is that of their handler.
+_GRAVEST = (
+    StepStatus.FAILED,
+    StepStatus.COMPENSATING,
+    StepStatus.RUNNING,
+    StepStatus.PENDING,
+    StepStatus.HELD,
+    StepStatus.COMPENSATED,
+    StepStatus.COMPLETED,
+    StepStatus.SKIPPED,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +43,8 @@ class UndoNode:
     traits: tuple[str, ...] = ()
     when: tuple[str, ...] = ()
     publishes: tuple[str, ...] = ()
+    status: StepStatus | None = None
+    facts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,13 +58,22 @@ class HandlerNode:
     hears: tuple[str, ...] = ()
     publishes: tuple[str, ...] = ()
     undo: UndoNode | None = None
+    status: StepStatus | None = None
+    facts: tuple[str, ...] = ()
+    error: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shape:
-    """A choreography. Events stand in the order in which they can first come, handlers in that of what they hear."""
+    """A choreography, or a run of it, whose ``status`` is known.
+
+    Events stand in the order in which they can first come, handlers in that of what they hear.
+    """
 
     title: str
+    subtitle: str | None = None
+    status: SagaStatus | None = None
+    because: str | None = None
     events: tuple[EventNode, ...]
     handlers: tuple[HandlerNode, ...]
 
@@ -59,15 +86,25 @@ class Shape:
             yield event, beside
 
 
-def shape_of(plan: ChoreographyPlan) -> Shape:
+def shape_of(plan: ChoreographyPlan, snapshot: Snapshot | None = None) -> Shape:
+    """Return the shape of a graph and, with a snapshot of a run, how its deliveries went."""
     order = _in_order(plan)
     ids = {type_: f"e{number}" for number, type_ in enumerate(order)}
     first = {handler.name: min(map(order.index, handler.hears)) for handler in plan.handlers}
     handlers = sorted(plan.handlers, key=lambda handler: (first[handler.name], handler.place))
+    seen = snapshot.steps if snapshot else []
+    title = f"{clean(plan.name)} v{plan.version}"
+    events = tuple(_event(plan, type_, ids[type_]) for type_ in order)
+    nodes = tuple(_handler(one, ids, [view for view in seen if view.name == one.name]) for one in handlers)
+    if snapshot is None:
+        return Shape(title=title, events=events, handlers=nodes)
     return Shape(
-        title=f"{clean(plan.name)} v{plan.version}",
-        events=tuple(_event(plan, type_, ids[type_]) for type_ in order),
-        handlers=tuple(_handler(handler, ids) for handler in handlers),
+        title=title,
+        subtitle=clean(f"{snapshot.id}, key {snapshot.key}" if snapshot.key else snapshot.id),
+        status=snapshot.status,
+        because=why(snapshot.error),
+        events=events,
+        handlers=nodes,
     )
 
 
@@ -106,8 +143,9 @@ def _event(plan: ChoreographyPlan, type_: str, id_: str) -> EventNode:
     return EventNode(id=id_, type=type_, name=clean(type_), traits=tuple(traits), paint=paint)
 
 
-def _handler(handler: HandlerPlan, ids: dict[str, str]) -> HandlerNode:
+def _handler(handler: HandlerPlan, ids: dict[str, str], seen: Sequence[StepView]) -> HandlerNode:
     step = handler.step
+    errors = [view.error for view in seen if view.error]
     return HandlerNode(
         id=f"h{handler.place}",
         name=clean(step.name),
@@ -115,8 +153,22 @@ def _handler(handler: HandlerPlan, ids: dict[str, str]) -> HandlerNode:
         traits=tuple(_traits(handler)),
         hears=tuple(ids[type_] for type_ in handler.hears),
         publishes=tuple(ids[type_] for type_ in handler.publishes),
-        undo=_undo(handler, ids),
+        undo=_undo(handler, ids, seen),
+        status=_gravest(view.status for view in seen),
+        facts=_counted(view.status for view in seen),
+        error=why(errors[-1]) if errors else None,
     )
+
+
+def _gravest(statuses: Iterable[StepStatus]) -> StepStatus | None:
+    return min(statuses, key=_GRAVEST.index, default=None)
+
+
+def _counted(statuses: Iterable[StepStatus]) -> tuple[str, ...]:
+    counted = Counter(statuses)
+    if counted.total() == 1:
+        return tuple(status.value for status in counted)
+    return tuple(f"{counted[status]} {status.value}" for status in _GRAVEST if counted[status])
 
 
 def _traits(handler: HandlerPlan) -> Iterator[str]:
@@ -132,8 +184,9 @@ def _traits(handler: HandlerPlan) -> Iterator[str]:
         yield f"queue {clean(handler.step.queue)}"
 
 
-def _undo(handler: HandlerPlan, ids: dict[str, str]) -> UndoNode | None:
+def _undo(handler: HandlerPlan, ids: dict[str, str], seen: Sequence[StepView]) -> UndoNode | None:
     step = handler.step
+    statuses = [view.compensation.status for view in seen if view.compensation]
     if step.compensation is None:
         return None
     given_up = step.compensation_deadline
@@ -143,4 +196,6 @@ def _undo(handler: HandlerPlan, ids: dict[str, str]) -> UndoNode | None:
         traits=() if given_up is None else (f"given up after {duration(given_up)}",),
         when=tuple(ids[type_] for type_ in handler.undo_when),
         publishes=tuple(ids[type_] for type_ in handler.undo_publishes),
+        status=_gravest(statuses),
+        facts=_counted(statuses),
     )

@@ -3,40 +3,50 @@
 from sagas.graph.canvas import Canvas
 from sagas.graph.choreography.places import AnyNode, Places, lines, place, room, texts
 from sagas.graph.choreography.shape import EventNode, HandlerNode, Shape, UndoNode, shape_of
-from sagas.graph.measure import fit_name
+from sagas.graph.measure import fit, fit_name
 from sagas.graph.places import LINE_HEIGHT, MARGIN, PADDING, SMALL, TITLE, Box
 from sagas.graph.svg import HEADING
 from sagas.graph.ways import ACROSS, THIN
+from sagas.handle import Snapshot
 from sagas.model.choreography import ChoreographyPlan
 
 TOP = 88.0
 
 
-def svg(plan: ChoreographyPlan) -> str:
-    """Draw a choreography as an SVG document.
+def svg(plan: ChoreographyPlan, snapshot: Snapshot | None = None) -> str:
+    """Draw a choreography as an SVG document; with a snapshot of a run, how its deliveries went.
 
     It has no scripts, no links and no external fonts, and follows the reader's light or dark theme.
     """
-    shape = shape_of(plan)
-    places = place(shape, TOP)
+    shape = shape_of(plan, snapshot)
+    said = [f"{shape.status.value}, {shape.subtitle}"] if shape.status else []
+    said += [f"because of {shape.because}"] if shape.because else []
+    top = TOP + LINE_HEIGHT * len(said)
+    places = place(shape, top)
     canvas = Canvas(places.width, places.height, shape.title, description(shape))
-    title = fit_name(shape.title, places.width - 2 * MARGIN, HEADING)
-    canvas.text("strong", MARGIN, 36, title, size=HEADING, bold=True)
-    _draw_columns(canvas, shape, places)
+    room_ = places.width - 2 * MARGIN
+    canvas.text("strong", MARGIN, 36, fit_name(shape.title, room_, HEADING), size=HEADING, bold=True)
+    for number, line in enumerate(said):
+        canvas.text(
+            "alarm" if number else "muted", MARGIN, 56 + LINE_HEIGHT * number, fit(line, room_, SMALL), size=SMALL
+        )
+    _draw_columns(canvas, shape, places, top - 20)
     _draw_ways(canvas, shape, places)
     for event in shape.events:
         _draw(canvas, event, event.paint, places.boxes[event.id], shape, round=24)
     for handler in shape.handlers:
-        _draw(canvas, handler, "plain", places.boxes[handler.id], shape, round=6)
+        _draw(canvas, handler, handler.status or "plain", places.boxes[handler.id], shape, round=6)
         if handler.undo:
-            _draw(canvas, handler.undo, "undo", places.boxes[handler.undo.id], shape, round=14)
+            paint = handler.undo.status or "undo"
+            _draw(canvas, handler.undo, paint, places.boxes[handler.undo.id], shape, round=14)
     return canvas.document()
 
 
 def description(shape: Shape) -> str:
     """Describe the picture for those who cannot see it."""
     names = {event.id: event.name for event in shape.events}
-    said = [f"Choreography {shape.title}."]
+    said = [f"Choreography {shape.title}{f' is {shape.status.value}' if shape.status else ''}."]
+    said += [f"Because of {shape.because}."] if shape.because else []
     said += [f"Event {_told(event, shape)}." for event in shape.events]
     for handler in shape.handlers:
         parts = [f"{_told(handler, shape)} hears {', '.join(names[id_] for id_ in handler.hears)}"]
@@ -49,12 +59,11 @@ def description(shape: Shape) -> str:
 
 
 def _told(node: EventNode | HandlerNode | UndoNode, shape: Shape) -> str:
-    facts = texts(node, shape)
+    facts = [text for text, _ in texts(node, shape)]
     return node.name + (f" ({', '.join(facts)})" if facts else "")
 
 
-def _draw_columns(canvas: Canvas, shape: Shape, places: Places) -> None:
-    y = TOP - 20
+def _draw_columns(canvas: Canvas, shape: Shape, places: Places, y: float) -> None:
     canvas.text("muted", MARGIN, y, "events", size=SMALL)
     if shape.handlers:
         canvas.text("muted", places.handler_x, y, "handlers: hear →, publish ←", size=SMALL)
@@ -78,6 +87,6 @@ def _draw(canvas: Canvas, node: AnyNode, paint: str, box: Box, shape: Shape, *, 
     canvas.box(paint, box, round=round)
     y = box.y + PADDING + 13
     canvas.text(paint, box.x + 14, y, fit_name(node.name, room(node), TITLE), size=TITLE, bold=True)
-    for line in lines(node, shape):
+    for line, colour in lines(node, shape):
         y += LINE_HEIGHT
-        canvas.text("muted", box.x + 14, y, line, size=SMALL)
+        canvas.text(colour, box.x + 14, y, line, size=SMALL)
