@@ -4,8 +4,22 @@ from datetime import date
 
 from celery import shared_task
 
-from sagas import BestEffort, Child, Pivot, Retriable, Retry, Saga, SagaHandle, Sagas, Step, WaitFor, parallel
-from sagas.choreography import Choreography, event, upcast
+from sagas import (
+    BestEffort,
+    Child,
+    Choreography,
+    Pivot,
+    Retriable,
+    Retry,
+    Saga,
+    SagaHandle,
+    Sagas,
+    Step,
+    WaitFor,
+    event,
+    parallel,
+    upcast,
+)
 from sagas.contrib import asyncio
 from sagas.contrib.flask import FlaskSagas
 
@@ -125,3 +139,8 @@ shop.on(Created)(3)  # refused
 shop.undo(3)  # refused
 shop.undo(react, when="Ended")  # refused
 shop.undo(react, timout=3)  # refused
+shop.start(Created(order_id="42"), kee="42")  # refused
+shop.start(Created(order_id="42"), key=42)  # refused
+shop.publish(Ended(order_id="42"))  # refused
+shop.publish(Ended(order_id="42"), run=42)  # refused
+shop.publish(Ended(order_id="42"), run="42", if_exists="replace")  # refused

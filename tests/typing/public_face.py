@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, scoped_session
 from sagas import (
     BestEffort,
     Child,
+    Choreography,
     CompensationView,
     Const,
     ErrorInfo,
@@ -40,10 +41,12 @@ from sagas import (
     StepView,
     WaitFor,
     condition,
+    current_event,
     current_step,
+    event,
     parallel,
+    upcast,
 )
-from sagas.choreography import Choreography, event, upcast
 from sagas.contrib import asyncio
 from sagas.contrib.flask import FlaskSagas
 from sagas.testing import fail_everywhere
@@ -319,6 +322,9 @@ fulfilment = Choreography(
 @shared_task
 def ship(event: Created) -> Shipped:
     assert_type(event.total, Decimal)
+    assert_type(current_event.idempotency_key, str)
+    assert_type(current_event.trigger, int | str | None)
+    assert_type(current_event.run_id, UUID)
     return Shipped(order_id=event.order_id)
 
 
@@ -329,3 +335,11 @@ def take_back(event: Created) -> None: ...
 
 fulfilment.on(Shipped, undo=None)(charge)
 fulfilment.undo("charge")(release)
+
+
+def run_by_events(session: Session) -> None:
+    run = fulfilment.start(Created(order_id="42", total=Decimal(1)), key="42", session=session)
+    assert_type(run, SagaHandle)
+    assert_type(fulfilment.publish(Refused(order_id="42"), run=run, key="psp-77", session=session), bool)
+    fulfilment.publish(Refused(order_id="42"), run="42", if_exists="reject")
+    assert_type(sagas.graph(fulfilment, format="svg"), str)
