@@ -195,9 +195,10 @@ MEDIUM = (
         edits=(
             Edit(
                 "sagas/store/instances.py::Instances::plan",
-                "return self._plans[plan_hash]",
-                "known = [plan for plan in self._plans.values() if plan.saga == self._plans[plan_hash].saga]\n"
-                "return max(known, key=lambda plan: plan.version)",
+                "self.remember(plan)\n    return plan",
+                "self.remember(plan)\n"
+                "others = [other for other in self._plans.values() if other.saga == plan.saga]\n"
+                "return max(others, key=lambda other: other.version)",
             ),
         ),
         tests=("tests/integration/test_start.py::test_m8_workers_go_on_with_the_plan_that_an_instance_started_with",),
