@@ -195,9 +195,8 @@ MEDIUM = (
         edits=(
             Edit(
                 "sagas/store/instances.py::Instances::plan",
-                "self.remember(plan)\n    return plan",
-                "self.remember(plan)\n"
-                "others = [other for other in self._plans.values() if other.saga == plan.saga]\n"
+                "return known",
+                "others = [other for other in self._plans.values() if other.saga == known.saga]\n"
                 "return max(others, key=lambda other: other.version)",
             ),
         ),
