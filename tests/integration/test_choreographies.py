@@ -95,7 +95,7 @@ def test_an_undo_event_undoes_its_handler_and_a_refusing_one_turns_the_run_back(
 
 def test_a_cancel_turns_a_run_back_in_the_reverse_order_and_tells_of_it(ring_shop: Shop) -> None:
     run = start(ring_shop, {"ship": ["wait:harbour"]})
-    eventually(lambda: [step.status for step in run.steps][-1:] == [StepStatus.RUNNING], "ship to run", 60)
+    eventually(lambda: deliveries(run)[-1:] == [("ship", StepStatus.RUNNING)], "ship to run", 60)
 
     run.cancel("changed mind")
     harbour_opens(ring_shop, run)
