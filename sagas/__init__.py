@@ -46,7 +46,19 @@ from sagas.errors import (
     WaitTimeout,
 )
 from sagas.extension import Sagas
-from sagas.handle import CompensationView, HistoryEntry, InstanceView, Page, SagaHandle, Snapshot, StepView
+from sagas.handle import (
+    CompensationView,
+    DeadLetter,
+    HistoryEntry,
+    InstanceView,
+    LetterAnswer,
+    LetterKind,
+    LetterOutcome,
+    Page,
+    SagaHandle,
+    Snapshot,
+    StepView,
+)
 from sagas.model import ErrorInfo, HistoryEvent, Inline, Reason, SagaStatus, StepStatus
 from sagas.store import RELEASE as __version__  # noqa: F401 - not star-imported, and asked for by this name
 
@@ -84,6 +96,10 @@ __all__ = [
     "InstanceView",
     "Page",
     "CompensationView",
+    "DeadLetter",
+    "LetterKind",
+    "LetterOutcome",
+    "LetterAnswer",
     "HistoryEntry",
     "HistoryEvent",
     "ErrorInfo",

@@ -27,7 +27,7 @@ from sagas.engine import (
     register_graphs,
 )
 from sagas.errors import ConfigurationError, InstanceNotFound
-from sagas.handle import Page, SagaHandle, read_page
+from sagas.handle import DeadLetters, Page, SagaHandle, read_page
 from sagas.model import Codec, Data, SagaStatus, Secrecy, Tick
 from sagas.model.choreography.as_plan import RunPlan
 from sagas.model.payload import shown
@@ -150,6 +150,11 @@ class Sagas:
     def events(self) -> Events:
         """The events of the choreographies of this app: ``sagas.events.catalogue()``."""
         return Events(self.engine)
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """The dead letters of choreographies, to be delivered again or let go: ``sagas.dead_letters.list()``."""
+        return DeadLetters(self.engine)
 
     def migrate(self) -> Names:
         """Create or update the tables; safe to run twice and concurrently. Return the migrations that it applied."""

@@ -60,7 +60,7 @@ def _fitting(handle: SagaHandle, step: str | None, result: Any) -> Any:
 @click.pass_context
 def retry(context: click.Context, instance: str, reason: str, as_json: bool) -> None:
     """Let a failed instance go on; only what is missing runs again."""
-    _act(context, instance, lambda handle: handle.retry(reason, by=_who()), as_json)
+    _act(context, instance, lambda handle: handle.retry(reason, by=who()), as_json)
 
 
 @sagas.command()
@@ -70,7 +70,7 @@ def retry(context: click.Context, instance: str, reason: str, as_json: bool) -> 
 @click.pass_context
 def cancel(context: click.Context, instance: str, reason: str, as_json: bool) -> None:
     """Stop forward work and undo what was done."""
-    _act(context, instance, lambda handle: handle.cancel(reason, by=_who()), as_json)
+    _act(context, instance, lambda handle: handle.cancel(reason, by=who()), as_json)
 
 
 @sagas.command()
@@ -84,7 +84,7 @@ def skip(context: click.Context, instance: str, reason: str, step: str | None, r
     """Let a failed instance go on past the point where it is stuck: you vouch for it, and it is not run again."""
 
     def do(handle: SagaHandle) -> None:
-        handle.skip(reason, step=step, result=_fitting(handle, step, result), by=_who())
+        handle.skip(reason, step=step, result=_fitting(handle, step, result), by=who())
 
     _act(context, instance, do, as_json)
 
@@ -126,7 +126,7 @@ def resolve(
 
     def do(handle: SagaHandle) -> None:
         given = _fitting(handle, step, result)
-        handle.resolve(reason, step=step, happened=happened, result=given, undo=undo is not False, by=_who())
+        handle.resolve(reason, step=step, happened=happened, result=given, undo=undo is not False, by=who())
 
     _act(context, instance, do, as_json)
 
@@ -142,7 +142,7 @@ def signal(
     context: click.Context, instance: str, name: str, payload: dict[str, Any] | None, key: str | None, as_json: bool
 ) -> None:
     """Send an instance the signal that it waits for, or will wait for."""
-    _act(context, instance, lambda handle: handle.signal(name, payload, key=key, by=_who()), as_json)
+    _act(context, instance, lambda handle: handle.signal(name, payload, key=key, by=who()), as_json)
 
 
 def _act(context: click.Context, instance: str, do: Callable[[SagaHandle], Any], as_json: bool) -> None:
@@ -153,7 +153,7 @@ def _act(context: click.Context, instance: str, do: Callable[[SagaHandle], Any],
         click.echo(json_line(in_short(seen)) if as_json else f"{seen.id} is {seen.status.value}")
 
 
-def _who() -> str:
+def who() -> str:
     try:
         # The environment may hold a user name in another encoding.
         return getpass.getuser().encode(errors="replace").decode() or "operator"

@@ -1,5 +1,6 @@
 """Handles on instances, and the values that they show."""
 
+from sagas.handle.dead_letters import DeadLetter, DeadLetters, LetterAnswer, LetterKind, LetterOutcome
 from sagas.handle.handle import SagaHandle
 from sagas.handle.listing import InstanceView, Page, left_after, read_page
 from sagas.handle.pace import Pace
@@ -8,8 +9,13 @@ from sagas.handle.views import CompensationView, HistoryEntry, Snapshot, StepVie
 
 __all__ = [
     "CompensationView",
+    "DeadLetter",
+    "DeadLetters",
     "HistoryEntry",
     "InstanceView",
+    "LetterAnswer",
+    "LetterKind",
+    "LetterOutcome",
     "Pace",
     "Page",
     "SagaHandle",

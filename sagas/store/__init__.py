@@ -10,6 +10,7 @@ from sagas.store.ids import uuid7
 from sagas.store.inbox import Inbox
 from sagas.store.instances import Instances, Loaded, Saved
 from sagas.store.kinship import Kinship
+from sagas.store.letters import Letters
 from sagas.store.lines import Lines, Released, Waiting
 from sagas.store.listing import Filters, Listing
 from sagas.store.locks import LIMIT_PREFIX, Locks, Wanted
@@ -40,6 +41,7 @@ class Store:
         self.headers = Headers(self.database, quoted)
         self.instances = Instances(self.database, self.tables, quoted, timing)
         self.runs = self.instances.runs
+        self.letters = Letters(self.database, quoted)
         self.starting = Starting(self.database, self.instances, quoted)
         self.locks = Locks(self.database, schema, quoted)
         self.listing = Listing(self.database, quoted)
@@ -86,6 +88,7 @@ __all__ = [
     "Instances",
     "Joining",
     "Kinship",
+    "Letters",
     "Lines",
     "Listing",
     "Loaded",

@@ -56,7 +56,15 @@ class Noted:
 
 FEW = Retry(max_attempts=3, backoff=0.1, jitter=0)
 
-ring = Choreography("ring", starts=Ordered, ends=(Shipped,), refuses=(Refused,), on_cancel=Cancelled, deadline=3600.0)
+ring = Choreography(
+    "ring",
+    starts=Ordered,
+    ends=(Shipped,),
+    refuses=(Refused,),
+    on_cancel=Cancelled,
+    deadline=3600.0,
+    awaits={Noted: 3600.0},
+)
 
 
 def act(script: Mapping[str, Any], what: str) -> Any:

@@ -1,0 +1,239 @@
+"""`Sagas.dead_letters`: what was given up in choreographies, and the answers of a person."""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from sagas.engine import Engine, redacted_error
+from sagas.errors import ConfigurationError
+from sagas.model import Address, ErrorInfo, payload
+from sagas.model.choreography.events import LetterSkipped, ReplayRequested
+from sagas.model.choreography.letters import CHANGED
+from sagas.model.payload import shown
+from sagas.store import error_from
+
+#: Letters that one call lists or answers at most.
+MOST_LETTERS = 1_000
+_ID = re.compile(r"([0-9a-f-]{36}):([0-9]{1,9})(?:\.([0-9]{1,9})\.([0-9]{1,9}))?", re.IGNORECASE)
+NO_HANDLER = "no handler gets it: skip it once it has been dealt with by hand"
+NOT_THERE = "there is no such dead letter"
+
+
+class LetterKind(StrEnum):
+    """Why something is a dead letter."""
+
+    DEAD = "dead"  # a delivery, or an undo, that was given up
+    PARKED = "parked"  # the same, since no code could read the event or call the task
+    LATE = "late"  # an event that came after the end of its run, or after it had turned back
+    TOO_MANY = "too many"  # an event beyond ``max_events=``
+    LOOP = "loop"  # an event that goes round in a loop
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeadLetter:
+    """One dead letter. ``id`` names it in `DeadLetters.replay` and `DeadLetters.skip`."""
+
+    id: str
+    kind: LetterKind
+    choreography: str
+    run: UUID
+    event: UUID
+    type: str
+    number: int
+    payload: Any  # secrets read ``•••``
+    dead_at: datetime
+    handler: str | None = None  # None: an event that no handler gets
+    undo: bool = False  # whether it is the handler's undo that was given up
+    error: ErrorInfo | None = None
+    attempts: int = 0
+    in_doubt: bool = False
+    held: int = 0  # later events of its run that wait for it
+
+
+class LetterAnswer(StrEnum):
+    """The three ends of a person's answer to one letter."""
+
+    DONE = "done"
+    CHANGED = "changed"  # it is not what it was when it was listed
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LetterOutcome:
+    """The outcome of an answer to one letter, with the reason if it is not `done`."""
+
+    id: str
+    answer: LetterAnswer
+    reason: str = ""
+
+
+#: In the class `list` is the name of a method.
+Found = list[DeadLetter]
+Outcomes = list[LetterOutcome]
+
+
+class DeadLetters:
+    """The dead letters of one ``Sagas``."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def list(
+        self,
+        *,
+        choreography: str | None = None,
+        handler: str | None = None,
+        error: str | None = None,
+        older_than: timedelta | None = None,
+        limit: int = 100,
+    ) -> Found:
+        """Return the dead letters that meet all of these filters, the oldest first.
+
+        Args:
+            choreography: its name.
+            handler: its name; leaves out events that no handler gets.
+            error: the type of its error, as `DeadLetter.error` tells it; leaves out events that no handler gets.
+            older_than: how long ago it was given up, at least.
+            limit: how many, up to 1,000.
+        """
+        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MOST_LETTERS:
+            raise ConfigurationError(f"dead_letters.list(limit={shown(limit)}): pass a number from 1 to {MOST_LETTERS}")
+        if older_than is not None and not isinstance(older_than, timedelta):
+            raise ConfigurationError(f"dead_letters.list(older_than={shown(older_than)}): pass a timedelta")
+        return self._read(choreography, handler, error, older_than, None, limit)
+
+    def replay(
+        self, letters: "DeadLetter | str | Iterable[DeadLetter | str]", *, reason: str, by: str = "operator"
+    ) -> Outcomes:
+        """Deliver again, under the same key and with all attempts anew; later events of the run follow in their order.
+
+        Args:
+            letters: what `list` returned, or ids of it. A letter that has changed since it was listed is left alone; an
+                id alone means the letter as it is now.
+            reason: why; kept in the history.
+            by: who.
+        """
+        return [
+            self._answered(letter, ReplayRequested, reason, by) if letter.handler else _refused(letter, NO_HANDLER)
+            for letter in self._meant(letters, reason)
+        ]
+
+    def skip(
+        self, letters: "DeadLetter | str | Iterable[DeadLetter | str]", *, reason: str, by: str = "operator"
+    ) -> Outcomes:
+        """Let go of letters: later events of the run pass, an undo counts as done by hand, an event as dealt with.
+
+        Args:
+            letters, reason, by: as in `replay`.
+        """
+        return [
+            self._answered(letter, LetterSkipped, reason, by) if letter.handler else self._seen(letter, reason, by)
+            for letter in self._meant(letters, reason)
+        ]
+
+    def get(self, id: str) -> DeadLetter:
+        """Return one dead letter by its id, as it is now.
+
+        Raises:
+            ConfigurationError: there is no such letter, or it has been answered.
+        """
+        return self._by_id(id)
+
+    # -- reading
+
+    def _read(
+        self,
+        choreography: str | None,
+        handler: str | None,
+        error: str | None,
+        older_than: timedelta | None,
+        run: UUID | None,
+        limit: int,
+    ) -> Found:
+        store = self._engine.store.letters
+        asked: dict[str, Any] = {"choreography": choreography, "older_than": older_than, "run": run, "limit": limit}
+        found = [self._delivery(row) for row in store.dead(handler=handler, error=error, **asked)]
+        if handler is None and error is None:
+            found += [self._event(row) for row in store.undelivered(**asked)]
+        return sorted(found, key=lambda letter: letter.dead_at)[:limit]
+
+    def _delivery(self, row: Row[Any]) -> DeadLetter:
+        return DeadLetter(
+            id=f"{row.run}:{row.number}.{row.branch}.{row.round}",
+            kind=LetterKind.PARKED if row.is_parked else LetterKind.DEAD,
+            choreography=row.choreography,
+            run=row.run,
+            event=row.event,
+            type=row.type,
+            number=row.number,
+            payload=self._shown(row.payload),
+            dead_at=row.dead_at,
+            handler=row.handler,
+            undo=row.round > 0,
+            error=redacted_error(error_from(row.error), self._engine.redactor(row.run)),
+            attempts=row.attempts,
+            in_doubt=row.in_doubt,
+            held=row.held,
+        )
+
+    def _event(self, row: Row[Any]) -> DeadLetter:
+        return DeadLetter(
+            id=f"{row.run}:{row.number}",
+            kind=LetterKind(row.letter),
+            choreography=row.choreography,
+            run=row.run,
+            event=row.event,
+            type=row.type,
+            number=row.number,
+            payload=self._shown(row.payload),
+            dead_at=row.dead_at,
+        )
+
+    def _shown(self, stored: str) -> Any:
+        return self._engine.secrecy.hide(payload.loads(stored))
+
+    # -- answering
+
+    def _meant(self, given: Any, reason: str) -> Found:
+        if not isinstance(reason, str) or not reason.strip():
+            raise ConfigurationError("pass reason=…: it is kept in the history to say why")
+        several = [given] if isinstance(given, DeadLetter | str) else [*given]
+        if len(several) > MOST_LETTERS:
+            raise ConfigurationError(f"answer up to {MOST_LETTERS} letters at a time, not {len(several)}")
+        return [one if isinstance(one, DeadLetter) else self._by_id(one) for one in several]
+
+    def _by_id(self, given: Any) -> DeadLetter:
+        found = _ID.fullmatch(given) if isinstance(given, str) else None
+        if found is None:
+            raise ConfigurationError(f"{shown(given)} is not the id of a dead letter, such as list() gives")
+        for letter in self._read(None, None, None, None, UUID(found[1]), MOST_LETTERS):
+            if letter.id.lower() == given.lower():
+                return letter
+        raise ConfigurationError(f"{given}: {NOT_THERE}, or it has been answered")
+
+    def _answered(self, letter: DeadLetter, wish: Callable[..., Any], reason: str, by: str) -> LetterOutcome:
+        address = Address.parse(letter.id.partition(":")[2])
+        event = wish(address=address, seen=letter.dead_at, reason=reason, by=by)
+        outcome = self._engine.loop.handle(letter.run, event, brief=True)
+        if outcome is None:
+            return _refused(letter, NOT_THERE)
+        decision = outcome.decision
+        if decision.accepted:
+            return LetterOutcome(id=letter.id, answer=LetterAnswer.DONE)
+        return _refused(letter, getattr(decision, "refusal", None) or NOT_THERE)
+
+    def _seen(self, letter: DeadLetter, reason: str, by: str) -> LetterOutcome:
+        if self._engine.store.letters.acknowledge(letter.run, letter.number, reason, by):
+            return LetterOutcome(id=letter.id, answer=LetterAnswer.DONE)
+        return _refused(letter, CHANGED)
+
+
+def _refused(letter: DeadLetter, why: str) -> LetterOutcome:
+    answer = LetterAnswer.CHANGED if why == CHANGED else LetterAnswer.REFUSED
+    return LetterOutcome(id=letter.id, answer=answer, reason=why)

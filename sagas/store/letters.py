@@ -1,0 +1,34 @@
+"""Read dead letters, and acknowledge events that no handler gets."""
+
+import json
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from sagas.store import letter_statements
+from sagas.store.database import InSchema
+
+
+class Letters(InSchema):
+    """Statements about dead letters."""
+
+    def dead(self, *, limit: int, **filters: Any) -> list[Row[Any]]:
+        """Return deliveries that were given up, the oldest first."""
+        with self._database.autocommit() as connection:
+            return list(connection.execute(self._sql(letter_statements.DEAD), filters | {"limit": limit}))
+
+    def undelivered(
+        self, *, limit: int, choreography: str | None, older_than: timedelta | None, run: UUID | None
+    ) -> list[Row[Any]]:
+        """Return events that no handler gets, the oldest first."""
+        asked = {"limit": limit, "choreography": choreography, "older_than": older_than, "run": run}
+        with self._database.autocommit() as connection:
+            return list(connection.execute(self._sql(letter_statements.UNDELIVERED), asked))
+
+    def acknowledge(self, run: UUID, number: int, reason: str, by: str) -> bool:
+        """Note that a person has looked at an event. False: it is not there, or another one did."""
+        given = {"run": run, "number": number, "detail": json.dumps({"reason": reason, "by": by, "event": number})}
+        with self._database.autocommit() as connection:
+            return connection.scalar(self._sql(letter_statements.ACKNOWLEDGE), given) is not None

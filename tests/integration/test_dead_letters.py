@@ -1,0 +1,169 @@
+"""Dead letters: listed, delivered again or let go, one by one or many, in the API and on the command line."""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sagas import ConfigurationError, DeadLetter, LetterAnswer, LetterKind, SagaHandle, SagaStatus, StepStatus
+from sagas.cli import sagas as group
+from tests.conftest import Shop
+from tests.support import gates, journal
+from tests.support.choreographed import Charged, Noted, Ordered, ring
+from tests.support.workers import eventually, running
+
+
+@pytest.fixture(scope="module")
+def ring_shop(own_shop: Shop) -> Iterator[Shop]:
+    """A shop whose worker knows the choreography."""
+    with running(own_shop.worker("-c", "4", "-I", "tests.support.choreographed")):
+        engine = own_shop.sagas.engine
+        eventually(lambda: engine.store.runs.whole_graph(ring.plan(engine)), "the graph to be registered", 60)
+        yield own_shop
+
+
+def start(shop: Shop, script: dict[str, Any]) -> SagaHandle:
+    return ring.start_on(shop.sagas.engine, Ordered(script=script))
+
+
+def note(shop: Shop, run: SagaHandle, number: int, script: dict[str, Any] | None = None) -> None:
+    ring.publish_on(shop.sagas.engine, Noted(script=script or {}, number=number), run=run)
+
+
+def letters(shop: Shop, run: SagaHandle, **filters: Any) -> list[DeadLetter]:
+    return [letter for letter in shop.sagas.dead_letters.list(choreography="ring", **filters) if letter.run == run.id]
+
+
+def notes(run: SagaHandle) -> list[StepStatus]:
+    return [step.status for step in run.steps if step.name == "note"]
+
+
+def test_e2_a_dead_letter_holds_later_events_of_its_run_alone_and_a_replay_lets_them_go_in_order(
+    ring_shop: Shop,
+) -> None:
+    run, other = start(ring_shop, {"ship": "wait:harbour"}), start(ring_shop, {"ship": "wait:harbour"})
+    note(ring_shop, run, 1, {"note 1": ["no", "ok"]})
+    for number in (2, 3):
+        note(ring_shop, run, number)
+    note(ring_shop, other, 1)
+    eventually(lambda: letters(ring_shop, run, handler="note"), "the letter", 60)
+    eventually(lambda: notes(other) == [StepStatus.COMPLETED], "the other run", 60)
+
+    (letter,) = letters(ring_shop, run, handler="note")
+    assert (letter.kind, letter.type, letter.held, letter.in_doubt) == (LetterKind.DEAD, "Noted", 2, False)
+    assert letter.payload == {"script": {"note 1": ["no", "ok"]}, "number": 1}
+    assert letter.error is not None
+    assert notes(run) == [StepStatus.FAILED, StepStatus.HELD, StepStatus.HELD]
+
+    (outcome,) = ring_shop.sagas.dead_letters.replay(letter, reason="mended")
+    assert outcome.answer is LetterAnswer.DONE
+    eventually(lambda: notes(run) == [StepStatus.COMPLETED] * 3, "the notes", 60)
+    assert [what for what in ring_shop.effects(run) if what.startswith("note")] == ["note 1", "note 2", "note 3"]
+    keys = [key for what, key in journal.entries(ring_shop.database_url, run.id) if what == "note 1"]
+    assert keys == [f"{letter.event}:note"]
+
+    # E3: a letter that was answered is left alone.
+    (again,) = ring_shop.sagas.dead_letters.replay(letter, reason="once more")
+    assert (again.answer, again.reason) == (LetterAnswer.CHANGED, "it has changed since it was looked at")
+    for waiting in (run, other):
+        gates.open_gate(ring_shop.database_url, waiting, "harbour")
+        assert waiting.wait(60) is SagaStatus.COMPLETED
+
+
+def test_a_letter_that_is_let_go_lets_later_events_pass_and_its_run_end(ring_shop: Shop) -> None:
+    run = start(ring_shop, {"mail Shipped": "no"})
+    assert run.wait(60) is SagaStatus.FAILED
+
+    outcomes = ring_shop.sagas.dead_letters.skip(letters(ring_shop, run), reason="told by phone", by="ann")
+
+    assert [outcome.answer for outcome in outcomes] == [LetterAnswer.DONE]
+    assert run.wait(60) is SagaStatus.COMPLETED
+    assert letters(ring_shop, run) == []
+    (told,) = (entry for entry in run.history() if entry.event == "skip_requested")
+    assert told.detail == {"reason": "told by phone", "by": "ann"}
+
+
+def test_an_undo_that_was_given_up_is_a_letter_and_is_replayed_too(ring_shop: Shop) -> None:
+    run = start(ring_shop, {"charge": "say:declined", "release": ["invalid"] * 6 + ["ok"]})
+    eventually(lambda: letters(ring_shop, run), "the letter", 90)
+
+    (letter,) = letters(ring_shop, run)
+    assert (letter.handler, letter.undo, letter.type) == ("reserve", True, "Ordered")
+    ring_shop.sagas.dead_letters.replay(letter.id, reason="mended")
+
+    assert run.wait(60) is SagaStatus.COMPENSATED
+
+
+def test_an_event_that_comes_late_is_a_letter_that_a_person_acknowledges(ring_shop: Shop) -> None:
+    run = start(ring_shop, {})
+    assert run.wait(60) is SagaStatus.COMPLETED
+    ring.publish_on(ring_shop.sagas.engine, Charged(script={}), run=run)
+    eventually(lambda: letters(ring_shop, run), "the letter", 60)
+
+    (letter,) = letters(ring_shop, run)
+    assert (letter.kind, letter.handler, letter.type, letter.number) == (LetterKind.LATE, None, "Charged", 5)
+    (refused,) = ring_shop.sagas.dead_letters.replay(letter, reason="try")
+    assert refused.answer is LetterAnswer.REFUSED
+    (done,) = ring_shop.sagas.dead_letters.skip(letter, reason="paid back")
+    assert done.answer is LetterAnswer.DONE
+    (twice,) = ring_shop.sagas.dead_letters.skip(letter, reason="paid back")
+
+    assert twice.answer is LetterAnswer.CHANGED
+    assert letters(ring_shop, run) == []
+    assert run.status is SagaStatus.COMPLETED
+
+
+def test_letters_are_found_by_their_error_and_their_age(ring_shop: Shop) -> None:
+    run = start(ring_shop, {"charge": "no"})
+    assert run.wait(60) is SagaStatus.FAILED
+    (letter,) = letters(ring_shop, run)
+    assert letter.error is not None
+
+    assert letters(ring_shop, run, error=letter.error.type) == [letter]
+    assert letters(ring_shop, run, error="builtins.KeyError") == []
+    assert letters(ring_shop, run, older_than=timedelta(hours=1)) == []
+    assert letters(ring_shop, run, handler="ship") == []
+
+
+def test_what_names_no_letter_is_refused(ring_shop: Shop) -> None:
+    answers = ring_shop.sagas.dead_letters
+    with pytest.raises(ConfigurationError, match="is not the id of a dead letter"):
+        answers.replay("4711", reason="mended")
+    with pytest.raises(ConfigurationError, match="there is no such dead letter"):
+        answers.skip("01890a5d-ac96-774b-bcce-b302099a8057:1.0.0", reason="mended")
+    with pytest.raises(ConfigurationError, match="pass reason="):
+        answers.skip([], reason=" ")
+    with pytest.raises(ConfigurationError, match="pass a number from 1 to 1000"):
+        answers.list(limit=0)
+    with pytest.raises(ConfigurationError, match="pass a timedelta"):
+        answers.list(older_than=5)  # type: ignore[arg-type]
+
+
+def run_command(shop: Shop, *arguments: str) -> Result:
+    return CliRunner().invoke(group, ["dead", *arguments], obj=SimpleNamespace(app=shop.sagas.app))
+
+
+def test_the_command_line_lists_shows_replays_and_skips(ring_shop: Shop) -> None:
+    run = start(ring_shop, {"charge": ["no", "ok"]})
+    assert run.wait(60) is SagaStatus.FAILED
+    (letter,) = letters(ring_shop, run)
+
+    listed = run_command(ring_shop, "list", "--handler", "charge")
+    assert letter.id in listed.output
+    assert "dead: ring/charge, event 2 Reserved" in listed.output
+    told = run_command(ring_shop, "show", letter.id, "--json")
+    assert json.loads(told.output)["payload"] == {"script": {"charge": ["no", "ok"]}}
+    assert "Traceback" in run_command(ring_shop, "show", letter.id).output
+
+    done = run_command(ring_shop, "replay", letter.id, "--reason", "mended")
+    assert (done.exit_code, done.output) == (0, f"{letter.id}  done\n")
+    assert run.wait(60) is SagaStatus.COMPLETED
+
+    gone = run_command(ring_shop, "skip", letter.id, "--reason", "mended", "--json")
+    assert gone.exit_code == 1
+    assert "there is no such dead letter" in gone.output
+    assert run_command(ring_shop, "list", "--older-than", "52w").output.strip() == "there are no dead letters"
