@@ -147,8 +147,8 @@ class Instances(Reading):
         row = rows[0]
         plan, load = self._plans.get(row.plan_hash), None
         if plan is None:
-            stored = select(self._tables.instance.c.plan).where(self._tables.instance.c.id == instance_id)
-            plan = self.plan(row.plan_hash, connection.scalar(stored))
+            query = select(self._tables.instance.c.plan).where(self._tables.instance.c.id == instance_id)
+            plan = self.plan(row.plan_hash, connection.scalar(query))
         if isinstance(plan, RunPlan):
             load = partial(self.runs.load, connection, instance_id, rows, plan.graph, about)
         return Loaded(
