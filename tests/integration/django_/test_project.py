@@ -23,7 +23,7 @@ def written() -> int:
 
 def passed(project: Project, *options: str, modules: Sequence[str] = (TESTS,), **environment: str) -> int:
     """Run them with Django's runner; returns how many ran, and fails with what it said."""
-    done = project.manage("test", *modules, "--noinput", *options, **environment)
+    done = project.test(*modules, "--noinput", *options, **environment)
     assert done.returncode == 0, done.stdout + done.stderr
     summary = re.search(r"\nRan (\d+) tests? in .*\n\nOK\n", done.stderr)
     assert summary, done.stdout + done.stderr

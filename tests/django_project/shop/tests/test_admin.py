@@ -153,7 +153,8 @@ class PageTests(AdminTestCase):
         with self.assertNumQueries(4):  # the session, the user, and whose permissions
             self.page(one)
 
-        self.assertEqual(len(looks), 4)  # one transaction: its mode, the instance, its steps, its events
+        # One transaction: its beginning, its mode, the instance, its steps, its events, its end.
+        self.assertEqual(len(looks), 6)
         self.assertEqual(sum("saga_instance" in statement for statement in looks), 1)
 
     def test_secrets_are_dots(self) -> None:
