@@ -38,7 +38,7 @@ SELECT EXISTS (SELECT FROM {s}.saga_event
 FORGET_INBOX = """
 WITH early AS (
     UPDATE {s}.saga_inbox SET seen_at = clock_timestamp()
-    WHERE instance_id = :id AND kind = 'event' AND seen_at IS NULL
+    WHERE instance_id = :id AND kind = 'event' AND seen_at IS NULL AND consumed_at IS NULL
 )
 DELETE FROM {s}.saga_inbox WHERE instance_id = :id AND kind <> 'event' AND consumed_at IS NULL
 """

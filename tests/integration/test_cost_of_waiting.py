@@ -74,8 +74,8 @@ def copies(shop: Shop, run: SagaHandle, *, resource: str = "one.resource || numb
     journal.query(
         shop.database_url,
         "INSERT INTO sagas.saga_inbox (instance_id, kind, name, seen_at) "
-        "SELECT md5(instance_id::text || number)::uuid, kind, name, seen_at "
-        f"FROM sagas.saga_inbox, generate_series(1, {MANY}) AS number WHERE instance_id = %s AND consumed_at IS NULL",
+        "SELECT md5(instance_id::text || copy)::uuid, kind, name, seen_at "
+        f"FROM sagas.saga_inbox, generate_series(1, {MANY}) AS copy WHERE instance_id = %s AND consumed_at IS NULL",
         str(run.id),
     )
     assert journal.query(shop.database_url, "SELECT count(*) > %s FROM sagas.saga_instance", MANY) == [(True,)]

@@ -299,4 +299,4 @@ def test_an_error_of_the_database_does_not_tell_what_was_to_be_stored(safe: Vaul
     for raised in (own, callers):
         said = str(raised.value).partition("DETAIL:")[0] + str(raised.value).partition("[SQL:")[2]
         assert leaks(said) == []
-        assert "parameters hidden" in said
+        assert raised.value.params is None or "parameters hidden" in said

@@ -18,7 +18,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-#: What is imported once. Nothing that reads the environment as it is imported, as applications do.
+#: What is imported once. Nothing that reads the environment or declares sagas as it is imported, as applications do.
 IMPORTED = (
     "celery.bin.celery",
     "celery.apps.worker",
@@ -29,9 +29,6 @@ IMPORTED = (
     "sqlalchemy.dialects.postgresql.psycopg2",
     "sagas.cli",
     "sagas.recovery",
-    "tests.faults.boundaries.starter",
-    "tests.support.scripted",
-    "tests.support.shapes",
 )
 Done = subprocess.CompletedProcess[str]
 
@@ -68,12 +65,12 @@ class Forked:
         return status
 
     def terminate(self) -> None:
-        self._signal(signal.SIGTERM)
+        self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        self._signal(signal.SIGKILL)
+        self.send_signal(signal.SIGKILL)
 
-    def _signal(self, signum: signal.Signals) -> None:
+    def send_signal(self, signum: signal.Signals) -> None:
         if self.poll() is None:
             try:
                 os.kill(self.pid, signum)

@@ -17,11 +17,15 @@ from sagas import (
     Choreography,
     CompensationView,
     Const,
+    DeadLetter,
     ErrorInfo,
     HistoryEntry,
     HistoryEvent,
     Inline,
     InstanceView,
+    LetterAnswer,
+    LetterKind,
+    LetterOutcome,
     Page,
     Parallel,
     PermanentError,
@@ -343,3 +347,12 @@ def run_by_events(session: Session) -> None:
     assert_type(fulfilment.publish(Refused(order_id="42"), run=run, key="psp-77", session=session), bool)
     fulfilment.publish(Refused(order_id="42"), run="42", if_exists="reject")
     assert_type(sagas.graph(fulfilment, format="svg"), str)
+
+
+def answer_dead_letters() -> None:
+    for letter in sagas.dead_letters.list(handler="charge", older_than=timedelta(hours=1)):
+        assert_type(letter, DeadLetter)
+        assert_type(letter.kind, LetterKind)
+    for outcome in sagas.dead_letters.replay("01a229c9", reason="the bank is back"):
+        assert_type(outcome, LetterOutcome)
+        assert_type(outcome.answer, LetterAnswer)

@@ -64,6 +64,27 @@ EXPLAINED: dict[str, str] = {
     "PARKED": "a read, of `check`",
     "PULSE": "one statement, of pools of greenlets alone: the next one makes up for it",
     "UNHEARD": "a read, of `check` and `show`",
+    **dict.fromkeys(
+        ("DEAD", "HAS_LETTERS", "IS_STARTED_SO", "IS_THE_SAME", "REGISTERED", "SAMPLES", "UNDELIVERED"),
+        "a read, of choreographies: of those who publish, look at letters or check stored events",
+    ),
+    **dict.fromkeys(
+        (
+            "ACKNOWLEDGE",
+            "CLAIM_DELIVERY",
+            "LOAD_ARRIVED",
+            "LOAD_DONE",
+            "LOAD_FIRST",
+            "NUMBER",
+            "PUBLISH",
+            "RECORD",
+            "REGISTER_GRAPH",
+            "SAVE_RUN",
+            "START_RUN",
+        ),
+        "of a choreographed run, which no workload plays yet; test_choreographies.py kills a worker of one",
+    ),
+    "_TAKE": "a part of CLAIM and CLAIM_DELIVERY",
     "WHERE_HOME_IS": "a read, of workers that begin and of beat",
     "WORKERS_ALIVE": "a read, of `check` and of workers that begin",
     **dict.fromkeys(

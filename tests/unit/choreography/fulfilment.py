@@ -67,7 +67,7 @@ class CardDeclined(Exception):
 
 
 fulfilment = Choreography(
-    "fulfilment",
+    "fulfilling",
     version=3,
     starts=OrderCreated,
     ends=ShipmentCreated,
@@ -126,6 +126,6 @@ def create_shipment(event: PaymentConfirmed) -> ShipmentCreated | None:
 def tell_customer(event: PaymentCharged | PaymentDeclined | OrderCancelled) -> None: ...
 
 
-def bound(name: str = "fulfilment") -> Sagas:
+def bound(name: str = "fulfilling") -> Sagas:
     """Sagas on an app of its own, whose database is never asked."""
     return Sagas(Celery(name, set_as_current=False, broker="memory://"), database=NOWHERE)

@@ -38,17 +38,17 @@ def entry_of(sagas: Sagas, type_: str) -> CatalogueEntry:
 def test_an_entry_says_who_publishes_hears_and_is_undone(sagas: Sagas) -> None:
     declined, created = entry_of(sagas, "PaymentDeclined"), entry_of(sagas, "OrderCreated")
 
-    assert (declined.published_by, declined.heard_by) == (("fulfilment/charge_payment",), ("fulfilment/tell",))
-    assert (declined.undoes, declined.refuses) == (("fulfilment/reserve_stock",), ("fulfilment",))
-    assert (created.version, created.reads_from, created.starts) == (2, 1, ("fulfilment",))
+    assert (declined.published_by, declined.heard_by) == (("fulfilling/charge_payment",), ("fulfilling/tell",))
+    assert (declined.undoes, declined.refuses) == (("fulfilling/reserve_stock",), ("fulfilling",))
+    assert (created.version, created.reads_from, created.starts) == (2, 1, ("fulfilling",))
     assert created.fields == (
         FieldPlan(name="order_id", type="str"),
         FieldPlan(name="total", type="Decimal"),
         FieldPlan(name="currency", type="str"),
     )
-    assert entry_of(sagas, "ShipmentCreated").ends == ("fulfilment",)
-    assert entry_of(sagas, "PaymentConfirmed").awaits == ("fulfilment",)
-    assert entry_of(sagas, "OrderCancelled").on_cancel == ("fulfilment",)
+    assert entry_of(sagas, "ShipmentCreated").ends == ("fulfilling",)
+    assert entry_of(sagas, "PaymentConfirmed").awaits == ("fulfilling",)
+    assert entry_of(sagas, "OrderCancelled").on_cancel == ("fulfilling",)
 
 
 def test_an_event_of_two_choreographies_has_one_entry(sagas: Sagas, held: list[Choreography]) -> None:
@@ -58,8 +58,8 @@ def test_an_event_of_two_choreographies_has_one_entry(sagas: Sagas, held: list[C
 
     assert (entry.starts, entry.ends, entry.choreographies) == (
         ("returns",),
-        ("fulfilment",),
-        ("fulfilment", "returns"),
+        ("fulfilling",),
+        ("fulfilling", "returns"),
     )
 
 
@@ -69,7 +69,7 @@ def test_two_events_of_one_type_have_an_entry_each(sagas: Sagas, held: list[Chor
 
     entries = [entry for entry in sagas.events.catalogue() if entry.type == "OrderCreated"]
 
-    assert [entry.choreographies for entry in entries] == [("another",), ("fulfilment",)]
+    assert [entry.choreographies for entry in entries] == [("another",), ("fulfilling",)]
     assert [*broken(entries, reversed(entries))] == []
 
 
@@ -166,10 +166,10 @@ def run(sagas: Sagas, *arguments: str) -> Result:
 def test_the_command_lists_events_in_words(sagas: Sagas) -> None:
     told = run(sagas).output
 
-    assert "\nOrderCreated (v2, reads v1 on)\n    starts fulfilment\n    heard by fulfilment/reserve_stock\n" in told
+    assert "\nOrderCreated (v2, reads v1 on)\n    starts fulfilling\n    heard by fulfilling/reserve_stock\n" in told
     assert (
-        "\nPaymentDeclined (v1)\n    turns back fulfilment\n    published by fulfilment/charge_payment\n"
-        "    heard by fulfilment/tell\n    undoes fulfilment/reserve_stock\n"
+        "\nPaymentDeclined (v1)\n    turns back fulfilling\n    published by fulfilling/charge_payment\n"
+        "    heard by fulfilling/tell\n    undoes fulfilling/reserve_stock\n"
     ) in told
     assert max(map(len, told.splitlines())) <= 80
 
@@ -191,13 +191,13 @@ def test_a_breaking_change_ends_with_1(sagas: Sagas, tmp_path: Path) -> None:
     changed = json.loads(baseline.read_text())
     for entry in changed["events"]:
         if entry["type"] == "PaymentDeclined":
-            entry["heard_by"].append("fulfilment/book")
+            entry["heard_by"].append("fulfilling/book")
     baseline.write_text(json.dumps(changed))
 
     done = run(sagas, "--check", str(baseline))
 
     assert done.exit_code == 1
-    assert done.output.startswith("the event PaymentDeclined: fulfilment/book no longer hears it: declare the handler")
+    assert done.output.startswith("the event PaymentDeclined: fulfilling/book no longer hears it: declare the handler")
 
 
 def test_a_check_may_write_the_new_baseline_too(sagas: Sagas, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def plan() -> ChoreographyPlan:
 
 
 def test_the_graph_has_the_options_that_were_given(plan: ChoreographyPlan) -> None:
-    assert (plan.name, plan.version, plan.starts) == ("fulfilment", 3, "OrderCreated")
+    assert (plan.name, plan.version, plan.starts) == ("fulfilling", 3, "OrderCreated")
     assert (plan.ends, plan.refuses, plan.on_cancel) == (("ShipmentCreated",), REFUSES, "OrderCancelled")
     assert (plan.deadline, plan.quiet_after, plan.early_for) == (4 * 3600.0, 1200.0, 86400.0)
     assert (plan.awaits, plan.max_events, plan.priority) == ((("PaymentConfirmed", 7200.0),), 500, 3)

@@ -46,10 +46,10 @@ def test_an_older_version_is_raised() -> None:
 
 def test_an_event_that_the_choreography_does_not_name_is_refused() -> None:
     with pytest.raises(
-        PayloadError, match="choreography 'fulfilment' names no event 'Positional', so that nothing would"
+        PayloadError, match="choreography 'fulfilling' names no event 'Positional', so that nothing would"
     ):
         fulfilment.exchange.write(Positional("1", Decimal(1)), OPEN)
-    with pytest.raises(PayloadError, match="choreography 'fulfilment': publish: a dict is not an event"):
+    with pytest.raises(PayloadError, match="choreography 'fulfilling': publish: a dict is not an event"):
         fulfilment.exchange.write({"order_id": "42"}, OPEN)
 
 

@@ -100,7 +100,7 @@ UNREACHABLE: dict[str, Callable[[], Any]] = {
     "psycopg": lambda: psycopg.connect("host=127.0.0.1 port=9"),
     "pymysql": lambda: pymysql.connect(host="127.0.0.1", port=9),
     "redis": lambda: redis.Redis(port=9, retry=None).ping(),
-    "subprocess": lambda: subprocess.run([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, timeout=0.01),
+    "subprocess": lambda: subprocess.run([sys.executable, "-c", "import time; time.sleep(9)"], timeout=0.01),
 }
 
 

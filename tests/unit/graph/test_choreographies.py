@@ -142,7 +142,7 @@ def test_the_description_says_what_the_picture_shows() -> None:
     described = ElementTree.fromstring(svg(PLAN)).findtext(f"{SVG}desc")
 
     assert described is not None
-    assert described.startswith("Choreography fulfilment v3.\nEvent OrderCreated (version 2, starts a run).")
+    assert described.startswith("Choreography fulfilling v3.\nEvent OrderCreated (version 2, starts a run).")
     assert (
         "Handler reserve_stock (queue stock) hears OrderCreated, may publish StockReserved, StockRefused, is undone by "
         "release_stock (when PaymentDeclined, OrderCancelled, given up after 10 min)."
@@ -155,7 +155,7 @@ def test_a_choreography_is_drawn_by_sagas_and_by_its_name() -> None:
     assert sagas.graph(fulfilment, format="svg") == svg(fulfilment.plan(sagas.engine))
 
     for options, draw in (((), mermaid), (("--svg",), svg)):
-        done = CliRunner().invoke(group, ["graph", "fulfilment", *options], obj=SimpleNamespace(app=sagas.app))
+        done = CliRunner().invoke(group, ["graph", "fulfilling", *options], obj=SimpleNamespace(app=sagas.app))
         assert done.output == draw(fulfilment.plan(sagas.engine))
 
 
@@ -163,4 +163,4 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     with pytest.raises(InstanceNotFound, match=r"its sagas: .*; its choreographies: .*fulfilment"):
         saga_or_handle(bound("asking"), "fulfillment")
     with pytest.raises(ConfigurationError, match="pass a Saga, a Choreography, or the handle of an instance"):
-        bound("asking").graph("fulfilment")  # type: ignore[arg-type]
+        bound("asking").graph("fulfilling")  # type: ignore[arg-type]
