@@ -80,7 +80,7 @@ def runs(sagas: Sagas) -> list[SagaHandle]:
 
 
 def invoke(sagas: Sagas, arguments: list[str]) -> Result:
-    done = runner().invoke(commands, arguments, obj=CLIContext(sagas.app, no_color=True, workdir=None))
+    done = runner().invoke(commands, arguments, obj=CLIContext(sagas.app, no_color=False, workdir=None))
     assert done.exception is None or isinstance(done.exception, SystemExit), (arguments, repr(done.exception))
     assert done.exit_code in (0, 1, 2), (arguments, done.output)
     assert "Traceback" not in done.output
