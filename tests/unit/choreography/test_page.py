@@ -13,6 +13,7 @@ from sagas import Sagas
 from sagas.choreography import Choreography, catalogue
 from sagas.choreography.findings import graph_findings, graph_notes
 from sagas.cli import sagas as group
+from sagas.engine import registry
 from tests.support.pages import PAGES, blocks, printed, section
 from tests.unit.choreography.fulfilment import bound
 
@@ -30,6 +31,8 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
         import choreography_page  # type: ignore[import-not-found]
 
         yield choreography_page
+        # Its name is that of a saga which other tests of this process use.
+        registry._choreographies.discard(choreography_page.fulfilment)
     finally:
         sys.path.remove(str(path.parent))
 
