@@ -139,6 +139,8 @@ class Database:
     def transaction(self, *, begun: bool = True) -> Iterator[Connection]:
         """Return a transaction that commits when the block ends and rolls back if it raises.
 
+        It is begun by a statement, of which SQLAlchemy does not know: ``rollback()`` of the connection does nothing.
+
         Args:
             begun: whether it has begun; if not, its first statement begins it, in one round trip (see `run_together`).
         """

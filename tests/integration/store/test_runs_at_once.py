@@ -6,7 +6,7 @@ doubt lost.
 
 import random
 import threading
-import time
+from contextlib import suppress
 from uuid import UUID
 
 import pytest
@@ -16,6 +16,7 @@ from sagas.model.choreography import Order
 from sagas.model.choreography.state import Delivery, RunState
 from tests.support.bench import Bench
 from tests.support.runs import RunBench, event
+from tests.support.workers import within
 from tests.unit.model.choreography.graphs import graph, handler
 from tests.unit.model.story import tries
 
@@ -27,6 +28,10 @@ PLAN = graph(
 )
 CHARGE, COUNT, _ = range(3)
 RUNS, PUBLISHERS, WORKERS, EVENTS = 2, 4, 4, 4
+
+
+class Abandoned(Exception):
+    """A caller gives its transaction up."""
 
 
 class Chaos:
@@ -50,10 +55,8 @@ class Chaos:
             thread.start()
         for thread in publishers:
             thread.join(60)
-        until = time.monotonic() + 120
-        while not self.errors and not all(map(self.rests, self.ids)):
-            assert time.monotonic() < until, [self.open(run) for run in self.ids]
-            time.sleep(0.02)
+        rests = within(120, lambda: self.errors or all(map(self.rests, self.ids)))
+        assert rests, [self.open(run) for run in self.ids]
         self.is_over.set()
         for thread in others:
             thread.join(30)
@@ -76,12 +79,12 @@ class Chaos:
     def publishes(self, dice: random.Random) -> None:
         """In a transaction to both runs, in any order; some roll back."""
         for _ in range(EVENTS):
-            with self.runs.store.database.transaction() as connection:
+            with suppress(Abandoned), self.runs.store.database.transaction() as connection:
                 for run in dice.sample(self.ids, RUNS):
                     type_ = "D" if dice.random() < 0.03 else "B"
                     self.runs.store.runs.publish(connection.scalar, run, event(type_), None)
                 if dice.random() < 0.2:
-                    connection.rollback()
+                    raise Abandoned
             if dice.random() < 0.5:
                 self.runs.look(dice.choice(self.ids))
 
@@ -90,7 +93,7 @@ class Chaos:
             run = dice.choice(self.ids)
             pending = [row for row in self.runs.state(run).steps if row.status is StepStatus.PENDING]
             if not pending:
-                time.sleep(0.005)
+                self.is_over.wait(0.005)
                 continue
             address = dice.choice(pending).address
             task = PLAN.step(address.position, address.branch).task_for(address.round)
@@ -119,12 +122,12 @@ class Chaos:
     def operates(self, dice: random.Random) -> None:
         while not self.is_over.is_set():
             if not self.runs.answers(dice.choice(self.ids), dice):
-                time.sleep(0.01)
+                self.is_over.wait(0.01)
 
     def sweeps(self, dice: random.Random) -> None:
         while not self.is_over.is_set():
             self.runs.look(dice.choice(self.ids))
-            time.sleep(0.01)
+            self.is_over.wait(0.01)
 
 
 def dead(row: object) -> bool:
