@@ -7,7 +7,6 @@ an event that does not apply comes back as ``accepted=False``.
 
 from datetime import datetime, timedelta
 
-from sagas.model.attempts import attempt_failed
 from sagas.model.commands import Decision
 from sagas.model.deadline import is_overdue
 from sagas.model.draft import AT_ONCE, Draft
@@ -31,10 +30,9 @@ from sagas.model.late import complete_step, goes_back, late_failure, late_succes
 from sagas.model.parking import misdelivered, park
 from sagas.model.person import cancel_parked, request_retry, request_skip, resolve_doubt
 from sagas.model.plan import Plan
-from sagas.model.retry import Verdict
+from sagas.model.reports import take_completion, take_end, take_failure
 from sagas.model.settle import past_pivot, settle
 from sagas.model.state import (
-    RESOLVED,
     Address,
     InstanceState,
     Mail,
@@ -86,11 +84,12 @@ def decide(
         case Claimed():
             claim(draft, event, may_begin=not is_overdue(draft))
         case Completed():
-            complete(draft, event)
+            take_completion(draft, event, late_success, complete)
         case Failed():
             fail(draft, event)
         case Ended():
-            end(draft, event)
+            if take_end(draft, event):
+                settle(draft)
         case Parked():
             park(draft, event, settle)
         case Misdelivered():
@@ -203,48 +202,19 @@ def look_at(draft: Draft, step: StepState) -> None:
         examine(draft, step)
 
 
-def complete(draft: Draft, event: Completed) -> None:
-    step = draft.steps.get(event.address)
-    if step is None:
-        draft.accepted = False
-    elif step.token != event.token or step.status is not StepStatus.RUNNING:
-        # "Mine and already completed" is success: the answer to a commit can be lost.
-        if event.rolled_back:
-            draft.accepted = False
-        elif not (step.token == event.token and step.status in RESOLVED):
-            draft.accepted = late_success(draft, step, event)
-    else:
-        complete_step(draft, step, event)
-        settle(draft)
+def complete(draft: Draft, step: StepState, event: Completed) -> None:
+    complete_step(draft, step, event)
+    settle(draft)
 
 
 def fail(draft: Draft, event: Failed) -> None:
-    step = draft.steps.get(event.address)
-    if step is None or step.token != event.token or step.status is not StepStatus.RUNNING:
-        draft.accepted = False
-        if step is not None:
-            late_failure(draft, step, event)
+    if not take_failure(draft, event, late_failure):
         return
-    if event.verdict is Verdict.INTERRUPTED:
-        draft.lost(step, proven=True, error=event.error)
-    else:
-        attempt_failed(draft, step, event.error, event.verdict, event.dice, event.retry_after, event.asked)
     # Going forward, the error callback or the sweep draws the consequence. Going backward, Celery ends the chain of
     # compensations at an exception, so the process that records the failure dispatches the rest. In a parallel position
     # the saga turns back at once: a completion in between would let the next step of its lane begin.
-    if event.unheard or not draft.status.is_forward or draft.plan.is_parallel(step.address.position):
+    if event.unheard or not draft.status.is_forward or draft.plan.is_parallel(event.address.position):
         settle(draft)
-
-
-def end(draft: Draft, event: Ended) -> None:
-    """Record that an execution was ended from outside; it may have reported its own end before."""
-    running = (step for step in draft.steps.values() if step.status is StepStatus.RUNNING)
-    step = next((step for step in running if step.delivery == event.delivery), None)
-    if step is None:
-        draft.accepted = False
-        return
-    attempt_failed(draft, step, event.error, event.verdict, event.dice)
-    settle(draft)
 
 
 def request_stop(draft: Draft, event: StopRequested) -> None:

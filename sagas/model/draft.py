@@ -1,6 +1,5 @@
 """The working copy that `decide` changes: a saga's instance being moved on."""
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -130,19 +129,10 @@ class Draft(Executions[Plan]):
     def decision(self) -> Decision:
         steps = tuple(self.steps[address] for address in sorted(self.steps))
         live = [step for step in steps if step.is_live]
-        # An instance that was failed and still is ended then; one whose last step was skipped ends now.
-        ended = (self.before.finished_at if self.status is self.before.status else None) or self.now
-        state = replace(
-            self.before,
-            status=self.status,
-            error=self.error,
-            stop=self.stop,
-            steps=steps,
+        state = self.moved(
+            steps,
             written=self.written,
-            deadline=(deadline := self.deadline(lasting=False)),
-            deadline_seconds=None if deadline else self.before.deadline_seconds,
             pending=len(live) + len(self.given_up_beside_others()),
-            finished_at=ended if self.status.is_final else None,
             due_at=None if self.status.is_final else self.next_look([step for step in live if not is_queued(step)]),
         )
         has_news = self.status in TOLD_TO_PARENT and self.status is not self.before.status

@@ -185,18 +185,42 @@ class Executions(Generic[P]):
         """Return the seconds that one execution may take."""
         return step.limits.timeout if step.limits else self.plan_step(step).timeout_for(step.address.round)
 
+    def began_at(self) -> datetime | None:
+        """Return when the first action began; None: none has begun."""
+        return min((step.first_claimed_at for step in self.actions() if step.first_claimed_at), default=None)
+
     def deadline(self, *, lasting: bool = True) -> datetime | None:
-        """Return the deadline, counted from the beginning of the first step.
+        """Return the deadline, counted from `began_at`.
 
         An open transaction, a backlog or an outage does not use it up. An outage that has not ended moves the deadline
         from moment to moment, which must not be stored.
         """
-        began = [step.first_claimed_at for step in self.actions() if step.first_claimed_at]
-        deadline = self.before.deadline
-        if deadline is None and self.before.deadline_seconds is not None and began:
-            deadline = min(began) + timedelta(seconds=self.before.deadline_seconds)
+        deadline, seconds, began = self.before.deadline, self.before.deadline_seconds, self.began_at()
+        if deadline is None and seconds is not None and began is not None:
+            deadline = began + timedelta(seconds=seconds)
         outages = [outage for outage in self.before.outages if lasting or outage.ended]
         return deadline and pardoned(deadline, outages, self.now)
+
+    def moved(self, steps: tuple[StepState, ...], **changes: Any) -> Any:
+        """Return the instance as it is now.
+
+        Args:
+            changes: the columns that only a saga has, or only a run.
+        """
+        # An instance that was failed and still is ended then; one whose last step was skipped ends now.
+        ended = (self.before.finished_at if self.status is self.before.status else None) or self.now
+        deadline = self.deadline(lasting=False)
+        return replace(
+            self.before,
+            status=self.status,
+            error=self.error,
+            stop=self.stop,
+            steps=steps,
+            deadline=deadline,
+            deadline_seconds=None if deadline else self.before.deadline_seconds,
+            finished_at=ended if self.status.is_final else None,
+            **changes,
+        )
 
     def look_at(self, step: StepState) -> datetime:
         if self.waits(step):

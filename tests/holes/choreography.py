@@ -89,7 +89,7 @@ OF_CHOREOGRAPHY = (
         taken_away="a completion that finds its handler closed publishes nothing",
         edits=(
             Edit(
-                f"{RULES}decide.py::take_completion",
+                f"{RULES}decide.py::complete",
                 "is_muted = step.address.is_action and draft.is_closed(step)",
                 "is_muted = False",
             ),

@@ -121,7 +121,7 @@ CRITICAL = (
         taken_away="the rules know a completion by its own token",
         edits=(
             Edit(
-                "sagas/model/decide.py::complete",
+                "sagas/model/reports.py::take_completion",
                 "elif not (step.token == event.token and step.status in RESOLVED):",
                 "else:",
             ),
@@ -319,7 +319,7 @@ CRITICAL = (
         edits=(
             Edit(
                 "sagas/model/decide.py::fail",
-                "not draft.status.is_forward or draft.plan.is_parallel(step.address.position):\n    settle",
+                "not draft.status.is_forward or draft.plan.is_parallel(event.address.position):\n    settle",
                 "not draft.status.is_forward:\n    settle",
             ),
             Edit(

@@ -193,8 +193,8 @@ HIGH_LATER = (
         edits=(
             Edit(
                 "sagas/model/decide.py::fail",
-                "not draft.status.is_forward or draft.plan.is_parallel(step.address.position):\n    settle",
-                "(draft.status.is_forward and draft.plan.is_parallel(step.address.position)):\n    settle",
+                "not draft.status.is_forward or draft.plan.is_parallel(event.address.position):\n    settle",
+                "(draft.status.is_forward and draft.plan.is_parallel(event.address.position)):\n    settle",
             ),
         ),
         tests=(f"{MODEL}test_settle.py::test_h13_when_a_compensation_has_failed_for_good_the_others_still_run",),

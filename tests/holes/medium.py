@@ -160,7 +160,7 @@ MEDIUM = (
         taken_away="a failure counts only for what is running",
         edits=(
             Edit(
-                "sagas/model/decide.py::fail",
+                "sagas/model/reports.py::take_failure",
                 "if step is None or step.token != event.token or step.status is not StepStatus.RUNNING:\n"
                 "    draft.accepted = False\n"
                 "    if step is not None:",

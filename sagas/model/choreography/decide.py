@@ -6,7 +6,6 @@ pivot. What happens to a single execution is the same, and shared.
 
 from datetime import datetime, timedelta
 
-from sagas.model.attempts import attempt_failed
 from sagas.model.choreography.draft import RunDraft
 from sagas.model.choreography.events import Handled, LetterSkipped, ReplayRequested, RunEvent
 from sagas.model.choreography.late import late_failure, late_success
@@ -31,9 +30,8 @@ from sagas.model.events import (
 from sagas.model.examining import claim, examine
 from sagas.model.executions import PARKED_AFTER
 from sagas.model.parking import misdelivered, park
-from sagas.model.retry import Verdict
+from sagas.model.reports import take_completion, take_end, take_failure
 from sagas.model.state import (
-    RESOLVED,
     ErrorInfo,
     MailKind,
     SagaStatus,
@@ -79,11 +77,11 @@ def decide_run(
         case Claimed():
             claim(draft, event)
         case Completed():
-            complete(draft, event)
+            take_completion(draft, event, complete_late, complete)
         case Failed():
-            fail(draft, event)
+            take_failure(draft, event, late_failure)
         case Ended():
-            end(draft, event)
+            take_end(draft, event)
         case Parked():
             park(draft, event, settle)
         case Misdelivered():
@@ -120,23 +118,15 @@ def request_stop(draft: RunDraft, event: StopRequested) -> None:
         turn_run_back(draft, ErrorInfo(type=Reason.CANCELLED, message=event.stop.reason))
 
 
-def complete(draft: RunDraft, event: Completed) -> None:
-    step = draft.steps.get(event.address)
-    if step is None:
-        draft.accepted = False
-    elif step.token != event.token or step.status is not StepStatus.RUNNING:
-        # "Mine and already completed" is success: the answer to a commit can be lost.
-        if event.rolled_back:
-            draft.accepted = False
-        elif not (step.token == event.token and step.status in RESOLVED):
-            draft.accepted = late_success(draft, step, event)
-            if draft.accepted:
-                take_completion(draft, draft.steps[event.address], event)
-    else:
-        take_completion(draft, step, event)
+def complete_late(draft: RunDraft, step: StepState, event: Completed) -> bool:
+    """Complete an execution whose claim was taken away, if that counts; return whether it does."""
+    counts = late_success(draft, step, event)
+    if counts:
+        complete(draft, draft.steps[event.address], event)
+    return counts
 
 
-def take_completion(draft: RunDraft, step: StepState, event: Completed) -> None:
+def complete(draft: RunDraft, step: StepState, event: Completed) -> None:
     """Take the completion of an execution that holds its claim, with the events that it publishes."""
     if event.outcome is Outcome.MANUAL and not step.address.is_action:
         error = ErrorInfo(type=Reason.MANUAL_UNDO, message="its undo says: by hand, please", step=step.name)
@@ -151,26 +141,3 @@ def take_completion(draft: RunDraft, step: StepState, event: Completed) -> None:
             mute(draft, published)
         else:
             publish(draft, published)
-
-
-def fail(draft: RunDraft, event: Failed) -> None:
-    step = draft.steps.get(event.address)
-    if step is None or step.token != event.token or step.status is not StepStatus.RUNNING:
-        draft.accepted = False
-        if step is not None:
-            late_failure(draft, step, event)
-        return
-    if event.verdict is Verdict.INTERRUPTED:
-        draft.lost(step, proven=True, error=event.error)
-    else:
-        attempt_failed(draft, step, event.error, event.verdict, event.dice, event.retry_after, event.asked)
-
-
-def end(draft: RunDraft, event: Ended) -> None:
-    """Record that an execution was ended from outside; it may have reported its own end before."""
-    running = (step for step in draft.steps.values() if step.status is StepStatus.RUNNING)
-    step = next((step for step in running if step.delivery == event.delivery), None)
-    if step is None:
-        draft.accepted = False
-        return
-    attempt_failed(draft, step, event.error, event.verdict, event.dice)

@@ -1,6 +1,5 @@
 """The working copy of a run, which `decide_run` changes and turns into a decision."""
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -8,7 +7,7 @@ from sagas.model.choreography.plan import ChoreographyPlan, HandlerPlan
 from sagas.model.choreography.state import Delivery, Numbered, Recorded, RunDecision, RunState
 from sagas.model.executions import LONGEST_SILENCE, PARKED_AFTER, Executions
 from sagas.model.history import overwritten
-from sagas.model.state import Address, SagaStatus, StepState, StepStatus, pardoned
+from sagas.model.state import Address, SagaStatus, StepState, StepStatus
 
 
 class RunDraft(Executions[ChoreographyPlan]):
@@ -85,28 +84,16 @@ class RunDraft(Executions[ChoreographyPlan]):
 
     # -- the outcome
 
-    def deadline(self, *, lasting: bool = True) -> datetime | None:
-        """Return the deadline, counted from the first look at the run. See `Draft.deadline`."""
-        deadline, seconds = self.before.deadline, self.before.deadline_seconds
-        if deadline is None and seconds is not None and self.count:
-            deadline = self.now + timedelta(seconds=seconds)
-        outages = [outage for outage in self.before.outages if lasting or outage.ended]
-        return deadline and pardoned(deadline, outages, self.now)
+    def began_at(self) -> datetime | None:
+        """Return the moment of the first look at the run, which stores the deadline; None: it has no event yet."""
+        return self.now if self.count else None
 
     def decision(self) -> RunDecision:
         steps = tuple(self.steps[address] for address in sorted(self.steps))
         live = [step for step in steps if step.is_live]
-        ended = (self.before.finished_at if self.status is self.before.status else None) or self.now
-        state = replace(
-            self.before,
-            status=self.status,
-            error=self.error,
-            stop=self.stop,
-            steps=steps,
-            deadline=(deadline := self.deadline(lasting=False)),
-            deadline_seconds=None if deadline else self.before.deadline_seconds,
+        state = self.moved(
+            steps,
             pending=len(live),
-            finished_at=ended if self.status.is_final else None,
             due_at=self.next_look(live),
             numbered=self.count,
             closed=self.closed,
