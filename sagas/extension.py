@@ -23,7 +23,7 @@ from sagas.engine import (
     FencedTask,
     add_engine,
     declared,
-    look_at,
+    face_of,
     register_graphs,
 )
 from sagas.errors import ConfigurationError, InstanceNotFound
@@ -375,7 +375,7 @@ class Sagas:
         """
         for saga in declared():
             for task in saga.tasks():
-                face = look_at(task)
+                face = face_of(task)
                 name = face.name or (
                     self.app.gen_task_name(face.function.__name__, face.function.__module__) if face.function else None
                 )

@@ -10,7 +10,7 @@ from sagas.choreography.events import EventType, event_type
 from sagas.choreography.known import names
 from sagas.choreography.signatures import HandlerOptions, Seconds
 from sagas.definition import Retry, Step
-from sagas.definition.part import Compiler, Place
+from sagas.definition.part import Compiler, Slot
 from sagas.definition.retry import COMPENSATION_RETRY, LONGEST_TIMEOUT, number
 from sagas.definition.signatures import CeleryTask
 from sagas.definition.step import checked_task, retries
@@ -113,7 +113,7 @@ class Handler:
 
     def compile(self, place: int, compiler: Compiler) -> HandlerPlan:
         """Return the handler as the plan stores it."""
-        where = Place(position=0, branch=place, lane=0, kind=StepKind.COMPENSATABLE)
+        where = Slot(position=0, branch=place, lane=0, kind=StepKind.COMPENSATABLE)
         return HandlerPlan(
             step=self.step.compile(where, compiler),
             hears=names(self.hears),

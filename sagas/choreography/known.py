@@ -6,7 +6,7 @@ from typing import Any
 from sagas.choreography.events import EventType, event_type
 from sagas.definition.retry import number
 from sagas.definition.waiting import LONGEST_WAIT
-from sagas.engine import look_at
+from sagas.engine import face_of
 from sagas.errors import DefinitionError
 from sagas.model import payload
 
@@ -77,7 +77,7 @@ def is_same(one: Any, other: Any) -> bool:
 def name_of(task: Any) -> str:
     """Return the name of a task's function, with its module; of anything else, how it is shown."""
     try:
-        face = look_at(task)
+        face = face_of(task)
     except TypeError:
         return repr(task)
     return str(face.name) if face.function is None else place_of(face.function)

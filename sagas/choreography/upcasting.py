@@ -23,7 +23,9 @@ class Upcasters:
     def add(self, from_version: int, function: Upcaster) -> None:
         """Add an upcaster; one of the same module and name is taken for a former import of this."""
         known = [
-            (version, one) for version, one in self._listed if (version, told(one)) != (from_version, told(function))
+            (version, one)
+            for version, one in self._listed
+            if (version, name_of_upcaster(one)) != (from_version, name_of_upcaster(function))
         ]
         self._listed = [*known, (from_version, function)]
 
@@ -44,7 +46,7 @@ class Upcasters:
         """Yield whatever keeps them from being a chain that ends at the event's version."""
         what, newest = f"event {self._type!r}", self._version
         for version, several in groupby(sorted(self._listed, key=itemgetter(0)), key=itemgetter(0)):
-            names = [told(function) for _, function in several]
+            names = [name_of_upcaster(function) for _, function in several]
             if len(names) > 1:
                 yield f"{what}: {' and '.join(names)} both begin with version {version}: leave one out"
             if version >= newest:
@@ -80,7 +82,7 @@ class Upcasters:
         # Each version has one: a chain with two is refused when its choreography is compiled.
         upcasters = dict(self._listed)
         for step in range(version, self._version):
-            fields = _called(upcasters[step], fields, f"{what}: the upcaster {told(upcasters[step])}")
+            fields = _called(upcasters[step], fields, f"{what}: the upcaster {name_of_upcaster(upcasters[step])}")
         return fields
 
 
@@ -104,7 +106,7 @@ def broken(what: str) -> EventUnreadable:
     return error
 
 
-def told(function: Any) -> str:
+def name_of_upcaster(function: Any) -> str:
     """Return the name of a function, with its module."""
     name = getattr(function, "__qualname__", None)
     return f"{function.__module__}.{name}" if name else repr(function)

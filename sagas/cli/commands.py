@@ -41,7 +41,7 @@ def cli_errors() -> Iterator[None]:
         raise click.ClickException(f"the database cannot be reached: {str(error.orig).strip()}") from error
 
 
-def bound(context: click.Context) -> Sagas:
+def bound_sagas(context: click.Context) -> Sagas:
     """Return the Sagas of the app that ``celery -A`` named, or that a framework's command gives as ``obj``."""
     app = context.obj.app  # both have one
     # In this order: a framework may bind its Sagas only when the modules are imported.
@@ -80,7 +80,7 @@ def sagas() -> None:
 def migrate(context: click.Context) -> None:
     """Create or update the tables; safe to run twice and at once."""
     with cli_errors():
-        found = bound(context)
+        found = bound_sagas(context)
         applied = found.migrate()
         schema = found.engine.store.schema
     click.echo("\n".join(f"applied {name}" for name in applied) or f"schema {schema!r} is up to date")
@@ -93,7 +93,7 @@ def migrate(context: click.Context) -> None:
 def show(context: click.Context, instance: str, as_json: bool) -> None:
     """Show an instance: its steps and its history. ID may be the beginning of one, or SAGA/KEY."""
     with cli_errors():
-        found = bound(context)
+        found = bound_sagas(context)
         handle = instance_of(found, instance)
         unheard = found.engine.store.fleet.unheard(handle.id)
         shown = json_line(_as_dict(handle, unheard)) if as_json else timeline(handle.snapshot(history=True), unheard)
@@ -108,7 +108,7 @@ def show(context: click.Context, instance: str, as_json: bool) -> None:
 def graph(context: click.Context, instance: str, svg: bool, output: TextIO | None) -> None:
     """Draw a saga or a choreography by its name, or an instance with the path it took by its ID."""
     with cli_errors():
-        found = bound(context)
+        found = bound_sagas(context)
         drawn = found.graph(saga_or_handle(found, instance), format="svg" if svg else "mermaid")
     click.echo(drawn, file=output, nl=False)
 
@@ -119,7 +119,7 @@ def graph(context: click.Context, instance: str, svg: bool, output: TextIO | Non
 def sweep(context: click.Context, as_json: bool) -> None:
     """Run one pass of the sweep, now."""
     with cli_errors():
-        moved = bound(context).sweep()
+        moved = bound_sagas(context).sweep()
     click.echo(json_line({"moved": moved}) if as_json else f"moved {moved}")
 
 
@@ -134,7 +134,7 @@ def purge(context: click.Context, older_than: timedelta, keep_keys: bool, as_jso
     Their business keys are then free: started again, they run again. Failed ones stay.
     """
     with cli_errors():
-        purged = bound(context).purge(older_than, keep_keys=keep_keys)
+        purged = bound_sagas(context).purge(older_than, keep_keys=keep_keys)
     click.echo(json_line({"purged": purged}) if as_json else f"purged {purged}")
 
 
@@ -143,7 +143,7 @@ def purge(context: click.Context, older_than: timedelta, keep_keys: bool, as_jso
 def check(context: click.Context) -> None:
     """Say what is dangerous in the app's settings, its definitions and its workers, and why."""
     with cli_errors():
-        sagas = bound(context)
+        sagas = bound_sagas(context)
         found, noted = findings(sagas), notes(sagas)
         others = []
         try:

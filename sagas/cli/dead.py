@@ -9,7 +9,7 @@ import click
 
 from sagas.cli.acting import REASON, who
 from sagas.cli.columns import indented, moment
-from sagas.cli.commands import bound, cli_errors, json_line, optional_duration, sagas
+from sagas.cli.commands import bound_sagas, cli_errors, json_line, optional_duration, sagas
 from sagas.handle import DeadLetter, LetterAnswer, LetterOutcome
 
 LETTERS = click.argument("letters", metavar="ID…", nargs=-1, required=True)
@@ -40,7 +40,7 @@ def list_(
 ) -> None:
     """List dead letters, the oldest first: deliveries that were given up, and events that came too late."""
     with cli_errors():
-        found = bound(context).dead_letters.list(
+        found = bound_sagas(context).dead_letters.list(
             choreography=choreography, handler=handler, error=error, older_than=older_than, limit=limit
         )
     for letter in found:
@@ -56,7 +56,7 @@ def list_(
 def show(context: click.Context, letter: str, as_json: bool) -> None:
     """Show one dead letter with its event."""
     with cli_errors():
-        found = bound(context).dead_letters.get(letter)
+        found = bound_sagas(context).dead_letters.get(letter)
     if as_json:
         click.echo(json_line(dataclasses.asdict(found)))
         return
@@ -75,7 +75,7 @@ def show(context: click.Context, letter: str, as_json: bool) -> None:
 def replay(context: click.Context, letters: Sequence[str], reason: str, as_json: bool) -> None:
     """Deliver again, under the same key; later events of the run follow in their order."""
     with cli_errors():
-        outcomes = bound(context).dead_letters.replay(letters, reason=reason, by=who())
+        outcomes = bound_sagas(context).dead_letters.replay(letters, reason=reason, by=who())
     _tell(outcomes, as_json)
 
 
@@ -87,7 +87,7 @@ def replay(context: click.Context, letters: Sequence[str], reason: str, as_json:
 def skip(context: click.Context, letters: Sequence[str], reason: str, as_json: bool) -> None:
     """Let go of letters: later events of the run pass, and an undo counts as done by hand."""
     with cli_errors():
-        outcomes = bound(context).dead_letters.skip(letters, reason=reason, by=who())
+        outcomes = bound_sagas(context).dead_letters.skip(letters, reason=reason, by=who())
     _tell(outcomes, as_json)
 
 

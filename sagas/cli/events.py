@@ -7,7 +7,7 @@ import click
 
 from sagas.choreography.catalogue import CatalogueEntry, stored
 from sagas.cli.columns import indented
-from sagas.cli.commands import bound, cli_errors, json_line, sagas
+from sagas.cli.commands import bound_sagas, cli_errors, json_line, sagas
 
 
 @sagas.command()
@@ -22,7 +22,7 @@ def events(context: click.Context, as_json: bool, written: TextIO | None, baseli
     a version that is gone, and a handler that no longer hears an event are breaking changes.
     """
     with cli_errors():
-        found = bound(context).events
+        found = bound_sagas(context).events
         entries = found.catalogue()
         changes = found.breaking_changes(baseline.read()) if baseline else []
     if written:

@@ -7,7 +7,7 @@ from uuid import UUID
 import click
 
 from sagas.cli.columns import MOST_COUNTED, cut, indented, moment, more, short_ids
-from sagas.cli.commands import bound, cli_errors, json_line, optional_duration, sagas
+from sagas.cli.commands import bound_sagas, cli_errors, json_line, optional_duration, sagas
 from sagas.errors import RowDamaged
 from sagas.extension import Sagas
 from sagas.handle import InstanceView, SagaHandle, left_after
@@ -28,7 +28,7 @@ from sagas.model import SagaStatus
 def list_instances(context: click.Context, /, as_json: bool, limit: int, after: str | None, **asked: Any) -> None:
     """List the newest instances. The other commands take the beginnings of their ids."""
     with cli_errors():
-        found = bound(context)
+        found = bound_sagas(context)
         page = found.list(limit=limit, after=after, **asked)
         left = left_after(found.engine.store, page, most=MOST_COUNTED + 1, **asked)
     short = short_ids([run.id for run in page])
@@ -45,7 +45,7 @@ def list_instances(context: click.Context, /, as_json: bool, limit: int, after: 
 def manual(context: click.Context, limit: int, after: str | None, as_json: bool) -> None:
     """List what waits for a person: the instance, the step or compensation, and why."""
     with cli_errors():
-        found = bound(context)
+        found = bound_sagas(context)
         page = found.list(needs_person=True, limit=limit, after=after)
         left = left_after(found.engine.store, page, most=MOST_COUNTED + 1, needs_person=True)
         entries = [entry for run in page for entry in _waiting_for_a_person(found, run)]

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from sagas.engine import Engine, look_at, refuse_unfit
+from sagas.engine import Engine, face_of, refuse_unfit
 from sagas.errors import DefinitionError, NotBound
 from sagas.model import Plan
 
@@ -47,5 +47,5 @@ def fenced_name(engine: Engine, task: Any, who: str) -> str:
             f"{who}: the task {name!r} has autoretry_for, which would send messages past the saga: retries belong to "
             "Step(retry=Retry(on=…))"
         )
-    refuse_unfit(look_at(real), who)
+    refuse_unfit(face_of(real), who)
     return name

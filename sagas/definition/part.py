@@ -16,7 +16,7 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
+class Slot:
     """The place of a step in its plan, and what follows from it."""
 
     position: int
@@ -103,9 +103,9 @@ class Part:
         """Yield each task whose parameters must be filled, with the names that only its own action returns."""
         return ()
 
-    def check_place(self, place: Place, saga: str) -> None:
+    def check_place(self, place: Slot, saga: str) -> None:
         """Refuse a place in which it cannot work. Raises DefinitionError."""
 
-    def compile(self, place: Place, compiler: Compiler) -> PlanStep:
+    def compile(self, place: Slot, compiler: Compiler) -> PlanStep:
         """Return the step as the plan stores it."""
         raise NotImplementedError

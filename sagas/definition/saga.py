@@ -17,7 +17,7 @@ from sagas.definition.compiling import AppCompiler
 from sagas.definition.keys import declared_keys
 from sagas.definition.options import checked_locks, choice, inline, refuse_secrets, resource_name, whole
 from sagas.definition.parallel import Parallel
-from sagas.definition.part import NAME, Part, Place
+from sagas.definition.part import NAME, Part, Slot
 from sagas.definition.signatures import (
     CeleryTask,
     ContinuationWord,
@@ -33,7 +33,7 @@ from sagas.engine import Beginning, Engine, IfExists, callers_transaction, curre
 from sagas.errors import DefinitionError, MissingInput, PlanChanged, StartRefused
 from sagas.handle import SagaHandle
 from sagas.model import Data, IfLocked, Inline, Plan, StepKind, payload
-from sagas.store import LIMIT_PREFIX, CallersTransaction, Wanted, reachable
+from sagas.store import LIMIT_PREFIX, CallersTransaction, LockRequest, reachable
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, scoped_session
@@ -283,7 +283,7 @@ class Saga:
             priority=self.priority,
         )
 
-    def places(self) -> Iterator[tuple[Place, Part]]:
+    def places(self) -> Iterator[tuple[Slot, Part]]:
         """Yield every part with its place in the plan, in order."""
         past_pivot = False
         for position, item in enumerate(self.steps):
@@ -292,7 +292,7 @@ class Saga:
             for branch, (lane, part) in enumerate(beside):
                 by_place = StepKind.RETRIABLE if past_pivot else StepKind.COMPENSATABLE
                 yield (
-                    Place(
+                    Slot(
                         position=position,
                         branch=branch,
                         lane=lane,
@@ -304,7 +304,7 @@ class Saga:
                 )
                 past_pivot = past_pivot or part.kind is StepKind.PIVOT
 
-    def wanted(self, data: Mapping[str, Any], secrets: frozenset[str] = frozenset()) -> list[Wanted]:
+    def wanted(self, data: Mapping[str, Any], secrets: frozenset[str] = frozenset()) -> list[LockRequest]:
         """Return the resources that an instance with this input must hold before it begins.
 
         Raises:
@@ -313,9 +313,9 @@ class Saga:
         """
         refuse_secrets(self.locks, secrets, self.name)
         resources = sorted({resource_name(template, data, self.name) for template in self.locks})
-        wanted = [Wanted(resource=resource) for resource in resources]
+        wanted = [LockRequest(resource=resource) for resource in resources]
         if self.max_concurrent is not None:
-            wanted.append(Wanted(resource=LIMIT_PREFIX + self.name, capacity=self.max_concurrent, lasting=False))
+            wanted.append(LockRequest(resource=LIMIT_PREFIX + self.name, capacity=self.max_concurrent, lasting=False))
         return wanted
 
 

@@ -7,7 +7,7 @@ from sagas.definition.clean import checked_clean, checked_records, names_of
 from sagas.definition.inputs import checked_inputs, checked_output, inherited, refuse_secret_constants
 from sagas.definition.keys import declared_return
 from sagas.definition.options import choice
-from sagas.definition.part import Compiler, Need, Part, Place
+from sagas.definition.part import Compiler, Need, Part, Slot
 from sagas.definition.retry import ACTION_RETRY, COMPENSATION_RETRY, LONGEST_TIMEOUT, RETRIABLE_RETRY, Retry, number
 from sagas.definition.signatures import (
     CeleryTask,
@@ -19,7 +19,7 @@ from sagas.definition.signatures import (
     StepOptions,
     UndoableOptions,
 )
-from sagas.engine import TaskFace, condition_name, look_at, refuse_unfit
+from sagas.engine import TaskFace, condition_name, face_of, refuse_unfit
 from sagas.errors import DefinitionError
 from sagas.model import IfInDoubt, Inputs, PlanStep, StepKind
 from sagas.model.limits import UNSAID
@@ -209,7 +209,7 @@ class Step(Part):
             raise DefinitionError("the step's task shows neither its function nor its name; pass name='…'")
         return self.face.short_name
 
-    def compile(self, place: Place, compiler: Compiler) -> PlanStep:
+    def compile(self, place: Slot, compiler: Compiler) -> PlanStep:
         """Return the step as the plan stores it."""
         for inputs, who in (
             (self.inputs, self.who),
@@ -300,7 +300,7 @@ class BestEffort(Step):
 def checked_task(task: Any, who: str) -> TaskFace:
     """Return the face of a task that a saga may run. Raises DefinitionError."""
     try:
-        face = look_at(task)
+        face = face_of(task)
     except TypeError:
         raise DefinitionError(
             f"{who}: {task!r} is not a Celery task; decorate the function with @shared_task or @app.task, and pass the "

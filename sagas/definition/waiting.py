@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, get_args
 
 from sagas.definition.keys import declared_keys
 from sagas.definition.options import choice
-from sagas.definition.part import Compiler, Part, Place
+from sagas.definition.part import Compiler, Part, Slot
 from sagas.definition.retry import number
 from sagas.definition.signatures import Fields, OnTimeoutWord
 from sagas.errors import DefinitionError
@@ -43,7 +43,7 @@ class Sleep(Part):
         whole = sum(number(part, _who(name), 0, 1e12) * unit for part, unit in parts)
         self.seconds = number(whole, _who(name), 0.001, LONGEST_WAIT)
 
-    def compile(self, place: Place, compiler: Compiler) -> PlanStep:
+    def compile(self, place: Slot, compiler: Compiler) -> PlanStep:
         return PlanStep(
             **place.fields(), name=self.name, task=None, compensation=None, role=StepRole.SLEEP, seconds=self.seconds
         )
@@ -87,14 +87,14 @@ class WaitFor(Part):
     def gives(self) -> frozenset[str] | None:
         return self._payload
 
-    def check_place(self, place: Place, saga: str) -> None:
+    def check_place(self, place: Slot, saga: str) -> None:
         if place.kind is StepKind.RETRIABLE and self.on_timeout is OnTimeout.COMPENSATE:
             raise DefinitionError(
                 f"saga {saga!r}: WaitFor {self.name!r} is after the pivot, where nothing can be undone: pass "
                 "on_timeout='continue', or move it before the pivot"
             )
 
-    def compile(self, place: Place, compiler: Compiler) -> PlanStep:
+    def compile(self, place: Slot, compiler: Compiler) -> PlanStep:
         return PlanStep(
             **place.fields(),
             name=self.name,
@@ -156,7 +156,7 @@ class Child(Part):
         wanted = (self.saga.input or frozenset()) if self._input is None else frozenset(self._input)
         return min(wanted - known, default=None)
 
-    def check_place(self, place: Place, saga: str) -> None:
+    def check_place(self, place: Slot, saga: str) -> None:
         has_pivot = any(part.kind is StepKind.PIVOT for part in self.saga.parts)
         if has_pivot and place.kind is StepKind.COMPENSATABLE:
             raise DefinitionError(
@@ -164,7 +164,7 @@ class Child(Part):
                 "done: move it after this saga's own pivot, or remove its pivot"
             )
 
-    def compile(self, place: Place, compiler: Compiler) -> PlanStep:
+    def compile(self, place: Slot, compiler: Compiler) -> PlanStep:
         return PlanStep(
             **place.fields(),
             name=self.name,

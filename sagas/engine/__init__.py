@@ -7,12 +7,11 @@ from sagas.engine.context import current_step
 from sagas.engine.control import CONTROL_TASKS, HOME_HEADER, Control, left_in
 from sagas.engine.core import Engine, IfExists
 from sagas.engine.current_event import current_event
-from sagas.engine.declared import TaskFace, look_at
 from sagas.engine.fitness import refuse_unfit
 from sagas.engine.joining import JoinedConnection, JoinedSession, callers_transaction
 from sagas.engine.judging import describe
-from sagas.engine.liveness import Held, WorkerIdentity
-from sagas.engine.loop import Loop, Outcome
+from sagas.engine.liveness import LocalDeliveries, WorkerIdentity
+from sagas.engine.loop import Handled, Loop
 from sagas.engine.messages import (
     ADDRESS_HEADER,
     CALLBACK_TASK,
@@ -38,6 +37,7 @@ from sagas.engine.registry import (
 from sagas.engine.sentences import Sentence
 from sagas.engine.signs import qualified
 from sagas.engine.task import FencedTask
+from sagas.engine.task_face import TaskFace, face_of
 
 __all__ = [
     "ADDRESS_HEADER",
@@ -52,13 +52,13 @@ __all__ = [
     "Control",
     "Engine",
     "FencedTask",
-    "Held",
+    "LocalDeliveries",
     "IfExists",
     "JoinedConnection",
     "JoinedSession",
     "Loop",
     "Messages",
-    "Outcome",
+    "Handled",
     "Sentence",
     "TaskFace",
     "WorkerIdentity",
@@ -78,7 +78,7 @@ __all__ = [
     "execution_in",
     "callers_transaction",
     "left_in",
-    "look_at",
+    "face_of",
     "qualified",
     "register_graphs",
     "redacted_error",

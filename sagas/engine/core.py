@@ -11,12 +11,12 @@ from uuid import UUID, uuid4
 from celery import Celery
 from sqlalchemy import URL
 
-from sagas.engine.brief import BriefSender
 from sagas.engine.capture import Beginning, Captor, captured
 from sagas.engine.carrying import Carrying
 from sagas.engine.control import Control
+from sagas.engine.impatient import ImpatientSender
 from sagas.engine.joining import JoinedConnection
-from sagas.engine.liveness import Held, Leave, WorkerIdentity
+from sagas.engine.liveness import Leave, LocalDeliveries, WorkerIdentity
 from sagas.engine.loop import Loop
 from sagas.engine.messages import CONTROL_QUEUE, Messages, execution_in, window_from
 from sagas.engine.publishing import Publisher
@@ -26,7 +26,7 @@ from sagas.errors import ConfigurationError, KeyInUse, ResourceLocked, SignalInP
 from sagas.model import Address, ErrorInfo, HistoryEvent, IfLocked, Mail, Misdelivered, Plan, SagaStatus, Secrecy
 from sagas.model.secrecy import Redact
 from sagas.signals import saga_started
-from sagas.store import CallersTransaction, DatabaseUrl, NewInstance, Store, Timing, Wanted, uuid7
+from sagas.store import CallersTransaction, DatabaseUrl, LockRequest, NewInstance, Store, Timing, uuid7
 from sagas.store.database import sqlstate
 from sagas.store.off_the_loop import blocking
 from sagas.store.starting import WAITED_IN_VAIN
@@ -66,14 +66,14 @@ class Engine:
         self.carrying = Carrying(app, self.store, self.secrecy)
         self.control = Control(control_queue, self.store.fleet)
         self.messages = Messages(app, control_queue, step_results)
-        self.brief_sender = BriefSender(self.messages)
+        self.impatient_sender = ImpatientSender(self.messages)
         self.publisher = Publisher(self)
-        self.loop = Loop(self.store, self.messages, self.brief_sender, self.secrecy)
+        self.loop = Loop(self.store, self.messages, self.impatient_sender, self.secrecy)
         self._same_database: set[tuple[URL, URL]] = set()
         #: Whether `sagas.testing.inline` runs the messages.
         self.runs_inline = False
         self.identity = WorkerIdentity()
-        self.held = Held()
+        self.held = LocalDeliveries()
         self.leave = Leave()
         self.sentences = Sentences()
         self.watchdog = Watchdog(self.sentences)
@@ -117,7 +117,7 @@ class Engine:
         deadline: datetime | None,
         deadline_seconds: float | None,
         transaction: CallersTransaction | None,
-        wanted: Sequence[Wanted] = (),
+        wanted: Sequence[LockRequest] = (),
         if_exists: IfExists = IfExists.RETURN,
         beginning: Beginning | None = None,
     ) -> UUID:
@@ -187,7 +187,7 @@ class Engine:
             transaction = self.ambient()
         if transaction is None:
             number = inbox.put_now(instance_id, mail, key)
-            self.loop.poke(instance_id, brief=True)
+            self.loop.poke(instance_id, wait_for_broker=False)
             return number is not None
         self.refuse_elsewhere(transaction)
         put = partial(inbox.put, transaction.scalar, instance_id, mail, key)
@@ -201,7 +201,7 @@ class Engine:
                 "yours, take several keys in one order, and try again when the other has ended"
             ) from error
         # If the poke comes before the commit it finds nothing; the sweep will.
-        transaction.after_commit(partial(self.loop.poke, instance_id, brief=True), lambda: True)
+        transaction.after_commit(partial(self.loop.poke, instance_id, wait_for_broker=False), lambda: True)
         return number is not None
 
     def signal(
@@ -226,7 +226,7 @@ class Engine:
             return self.post(instance_id, mail, key, transaction) if is_forward else None
         inbox = self.store.instances.inbox
         number = inbox.put_now(instance_id, mail, key)
-        looked = self.loop.look(instance_id, brief=True)
+        looked = self.loop.look(instance_id, wait_for_broker=False)
         if number is None:
             return False if is_forward else None
         if looked is None:
@@ -249,7 +249,7 @@ class Engine:
             message=f"a worker of its queue has no task {task!r}: deploy one that has, or keep the old name until "
             "instances with this plan have ended",
         )
-        self.loop.handle(instance_id, Misdelivered(address=address, error=error, task=task), brief=True)
+        self.loop.handle(instance_id, Misdelivered(address=address, error=error, task=task), wait_for_broker=False)
 
     def redactor(self, instance_id: UUID, *seen: Any) -> Redact:
         """Return a function that removes an instance's secret values from a text.
@@ -303,9 +303,9 @@ class Engine:
             heads = new.plan.heads(0) if new.plan.begins_at_once and (is_to_be_sent or self.runs_inline) else ()
             for head, own_id in zip(heads, ids, strict=False):
                 window = window_from(new.plan, None, Address(head.position, head.branch))
-                self.loop.send_window(new.id, new.plan, window, brief=True, first_id=own_id)
+                self.loop.send_window(new.id, new.plan, window, wait_for_broker=False, first_id=own_id)
             if not new.plan.begins_at_once:
-                self.loop.poke(new.id, brief=True)
+                self.loop.poke(new.id, wait_for_broker=False)
             fields: dict[str, Any] = {"saga_id": new.id, "saga": new.plan.saga, "key": new.key}
             saga_started.send(sender=None, **fields)
 

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from sagas.engine.declared import TaskFace
+from sagas.engine.task_face import TaskFace
 from sagas.errors import DefinitionError, PayloadError
 
 

@@ -57,7 +57,7 @@ class Leave:
         self._shared[1] = int(may)
 
 
-class Held:
+class LocalDeliveries:
     """The deliveries that this process is executing, which pools without child processes list in a heartbeat."""
 
     def __init__(self) -> None:

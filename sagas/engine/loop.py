@@ -15,7 +15,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from sagas.engine.brief import BriefSender
+from sagas.engine.impatient import ImpatientSender
 from sagas.engine.messages import NO_ROWS, Messages, window_from
 from sagas.engine.redaction import redacted, writes_text
 from sagas.engine.telling import log_end
@@ -36,7 +36,7 @@ MOST_POKES = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Handled:
     """The effect of an event."""
 
     decision: Decision
@@ -52,11 +52,11 @@ _Done = tuple[Loaded, Decision, Saved, Sequence[UUID]]
 class Loop:
     """Applies events to instances."""
 
-    def __init__(self, store: Store, messages: Messages, brief_sender: BriefSender, secrecy: Secrecy) -> None:
+    def __init__(self, store: Store, messages: Messages, impatient_sender: ImpatientSender, secrecy: Secrecy) -> None:
         self._store = store
         self._secrecy = secrecy
         self._messages = messages
-        self._brief_sender = brief_sender
+        self._brief_sender = impatient_sender
         self._poking = threading.local()
 
     def handle(
@@ -67,26 +67,26 @@ class Loop:
         carries: Address | None = None,
         skip_locked: bool = False,
         patience: float = OUTAGE_PATIENCE,
-        brief: bool = False,
+        wait_for_broker: bool = True,
         joining: Joining | None = None,
-    ) -> Outcome | None:
+    ) -> Handled | None:
         """Apply an event. None: there is no such instance (or, with ``skip_locked``, another transaction holds it).
 
         Args:
             carries: the execution whose message the running Celery chain publishes by itself.
             patience: seconds to wait while the database is away. An event that is applied again because the answer to
                 its commit was lost finds its work done, and the sweep sends what it announced.
-            brief: publish without making the caller wait: outside workers' pools.
+            wait_for_broker: False to publish without making the caller wait: outside workers' pools.
             joining: whether executions to be sent join their queues' lines; by default, if nothing of the saga was
                 executed and there is a line.
         """
-        joining = joining or (Joining.BEHIND_OTHERS if brief else Joining.NOT)
+        joining = joining or (Joining.BEHIND_OTHERS if not wait_for_broker else Joining.NOT)
         done = self._store.database.retrying(lambda: self._transact(instance_id, event, skip_locked, joining), patience)
-        return None if done is None else self._follow(instance_id, done, carries, brief=brief)
+        return None if done is None else self._follow(instance_id, done, carries, wait_for_broker=wait_for_broker)
 
     def handle_in(
         self, instance_id: UUID, event: Event | RunEvent, connection: Connection, commit: Callable[[], None]
-    ) -> Outcome | None:
+    ) -> Handled | None:
         """Apply an event in a transaction that is open. None: it is not accepted, and nothing may be committed.
 
         Args:
@@ -96,9 +96,9 @@ class Loop:
         if done is None or not done[1].accepted:
             return None
         commit()
-        return self._follow(instance_id, done, None, brief=False)
+        return self._follow(instance_id, done, None, wait_for_broker=True)
 
-    def _follow(self, instance_id: UUID, done: "_Done", carries: Address | None, *, brief: bool) -> Outcome:
+    def _follow(self, instance_id: UUID, done: "_Done", carries: Address | None, *, wait_for_broker: bool) -> Handled:
         """Send and announce what was committed."""
         loaded, decision, saved, to_wake = done
         self._store.headers.remember(instance_id, loaded.headers)
@@ -112,17 +112,19 @@ class Loop:
             else:
                 window = window_from(loaded.plan, decision.state, send.address)
                 limits = {step.address: step.limits for step in loaded.state.steps if step.limits is not None}
-                self.send_window(instance_id, loaded.plan, window, send.countdown, limits, brief=brief)
+                self.send_window(
+                    instance_id, loaded.plan, window, send.countdown, limits, wait_for_broker=wait_for_broker
+                )
         self._announce(instance_id, loaded, decision)
         neighbours = [*to_wake, *(child.id for child in decision.children), *(post.to for post in decision.posts)]
-        self.poke(*neighbours, brief=brief)
+        self.poke(*neighbours, wait_for_broker=wait_for_broker)
         status = decision.state.status
         leaves_the_line = loaded.state.awaits_lock and not status.is_forward
         if loaded.plan.is_limited and (status.is_final or leaves_the_line) and status is not loaded.state.status:
-            self.release(instance_id, brief=brief)
-        return Outcome(decision, loaded.plan, saved.moved, carried)
+            self.release(instance_id, wait_for_broker=wait_for_broker)
+        return Handled(decision, loaded.plan, saved.moved, carried)
 
-    def poke(self, *instance_ids: UUID, brief: bool = False) -> None:
+    def poke(self, *instance_ids: UUID, wait_for_broker: bool = True) -> None:
         """Make instances look at what concerns them. The sweep finds those that cannot be asked now. Never raises."""
         # One by one: instances that wake one another would make a deep stack, and keep one process busy for all.
         waiting: deque[UUID] | None = getattr(self._poking, "waiting", None)
@@ -134,26 +136,26 @@ class Loop:
             for _ in range(MOST_POKES):
                 if not waiting:
                     return
-                self.look(waiting.popleft(), brief=brief)
+                self.look(waiting.popleft(), wait_for_broker=wait_for_broker)
         finally:
             self._poking.waiting = None
 
-    def look(self, instance_id: UUID, *, brief: bool) -> Outcome | None:
+    def look(self, instance_id: UUID, *, wait_for_broker: bool) -> Handled | None:
         """Make one instance look, and return the outcome; None if there was none. Never raises."""
         try:
-            return self.handle(instance_id, Tick(), patience=0, brief=brief)
+            return self.handle(instance_id, Tick(), patience=0, wait_for_broker=wait_for_broker)
         except Exception as error:  # what was committed stays committed, whatever another instance's row says
             logger.warning("saga %s not looked at, the sweep will: %s", instance_id, self._shown(error))
             return None
 
-    def release(self, instance_id: UUID, *, brief: bool = False) -> None:
+    def release(self, instance_id: UUID, *, wait_for_broker: bool = True) -> None:
         """Release what an ended instance held, in a transaction after its own; never raises."""
         try:
             freed = self._store.locks.release(instance_id)
         except Exception as error:  # the sweep releases what ended instances still hold
             logger.warning("locks of saga %s not released, the sweep will: %s", instance_id, self._shown(error))
         else:
-            self.poke(*freed, brief=brief)
+            self.poke(*freed, wait_for_broker=wait_for_broker)
 
     def _transact(
         self,
@@ -194,11 +196,11 @@ class Loop:
         countdown: float = 0.0,
         limits: Mapping[Address, Limits] = NO_ROWS,
         *,
-        brief: bool = False,
+        wait_for_broker: bool = True,
         first_id: str | None = None,
     ) -> None:
         """Publish; a message that the broker does not take waits in its line. Never raises for the broker."""
-        if brief:
+        if not wait_for_broker:
             sent = self._brief_sender.send(instance_id, plan, window, countdown, limits, first_id)
         else:
             sent = self._send_patiently(instance_id, plan, window, countdown, limits)

@@ -14,7 +14,7 @@ from sagas.engine.registry import inline_of
 from sagas.model import Address, Inline, InstanceState, Plan, PlanStep, StepState, StepStatus
 from sagas.model.limits import HARD_LIMIT_GRACE, Limits, own_limits
 from sagas.model.releases import with_needs, without_needs
-from sagas.model.settle import undo_places
+from sagas.model.undoing import undo_places
 
 #: The header that names the execution. Only a message with it is fenced: a plain call stays a plain call.
 ADDRESS_HEADER = "saga_step"

@@ -99,7 +99,7 @@ class Publisher:
         engine = self._engine
         if transaction is None:
             transaction = engine.ambient()
-        look = partial(engine.loop.poke, run_id, brief=True)
+        look = partial(engine.loop.poke, run_id, wait_for_broker=False)
         if transaction is None:
             said = blocking(partial(self._insert_now, insert))
             look()

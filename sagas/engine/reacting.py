@@ -16,7 +16,7 @@ from sagas.engine.registry import Choreographed, WrittenEvent, choreography_of
 from sagas.engine.running import Run
 from sagas.engine.transaction import RolledBack
 from sagas.errors import BindingError, RowDamaged, SagaError
-from sagas.model import Outcome, payload
+from sagas.model import UndoOutcome, payload
 from sagas.model.choreography import HandlerPlan
 from sagas.model.choreography.as_plan import RunPlan
 from sagas.model.choreography.events import Handled
@@ -110,7 +110,7 @@ class _ReactionRecording(Recording):
 
     def _returned(self, value: Any) -> Answer:
         """Complete it with the events that it returned, in one commit."""
-        outcome = Outcome.FULL if self._address.is_action else Outcome.of(value)
+        outcome = UndoOutcome.FULL if self._address.is_action else UndoOutcome.of(value)
         returned = [] if value is None or says_how_far(value, self._address.is_action) else value
         several = list(returned) if isinstance(returned, list | tuple) else [returned]
         try:

@@ -20,7 +20,7 @@ from sagas.engine.running import Happened, NotCallable, Raised, Returned, Unwant
 from sagas.engine.telling import log_parked
 from sagas.engine.transaction import RolledBack
 from sagas.errors import SagaError
-from sagas.model import Address, Completed, Failed, Outcome, Parked, SagaStatus, Tick, Verdict, payload
+from sagas.model import Address, Completed, Failed, Parked, SagaStatus, Tick, UndoOutcome, Verdict, payload
 from sagas.model.inputs import unwrapped
 from sagas.store import Progress
 from sagas.store.database import is_conflict, is_impatient, is_outage
@@ -81,7 +81,7 @@ class Recording:
                 beside = self._plan.is_parallel(self._address.position) and isinstance(named, Mapping)
                 answer = self._complete_action(encoded, tuple(named) if beside else ())
             else:
-                answer = self._complete_compensation(encoded, Outcome.of(value))
+                answer = self._complete_compensation(encoded, UndoOutcome.of(value))
         except SQLAlchemyError as error:
             return self._not_recorded(error)
         if answer.raises is not None:
@@ -126,7 +126,7 @@ class Recording:
             raise RolledBack
         return self._report(encoded, keys=keys, skipped=skipped)
 
-    def _complete_compensation(self, encoded: str | None, outcome: Outcome) -> Answer:
+    def _complete_compensation(self, encoded: str | None, outcome: UndoOutcome) -> Answer:
         if self._transaction.is_open:
             # An undo may run twice, but its record must not be lost. So its writes commit first.
             self._transaction.commit()
@@ -207,7 +207,7 @@ class Recording:
 
     def _tell(self, event: Completed) -> Answer:
         # Raising ends the chain, so the next message must be sent explicitly.
-        carries = None if event.outcome is Outcome.MANUAL else self._delivery.tail
+        carries = None if event.outcome is UndoOutcome.MANUAL else self._delivery.tail
         outcome = self._engine.loop.handle(self._instance_id, event, carries=carries)
         if outcome is None:
             return END

@@ -9,7 +9,7 @@ from weakref import WeakSet
 from celery import Celery
 from celery import _state as celery_state
 
-from sagas.engine.declared import look_at
+from sagas.engine.task_face import face_of
 from sagas.errors import NotBound
 from sagas.model import Inline, Plan, Secrecy
 from sagas.model.choreography import ChoreographyPlan
@@ -131,7 +131,7 @@ def engine_for(tasks: list[Any], what: str) -> "Engine":
         raise NotBound(f"{what}: no Sagas(app, database=…) exists in this process; import the module that makes it")
     if len(engines) == 1:
         return engines[0]
-    owned = {id(engine): engine for engine in engines for task in tasks if look_at(task).app is engine.app}
+    owned = {id(engine): engine for engine in engines for task in tasks if face_of(task).app is engine.app}
     if len(owned) == 1:
         return next(iter(owned.values()))
     here = [engine for engine in engines if engine.is_current()]

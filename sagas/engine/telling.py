@@ -8,7 +8,7 @@ from sagas.model import Decision, ErrorInfo, InstanceState, Plan, SagaStatus, ca
 from sagas.store import Loaded
 
 if TYPE_CHECKING:
-    from sagas.engine.loop import Outcome
+    from sagas.engine.loop import Handled
 
 logger = logging.getLogger("sagas")
 
@@ -45,7 +45,7 @@ def _turned(state: InstanceState) -> str:
     return f"{error} (in step {error.step})" if error.step else str(error)
 
 
-def log_parked(outcome: "Outcome | None", instance_id: UUID, error: ErrorInfo) -> None:
+def log_parked(outcome: "Handled | None", instance_id: UUID, error: ErrorInfo) -> None:
     """Log a step that cannot be called, once for each reason: it is tried again every minute."""
     if outcome is None or not outcome.decision.notes:
         return

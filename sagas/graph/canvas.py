@@ -6,8 +6,8 @@ Elements are made by ElementTree, so text is text whatever it contains. No ids, 
 from collections.abc import Iterator, Sequence
 from xml.etree.ElementTree import Element, SubElement, tostring
 
+from sagas.graph.layout import Box
 from sagas.graph.palette import DARK, LIGHT, SURFACES
-from sagas.graph.places import Box
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 ROOT = "saga-graph"

@@ -3,11 +3,11 @@
 import re
 from collections.abc import Iterator, Sequence
 
+from sagas.graph.labels import clean
 from sagas.graph.palette import LIGHT, SURFACES, Paint
-from sagas.graph.reached import DONE, START, fork, join
 from sagas.graph.routes import Edge, EdgeKind, Routes, routes_of
 from sagas.graph.shape import Node, Shape, Undo, lanes, shape_of
-from sagas.graph.words import clean
+from sagas.graph.taken_path import DONE, START, fork, join
 from sagas.handle import Snapshot
 from sagas.model import Plan, SagaStatus, StepKind, StepRole
 

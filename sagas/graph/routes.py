@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
-from sagas.graph.reached import DONE, START, fork, join, reached, undone
 from sagas.graph.shape import Node, Shape, lanes
+from sagas.graph.taken_path import DONE, START, fork, join, taken_path, undone
 from sagas.model import Plan, StepKind
 
 NO_RETURN = "point of no return"
@@ -57,7 +57,7 @@ def routes_of(plan: Plan, shape: Shape) -> Routes:
         *((EdgeKind.UNDOES, node.id, node.undo.id, ()) for node in shape.nodes if node.undo),
         *((EdgeKind.BACKWARD, *way, ()) for way in _backward(shape, groups)),
     ]
-    been, back = reached(shape), undone(shape)
+    been, back = taken_path(shape), undone(shape)
     back |= {group.id for group in groups if back & set(group.members)}
     edges = []
     for kind, source, target, labels in ways:

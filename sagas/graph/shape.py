@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 
-from sagas.graph.words import (
+from sagas.graph.labels import (
     clean,
     condition,
     how_it_is_undone,

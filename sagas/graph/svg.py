@@ -1,8 +1,7 @@
 """A saga as a self-contained SVG file: forward on the left, undone on the right, one row per step."""
 
 from sagas.graph.canvas import Canvas
-from sagas.graph.measure import fit, fit_name, width, wrap
-from sagas.graph.places import (
+from sagas.graph.layout import (
     AXIS,
     LINE_HEIGHT,
     MARGIN,
@@ -13,16 +12,17 @@ from sagas.graph.places import (
     UNDO_X,
     WIDTH,
     Box,
-    Places,
+    Layout,
     badge_width,
     lines,
     place,
     texts,
     title,
 )
+from sagas.graph.lines import draw_lines
 from sagas.graph.routes import NO_RETURN, Routes, routes_of
 from sagas.graph.shape import Node, Shape, Undo, shape_of
-from sagas.graph.ways import draw_ways
+from sagas.graph.text_width import fit, fit_name, width, wrap
 from sagas.handle import Snapshot
 from sagas.model import Plan, SagaStatus, StepKind, StepRole, StepStatus
 
@@ -39,18 +39,18 @@ def svg(plan: Plan, snapshot: Snapshot | None = None) -> str:
     routes = routes_of(plan, shape)
     because = wrap(f"because of {shape.because}", WIDTH - 2 * MARGIN, SMALL, 3) if shape.because else []
     heading = 44 + (20 if shape.subtitle else 0) + 17 * len(because)
-    places = place(shape, routes, heading + 40)
-    canvas = Canvas(WIDTH, places.height, shape.title, description(shape))
+    layout = place(shape, routes, heading + 40)
+    canvas = Canvas(WIDTH, layout.height, shape.title, description(shape))
     _draw_heading(canvas, shape, because)
     _draw_columns(canvas, shape, heading + 16)
-    _draw_grounds(canvas, routes, places)
-    draw_ways(canvas, routes, places)
-    _draw_ends(canvas, shape, places)
-    _draw_no_return(canvas, places)
+    _draw_grounds(canvas, routes, layout)
+    draw_lines(canvas, routes, layout)
+    _draw_ends(canvas, shape, layout)
+    _draw_no_return(canvas, layout)
     for node in shape.nodes:
-        _draw_action(canvas, node, places.boxes[node.id])
+        _draw_action(canvas, node, layout.boxes[node.id])
         if node.undo:
-            _draw_undo(canvas, node.undo, places.boxes[node.undo.id], looked=shape.status is not None)
+            _draw_undo(canvas, node.undo, layout.boxes[node.undo.id], looked=shape.status is not None)
     return canvas.document()
 
 
@@ -91,27 +91,27 @@ def _draw_columns(canvas: Canvas, shape: Shape, y: float) -> None:
         canvas.text("muted", UNDO_X + UNDO_WIDTH / 2, y, "undone ↑", size=SMALL, anchor="middle")
 
 
-def _draw_grounds(canvas: Canvas, routes: Routes, places: Places) -> None:
-    for box in places.lanes:
+def _draw_grounds(canvas: Canvas, routes: Routes, layout: Layout) -> None:
+    for box in layout.lanes:
         canvas.ground(box)
     for group in routes.groups:
-        box = places.boxes[group.id]
+        box = layout.boxes[group.id]
         canvas.ground(box)
         canvas.text("muted", box.center, box.y + 17, group.label, size=SMALL, anchor="middle")
 
 
-def _draw_no_return(canvas: Canvas, places: Places) -> None:
-    if places.no_return is not None:
-        ends = [(MARGIN, places.no_return), (WIDTH - MARGIN, places.no_return)]
+def _draw_no_return(canvas: Canvas, layout: Layout) -> None:
+    if layout.no_return is not None:
+        ends = [(MARGIN, layout.no_return), (WIDTH - MARGIN, layout.no_return)]
         canvas.way("no-return", ends, width=2, dash="10 5", head=False)
-        canvas.text("no-return", WIDTH - MARGIN, places.no_return - 7, NO_RETURN, size=SMALL, bold=True, anchor="end")
+        canvas.text("no-return", WIDTH - MARGIN, layout.no_return - 7, NO_RETURN, size=SMALL, bold=True, anchor="end")
 
 
-def _draw_ends(canvas: Canvas, shape: Shape, places: Places) -> None:
-    canvas.dot("forward", AXIS, places.start, 6)
-    canvas.ring("forward", AXIS, places.done, 7)
+def _draw_ends(canvas: Canvas, shape: Shape, layout: Layout) -> None:
+    canvas.dot("forward", AXIS, layout.start, 6)
+    canvas.ring("forward", AXIS, layout.done, 7)
     if shape.status is SagaStatus.COMPLETED:
-        canvas.dot("forward", AXIS, places.done, 4)
+        canvas.dot("forward", AXIS, layout.done, 4)
 
 
 def _draw_action(canvas: Canvas, node: Node, box: Box) -> None:

@@ -220,7 +220,7 @@ class DeadLetters:
     def _answered(self, letter: DeadLetter, wish: Callable[..., Any], reason: str, by: str) -> LetterOutcome:
         address = Address.parse(letter.id.partition(":")[2])
         event = wish(address=address, seen=letter.dead_at, reason=reason, by=by)
-        outcome = self._engine.loop.handle(letter.run, event, brief=True)
+        outcome = self._engine.loop.handle(letter.run, event, wait_for_broker=False)
         if outcome is None:
             return _refused(letter, NOT_THERE)
         decision = outcome.decision

@@ -217,7 +217,7 @@ class SagaHandle(Reading):
         return self._engine.secrecy.dumps(result, "result", under=self.snapshot().output_of(step))
 
     def _apply(self, event: Event, refusal: str) -> None:
-        outcome = self._engine.loop.handle(self.id, event, patience=0, brief=True)
+        outcome = self._engine.loop.handle(self.id, event, patience=0, wait_for_broker=False)
         if outcome is None:
             raise self._not_found()
         if not outcome.decision.accepted:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sagas.model import Outcome
+from sagas.model import UndoOutcome
 
 if TYPE_CHECKING:
     from sagas.handle.views import HistoryEntry, Snapshot, StepView
@@ -72,7 +72,7 @@ def _step_line(step: "StepView") -> str:
     facts += [f"recorded {_shown(record)}" for record in step.records]
     if step.compensation is not None:
         outcome = step.compensation.outcome
-        told = f" ({outcome.value})" if outcome not in (None, Outcome.FULL) else ""
+        told = f" ({outcome.value})" if outcome not in (None, UndoOutcome.FULL) else ""
         facts.append(f"{step.compensation.name} {step.compensation.status.value}{told}")
     return f"{step.status.value:<12} {step.name:<18} {', '.join(facts)}"
 

@@ -18,13 +18,13 @@ from sagas.model import (
     ErrorInfo,
     HistoryEvent,
     InstanceState,
-    Outcome,
     Plan,
     PlanStep,
     SagaStatus,
     Secrecy,
     StepKind,
     StepStatus,
+    UndoOutcome,
     called,
     payload,
     waits_for_a_person,
@@ -48,7 +48,7 @@ class CompensationView:
     attempts: int
     round: int
     error: ErrorInfo | None
-    outcome: Outcome | None = None  # how far it got, once it has ended
+    outcome: UndoOutcome | None = None  # how far it got, once it has ended
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -375,11 +375,11 @@ def _step_view(step: PlanStep, rows: Sequence[Row[Any]], show: _Show, *, ended: 
     )
 
 
-def _outcome(undo: Row[Any]) -> Outcome | None:
+def _outcome(undo: Row[Any]) -> UndoOutcome | None:
     said = undo.result.get("outcome") if isinstance(undo.result, Mapping) else undo.result
     if said in ("full", "partial", "manual"):
-        return Outcome(said)
-    return Outcome.FULL if undo.status == StepStatus.COMPLETED else None
+        return UndoOutcome(said)
+    return UndoOutcome.FULL if undo.status == StepStatus.COMPLETED else None
 
 
 def _combined(action: StepStatus, compensation: CompensationView | None) -> StepStatus:

@@ -12,12 +12,12 @@ from sagas.model.events import (
     Event,
     Failed,
     Misdelivered,
-    Outcome,
     Parked,
     RetryRequested,
     SkipRequested,
     StopRequested,
     Tick,
+    UndoOutcome,
 )
 from sagas.model.inputs import Inputs, Source
 from sagas.model.person import called, waits_for_a_person, waits_uncalled
@@ -79,7 +79,7 @@ __all__ = [
     "Note",
     "OnTimeout",
     "Outage",
-    "Outcome",
+    "UndoOutcome",
     "Parked",
     "Plan",
     "PlanStep",

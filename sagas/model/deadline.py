@@ -1,10 +1,10 @@
 """Until when a saga may be stopped, by a person or by its deadline."""
 
-from sagas.model.draft import Draft
+from sagas.model.draft import InstanceDraft
 from sagas.model.state import Address, StepState, StepStatus
 
 
-def may_stop(draft: Draft) -> bool:
+def may_stop(draft: InstanceDraft) -> bool:
     """Return whether the saga may still stop: a pivot cannot be stopped once claimed, and a lost claim counts."""
     pivot = pivot_of(draft)
     if pivot is None:
@@ -13,7 +13,7 @@ def may_stop(draft: Draft) -> bool:
     return (untouched or pivot.status is StepStatus.FAILED) and not pivot.doubt
 
 
-def is_overdue(draft: Draft) -> bool:
+def is_overdue(draft: InstanceDraft) -> bool:
     """Return whether the deadline has passed and the saga can still be stopped: no further action begins.
 
     A pivot that was claimed in time may be tried again. The claim and complete statements ask the same in SQL.
@@ -25,7 +25,7 @@ def is_overdue(draft: Draft) -> bool:
     return may_stop(draft) and (pivot is None or pivot.attempts == 0)
 
 
-def pivot_of(draft: Draft) -> StepState | None:
+def pivot_of(draft: InstanceDraft) -> StepState | None:
     """Return the execution of the pivot; None before it is born."""
     pivot = draft.plan.pivot
     return draft.steps.get(Address(pivot.position, pivot.branch)) if pivot else None

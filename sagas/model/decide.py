@@ -8,8 +8,9 @@ an event that does not apply comes back as ``accepted=False``.
 from datetime import datetime, timedelta
 
 from sagas.model.commands import Decision
+from sagas.model.completing import complete_step
 from sagas.model.deadline import is_overdue
-from sagas.model.draft import AT_ONCE, Draft
+from sagas.model.draft import AT_ONCE, InstanceDraft
 from sagas.model.events import (
     Claimed,
     Completed,
@@ -26,7 +27,7 @@ from sagas.model.events import (
 )
 from sagas.model.examining import claim, examine
 from sagas.model.executions import PARKED_AFTER
-from sagas.model.late import complete_step, goes_back, late_failure, late_success
+from sagas.model.late import goes_back, late_failure, late_success
 from sagas.model.parking import misdelivered, park
 from sagas.model.person import cancel_parked, request_retry, request_skip, resolve_doubt
 from sagas.model.plan import Plan
@@ -71,7 +72,7 @@ def decide(
     Returns:
         The state to save, the executions to send after the commit, and entries for the history.
     """
-    draft = Draft(plan, state, now, lease, parked_after)
+    draft = InstanceDraft(plan, state, now, lease, parked_after)
     read_inbox(draft)
     if state.was_granted and draft.status.is_forward:
         begin_in_its_place(draft)
@@ -79,7 +80,7 @@ def decide(
     match event:
         case Tick():
             for step in list(draft.steps.values()):
-                look_at(draft, draft.steps[step.address])
+                look_again(draft, draft.steps[step.address])
             settle(draft)
         case Claimed():
             claim(draft, event, may_begin=not is_overdue(draft))
@@ -116,14 +117,14 @@ def first(plan: Plan, now: datetime, state: InstanceState, *, lease: timedelta =
 
     A saga that must wait, or whose first step no worker runs, is left to the first `Tick`.
     """
-    draft = Draft(plan, state, now, lease)
+    draft = InstanceDraft(plan, state, now, lease)
     if plan.begins_at_once:
         for step in plan.heads(0):
             draft.birth(Address(step.position, step.branch))
     return draft.decision()
 
 
-def read_inbox(draft: Draft) -> None:
+def read_inbox(draft: InstanceDraft) -> None:
     """Take what the inbox holds, before the event. Signals stay until a step waits for them."""
     for mail in draft.before.inbox:
         if mail.kind is MailKind.SIGNAL:
@@ -138,7 +139,7 @@ def read_inbox(draft: Draft) -> None:
             undo_as_one(draft)
 
 
-def stop_running(draft: Draft) -> None:
+def stop_running(draft: InstanceDraft) -> None:
     """Stop the running actions of an instance that has turned back already, since its parent does not wait for them."""
     for step in draft.actions():
         if step.status is StepStatus.RUNNING:
@@ -147,14 +148,14 @@ def stop_running(draft: Draft) -> None:
             draft.void(step)
 
 
-def begin_in_its_place(draft: Draft) -> None:
+def begin_in_its_place(draft: InstanceDraft) -> None:
     """Begin the steps that an operator's retry let go on and that had to wait for a place under their saga's limit."""
     for step in draft.actions():
         if step.status is StepStatus.PENDING and step.dispatched_at is None:
             draft.begin(draft.put(step, not_before=None))
 
 
-def look_at_waiting(draft: Draft) -> None:
+def look_at_waiting(draft: InstanceDraft) -> None:
     """Look at waiting steps, since reading the inbox marks it as seen."""
     if draft.before.awaits_lock:
         return
@@ -164,7 +165,7 @@ def look_at_waiting(draft: Draft) -> None:
         settle(draft)
 
 
-def note_late_signals(draft: Draft) -> None:
+def note_late_signals(draft: InstanceDraft) -> None:
     """Note new signals that no step will take."""
     for mail in draft.before.inbox:
         if mail.kind is MailKind.SIGNAL and not mail.seen and mail.id not in draft.consumed and is_late(draft, mail):
@@ -173,7 +174,7 @@ def note_late_signals(draft: Draft) -> None:
             draft.note(HistoryEvent.SIGNAL_TOO_LATE, signal=mail.name, by=mail.by, number=mail.id)
 
 
-def is_late(draft: Draft, mail: Mail) -> bool:
+def is_late(draft: InstanceDraft, mail: Mail) -> bool:
     """Return whether a signal is too late: only a saga that goes forward takes signals.
 
     One that has just got stuck going forward keeps the signals that came before.
@@ -184,7 +185,7 @@ def is_late(draft: Draft, mail: Mail) -> bool:
     return not stuck_now or goes_back(draft)
 
 
-def undo_as_one(draft: Draft) -> None:
+def undo_as_one(draft: InstanceDraft) -> None:
     """Undo a completed child saga for its parent, as a unit and in reverse order."""
     if draft.status is SagaStatus.COMPLETED and draft.before.parent is not None:
         draft.note(HistoryEvent.UNDONE_BY_PARENT)
@@ -192,7 +193,7 @@ def undo_as_one(draft: Draft) -> None:
         settle(draft)
 
 
-def look_at(draft: Draft, step: StepState) -> None:
+def look_again(draft: InstanceDraft, step: StepState) -> None:
     """Look at one execution: it may wait for a lock, or for something that no worker does."""
     if draft.before.awaits_lock and draft.status.is_forward and step.status is StepStatus.PENDING:
         draft.keep_waiting(step)
@@ -202,12 +203,12 @@ def look_at(draft: Draft, step: StepState) -> None:
         examine(draft, step)
 
 
-def complete(draft: Draft, step: StepState, event: Completed) -> None:
+def complete(draft: InstanceDraft, step: StepState, event: Completed) -> None:
     complete_step(draft, step, event)
     settle(draft)
 
 
-def fail(draft: Draft, event: Failed) -> None:
+def fail(draft: InstanceDraft, event: Failed) -> None:
     if not take_failure(draft, event, late_failure):
         return
     # Going forward, the error callback or the sweep draws the consequence. Going backward, Celery ends the chain of
@@ -217,7 +218,7 @@ def fail(draft: Draft, event: Failed) -> None:
         settle(draft)
 
 
-def request_stop(draft: Draft, event: StopRequested) -> None:
+def request_stop(draft: InstanceDraft, event: StopRequested) -> None:
     if draft.status is SagaStatus.FAILED:
         draft.accepted = cancel_parked(draft, event)
     elif not draft.status.is_forward:

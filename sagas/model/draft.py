@@ -21,7 +21,7 @@ from sagas.model.state import (
 from sagas.model.vocabulary import Reason
 
 
-class Draft(Executions[Plan]):
+class InstanceDraft(Executions[Plan]):
     """An instance of a saga being moved on. Methods change one execution; `decide` says which and when."""
 
     def __init__(
@@ -169,7 +169,7 @@ class Draft(Executions[Plan]):
         # An instance that waits for a lock is woken when it is free.
         waits_in_line = self.before.awaits_lock and self.status.is_forward
         idle = LONGEST_SILENCE if waits_in_line else self.lease
-        looks = [self.now + idle] if waits_in_line or not live else [self.look_at(step) for step in live]
+        looks = [self.now + idle] if waits_in_line or not live else [self.when_to_look(step) for step in live]
         deadline = self.deadline()
         if deadline and self.status.is_forward and deadline > self.now:
             looks.append(deadline)

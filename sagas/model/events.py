@@ -10,7 +10,7 @@ from sagas.model.retry import Verdict
 from sagas.model.state import Address, ErrorInfo, Stop
 
 
-class Outcome(StrEnum):
+class UndoOutcome(StrEnum):
     """How far a compensation got, as it reports itself."""
 
     FULL = "full"
@@ -52,7 +52,7 @@ class Completed:
     keys: tuple[str, ...] = ()
     skipped: bool = False
     rolled_back: bool = False
-    outcome: Outcome = Outcome.FULL
+    outcome: UndoOutcome = UndoOutcome.FULL
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

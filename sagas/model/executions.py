@@ -24,13 +24,13 @@ TIMEOUT_GRACE = timedelta(seconds=5)
 LOST = "the process that ran it died and it was not to be run again"
 
 
-class Places(Protocol):
+class HasSteps(Protocol):
     """A plan, as far as single executions are concerned."""
 
     def step(self, position: int, branch: int = 0, /) -> PlanStep: ...
 
 
-P = TypeVar("P", bound=Places)
+P = TypeVar("P", bound=HasSteps)
 
 
 class Executions(Generic[P]):
@@ -222,7 +222,8 @@ class Executions(Generic[P]):
             **changes,
         )
 
-    def look_at(self, step: StepState) -> datetime:
+    def when_to_look(self, step: StepState) -> datetime:
+        """Return when to look next at an execution that is not done."""
         if self.waits(step):
             # A child saga reports its end: there is no need to look for it.
             return step.not_before or self.now + LONGEST_SILENCE

@@ -2,19 +2,18 @@
 
 from dataclasses import replace
 
-from sagas.model.attempts import attempt_failed
-from sagas.model.draft import BY_HAND_IF_IT_HAPPENED, HAPPENED_AND_STAYS, Draft
-from sagas.model.events import Completed, Failed, Outcome
+from sagas.model.completing import complete_step
+from sagas.model.draft import BY_HAND_IF_IT_HAPPENED, HAPPENED_AND_STAYS, InstanceDraft
+from sagas.model.events import Completed, Failed
 from sagas.model.executions import waits_for_an_answer
 from sagas.model.person import run_again
 from sagas.model.plan import StepKind
-from sagas.model.retry import Verdict
 from sagas.model.settle import is_stuck, settle
-from sagas.model.state import RESOLVED, ErrorInfo, SagaStatus, StepState, StepStatus
-from sagas.model.vocabulary import HistoryEvent, Reason
+from sagas.model.state import RESOLVED, SagaStatus, StepState, StepStatus
+from sagas.model.vocabulary import HistoryEvent
 
 
-def late_success(draft: Draft, step: StepState, event: Completed) -> bool:
+def late_success(draft: InstanceDraft, step: StepState, event: Completed) -> bool:
     """Decide by the state, not by the report. Return True if the report becomes the completion."""
     if is_still_wanted(draft, step):
         draft.note(HistoryEvent.LATE_SUCCESS, step, outcome="accepted as the completion")
@@ -48,26 +47,7 @@ def late_success(draft: Draft, step: StepState, event: Completed) -> bool:
     return stray(draft, step, event)
 
 
-def complete_step(draft: Draft, step: StepState, event: Completed) -> None:
-    """Take the completion of an execution that holds its claim."""
-    if event.outcome is Outcome.MANUAL:
-        error = ErrorInfo(type=Reason.MANUAL_UNDO, message="its compensation says: by hand, please", step=step.name)
-        draft.close(step, StepStatus.FAILED, result=event.result, error=error)
-        return
-    clash = draft.clash(step, event.keys) if step.address.is_action else None
-    if clash is not None:
-        # Its body is done: it never runs again for this, and is undone with the other steps.
-        attempt_failed(draft, step, clash, Verdict.UNUSABLE)
-        return
-    if event.outcome is Outcome.PARTIAL:
-        draft.note(HistoryEvent.UNDONE_IN_PART, step)
-    if event.skipped:
-        draft.skipped(step)
-    else:
-        draft.completed(step, event.result, event.keys)
-
-
-def late_failure(draft: Draft, step: StepState, event: Failed) -> None:
+def late_failure(draft: InstanceDraft, step: StepState, event: Failed) -> None:
     """Take a late failure that leaves the effect in doubt: never a completion, but a reason to undo (again)."""
     if event.verdict.is_clean or not step.address.is_action:
         return
@@ -82,24 +62,24 @@ def late_failure(draft: Draft, step: StepState, event: Failed) -> None:
         stray(draft, draft.steps[step.address], None)
 
 
-def goes_back(draft: Draft) -> bool:
+def goes_back(draft: InstanceDraft) -> bool:
     """Return whether it goes backward. A failed instance keeps its direction: forward if stuck past its pivot."""
     if draft.status is SagaStatus.FAILED:
         return not any(is_stuck(draft, step) for step in draft.actions())
     return draft.status in (SagaStatus.COMPENSATING, SagaStatus.COMPENSATED)
 
 
-def turns_back(draft: Draft, action: StepState) -> bool:
+def turns_back(draft: InstanceDraft, action: StepState) -> bool:
     backward = draft.status in (SagaStatus.COMPENSATING, SagaStatus.COMPENSATED)
     return backward or draft.last_round(action) is not None
 
 
-def is_past_return(draft: Draft, action: StepState) -> bool:
+def is_past_return(draft: InstanceDraft, action: StepState) -> bool:
     """Return whether the action is the pivot or comes after it, so that nothing undoes it."""
     return draft.plan_step(action).kind is not StepKind.COMPENSATABLE
 
 
-def is_still_wanted(draft: Draft, step: StepState) -> bool:
+def is_still_wanted(draft: InstanceDraft, step: StepState) -> bool:
     """Return whether it is unclaimed or given up without consequences, while the instance still goes that way."""
     if step.status not in (StepStatus.PENDING, StepStatus.FAILED):
         return False
@@ -108,7 +88,7 @@ def is_still_wanted(draft: Draft, step: StepState) -> bool:
     return draft.status is SagaStatus.COMPENSATING
 
 
-def stray(draft: Draft, action: StepState, success: Completed | None) -> bool:
+def stray(draft: InstanceDraft, action: StepState, success: Completed | None) -> bool:
     """Handle an effect in a saga that turns or has turned back: it must be undone, again if need be.
 
     Args:
@@ -155,7 +135,7 @@ def stray(draft: Draft, action: StepState, success: Completed | None) -> bool:
     return False
 
 
-def ask_a_person(draft: Draft, action: StepState, success: Completed | None) -> str:
+def ask_a_person(draft: InstanceDraft, action: StepState, success: Completed | None) -> str:
     """Let its undo wait for an answer: nothing can undo it, and its saga must not end as if it had not happened.
 
     Return the outcome for the history.
@@ -170,7 +150,7 @@ def ask_a_person(draft: Draft, action: StepState, success: Completed | None) -> 
     return "waits for a person: nothing can undo it"
 
 
-def learn(draft: Draft, action: StepState, success: Completed | None) -> StepState:
+def learn(draft: InstanceDraft, action: StepState, success: Completed | None) -> StepState:
     """Record the report about an action that is not completed: it happened, or it may have; return its new state."""
     if action.status is StepStatus.COMPLETED:
         return action
@@ -181,7 +161,7 @@ def learn(draft: Draft, action: StepState, success: Completed | None) -> StepSta
     return draft.close(action, StepStatus.FAILED, doubt=True)
 
 
-def happened(draft: Draft, action: StepState, success: Completed) -> StepState:
+def happened(draft: InstanceDraft, action: StepState, success: Completed) -> StepState:
     """Complete the action, so that its undo has its result and a repeated report is recognised."""
     return draft.completed(draft.put(action, token=success.token, stray=False), success.result, success.keys)
 

@@ -8,12 +8,13 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 
-from sagas.model.draft import Draft
+from sagas.model.draft import InstanceDraft
 from sagas.model.events import DoubtResolved, RetryRequested, SkipRequested, StopRequested
 from sagas.model.executions import waits_for_an_answer
 from sagas.model.plan import Plan, StepRole
-from sagas.model.settle import UNKNOWN_START, can_turn_back, failed_undos, is_stuck, settle
+from sagas.model.settle import can_turn_back, is_stuck, settle
 from sagas.model.state import InstanceState, SagaStatus, StepState, StepStatus, child_id
+from sagas.model.undoing import UNKNOWN_START, failed_undos
 from sagas.model.vocabulary import HistoryEvent
 
 #: The result of an undo that a person did by hand, as JSON.
@@ -27,12 +28,12 @@ def waits_for_a_person(plan: Plan, state: InstanceState) -> tuple[StepState, ...
     """
     if state.status is not SagaStatus.FAILED:
         return tuple(step for step in state.steps if step.is_live and child_waits(plan, state, step))
-    return tuple(stuck_at(Draft(plan, state, UNKNOWN_START, timedelta(0))))
+    return tuple(stuck_at(InstanceDraft(plan, state, UNKNOWN_START, timedelta(0))))
 
 
 def waits_uncalled(plan: Plan, state: InstanceState) -> bool:
     """Return whether an instance is failed only because steps cannot be called, so that it can still be cancelled."""
-    return state.status is SagaStatus.FAILED and is_cancellable(Draft(plan, state, UNKNOWN_START, timedelta(0)))
+    return state.status is SagaStatus.FAILED and is_cancellable(InstanceDraft(plan, state, UNKNOWN_START, timedelta(0)))
 
 
 def called(step: str, *, undo: bool) -> str:
@@ -48,13 +49,13 @@ def child_waits(plan: Plan, state: InstanceState, step: StepState) -> bool:
     return any(child.id == own and child.status is SagaStatus.FAILED for child in state.children)
 
 
-def stuck_at(draft: Draft) -> list[StepState]:
+def stuck_at(draft: InstanceDraft) -> list[StepState]:
     """Return what a failed instance waits for, in order: the steps that it cannot pass, or the undos that failed."""
     actions = [step for step in draft.actions() if is_stuck(draft, step)]
     return actions or failed_undos(draft)
 
 
-def request_retry(draft: Draft, event: RetryRequested) -> None:
+def request_retry(draft: InstanceDraft, event: RetryRequested) -> None:
     """Run again only what is missing: the undos that failed, or the step at which the instance is stuck."""
     stuck = stuck_at(draft) if draft.status is SagaStatus.FAILED else []
     again = [step for step in stuck if can_run(draft, step)]
@@ -67,7 +68,7 @@ def request_retry(draft: Draft, event: RetryRequested) -> None:
     go_on(draft, stuck)
 
 
-def cancel_parked(draft: Draft, event: StopRequested) -> bool:
+def cancel_parked(draft: InstanceDraft, event: StopRequested) -> bool:
     """Undo an instance that waits for a person only because steps cannot be called; return whether that is possible."""
     if not is_cancellable(draft):
         return False
@@ -77,19 +78,19 @@ def cancel_parked(draft: Draft, event: StopRequested) -> bool:
     return True
 
 
-def is_cancellable(draft: Draft) -> bool:
+def is_cancellable(draft: InstanceDraft) -> bool:
     """Return whether a failed instance waits only for steps that cannot be called and could otherwise turn back."""
     stuck = stuck_at(draft)
     waits = bool(stuck) and all(step.address.is_action and step.is_parked for step in stuck)
     return waits and all(can_turn_back(draft, replace(step, parked_since=None)) for step in stuck)
 
 
-def can_run(draft: Draft, step: StepState) -> bool:
+def can_run(draft: InstanceDraft, step: StepState) -> bool:
     """Return whether there is anything to run: a step without a compensation may still wait for an answer."""
     return step.address.is_action or draft.plan_step(step).is_undoable
 
 
-def run_again(draft: Draft, step: StepState) -> None:
+def run_again(draft: InstanceDraft, step: StepState) -> None:
     again = draft.put_back(step, forgiven=step.attempts, losses=0, polls=0, polled_since=None)
     if again.address.is_action and draft.before.awaits_lock:
         draft.keep_waiting(again)
@@ -99,11 +100,11 @@ def run_again(draft: Draft, step: StepState) -> None:
         draft.put(again, first_claimed_at=draft.now)  # it has all of its time again, and has been claimed before
 
 
-def request_skip(draft: Draft, event: SkipRequested) -> None:
+def request_skip(draft: InstanceDraft, event: SkipRequested) -> None:
     """Skip a step: an operator did it by hand, or saw that it happened or that nothing needs to be undone."""
     stuck = stuck_at(draft) if draft.status is SagaStatus.FAILED else []
     step = the_one(stuck, event.step)
-    if step is None or not fits(event, step) or is_for_its_successor(draft, event):
+    if step is None or not is_about(event, step) or is_for_its_successor(draft, event):
         draft.accepted = False
         return
     if event.undone:
@@ -115,7 +116,7 @@ def request_skip(draft: Draft, event: SkipRequested) -> None:
     go_on(draft, stuck)
 
 
-def resolve_doubt(draft: Draft, event: DoubtResolved) -> None:
+def resolve_doubt(draft: InstanceDraft, event: DoubtResolved) -> None:
     """Take a person's answer on whether an action in doubt happened."""
     stuck = stuck_at(draft) if draft.status is SagaStatus.FAILED else []
     step = the_one(stuck, event.step)
@@ -142,7 +143,7 @@ def resolve_doubt(draft: Draft, event: DoubtResolved) -> None:
     go_on(draft, stuck)
 
 
-def may_answer(draft: Draft, event: DoubtResolved, step: StepState, action: StepState) -> bool:
+def may_answer(draft: InstanceDraft, event: DoubtResolved, step: StepState, action: StepState) -> bool:
     """Return whether the answer fits: past the pivot there is no way back, and an undo must exist to run.
 
     An action that a person was asked about may have reported its success since then, which no answer can deny.
@@ -163,19 +164,19 @@ def the_one(stuck: list[StepState], name: str | None) -> StepState | None:
     return named[0] if len(named) == 1 else None
 
 
-def is_for_its_successor(draft: Draft, event: SkipRequested) -> bool:
+def is_for_its_successor(draft: InstanceDraft, event: SkipRequested) -> bool:
     """Return whether another saga has its business key and does the same: the rest of this one is done by hand."""
     return draft.before.is_superseded and not event.undone
 
 
-def fits(event: SkipRequested, step: StepState) -> bool:
+def is_about(event: SkipRequested, step: StepState) -> bool:
     """Return whether the skip fits: only a step has a result, and only a compensation can have been done by hand."""
     if step.address.is_action:
         return not event.undone
     return event.result is None
 
 
-def go_on(draft: Draft, stuck: list[StepState]) -> None:
+def go_on(draft: InstanceDraft, stuck: list[StepState]) -> None:
     """Leave `failed`, in the direction in which the instance was going."""
     if any(step.address.is_action for step in stuck):
         draft.status, draft.error, draft.stop = SagaStatus.RUNNING, None, None

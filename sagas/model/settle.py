@@ -1,38 +1,31 @@
-"""The consequences of the executions' states: advance, end, turn back, or undo the next one."""
-
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+"""The consequences of the executions' states: advance, end, or turn back; `sagas.model.undoing` has the way back."""
 
 from sagas.model.deadline import is_overdue, may_stop, pivot_of
-from sagas.model.draft import ONLY_A_PERSON_CAN_TELL, Draft
-from sagas.model.executions import is_queued, waits_for_an_answer
-from sagas.model.plan import IfInDoubt, IfLocked, Plan, PlanStep, StepKind
+from sagas.model.draft import InstanceDraft
+from sagas.model.plan import IfLocked, PlanStep, StepKind
 from sagas.model.state import (
     RESOLVED,
     Address,
     ErrorInfo,
-    InstanceState,
     SagaStatus,
     StepState,
     StepStatus,
     Stop,
     StopKind,
 )
+from sagas.model.undoing import settle_backward
 from sagas.model.vocabulary import HistoryEvent, Reason
 from sagas.model.waiting import poll
 
-#: Sorts an action whose claim was lost with a crash: its beginning is unknown, so it is undone first.
-UNKNOWN_START = datetime.max.replace(tzinfo=UTC)
 
-
-def settle(draft: Draft) -> None:
+def settle(draft: InstanceDraft) -> None:
     if draft.status.is_forward:
         settle_forward(draft)
     if draft.status is SagaStatus.COMPENSATING:
         settle_backward(draft)
 
 
-def settle_forward(draft: Draft) -> None:
+def settle_forward(draft: InstanceDraft) -> None:
     while draft.status.is_forward:
         deadline = draft.deadline()
         if draft.stop is None and deadline is not None and is_overdue(draft) and not is_done(draft):
@@ -68,18 +61,18 @@ def settle_forward(draft: Draft) -> None:
             return
 
 
-def is_done(draft: Draft) -> bool:
+def is_done(draft: InstanceDraft) -> bool:
     """Return whether nothing is left to do: a deadline cannot end a saga whose last step has succeeded."""
     if any(step.is_live or is_given_up(draft, step) for step in draft.actions()):
         return False
     return not draft.plan.heads(draft.position + 1) and not next_in_lanes(draft)
 
 
-def is_given_up(draft: Draft, step: StepState) -> bool:
+def is_given_up(draft: InstanceDraft, step: StepState) -> bool:
     return step.status is StepStatus.FAILED and not draft.plan_step(step).best_effort
 
 
-def next_in_lanes(draft: Draft) -> list[PlanStep]:
+def next_in_lanes(draft: InstanceDraft) -> list[PlanStep]:
     """Return the next steps of the lanes whose last step is done."""
     position = draft.position
     done = {
@@ -91,7 +84,7 @@ def next_in_lanes(draft: Draft) -> list[PlanStep]:
     return [step for step in following if step and Address(step.position, step.branch) not in draft.steps]
 
 
-def next_position(draft: Draft) -> tuple[PlanStep, ...]:
+def next_position(draft: InstanceDraft) -> tuple[PlanStep, ...]:
     """Return the heads of the next position; after the last one, complete the saga."""
     position = draft.position
     heads = draft.plan.heads(position + 1)
@@ -103,17 +96,17 @@ def next_position(draft: Draft) -> tuple[PlanStep, ...]:
     return heads
 
 
-def past_pivot(draft: Draft) -> bool:
+def past_pivot(draft: InstanceDraft) -> bool:
     pivot = pivot_of(draft)
     return pivot is not None and pivot.status in RESOLVED
 
 
-def is_stuck(draft: Draft, step: StepState) -> bool:
+def is_stuck(draft: InstanceDraft, step: StepState) -> bool:
     """Return whether it was given up where there is no way back. Once a saga turns back, it waits only at undos."""
     return is_given_up(draft, step) and not can_turn_back(draft, step) and draft.last_round(step) is None
 
 
-def can_turn_back(draft: Draft, step: StepState) -> bool:
+def can_turn_back(draft: InstanceDraft, step: StepState) -> bool:
     if step.is_parked:
         return False
     kind = draft.plan_step(step).kind
@@ -124,7 +117,7 @@ def error_of(step: StepState) -> ErrorInfo:
     return step.error or ErrorInfo(type=Reason.STEP_FAILED, message="given up", step=step.name)
 
 
-def needs_a_person(draft: Draft, step: StepState) -> None:
+def needs_a_person(draft: InstanceDraft, step: StepState) -> None:
     """Record that a step has failed for good where there is no way back."""
     draft.status = SagaStatus.FAILED
     draft.error = error_of(step)
@@ -132,7 +125,7 @@ def needs_a_person(draft: Draft, step: StepState) -> None:
     draft.note(HistoryEvent.NEEDS_A_PERSON, step, reason=reason, **draft.error.to_json())
 
 
-def turn_back(draft: Draft, error: ErrorInfo) -> None:
+def turn_back(draft: InstanceDraft, error: ErrorInfo) -> None:
     """Leave forward: from here on no unclaimed action may be claimed, in this same transaction."""
     draft.status = SagaStatus.COMPENSATING
     draft.error = draft.error or error
@@ -143,136 +136,3 @@ def turn_back(draft: Draft, error: ErrorInfo) -> None:
             draft.void(step)
         elif step.status is StepStatus.RUNNING and draft.is_told_to_stop(step):
             draft.stops.append(step.address)
-
-
-def settle_backward(draft: Draft) -> None:
-    """Wait for running actions, then undo, last begun first, one by one or in parallel; end when nothing is left."""
-    if any(step.is_live for step in draft.actions()):
-        return
-    # Compensations that are with a worker or on their way.
-    under_way = [step for step in draft.compensations() if step.is_live and not is_queued(step)]
-    failed = failed_undos(draft)
-    stops = draft.plan.stop_at_failed_undo and not all(map(waits_for_an_answer, failed))
-    to_undo = [] if stops else next_to_undo(draft)
-    if any(step.address.action not in to_undo for step in under_way):
-        return  # wait: an earlier compensation is still running
-    known = frozenset(draft.steps)
-    for address in to_undo:
-        action = draft.steps[address]
-        undo = draft.last_round(action)
-        if undo is None or not undo.is_live:
-            draft.put(action, stray=False)
-            place = replace(address, round=undo.address.round + 1 if undo else 1)
-            if only_a_person_can_tell(draft.plan_step(action), action):
-                draft.birth_for_a_person(place, ONLY_A_PERSON_CAN_TELL)
-            else:
-                draft.birth(place)
-        elif is_queued(undo):
-            draft.begin(undo)
-    if any(waits_for_an_answer(draft.steps[place]) for place in draft.steps.keys() - known):
-        settle_backward(draft)  # nothing was sent for it, so the next ones have their turn
-    if to_undo:
-        return
-    for step in draft.compensations():
-        if is_queued(step) and step.is_live:  # to be retried, but an undo failed before its turn came
-            draft.close(step, StepStatus.FAILED)
-    failed = failed_undos(draft)
-    draft.status = SagaStatus.FAILED if failed else SagaStatus.COMPENSATED
-    for step in failed:
-        if draft.before.status is not SagaStatus.FAILED or is_new(draft, step):
-            draft.note(HistoryEvent.NEEDS_A_PERSON, step, reason=why_failed(draft, step))
-
-
-def failed_undos(draft: Draft) -> list[StepState]:
-    """Return the undos that failed, for which a saga ends failed once it has turned back; the last begun first."""
-    actions = sorted(draft.actions(), key=lambda step: start_order(draft, step), reverse=True)
-    return [undo for undo in map(draft.last_round, actions) if undo is not None and undo.status is StepStatus.FAILED]
-
-
-def is_new(draft: Draft, undo: StepState) -> bool:
-    return draft.before.at(undo.address) is None
-
-
-def why_failed(draft: Draft, undo: StepState) -> str:
-    if draft.plan_step(undo).kind is StepKind.PIVOT:
-        return "its pivot was reported after it had turned back"
-    if waits_for_an_answer(undo):
-        return "whether it happened is for a person to say"
-    return "its compensation cannot be called" if undo.is_parked else "its compensation failed for good"
-
-
-def next_to_undo(draft: Draft) -> list[Address]:
-    """Return the actions to undo next: the last begun and, if the saga says so, those of parallel lanes too."""
-    outstanding = [action for action in undo_order(draft) if is_outstanding(action, draft.last_round(action))]
-    first_of_lanes: dict[tuple[int, int], Address] = {}
-    for action in outstanding:
-        if are_undone_together(draft.plan, outstanding[0].address, action.address):
-            step = draft.plan_step(action)
-            first_of_lanes.setdefault((step.position, step.lane), action.address)
-    return list(first_of_lanes.values())
-
-
-def is_outstanding(action: StepState, undo: StepState | None) -> bool:
-    return undo is None or undo.is_live or (undo.status in RESOLVED and action.stray)
-
-
-def are_undone_together(plan: Plan, one: Address, other: Address) -> bool:
-    beside = one.position == other.position and plan.step(one.position, one.branch).undo_at_once
-    return one == other or plan.undo_at_once or beside
-
-
-def undo_order(draft: Draft) -> list[StepState]:
-    """Return the actions to undo, last begun first: those completed, or given up in doubt."""
-    to_undo = [step for step in draft.actions() if must_be_undone(draft, step)]
-    return sorted(to_undo, key=lambda step: start_order(draft, step), reverse=True)
-
-
-def start_order(draft: Draft, step: StepState) -> tuple[int, datetime, int]:
-    """Return a sort key for when it began, as far as is known: a crash may have lost it.
-
-    Positions, and the steps of a lane, follow one another whatever the clock says.
-    """
-    in_lane = {other.branch for other in draft.plan.lane(draft.plan_step(step)) if other.branch >= step.address.branch}
-    moments = [
-        other.first_claimed_at
-        for other in draft.actions()
-        if other.address.position == step.address.position and other.address.branch in in_lane
-    ]
-    earliest = min((moment for moment in moments if moment is not None), default=UNKNOWN_START)
-    return step.address.position, earliest, step.address.branch
-
-
-def must_be_undone(draft: Draft, step: StepState) -> bool:
-    happened = step.status is StepStatus.COMPLETED or is_in_doubt(step) or step.stray
-    plan_step = draft.plan_step(step)
-    return happened and (plan_step.is_undoable or only_a_person_can_tell(plan_step, step))
-
-
-def is_in_doubt(action: StepState) -> bool:
-    """Return whether it was given up and its effect may exist."""
-    return action.status in (StepStatus.FAILED, StepStatus.SKIPPED) and action.doubt
-
-
-def only_a_person_can_tell(plan_step: PlanStep, action: StepState) -> bool:
-    """Return whether its undo waits for a person's answer, instead of running as if the action had happened."""
-    return plan_step.if_in_doubt is IfInDoubt.PERSON and is_in_doubt(action)
-
-
-def undo_places(plan: Plan, state: InstanceState) -> list[Address]:
-    """Return the addresses of the compensations that are still to run one by one, in order."""
-    draft = Draft(plan, state, UNKNOWN_START, timedelta(0))
-    places = []
-    for action in undo_order(draft):
-        undo = draft.last_round(action)
-        if not is_outstanding(action, undo):
-            continue
-        step = draft.plan_step(action)
-        if undo is None and only_a_person_can_tell(step, action):
-            continue  # no message is sent for it
-        if not step.is_task or step.undo_at_once or plan.undo_at_once:
-            break
-        if undo is not None and undo.is_live:
-            places.append(undo.address)
-        else:
-            places.append(replace(action.address, round=undo.address.round + 1 if undo else 1))
-    return places

@@ -4,14 +4,14 @@ import json
 from datetime import timedelta
 
 from sagas.model.attempts import failure_of
-from sagas.model.draft import Draft
+from sagas.model.draft import InstanceDraft
 from sagas.model.plan import OnTimeout, StepRole
 from sagas.model.retry import Verdict
 from sagas.model.state import RESOLVED, Address, ErrorInfo, MailKind, SagaStatus, StepState, StepStatus, child_id
 from sagas.model.vocabulary import HistoryEvent, Reason
 
 
-def poll(draft: Draft, step: StepState) -> bool:
+def poll(draft: InstanceDraft, step: StepState) -> bool:
     """Check whether what it waits for has come. Return True if that ends the step."""
     plan_step = draft.plan_step(step)
     if plan_step.role is StepRole.CHILD:
@@ -26,7 +26,7 @@ def poll(draft: Draft, step: StepState) -> bool:
     return not draft.steps[step.address].is_live
 
 
-def take_signal(draft: Draft, step: StepState) -> bool:
+def take_signal(draft: InstanceDraft, step: StepState) -> bool:
     """Take the oldest matching signal; one that came before the wait was kept for it."""
     name = draft.plan_step(step).signal
     for mail in draft.before.inbox:
@@ -38,7 +38,7 @@ def take_signal(draft: Draft, step: StepState) -> bool:
     return False
 
 
-def was_awaited(draft: Draft, name: str) -> bool:
+def was_awaited(draft: InstanceDraft, name: str) -> bool:
     """Return whether all steps for this signal are done with it; one that failed may be retried."""
     places = [Address(step.position, step.branch) for step in draft.plan.steps if step.signal == name]
     rows = [draft.steps.get(place) for place in places]
@@ -52,7 +52,7 @@ def only_wanted(result: str | None, names: tuple[str, ...] | None) -> str | None
     return json.dumps({name: value for name, value in json.loads(result).items() if name in names})
 
 
-def finish_waiting(draft: Draft, step: StepState, result: str | None) -> None:
+def finish_waiting(draft: InstanceDraft, step: StepState, result: str | None) -> None:
     """End the step with what came as its result, unless a parallel branch has returned one of its names."""
     names = json.loads(result) if result is not None and draft.plan.is_parallel(step.address.position) else None
     keys = tuple(names) if isinstance(names, dict) else ()
@@ -64,7 +64,7 @@ def finish_waiting(draft: Draft, step: StepState, result: str | None) -> None:
         draft.close(step, StepStatus.FAILED, error=clash, doubt=draft.plan_step(step).is_undoable)
 
 
-def time_out(draft: Draft, step: StepState) -> None:
+def time_out(draft: InstanceDraft, step: StepState) -> None:
     plan_step = draft.plan_step(step)
     waited = timedelta(seconds=plan_step.seconds or 0)
     draft.note(HistoryEvent.SIGNAL_TIMED_OUT, step, signal=plan_step.signal, on_timeout=plan_step.on_timeout.value)
@@ -77,7 +77,7 @@ def time_out(draft: Draft, step: StepState) -> None:
         )
 
 
-def look_at_child(draft: Draft, step: StepState) -> None:
+def look_at_child(draft: InstanceDraft, step: StepState) -> None:
     """Look at the child saga. If it failed, it waits for a person, and its parent waits with it."""
     action = draft.steps[step.address.action]
     child = next((it for it in draft.before.children if it.id == child_id(draft.before.id, action)), None)

@@ -92,7 +92,7 @@ class Endings:
             verdict=ending.sentence.verdict,
         )
         try:
-            self._engine.loop.handle(ending.instance_id, event, patience=0, brief=True)
+            self._engine.loop.handle(ending.instance_id, event, patience=0, wait_for_broker=False)
         except Exception as error:
             if isinstance(error, DBAPIError) and is_outage(error):
                 raise

@@ -20,7 +20,7 @@ Original = Callable[[str, str], Any]
 
 
 def start(engine: Engine, pool: str, is_over: Callable[[], bool]) -> None:
-    """Beat until the worker is over; do nothing for any other pool.
+    """Heartbeat until the worker is over; do nothing for any other pool.
 
     Args:
         pool: the module of the worker's pool.

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from sagas.engine import Engine
 from sagas.errors import ConfigurationError
-from sagas.store.purging import BEGINNING, Place
+from sagas.store.purging import BEGINNING, PurgeCursor
 
 logger = logging.getLogger("sagas")
 
@@ -31,7 +31,7 @@ def purge(engine: Engine, older_than: timedelta, *, keep_keys: bool = False) -> 
     purging = engine.store.purging
     before = purging.cut_off(older_than)
     count = 0
-    last: Place | None = BEGINNING
+    last: PurgeCursor | None = BEGINNING
     while last is not None:
         purged = purging.oldest(before, after=last, keep_keys=keep_keys, limit=BATCH)
         count, last = count + purged.count, purged.last

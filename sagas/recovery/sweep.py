@@ -75,7 +75,7 @@ class Sweeper:
         began, self._sent, self._finds_plain = time.monotonic(), 0, True
         around = sweeping.look_around()
         self._fresh_until = began + engine.store.timing.pause / 2
-        engine.brief_sender.try_again()
+        engine.impatient_sender.try_again()
         for worker in sweeping.declare_dead() if around.has_silent else ():
             logger.error(
                 "worker declared dead: silent for too long",
@@ -86,7 +86,7 @@ class Sweeper:
             moved += self._look_at_all(self._lost, budget / 4)
         if around.has_ended_holders:
             for ended in engine.store.locks.held_by_the_ended(BATCH):
-                engine.loop.release(ended, brief=True)
+                engine.loop.release(ended, wait_for_broker=False)
         if around.has_unseen:
             moved += self._look_at_all(engine.store.instances.inbox.unseen, budget / 4)
         if around.has_due:
@@ -151,7 +151,9 @@ class Sweeper:
             self._fresh_until = time.monotonic() + engine.store.timing.pause / 2
         joining = Joining.BEHIND_OTHERS if self._sent < SENT_AT_ONCE else Joining.ALWAYS
         try:
-            outcome = engine.loop.handle(instance_id, Tick(), skip_locked=True, patience=0, brief=True, joining=joining)
+            outcome = engine.loop.handle(
+                instance_id, Tick(), skip_locked=True, patience=0, wait_for_broker=False, joining=joining
+            )
         except Exception as error:  # a bad row must not stop the pass; it waits, alone, with an event
             if isinstance(error, DBAPIError) and is_outage(error):
                 raise

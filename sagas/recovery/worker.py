@@ -26,7 +26,7 @@ from sagas.recovery.intake import Intake
 from sagas.recovery.neighbours import Neighbourhood
 from sagas.recovery.sweep import Sweeper
 from sagas.recovery.versions import waits_for_its_time
-from sagas.store import Beat
+from sagas.store import Heartbeat
 
 logger = logging.getLogger("sagas")
 
@@ -183,7 +183,7 @@ class WorkerLife:
         engine.store.clock.learn(listed_at)
         taken_in = self._taken_in()
         was_idle, self._idle = self._idle, self._is_idle(taken_in)
-        beat = Beat(
+        beat = Heartbeat(
             id=worker_id,
             hostname=str(self._worker.hostname) if self._worker else socket.gethostname(),
             pid=os.getpid(),

@@ -5,7 +5,7 @@ from sagas.store.database import Database, reachable, sqlstate
 from sagas.store.doubts import Doubts
 from sagas.store.fleet import Fleet
 from sagas.store.headers import Headers, encode_headers, size_of_headers
-from sagas.store.hot import Claim, ClaimedDelivery, Following, HotPath, Progress
+from sagas.store.hot import Claim, ClaimedDelivery, HotPath, NextSteps, Progress
 from sagas.store.ids import uuid7
 from sagas.store.inbox import Inbox
 from sagas.store.instances import Instances, Loaded, Saved
@@ -13,7 +13,7 @@ from sagas.store.kinship import Kinship
 from sagas.store.letters import Letters
 from sagas.store.lines import Lines, Released, Waiting
 from sagas.store.listing import Filters, Listing
-from sagas.store.locks import LIMIT_PREFIX, Locks, Wanted
+from sagas.store.locks import LIMIT_PREFIX, LockRequest, Locks
 from sagas.store.migrations.runner import Execute, migrate, migrations, on_connection, quote
 from sagas.store.purging import Purged, Purging
 from sagas.store.records import Records
@@ -22,7 +22,7 @@ from sagas.store.rows import error_from, legible, merged, stored_step_of
 from sagas.store.runs import NewRun, Runs, run_id_of
 from sagas.store.saving import Joining
 from sagas.store.starting import CallersTransaction, NewInstance, Starting, has_written
-from sagas.store.sweeping import Beat, Sweeping
+from sagas.store.sweeping import Heartbeat, Sweeping
 from sagas.store.tables import Tables
 from sagas.store.timing import Timing
 from sagas.store.url import DatabaseUrl, normalise_url
@@ -70,7 +70,7 @@ class Store:
 __all__ = [
     "LIMIT_PREFIX",
     "RELEASE",
-    "Beat",
+    "Heartbeat",
     "CallersTransaction",
     "Claim",
     "ClaimedDelivery",
@@ -81,7 +81,7 @@ __all__ = [
     "Execute",
     "Filters",
     "Fleet",
-    "Following",
+    "NextSteps",
     "Headers",
     "HotPath",
     "Inbox",
@@ -109,7 +109,7 @@ __all__ = [
     "Timing",
     "Waiting",
     "Waking",
-    "Wanted",
+    "LockRequest",
     "Woken",
     "encode_headers",
     "error_from",

@@ -13,8 +13,8 @@ from sqlalchemy import Connection
 
 from sagas.model import Address, Plan, PlanStep, SagaStatus, StepStatus
 from sagas.store import run_statements, statements
-from sagas.store.births import Placement, head_columns
 from sagas.store.database import OUTAGE_PATIENCE, Database
+from sagas.store.head_columns import Placement, head_columns
 from sagas.store.prepared import Prepared
 from sagas.store.timing import Timing
 
@@ -59,7 +59,7 @@ class ClaimedDelivery(Claim):
 
 
 @dataclass(frozen=True, slots=True)
-class Following:
+class NextSteps:
     """The steps that a completion gives birth to, if no other branch is outstanding."""
 
     position: int
@@ -69,7 +69,7 @@ class Following:
     needs_a_decision: bool  # no statement can do it alone (see `Plan.is_plain`)
 
     @classmethod
-    def of(cls, plan: Plan, step: PlanStep) -> "Following":
+    def of(cls, plan: Plan, step: PlanStep) -> "NextSteps":
         """Return the steps that follow one step."""
         next_in_lane = plan.next_in_lane(step)
         position = step.position if next_in_lane else step.position + 1
@@ -83,7 +83,7 @@ class Progress:
     """The effect of a completion. ``following`` is None if other branches are not done or the saga has turned back."""
 
     status: SagaStatus
-    following: Following | None
+    following: NextSteps | None
     parent: UUID | None
     is_late: bool = False  # the deadline has passed: nothing follows, and the saga has to turn back
     in_line: frozenset[int] = frozenset()  # the branches whose messages wait in the line of another queue
@@ -167,7 +167,7 @@ class HotPath:
             connection: the step's own transaction, which the caller commits; by default a transaction of its own.
         """
         step = plan.step(address.position, address.branch)
-        following = Following.of(plan, step)
+        following = NextSteps.of(plan, step)
         parameters = self._place(instance_id, address, token) | {
             "status": (StepStatus.SKIPPED if skipped else StepStatus.COMPLETED).value,
             "not_run": int(skipped),
@@ -212,7 +212,7 @@ class HotPath:
         if row is None:
             return None
         status, parent_id = row
-        following = Following.of(plan, plan.step(address.position, address.branch))
+        following = NextSteps.of(plan, plan.step(address.position, address.branch))
         return Progress(SagaStatus(status), following, parent_id)
 
     def _one(self, statement: Prepared, parameters: dict[str, Any]) -> Any:

@@ -17,8 +17,8 @@ from sagas.model.choreography import ChoreographyPlan, is_choreography
 from sagas.model.choreography.as_plan import RunPlan
 from sagas.model.choreography.state import RunDecision, RunState
 from sagas.store import loop_statements, neighbour_statements, sweep_statements
-from sagas.store.births import Placement
 from sagas.store.database import Database
+from sagas.store.head_columns import Placement
 from sagas.store.inbox import Inbox
 from sagas.store.prepared import Prepared, run_together
 from sagas.store.reading import Reading

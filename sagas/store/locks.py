@@ -16,7 +16,7 @@ LIMIT_PREFIX = "limit:"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wanted:
+class LockRequest:
     """A resource that an instance names when it starts."""
 
     resource: str

@@ -11,8 +11,8 @@ from sagas.store import purge_statements
 from sagas.store.database import InSchema
 
 #: The place of an instance in the order of their ends.
-Place = tuple[datetime, UUID]
-BEGINNING: Place = (datetime.min.replace(tzinfo=UTC), UUID(int=0))
+PurgeCursor = tuple[datetime, UUID]
+BEGINNING: PurgeCursor = (datetime.min.replace(tzinfo=UTC), UUID(int=0))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,7 +20,7 @@ class Purged:
     """The result of one transaction. ``last`` is where the next one goes on; None: nothing is left."""
 
     count: int
-    last: Place | None
+    last: PurgeCursor | None
 
 
 class Purging(InSchema):
@@ -33,7 +33,7 @@ class Purging(InSchema):
         assert isinstance(moment, datetime)
         return moment
 
-    def oldest(self, before: datetime, *, after: Place, keep_keys: bool, limit: int) -> Purged:
+    def oldest(self, before: datetime, *, after: PurgeCursor, keep_keys: bool, limit: int) -> Purged:
         """Purge the oldest that ended well before a moment, each with the sagas that it started.
 
         Args:

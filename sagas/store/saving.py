@@ -9,7 +9,7 @@ from uuid import UUID
 from sagas.errors import RowDamaged
 from sagas.model import TRANSITIONS, InstanceState, Note, Plan, StepState
 from sagas.model.choreography.state import Delivery
-from sagas.store.births import Placement
+from sagas.store.head_columns import Placement
 from sagas.store.rows import json_text
 
 

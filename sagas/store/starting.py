@@ -14,7 +14,6 @@ from sagas.errors import ConfigurationError, PlanChanged, StartInProgress
 from sagas.model import Plan, SagaStatus
 from sagas.model.executions import LONGEST_SILENCE
 from sagas.store import statements
-from sagas.store.births import Placement, head_columns
 from sagas.store.database import (
     DEADLOCK_DETECTED,
     LOCK_NOT_AVAILABLE,
@@ -23,8 +22,9 @@ from sagas.store.database import (
     sqlstate,
     translated,
 )
+from sagas.store.head_columns import Placement, head_columns
 from sagas.store.instances import Instances
-from sagas.store.locks import Wanted
+from sagas.store.locks import LockRequest
 from sagas.store.off_the_loop import blocking
 from sagas.store.prepared import Prepared
 
@@ -70,7 +70,7 @@ class NewInstance:
     deadline: datetime | None
     deadline_seconds: float | None
     headers: str | None = None  # the headers that its messages carry, encoded too
-    wanted: Sequence[Wanted] = ()
+    wanted: Sequence[LockRequest] = ()
     anew: bool = False  # restart if the key's former instance was undone
 
 

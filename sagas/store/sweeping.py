@@ -18,7 +18,7 @@ from sagas.store.timing import Timing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Beat:
+class Heartbeat:
     """One heartbeat of a worker.
 
     Args:
@@ -101,7 +101,7 @@ class Sweeping(InSchema):
         assert isinstance(now, datetime)
         return now
 
-    def heartbeat(self, beat: Beat) -> Sequence[str] | None:
+    def heartbeat(self, beat: Heartbeat) -> Sequence[str] | None:
         """Report. Return the deliveries to stop; None: this worker was declared dead and must register anew."""
         values = {name: getattr(beat, name) for name in beat.__dataclass_fields__}
         values |= {name: list(values[name]) for name in ("queues", "deliveries", "kept")}

@@ -14,9 +14,9 @@ from sqlalchemy import text
 from sagas.model import Plan, StepRole
 from sagas.model.executions import LONGEST_SILENCE
 from sagas.store import wake_statements
-from sagas.store.births import Placement, head_columns
 from sagas.store.database import Database
-from sagas.store.hot import Following
+from sagas.store.head_columns import Placement, head_columns
+from sagas.store.hot import NextSteps
 from sagas.store.instances import Instances
 
 COLUMNS = ("plans", "after", "branches", "lanes", "names", "tasks", "queues", "timeouts", "soft_timeouts")
@@ -62,7 +62,7 @@ def _after_sleeps(plans: Iterable[tuple[str, Plan]], placement: Placement) -> di
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     for plan_hash, plan in plans:
         for step in plan.steps:
-            following = Following.of(plan, step)
+            following = NextSteps.of(plan, step)
             if step.role is not StepRole.SLEEP or following.in_lane or plan.is_parallel(step.position):
                 continue
             for name, born in head_columns(following.heads, placement).items():

@@ -127,8 +127,8 @@ def inline(sagas: Sagas, *, around: Around = nullcontext) -> Iterator[Inline]:
     Raises:
         AssertionError: a saga would not end; the message is its timeline.
     """
-    amqp, brief = sagas.app.amqp, sagas.engine.brief_sender
-    sends, sends_briefly = amqp.send_task_message, brief.send
+    amqp, sender = sagas.app.amqp, sagas.engine.impatient_sender
+    sends, sends_briefly = amqp.send_task_message, sender.send
     caught = Inline(sagas, around)
 
     def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
@@ -150,11 +150,11 @@ def inline(sagas: Sagas, *, around: Around = nullcontext) -> Iterator[Inline]:
 
     amqp.send_task_message = send_task_message
     # There is no broker that could block, and none that was away a moment ago.
-    brief.send = send_here  # type: ignore[method-assign]
+    sender.send = send_here  # type: ignore[method-assign]
     ran_inline, sagas.engine.runs_inline = sagas.engine.runs_inline, True
     try:
         yield caught
         caught.run()
     finally:
         sagas.engine.runs_inline = ran_inline
-        amqp.send_task_message, brief.send = sends, sends_briefly  # type: ignore[method-assign]
+        amqp.send_task_message, sender.send = sends, sends_briefly  # type: ignore[method-assign]

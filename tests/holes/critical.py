@@ -282,7 +282,7 @@ CRITICAL = (
         taken_away="turning back waits for what still runs",
         edits=(
             Edit(
-                "sagas/model/settle.py::settle_backward",
+                "sagas/model/undoing.py::settle_backward",
                 "if any(step.is_live for step in draft.actions()):\n    return\n# Compensations that",
                 "# Compensations that",
             ),
@@ -340,7 +340,7 @@ CRITICAL = (
         taken_away="a stray effect gets another round of its undo",
         edits=(
             Edit(
-                "sagas/model/settle.py::is_outstanding",
+                "sagas/model/undoing.py::is_outstanding",
                 "or undo.is_live or (undo.status in RESOLVED and action.stray)",
                 "or undo.is_live",
             ),

@@ -15,6 +15,7 @@ KEPT = "tests/unit/model/test_headers.py::"
 JUDGE = "sagas/engine/judging.py"
 SIGNS = "sagas/engine/signs.py"
 SETTLE = "sagas/model/settle.py"
+UNDOING = "sagas/model/undoing.py"
 PARKING = "sagas/model/parking.py"
 RUNNING = "sagas/engine/running.py"
 
@@ -200,7 +201,7 @@ OF_DOUBT = (
         taken_away="in doubt it waits for an answer",
         edits=(
             Edit(
-                f"{SETTLE}::only_a_person_can_tell",
+                f"{UNDOING}::only_a_person_can_tell",
                 "return plan_step.if_in_doubt is IfInDoubt.PERSON and is_in_doubt(action)",
                 "return False",
             ),
@@ -216,7 +217,7 @@ OF_DOUBT = (
         taken_away="what waits for an answer does not count as an undo that failed",
         edits=(
             Edit(
-                f"{SETTLE}::settle_backward",
+                f"{UNDOING}::settle_backward",
                 "draft.plan.stop_at_failed_undo and not all(map(waits_for_an_answer, failed))",
                 "draft.plan.stop_at_failed_undo and bool(failed)",
             ),

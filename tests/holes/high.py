@@ -173,7 +173,7 @@ HIGH = (
                 "return abs(draft.now - step.dispatched_at) >= timedelta(seconds=5)",
             ),
             Edit(
-                "sagas/model/executions.py::Executions::look_at",
+                "sagas/model/executions.py::Executions::when_to_look",
                 "return self.now + LONGEST_SILENCE",
                 "return self.now + timedelta(seconds=5)",
             ),

@@ -49,8 +49,8 @@ HIGH_CALLERS = (
         hole="A request hangs after its commit for as long as a broker that does not answer is waited for.",
         taken_away="a start waits for the broker briefly",
         edits=(
-            Edit("sagas/engine/brief.py::PATIENCE", "PATIENCE = 0.8", "PATIENCE = 10.0"),
-            Edit("sagas/engine/brief.py::PROBE", "PROBE = 0.1", "PROBE = 10.0"),
+            Edit("sagas/engine/impatient.py::PATIENCE", "PATIENCE = 0.8", "PATIENCE = 10.0"),
+            Edit("sagas/engine/impatient.py::PROBE", "PROBE = 0.1", "PROBE = 10.0"),
         ),
         tests=(f"{SILENT}test_a_broker_that_never_answers_costs_the_first_start_little_and_the_next_ones_nothing",),
     ),

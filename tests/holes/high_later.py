@@ -205,7 +205,7 @@ HIGH_LATER = (
         taken_away="the others still run",
         edits=(
             Edit(
-                "sagas/model/settle.py::settle_backward",
+                "sagas/model/undoing.py::settle_backward",
                 "stops = draft.plan.stop_at_failed_undo and not all(",
                 "stops = not all(",
             ),

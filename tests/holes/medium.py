@@ -116,7 +116,7 @@ MEDIUM = (
         taken_away="what waits is due when its time is over",
         edits=(
             Edit(
-                "sagas/model/draft.py::Draft::begin",
+                "sagas/model/draft.py::InstanceDraft::begin",
                 "self.put(step, not_before=wakes_at, first_claimed_at=self.now)",
                 "self.put(step, first_claimed_at=self.now)",
             ),

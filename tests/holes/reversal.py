@@ -10,7 +10,7 @@ from tests.holes.places import NotThere, Span, fragment, place_of
 class Edit:
     """What is replaced at one place of the code, which has ``old`` exactly once.
 
-    The place has a name as pytest's tests have theirs: ``sagas/model/draft.py::Draft::lost`` is a method,
+    The place has a name as pytest's tests have theirs: ``sagas/model/draft.py::InstanceDraft::lost`` is a method,
     ``sagas/store/statements.py::COMPLETE::done`` a common table expression of a statement. The lines of ``new`` are
     indented from that which they begin on.
     """

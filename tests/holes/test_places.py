@@ -22,12 +22,12 @@ def outer(step):
     return step.status if step else LIMIT
 
 
-class Draft:
+class InstanceDraft:
     def put(self, step):
         if step.doubt:
             self.void(step)
 '''
-PUT = Edit("a.py::Draft::put", "self.void(step)", "self.keep(step)\nreturn step.doubt")
+PUT = Edit("a.py::InstanceDraft::put", "self.void(step)", "self.keep(step)\nreturn step.doubt")
 
 
 def line_without(edit: Edit, text: str = MODULE) -> list[str]:
@@ -91,7 +91,7 @@ def test_tables_and_sections_are_places_too(file: str, text: str) -> None:
         Edit("a.py::nowhere", "step", "0"),
         Edit("a.py::outer::nowhere", "step", "0"),
         Edit("a.py::STATEMENT::nowhere", "until", "0"),
-        Edit("a.py::Draft::put", "void(", "keep("),
+        Edit("a.py::InstanceDraft::put", "void(", "keep("),
         Edit("a.py::outer", "step.status", "0"),
         Edit("a.txt::outer", "step", "0"),
     ],

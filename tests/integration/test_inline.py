@@ -217,7 +217,7 @@ def test_a_block_within_a_block_runs_its_own(test: Test) -> None:
 
 def is_restored(sagas: Sagas) -> bool:
     """Nothing of a block is left in the application."""
-    return "inline" not in f"{sagas.app.amqp.send_task_message} {sagas.engine.brief_sender.send}"
+    return "inline" not in f"{sagas.app.amqp.send_task_message} {sagas.engine.impatient_sender.send}"
 
 
 def test_a_block_that_raises_runs_nothing_and_leaves_nothing(test: Test) -> None:

@@ -20,9 +20,9 @@ class SagasConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from sagas.contrib.django.binding import bound
+        from sagas.contrib.django.binding import bound_sagas
 
-        bound()
+        bound_sagas()
         checks.register(_checked, checks.Tags.compatibility)  # a database check would only run for `migrate`
         post_migrate.connect(_migrated, sender=self)
 

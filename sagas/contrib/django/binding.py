@@ -28,7 +28,7 @@ NOT_FOR_THE_SERVER = (
 
 
 @cache
-def bound() -> Sagas:
+def bound_sagas() -> Sagas:
     """Return the project's `Sagas`; the first call, made by the app config, binds its Celery app.
 
     Raises:
@@ -71,7 +71,7 @@ def bound() -> Sagas:
 
 
 #: The project's `Sagas`, bound at the latest when it is used: modules that Django loads early may import it.
-sagas: Sagas = SimpleLazyObject(bound)
+sagas: Sagas = SimpleLazyObject(bound_sagas)
 
 
 def celery_app(configured: Configuration) -> Celery:

@@ -4,7 +4,7 @@ from typing import Any, NoReturn
 
 from django.db import models
 
-from sagas.contrib.django.binding import bound
+from sagas.contrib.django.binding import bound_sagas
 from sagas.contrib.django.conf import configuration
 from sagas.contrib.django.schema import table
 from sagas.errors import SagaError
@@ -72,4 +72,4 @@ class Instance(models.Model):
     @property
     def handle(self) -> SagaHandle:
         """A handle that reads it and acts on it."""
-        return SagaHandle(bound().engine, self.id)
+        return SagaHandle(bound_sagas().engine, self.id)

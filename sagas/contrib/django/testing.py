@@ -13,7 +13,7 @@ from django.db import connections, transaction
 from django.test import TestCase, TransactionTestCase
 from sqlalchemy import Connection, TextClause
 
-from sagas.contrib.django.binding import bound
+from sagas.contrib.django.binding import bound_sagas
 from sagas.contrib.django.conf import configuration
 from sagas.errors import ConfigurationError
 from sagas.extension import Sagas
@@ -25,7 +25,7 @@ class _KeepsConnections(TransactionTestCase):
 
     @classmethod
     def setUpClass(cls) -> None:
-        database = bound().engine.store.database
+        database = bound_sagas().engine.store.database
         cls.addClassCleanup(setattr, database, "keeps_connections", database.keeps_connections)
         cls.addClassCleanup(database.dispose)
         database.dispose()
@@ -40,12 +40,12 @@ class SagaTransactionTestCase(_KeepsConnections):
         try:
             return super().run(result)
         finally:
-            bound().engine.store.instances.delete_all()
+            bound_sagas().engine.store.instances.delete_all()
 
     @contextmanager
     def run_sagas(self) -> Iterator[Inline]:
         """Run the sagas that are started and committed in the block to their ends (see `sagas.testing.inline`)."""
-        with inline(bound()) as caught:
+        with inline(bound_sagas()) as caught:
             yield caught
 
 
@@ -85,7 +85,7 @@ class SagaTestCase(_KeepsConnections, TestCase):
         The block's ``on_commit`` callbacks run at its end, as ``captureOnCommitCallbacks(execute=True)`` does; those
         of a step run right after it.
         """
-        sagas, alias = bound(), configuration().database
+        sagas, alias = bound_sagas(), configuration().database
         if alias not in cls.databases:
             raise ConfigurationError(f"sagas live in the database {alias!r}: add it to {cls.__qualname__}.databases")
 
@@ -153,5 +153,5 @@ class _TestTransaction:
 
 def _forget(started: list[UUID], since: int) -> None:
     if len(started) > since:
-        bound().engine.store.instances.delete(started[since:])
+        bound_sagas().engine.store.instances.delete(started[since:])
         del started[since:]

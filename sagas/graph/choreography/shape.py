@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from sagas.graph.labels import clean, duration, tail
 from sagas.graph.shape import why
-from sagas.graph.words import clean, duration, tail
 from sagas.handle import Snapshot, StepView
 from sagas.model import SagaStatus, StepStatus
 from sagas.model.choreography import ChoreographyPlan, HandlerPlan, IfDead

@@ -1,12 +1,12 @@
 """A choreography as a self-contained SVG file: events, the handlers that hear them, and their undos, side by side."""
 
 from sagas.graph.canvas import Canvas
-from sagas.graph.choreography.places import AnyNode, Places, lines, place, room, texts
+from sagas.graph.choreography.layout import AnyNode, Layout, lines, place, room, texts
 from sagas.graph.choreography.shape import EventNode, HandlerNode, Shape, UndoNode, shape_of
-from sagas.graph.measure import fit, fit_name
-from sagas.graph.places import LINE_HEIGHT, MARGIN, PADDING, SMALL, TITLE, Box
+from sagas.graph.layout import LINE_HEIGHT, MARGIN, PADDING, SMALL, TITLE, Box
+from sagas.graph.lines import ACROSS, THIN
 from sagas.graph.svg import HEADING
-from sagas.graph.ways import ACROSS, THIN
+from sagas.graph.text_width import fit, fit_name
 from sagas.handle import Snapshot
 from sagas.model.choreography import ChoreographyPlan
 
@@ -22,23 +22,23 @@ def svg(plan: ChoreographyPlan, snapshot: Snapshot | None = None) -> str:
     said = [f"{shape.status.value}, {shape.subtitle}"] if shape.status else []
     said += [f"because of {shape.because}"] if shape.because else []
     top = TOP + LINE_HEIGHT * len(said)
-    places = place(shape, top)
-    canvas = Canvas(places.width, places.height, shape.title, description(shape))
-    room_ = places.width - 2 * MARGIN
+    layout = place(shape, top)
+    canvas = Canvas(layout.width, layout.height, shape.title, description(shape))
+    room_ = layout.width - 2 * MARGIN
     canvas.text("strong", MARGIN, 36, fit_name(shape.title, room_, HEADING), size=HEADING, bold=True)
     for number, line in enumerate(said):
         canvas.text(
             "alarm" if number else "muted", MARGIN, 56 + LINE_HEIGHT * number, fit(line, room_, SMALL), size=SMALL
         )
-    _draw_columns(canvas, shape, places, top - 20)
-    _draw_ways(canvas, shape, places)
+    _draw_columns(canvas, shape, layout, top - 20)
+    _draw_lines(canvas, shape, layout)
     for event in shape.events:
-        _draw(canvas, event, event.paint, places.boxes[event.id], shape, round=24)
+        _draw(canvas, event, event.paint, layout.boxes[event.id], shape, round=24)
     for handler in shape.handlers:
-        _draw(canvas, handler, handler.status or "plain", places.boxes[handler.id], shape, round=6)
+        _draw(canvas, handler, handler.status or "plain", layout.boxes[handler.id], shape, round=6)
         if handler.undo:
             paint = handler.undo.status or "undo"
-            _draw(canvas, handler.undo, paint, places.boxes[handler.undo.id], shape, round=14)
+            _draw(canvas, handler.undo, paint, layout.boxes[handler.undo.id], shape, round=14)
     return canvas.document()
 
 
@@ -63,21 +63,21 @@ def _told(node: EventNode | HandlerNode | UndoNode, shape: Shape) -> str:
     return node.name + (f" ({', '.join(facts)})" if facts else "")
 
 
-def _draw_columns(canvas: Canvas, shape: Shape, places: Places, y: float) -> None:
+def _draw_columns(canvas: Canvas, shape: Shape, layout: Layout, y: float) -> None:
     canvas.text("muted", MARGIN, y, "events", size=SMALL)
     if shape.handlers:
-        canvas.text("muted", places.handler_x, y, "handlers: hear →, publish ←", size=SMALL)
+        canvas.text("muted", layout.handler_x, y, "handlers: hear →, publish ←", size=SMALL)
     if any(handler.undo for handler in shape.handlers):
-        canvas.text("muted", places.undo_x, y, "undos", size=SMALL)
+        canvas.text("muted", layout.undo_x, y, "undos", size=SMALL)
 
 
-def _draw_ways(canvas: Canvas, shape: Shape, places: Places) -> None:
-    for bundle, ways in places.ways:
+def _draw_lines(canvas: Canvas, shape: Shape, layout: Layout) -> None:
+    for bundle, ways in layout.ways:
         for way in ways:
             canvas.way("published" if bundle.is_published else "forward", way, width=THIN)
     for handler in shape.handlers:
         if handler.undo:
-            action, undo = places.boxes[handler.id], places.boxes[handler.undo.id]
+            action, undo = layout.boxes[handler.id], layout.boxes[handler.undo.id]
             across = [(action.right, action.y + ACROSS), (undo.x, undo.y + ACROSS)]
             canvas.way("backward", across, width=THIN, dash="2 4", head=False)
 

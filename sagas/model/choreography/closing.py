@@ -5,18 +5,15 @@ that have an undo, waits for what they still run, and undoes everything, the las
 """
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sagas.model.choreography.draft import RunDraft
 from sagas.model.choreography.plan import HandlerPlan
 from sagas.model.draft import ONLY_A_PERSON_CAN_TELL
 from sagas.model.executions import is_queued
-from sagas.model.settle import is_in_doubt, only_a_person_can_tell
 from sagas.model.state import RESOLVED, Address, ErrorInfo, StepState, StepStatus
+from sagas.model.undoing import UNKNOWN_START, is_in_doubt, only_a_person_can_tell
 from sagas.model.vocabulary import HistoryEvent
-
-#: Sorts an action whose claim was lost with a crash: its beginning is unknown, so it is undone first.
-UNKNOWN_START = datetime.max.replace(tzinfo=UTC)
 
 
 def close_handler(draft: RunDraft, handler: HandlerPlan, number: int) -> None:

@@ -22,10 +22,10 @@ from sagas.model.events import (
     Event,
     Failed,
     Misdelivered,
-    Outcome,
     Parked,
     StopRequested,
     Tick,
+    UndoOutcome,
 )
 from sagas.model.examining import claim, examine
 from sagas.model.executions import PARKED_AFTER
@@ -128,11 +128,11 @@ def complete_late(draft: RunDraft, step: StepState, event: Completed) -> bool:
 
 def complete(draft: RunDraft, step: StepState, event: Completed) -> None:
     """Take the completion of an execution that holds its claim, with the events that it publishes."""
-    if event.outcome is Outcome.MANUAL and not step.address.is_action:
+    if event.outcome is UndoOutcome.MANUAL and not step.address.is_action:
         error = ErrorInfo(type=Reason.MANUAL_UNDO, message="its undo says: by hand, please", step=step.name)
         draft.close(step, StepStatus.FAILED, result=event.result, error=error)
         return
-    if event.outcome is Outcome.PARTIAL and not step.address.is_action:
+    if event.outcome is UndoOutcome.PARTIAL and not step.address.is_action:
         draft.note(HistoryEvent.UNDONE_IN_PART, step)
     draft.close(step, StepStatus.COMPLETED, result=event.result, error=None, doubt=False)
     is_muted = step.address.is_action and draft.is_closed(step)

@@ -116,7 +116,7 @@ class RunDraft(Executions[ChoreographyPlan]):
         """Return the moment by which something should have happened; None: the run has ended, or needs a person."""
         if self.status in (SagaStatus.COMPLETED, SagaStatus.COMPENSATED):
             return None
-        looks = [self.look_at(step) for step in live]
+        looks = [self.when_to_look(step) for step in live]
         deadline = self.deadline()
         if deadline and self.takes_events and deadline > self.now:
             looks.append(deadline)

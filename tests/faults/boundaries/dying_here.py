@@ -24,8 +24,8 @@ from kombu.exceptions import OperationalError
 from sqlalchemy import event
 from sqlalchemy.engine.default import DefaultDialect
 
-from sagas.engine import ADDRESS_HEADER, CALLBACK_TASK, SWEEP_TASK, FencedTask, after_commit, brief
-from sagas.engine.brief import BriefSender
+from sagas.engine import ADDRESS_HEADER, CALLBACK_TASK, SWEEP_TASK, FencedTask, after_commit, impatient
+from sagas.engine.impatient import ImpatientSender
 from sagas.engine.loop import Loop
 from sagas.engine.task import _ENTERED
 from sagas.model import Address
@@ -44,7 +44,7 @@ saga: ContextVar[UUID] = ContextVar("saga", default=fates.NOBODY)
 step: ContextVar[str | None] = ContextVar("step", default=None)
 #: Who publishes: Celery, which walks along its chain, the library's loop, or who fills the queues from their lines.
 publisher: ContextVar[str] = ContextVar("publisher", default="chain")
-#: The brief sender has a thread of its own, which does not know for whom it works.
+#: The impatient sender has a thread of its own, which does not know for whom it works.
 _sites_of_senders: dict[UUID, str] = {}
 _site_of_process = "parent"
 
@@ -158,7 +158,7 @@ def watch_commits() -> None:
 def watch_publishing() -> None:
     create = AMQP._create_task_sender
     send_window: Any = Loop.send_window
-    send_briefly: Any = BriefSender.send
+    send_briefly: Any = ImpatientSender.send
     send_from_the_line: Any = Filler._publish
 
     @wraps(create)
@@ -194,13 +194,13 @@ def watch_publishing() -> None:
         return send_as
 
     @wraps(send_briefly)
-    def send_for_another(self: BriefSender, instance_id: UUID, *arguments: Any, **options: Any) -> bool:
+    def send_for_another(self: ImpatientSender, instance_id: UUID, *arguments: Any, **options: Any) -> bool:
         _sites_of_senders[instance_id] = here()
         sent: bool = send_briefly(self, instance_id, *arguments, **options)
         return sent
 
     AMQP._create_task_sender = create_task_sender
-    BriefSender.send = send_for_another  # type: ignore[method-assign]
+    ImpatientSender.send = send_for_another  # type: ignore[method-assign]
     Loop.send_window = sends_as("loop", send_window)  # type: ignore[method-assign]
     Filler._publish = sends_as("filler", send_from_the_line)  # type: ignore[method-assign]
 
@@ -320,7 +320,7 @@ def watch_the_pool() -> None:
 
 def be_patient() -> None:
     """A busy machine must not make a message late that somebody is to die over."""
-    brief.PATIENCE = brief.PROBE = after_commit.COMMIT_TAKES = 30.0
+    impatient.PATIENCE = impatient.PROBE = after_commit.COMMIT_TAKES = 30.0
 
 
 def install(where: str = "parent") -> None:

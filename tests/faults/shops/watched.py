@@ -12,7 +12,7 @@ from typing import Any
 from gunicorn.util import import_app
 
 from config.examples.shops import SHOPS
-from sagas.engine.brief import BriefSender
+from sagas.engine.impatient import ImpatientSender
 from tests.faults.shops import dying
 
 HEADER = "X-Sending"
@@ -20,10 +20,10 @@ HEADER = "X-Sending"
 #: A list, since a view may run in a copy of its request's context.
 sending: ContextVar[list[float] | None] = ContextVar("sending", default=None)
 
-_send = BriefSender.send
+_send = ImpatientSender.send
 
 
-def timed_send(self: BriefSender, *arguments: Any, **options: Any) -> bool:
+def timed_send(self: ImpatientSender, *arguments: Any, **options: Any) -> bool:
     began = time.monotonic()
     try:
         return _send(self, *arguments, **options)
@@ -78,6 +78,6 @@ def __getattr__(framework: str) -> Any:
     shop = SHOPS[framework]
     own = next(word for word in shop.web if word.startswith(shop.celery))
     dying.install()
-    BriefSender.send = timed_send  # type: ignore[method-assign]
+    ImpatientSender.send = timed_send  # type: ignore[method-assign]
     wrap = asgi if framework == "fastapi" else wsgi
     return wrap(import_app(own))

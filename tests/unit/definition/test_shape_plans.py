@@ -25,7 +25,7 @@ from sagas import (
     parallel,
 )
 from sagas.model import IfLocked, OnTimeout, Plan, PlanStep, StepKind, StepRole
-from sagas.store import LIMIT_PREFIX, Wanted
+from sagas.store import LIMIT_PREFIX, LockRequest
 
 NOWHERE = "postgresql://nobody@/nowhere?host=/nonexistent"
 
@@ -228,17 +228,17 @@ def test_an_instance_wants_what_its_data_names() -> None:
     wanted = order.wanted({"source": 7, "target": "x"})
 
     assert wanted == [
-        Wanted(resource="account:7"),
-        Wanted(resource="account:x"),
-        Wanted(resource="all"),
-        Wanted(resource=f"{LIMIT_PREFIX}order", capacity=3, lasting=False),
+        LockRequest(resource="account:7"),
+        LockRequest(resource="account:x"),
+        LockRequest(resource="all"),
+        LockRequest(resource=f"{LIMIT_PREFIX}order", capacity=3, lasting=False),
     ]
 
 
 def test_one_resource_is_wanted_once_whoever_names_it() -> None:
     order = Saga("order", steps=[step("a")], locks=["account:{source}", "account:{target}"])
 
-    assert order.wanted({"source": 7, "target": 7}) == [Wanted(resource="account:7")]
+    assert order.wanted({"source": 7, "target": 7}) == [LockRequest(resource="account:7")]
 
 
 @pytest.mark.parametrize("data", [{}, {"source": None}])

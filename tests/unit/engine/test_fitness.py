@@ -11,7 +11,7 @@ import pytest
 from celery import Celery
 
 from sagas import DefinitionError, PayloadError, Step
-from sagas.engine import TaskFace, condition, look_at, refuse_unfit
+from sagas.engine import TaskFace, condition, face_of, refuse_unfit
 from sagas.engine.conditions import is_wanted
 from sagas.engine.fitness import refuse_unawaited
 from tests.unit.model.story import plan_of, step
@@ -90,13 +90,13 @@ def test_an_async_run_of_a_class_based_task_is_refused(app: Celery) -> None:
 
 
 def test_a_function_that_runs_its_coroutine_itself_is_as_good_as_any(app: Celery) -> None:
-    refuse_unfit(look_at(app.task(shared=False)(run_to_its_end(waits))), "step 'a'")
+    refuse_unfit(face_of(app.task(shared=False)(run_to_its_end(waits))), "step 'a'")
 
 
 def test_a_bound_task_may_take_itself_by_place(app: Celery) -> None:
     def act(self: Any, /, order_id: str) -> None: ...
 
-    refuse_unfit(look_at(app.task(bind=True, shared=False)(act)), "step 'a'")
+    refuse_unfit(face_of(app.task(bind=True, shared=False)(act)), "step 'a'")
 
 
 @pytest.mark.parametrize("make", [lambda: waits("1"), lambda: yields("1"), lambda: waits_and_yields("1")])

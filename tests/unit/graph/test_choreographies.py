@@ -12,7 +12,7 @@ from sagas import ConfigurationError, InstanceNotFound
 from sagas.cli import sagas as group
 from sagas.cli.commands import saga_or_handle
 from sagas.graph.choreography import mermaid, svg
-from sagas.graph.choreography.places import TRACK, place
+from sagas.graph.choreography.layout import TRACK, place
 from sagas.graph.choreography.shape import shape_of
 from sagas.model.choreography import ChoreographyPlan, EventPlan
 from tests.unit.choreography.fulfilment import bound, fulfilment
@@ -102,17 +102,17 @@ def test_every_graph_is_drawn_with_a_box_for_each_event_handler_and_undo(of: Cho
 
 @given(graphs())
 def test_no_two_boxes_overlap_and_no_two_lines_run_on_one_track(of: ChoreographyPlan) -> None:
-    places = place(shape_of(of), 88.0)
-    boxes = list(places.boxes.values())
+    layout = place(shape_of(of), 88.0)
+    boxes = list(layout.boxes.values())
 
     for number, one in enumerate(boxes):
         assert one.x >= 0
-        assert one.right <= places.width
-        assert one.bottom <= places.height
+        assert one.right <= layout.width
+        assert one.bottom <= layout.height
         for other in boxes[:number]:
             assert one.right <= other.x or other.right <= one.x or one.bottom <= other.y or other.bottom <= one.y
     upright = []
-    for bundle, ways in places.ways:
+    for bundle, ways in layout.ways:
         heights = [y for way in ways for _, y in way[1:3]]
         upright.append((ways[0][1][0], min(heights), max(heights), bundle.source))
     for number, (x, low, high, source) in enumerate(upright):

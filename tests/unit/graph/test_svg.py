@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sagas.graph import svg
-from sagas.graph.measure import width
+from sagas.graph.text_width import width
 from sagas.handle import StepView
 from sagas.model import Plan, StepStatus
 from tests.unit.graph.samples import HOSTILE, Look, error, failing, look, named, order, wide

@@ -26,7 +26,6 @@ from sagas.model import (
     MailKind,
     OnTimeout,
     Outage,
-    Outcome,
     Parked,
     Plan,
     PlanStep,
@@ -44,6 +43,7 @@ from sagas.model import (
     StopKind,
     StopRequested,
     Tick,
+    UndoOutcome,
     Verdict,
     child_id,
     decide,
@@ -295,7 +295,7 @@ class Story:
             self.complete(address, self.claim(address), skipped=True)
         return self
 
-    def undone_as(self, outcome: Outcome, address: Address) -> Self:
+    def undone_as(self, outcome: UndoOutcome, address: Address) -> Self:
         """A compensation says how far it got."""
         self.complete(address, self.claim(address), outcome=outcome)
         return self

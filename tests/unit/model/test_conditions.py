@@ -168,7 +168,7 @@ def test_a_late_skip_is_no_reason_to_undo_what_was_undone() -> None:
 
 @pytest.mark.parametrize("verdict", [Verdict.RETRYABLE, Verdict.TIMEOUT, Verdict.INTERRUPTED])
 def test_c5_a_step_that_may_have_happened_is_undone_although_its_condition_is_false_by_now(verdict: Verdict) -> None:
-    """Wanted, called, killed; then a deploy changed the condition. Only a completion clears doubt."""
+    """LockRequest, called, killed; then a deploy changed the condition. Only a completion clears doubt."""
     story = Story(step(predicate="shop.is_wanted", retry=tries(2)), step())
     story.fail(act(0), story.claim(act(0)), verdict)
     assert story.row(act(0)).doubt

@@ -16,7 +16,6 @@ from sagas.model import (
     Holder,
     MailKind,
     Misdelivered,
-    Outcome,
     Parked,
     Plan,
     RetryRequested,
@@ -26,6 +25,7 @@ from sagas.model import (
     StopKind,
     StopRequested,
     Tick,
+    UndoOutcome,
     Verdict,
     decide,
 )
@@ -38,7 +38,9 @@ outcomes = st.sampled_from([None, None, None, None, *Verdict])
 waits = st.sampled_from([0.0, 0.0, 100.0, 1e20, math.inf])
 keys = st.sampled_from([(), (), (), ("price",), ("price", "seat")])
 payloads = st.sampled_from([None, None, "7", '{"price": 1}', '{"seat": 2}'])
-how_far = st.sampled_from([Outcome.FULL, Outcome.FULL, Outcome.FULL, Outcome.PARTIAL, Outcome.MANUAL])
+how_far = st.sampled_from(
+    [UndoOutcome.FULL, UndoOutcome.FULL, UndoOutcome.FULL, UndoOutcome.PARTIAL, UndoOutcome.MANUAL]
+)
 
 
 class Machine(RuleBasedStateMachine):
@@ -79,7 +81,7 @@ class Machine(RuleBasedStateMachine):
                 self.ends(self.world.run_of(row), data)
 
     @rule(moves=st.integers(1, 30), pick=st.integers(0, 5), outcome=how_far, no=st.sampled_from([None, *Verdict]))
-    def all_goes_well(self, moves: int, pick: int, outcome: Outcome, no: Verdict | None) -> None:
+    def all_goes_well(self, moves: int, pick: int, outcome: UndoOutcome, no: Verdict | None) -> None:
         """Until one body does not."""
         for _ in range(moves):
             self.world.goes_on(pick, outcome)

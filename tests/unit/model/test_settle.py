@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from sagas.model import Holder, SagaStatus, StepStatus, Verdict
-from sagas.model.settle import undo_places
+from sagas.model.undoing import undo_places
 from tests.unit.model.story import Story, act, error, pivot, retriable, step, tries, undo
 
 

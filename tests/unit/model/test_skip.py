@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from sagas.model import SagaStatus, StepStatus, Verdict
-from sagas.model.settle import undo_places
+from sagas.model.undoing import undo_places
 from tests.unit.model.story import Story, act, pivot, retriable, step, tries, undo
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from sagas.model import Outcome, SagaStatus, StepStatus, Verdict
-from sagas.model.settle import undo_places
+from sagas.model import SagaStatus, StepStatus, UndoOutcome, Verdict
+from sagas.model.undoing import undo_places
 from tests.unit.model.story import Story, act, beside, child, pivot, step, tries, undo
 
 # -- undo_at_once
@@ -312,7 +312,7 @@ def about_to_undo_two(**options: Any) -> Story:
 def test_one_that_can_only_be_done_by_hand_waits_for_a_person_and_the_others_run() -> None:
     story = about_to_undo_two()
 
-    story.undone_as(Outcome.MANUAL, undo(1))
+    story.undone_as(UndoOutcome.MANUAL, undo(1))
     assert story.row(undo(1)).status is StepStatus.FAILED
     assert story.sent == [undo(0)]
     story.done(undo(0))
@@ -324,13 +324,13 @@ def test_one_that_can_only_be_done_by_hand_waits_for_a_person_and_the_others_run
 def test_it_is_not_tried_again_whatever_the_policy_says() -> None:
     story = Story(step(compensation_retry=tries(9)), step()).done(act(0)).refused(act(1))
 
-    story.undone_as(Outcome.MANUAL, undo(0))
+    story.undone_as(UndoOutcome.MANUAL, undo(0))
 
     assert story.status is SagaStatus.FAILED
 
 
 def test_a_person_who_has_done_it_says_so_and_the_saga_is_compensated() -> None:
-    story = about_to_undo_two().undone_as(Outcome.MANUAL, undo(1)).done(undo(0))
+    story = about_to_undo_two().undone_as(UndoOutcome.MANUAL, undo(1)).done(undo(0))
 
     assert story.skip(undone=True).accepted
 
@@ -349,7 +349,7 @@ def test_an_action_cannot_have_been_undone_by_hand() -> None:
 
 
 def test_one_that_got_as_far_as_it_can_is_done_and_says_so_in_the_history() -> None:
-    story = about_to_undo_two().undone_as(Outcome.PARTIAL, undo(1))
+    story = about_to_undo_two().undone_as(UndoOutcome.PARTIAL, undo(1))
 
     assert story.row(undo(1)).status is StepStatus.COMPLETED
     assert len(story.noted("undone_in_part")) == 1
@@ -359,7 +359,7 @@ def test_one_that_got_as_far_as_it_can_is_done_and_says_so_in_the_history() -> N
 def test_one_for_a_person_stops_the_others_where_the_saga_says_so() -> None:
     story = about_to_undo_two(stop_at_failed_undo=True)
 
-    story.undone_as(Outcome.MANUAL, undo(1))
+    story.undone_as(UndoOutcome.MANUAL, undo(1))
 
     assert (story.status, story.sends) == (SagaStatus.FAILED, ())
 
@@ -368,7 +368,7 @@ def test_what_a_person_undid_by_hand_and_lands_late_is_undone_again() -> None:
     story = Story(step(), step())
     late = story.claim(act(0))
     story.lose(act(0))
-    story.done(act(0)).refused(act(1)).undone_as(Outcome.MANUAL, undo(0))
+    story.done(act(0)).refused(act(1)).undone_as(UndoOutcome.MANUAL, undo(0))
     story.skip(undone=True)
     assert story.status is SagaStatus.COMPENSATED
 

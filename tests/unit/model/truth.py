@@ -20,7 +20,6 @@ from sagas.model import (
     Failed,
     InstanceState,
     MailKind,
-    Outcome,
     Parked,
     Plan,
     PlanStep,
@@ -29,6 +28,7 @@ from sagas.model import (
     StepKind,
     StepState,
     StepStatus,
+    UndoOutcome,
     Verdict,
 )
 from tests.unit.model.story import Story, error
@@ -171,11 +171,11 @@ class Truth(Story):
         self.runs.append(run)
         return run
 
-    def succeeds(self, run: Run, keys: tuple[str, ...] = (), outcome: Outcome = Outcome.FULL) -> None:
+    def succeeds(self, run: Run, keys: tuple[str, ...] = (), outcome: UndoOutcome = UndoOutcome.FULL) -> None:
         if not run.succeeded:
             run.landed, run.succeeded = self.moment + 1, True
             run.keys = keys if run.address.is_action and self.plan.is_parallel(run.address.position) else ()
-        said = outcome if not run.address.is_action else Outcome.FULL
+        said = outcome if not run.address.is_action else UndoOutcome.FULL
         self.happens(Completed(address=run.address, token=run.token, result="{}", keys=run.keys, outcome=said))
 
     def skips_itself(self, run: Run) -> None:
@@ -213,7 +213,7 @@ class Truth(Story):
                 self.later()
                 self.is_of_a_stranger(row.address, verdict)
 
-    def goes_on(self, pick: int, outcome: Outcome = Outcome.FULL) -> None:
+    def goes_on(self, pick: int, outcome: UndoOutcome = UndoOutcome.FULL) -> None:
         """Something happens that should: a body ends well, a message is taken, a child ends, time passes."""
         self.later()
         live = [row for row in self.state.steps if row.is_live and self.plan_step(row.address).is_task]

@@ -210,8 +210,8 @@ class SagaTestCaseTests(ShopTestCase):
         self.assertIs(run.status, SagaStatus.COMPENSATED)
 
     def test_a_broker_that_was_away_a_moment_ago_does_not_matter(self) -> None:
-        sagas.engine.brief_sender._broken_until = time.monotonic() + 60
-        self.addCleanup(sagas.engine.brief_sender.try_again)
+        sagas.engine.impatient_sender._broken_until = time.monotonic() + 60
+        self.addCleanup(sagas.engine.impatient_sender.try_again)
         with self.run_sagas():
             run = place()
 

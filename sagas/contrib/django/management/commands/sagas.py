@@ -10,7 +10,7 @@ import click
 from django.core.management.base import BaseCommand, CommandError
 
 from sagas.cli import sagas as group
-from sagas.contrib.django.binding import bound
+from sagas.contrib.django.binding import bound_sagas
 
 #: Options of the commands that are followed by a value, whatever it looks like.
 TAKES_VALUE = {
@@ -51,7 +51,7 @@ class Command(BaseCommand):
                 group.main(
                     list(arguments) or ["--help"],
                     prog_name="manage.py sagas",
-                    obj=bound(),
+                    obj=bound_sagas(),
                     standalone_mode=False,
                     help_option_names=["-h", "--help"],
                 )

@@ -17,7 +17,7 @@ def join(position: int) -> str:
     return f"join{position}"
 
 
-def reached(shape: Shape) -> set[str]:
+def taken_path(shape: Shape) -> set[str]:
     """Return the ids of everything that was reached; of a saga that was not started, none."""
     if shape.status is None:
         return set()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sagas.graph.places import WIDTH, Box, Places, place
+from sagas.graph.layout import WIDTH, Box, Layout, place
 from sagas.graph.routes import routes_of
 from sagas.graph.shape import shape_of
 from sagas.model import Plan
@@ -15,7 +15,7 @@ from tests.unit.graph.samples import everything, named, order, plan, step, trip,
 TOP = 100.0
 
 
-def places(drawn: Plan) -> Places:
+def layout(drawn: Plan) -> Layout:
     shape = shape_of(drawn)
     return place(shape, routes_of(drawn, shape), TOP)
 
@@ -39,7 +39,7 @@ def plans(draw: st.DrawFn) -> Plan:
 
 @given(plans())
 def test_no_box_covers_another_and_all_are_on_the_page(drawn: Plan) -> None:
-    found = places(drawn)
+    found = layout(drawn)
 
     boxes = [box for id_, box in found.boxes.items() if not id_.startswith("u")]
     assert len(boxes) >= len(drawn.steps)
@@ -50,7 +50,7 @@ def test_no_box_covers_another_and_all_are_on_the_page(drawn: Plan) -> None:
 
 @given(plans())
 def test_groups_surround_their_own_and_no_other_box(drawn: Plan) -> None:
-    found = places(drawn)
+    found = layout(drawn)
     shape = shape_of(drawn)
     for group in routes_of(drawn, shape).groups:
         around = found.boxes[group.id]
@@ -60,7 +60,7 @@ def test_groups_surround_their_own_and_no_other_box(drawn: Plan) -> None:
 
 @given(plans())
 def test_everything_comes_one_below_the_other(drawn: Plan) -> None:
-    found = places(drawn)
+    found = layout(drawn)
 
     rows = [found.boxes[node.id] for node in shape_of(drawn).nodes]
     assert all(later.y > earlier.bottom for earlier, later in pairwise(rows))
@@ -69,7 +69,7 @@ def test_everything_comes_one_below_the_other(drawn: Plan) -> None:
 
 
 def test_a_compensation_is_beside_its_step() -> None:
-    found = places(everything())
+    found = layout(everything())
 
     for node in shape_of(everything()).nodes:
         if node.undo:
@@ -78,15 +78,15 @@ def test_a_compensation_is_beside_its_step() -> None:
 
 
 def test_the_point_of_no_return_is_between_the_pivot_and_what_follows() -> None:
-    found = places(order())
+    found = layout(order())
 
     assert found.no_return is not None
     assert found.boxes["s2_0"].bottom < found.no_return < found.boxes["s3_0"].y
-    assert places(trip()).no_return is None
+    assert layout(trip()).no_return is None
 
 
 def test_fifty_lanes_are_stacked_in_the_same_width() -> None:
-    found = places(wide(50))
+    found = layout(wide(50))
 
     assert len({found.boxes[f"s1_{lane}"].y for lane in range(50)}) == 50
     assert {found.boxes[f"s1_{lane}"].x for lane in range(50)} == {found.boxes["s0_0"].x}
@@ -95,4 +95,4 @@ def test_fifty_lanes_are_stacked_in_the_same_width() -> None:
 
 @pytest.mark.parametrize("name", ["M" * 500, "漢字 " * 200])
 def test_long_texts_make_no_tall_boxes(name: str) -> None:
-    assert max(box.height for id_, box in places(named(name)).boxes.items() if id_.startswith("s")) < 200
+    assert max(box.height for id_, box in layout(named(name)).boxes.items() if id_.startswith("s")) < 200

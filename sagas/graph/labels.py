@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from sagas.handle import CompensationView, StepView
-from sagas.model import OnTimeout, Outcome, PlanStep, StepKind, StepRole
+from sagas.model import OnTimeout, PlanStep, StepKind, StepRole, UndoOutcome
 
 LONGEST = 300
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
@@ -95,7 +95,7 @@ def how_it_was_undone(view: CompensationView) -> tuple[str, ...]:
     facts = [_counted(view.attempts)] if view.attempts else []
     if view.round > 1:
         facts.append(f"round {view.round}")
-    if view.outcome not in (None, Outcome.FULL):
+    if view.outcome not in (None, UndoOutcome.FULL):
         facts.append(view.outcome.value)
     return tuple(facts)
 

@@ -11,8 +11,8 @@ from uuid import uuid4
 
 import pytest
 
-from sagas.engine import brief
-from sagas.engine.brief import BriefSender
+from sagas.engine import impatient
+from sagas.engine.impatient import ImpatientSender
 from sagas.engine.messages import Messages
 from sagas.model import Address, Plan, PlanStep
 
@@ -52,9 +52,9 @@ def broker() -> Iterator[Broker]:
 @pytest.fixture
 def send(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[bool, float]]:
     """Sends a message; tells whether it is on its way, and how many seconds that took."""
-    sender = BriefSender(cast(Messages, broker))
-    monkeypatch.setattr(brief, "PATIENCE", 0.5)
-    monkeypatch.setattr(brief, "BREAKER", 0.0)
+    sender = ImpatientSender(cast(Messages, broker))
+    monkeypatch.setattr(impatient, "PATIENCE", 0.5)
+    monkeypatch.setattr(impatient, "BREAKER", 0.0)
 
     def send() -> tuple[bool, float]:
         began = time.monotonic()
@@ -94,7 +94,7 @@ def test_while_a_message_hangs_nobody_waits_behind_it_even_when_it_is_time_to_tr
 def test_where_the_last_message_was_not_taken_the_next_one_is_tried_but_hardly_waited_for(
     broker: Broker, send: Callable[[], tuple[bool, float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(brief, "PATIENCE", 30.0)
+    monkeypatch.setattr(impatient, "PATIENCE", 30.0)
     broker.is_away = True
     assert not send()[0]
 
@@ -110,7 +110,7 @@ def test_where_the_last_message_was_not_taken_the_next_one_is_tried_but_hardly_w
 def test_a_broker_that_is_back_is_waited_for_as_before(
     broker: Broker, send: Callable[[], tuple[bool, float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(brief, "PATIENCE", 30.0)
+    monkeypatch.setattr(impatient, "PATIENCE", 30.0)
     broker.is_away = True
     assert not send()[0]
     broker.is_away = False
@@ -151,7 +151,7 @@ def test_a_message_is_sent_in_its_callers_context(broker: Broker) -> None:
     tenant: ContextVar[str] = ContextVar("tenant", default="nobody's")
     seen: list[str] = []
     broker.send = lambda *_, **__: seen.append(tenant.get())  # type: ignore[method-assign]
-    sender = BriefSender(cast(Messages, broker))
+    sender = ImpatientSender(cast(Messages, broker))
 
     for name in ("acme", "other"):
         tenant.set(name)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from sagas.graph.words import clean, condition, duration, how_it_was_undone, how_it_went, traits, what_it_does
+from sagas.graph.labels import clean, condition, duration, how_it_was_undone, how_it_went, traits, what_it_does
 from sagas.handle import StepView
-from sagas.model import OnTimeout, Outcome, Plan, PlanStep, StepStatus
+from sagas.model import OnTimeout, Plan, PlanStep, StepStatus, UndoOutcome
 from tests.unit.graph.samples import child, pivot, plan, retriable, sleep, step, undo, wait
 
 HIDDEN = "\N{REPLACEMENT CHARACTER}"
@@ -84,8 +84,8 @@ def test_attempts_losses_and_doubt_are_told() -> None:
 
 
 def test_a_compensation_tells_its_round_and_how_far_it_got() -> None:
-    assert how_it_was_undone(undo("completed", outcome=Outcome.FULL)) == ("1 attempt",)
-    assert how_it_was_undone(undo("completed", attempts=2, round=2, outcome=Outcome.PARTIAL)) == (
+    assert how_it_was_undone(undo("completed", outcome=UndoOutcome.FULL)) == ("1 attempt",)
+    assert how_it_was_undone(undo("completed", attempts=2, round=2, outcome=UndoOutcome.PARTIAL)) == (
         "2 attempts",
         "round 2",
         "partial",

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from sagas.graph.canvas import Point
 from sagas.graph.choreography.shape import EventNode, HandlerNode, Shape, UndoNode
-from sagas.graph.measure import wrap
-from sagas.graph.places import GAP, LINE_HEIGHT, MARGIN, PADDING, SMALL, TITLE_HEIGHT, Box
+from sagas.graph.layout import GAP, LINE_HEIGHT, MARGIN, PADDING, SMALL, TITLE_HEIGHT, Box
+from sagas.graph.text_width import wrap
 
 EVENT_X, EVENT_WIDTH = MARGIN, 232
 HANDLER_WIDTH, UNDO_WIDTH = 264, 248
@@ -30,7 +30,7 @@ class Bundle:
 
 
 @dataclass(kw_only=True, slots=True)
-class Places:
+class Layout:
     boxes: dict[str, Box] = field(default_factory=dict)
     ways: list[tuple[Bundle, list[list[Point]]]] = field(default_factory=list)
     handler_x: float = 0.0
@@ -66,31 +66,31 @@ def lines(node: AnyNode, shape: Shape) -> list[tuple[str, str]]:
     return [(line, colour) for text, colour in texts(node, shape) for line in wrap(text, room(node), SMALL, 2)]
 
 
-def place(shape: Shape, top: float) -> Places:
+def place(shape: Shape, top: float) -> Layout:
     """Put everything in its place: a row for each event, with what hears it first."""
     heights = _heights(shape)
     tops = dict(_tops(shape, heights, top))
     bundles = list(_bundles(shape))
     middles = {id_: y + heights[id_] / 2 for id_, y in tops.items()}
     tracks = _tracks(bundles, middles)
-    places = Places()
-    places.handler_x = EVENT_X + EVENT_WIDTH + 2 * BESIDE_TRACKS + TRACK * max(tracks, default=0)
-    places.undo_x = places.handler_x + HANDLER_WIDTH + BETWEEN
+    layout = Layout()
+    layout.handler_x = EVENT_X + EVENT_WIDTH + 2 * BESIDE_TRACKS + TRACK * max(tracks, default=0)
+    layout.undo_x = layout.handler_x + HANDLER_WIDTH + BETWEEN
     for event in shape.events:
-        places.boxes[event.id] = Box(x=EVENT_X, y=tops[event.id], width=EVENT_WIDTH, height=heights[event.id])
+        layout.boxes[event.id] = Box(x=EVENT_X, y=tops[event.id], width=EVENT_WIDTH, height=heights[event.id])
     for handler in shape.handlers:
-        x, y = places.handler_x, tops[handler.id]
-        places.boxes[handler.id] = Box(x=x, y=y, width=HANDLER_WIDTH, height=heights[handler.id])
+        x, y = layout.handler_x, tops[handler.id]
+        layout.boxes[handler.id] = Box(x=x, y=y, width=HANDLER_WIDTH, height=heights[handler.id])
         if handler.undo:
-            undo = Box(x=places.undo_x, y=y, width=UNDO_WIDTH, height=heights[handler.undo.id])
-            places.boxes[handler.undo.id] = undo
+            undo = Box(x=layout.undo_x, y=y, width=UNDO_WIDTH, height=heights[handler.undo.id])
+            layout.boxes[handler.undo.id] = undo
     has_undo = any(handler.undo for handler in shape.handlers)
-    places.width = (places.undo_x + UNDO_WIDTH if has_undo else places.handler_x + HANDLER_WIDTH) + MARGIN
-    places.height = max(box.bottom for box in places.boxes.values()) + MARGIN
+    layout.width = (layout.undo_x + UNDO_WIDTH if has_undo else layout.handler_x + HANDLER_WIDTH) + MARGIN
+    layout.height = max(box.bottom for box in layout.boxes.values()) + MARGIN
     for bundle, track in zip(bundles, tracks, strict=True):
         x = EVENT_X + EVENT_WIDTH + BESIDE_TRACKS + TRACK * track
-        places.ways.append((bundle, [_way(bundle, target, x, places.boxes) for target in bundle.targets]))
-    return places
+        layout.ways.append((bundle, [_way(bundle, target, x, layout.boxes) for target in bundle.targets]))
+    return layout
 
 
 def _heights(shape: Shape) -> dict[str, float]:

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from sagas.graph.measure import fit_name, width, wrap
-from sagas.graph.reached import fork, join
 from sagas.graph.routes import Group, Routes, has_pivot
 from sagas.graph.shape import Node, Shape, Undo, lanes
+from sagas.graph.taken_path import fork, join
+from sagas.graph.text_width import fit_name, width, wrap
 
 WIDTH, MARGIN = 784, 24
 ACTION_X, ACTION_WIDTH = 64, 312
@@ -47,7 +47,7 @@ AXIS = ACTION_X + ACTION_WIDTH / 2
 
 
 @dataclass(kw_only=True, slots=True)
-class Places:
+class Layout:
     """Boxes by id; forks, joins, start and end are on the actions' axis."""
 
     boxes: dict[str, Box] = field(default_factory=dict)
@@ -86,44 +86,44 @@ def lines(box: Node | Undo) -> list[tuple[str, str]]:
     return [(line, colour) for text, colour in texts(box) for line in wrap(text, room(box), SMALL, 2)]
 
 
-def place(shape: Shape, routes: Routes, top: float) -> Places:
+def place(shape: Shape, routes: Routes, top: float) -> Layout:
     """Put everything in its place, from the top down."""
-    places = Places(start=top)
+    layout = Layout(start=top)
     of_position: dict[int | None, Group] = {group.position: group for group in routes.groups}
     y = top + GAP + (GROUP_HEADING if None in of_position else 0)
     for position, beside in shape.positions():
         forked = len(lanes(beside)) > 1
         if forked:
-            places.forks[fork(position)] = y
+            layout.forks[fork(position)] = y
             above = y - GROUP_PADDING
             y += FORK - GAP / 2
         for lane in lanes(beside):
             for node in lane:
-                y = _row(places, node, y) + GAP
+                y = _row(layout, node, y) + GAP
             y += LANE_GAP - GAP
         y -= LANE_GAP
         if forked:
             y += FORK - GAP / 2
-            places.joins[join(position)] = y
+            layout.joins[join(position)] = y
             left, right = INTO_LANES - GROUP_PADDING, OUT_OF_LANES + GROUP_PADDING
-            places.lanes.append(Box(x=left, y=above, width=right - left, height=y - above + GROUP_PADDING))
+            layout.lanes.append(Box(x=left, y=above, width=right - left, height=y - above + GROUP_PADDING))
         if has_pivot(beside):
-            places.no_return = y + NO_RETURN_GAP / 2
+            layout.no_return = y + NO_RETURN_GAP / 2
             y += NO_RETURN_GAP - GAP
         y += GAP
-    places.done = y + 6
-    places.height = places.done + MARGIN
-    places.boxes |= {group.id: _around(group, places) for group in routes.groups}
-    return places
+    layout.done = y + 6
+    layout.height = layout.done + MARGIN
+    layout.boxes |= {group.id: _around(group, layout) for group in routes.groups}
+    return layout
 
 
-def _row(places: Places, node: Node, y: float) -> float:
+def _row(layout: Layout, node: Node, y: float) -> float:
     """Place an action and its compensation side by side; return where the row ends."""
     row = [Box(x=ACTION_X, y=y, width=ACTION_WIDTH, height=_height(node))]
-    places.boxes[node.id] = row[0]
+    layout.boxes[node.id] = row[0]
     if node.undo:
         row.append(Box(x=UNDO_X, y=y, width=UNDO_WIDTH, height=_height(node.undo)))
-        places.boxes[node.undo.id] = row[1]
+        layout.boxes[node.undo.id] = row[1]
     return max(box.bottom for box in row)
 
 
@@ -131,8 +131,8 @@ def _height(box: Node | Undo) -> float:
     return 2 * PADDING + TITLE_HEIGHT + LINE_HEIGHT * len(lines(box))
 
 
-def _around(group: Group, places: Places) -> Box:
-    members = [places.boxes[member] for member in group.members]
+def _around(group: Group, layout: Layout) -> Box:
+    members = [layout.boxes[member] for member in group.members]
     top, bottom = min(box.y for box in members), max(box.bottom for box in members)
     return Box(
         x=UNDO_X - GROUP_PADDING,

@@ -36,7 +36,7 @@ class _Job:
         self.error: Exception | None = None
 
 
-class BriefSender:
+class ImpatientSender:
     """Sends through one thread per process, since no transport can be told to give up in half a second.
 
     A broker that does not answer then costs the callers in its first moment `PATIENCE`, one caller every few seconds a

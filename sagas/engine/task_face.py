@@ -44,7 +44,7 @@ class TaskFace:
 _shared: WeakKeyDictionary[Callable[..., Any], TaskFace] = WeakKeyDictionary()
 
 
-def look_at(task: Any) -> TaskFace:
+def face_of(task: Any) -> TaskFace:
     """Inspect a task: a real one, the promise made by ``@app.task``, or the proxy made by ``@shared_task``.
 
     Raises:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sagas.graph.measure import fit, fit_name, width, wrap
+from sagas.graph.text_width import fit, fit_name, width, wrap
 
 ROOM = 200.0
 
