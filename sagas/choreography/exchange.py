@@ -67,6 +67,21 @@ class Exchange:
             )
         return written
 
+    def edited(self, type_: str, version: int, given: Any, secrecy: Secrecy) -> str:
+        """Return another payload for a stored event, as it is stored, in the event's own version.
+
+        Raises:
+            PayloadError: its handlers could not read it; the message names each field that does not fit.
+        """
+        what = f"event {type_!r}"
+        fields = payload.fields_of(given, what)
+        text = secrecy.dumps(fields, what)
+        try:
+            self.read(type_, version, payload.loads(payload.dumps(secrecy.open(fields), what)), secrecy)
+        except EventUnreadable as error:
+            raise PayloadError(f"{self._who}: this payload cannot be delivered: {error}") from error
+        return text
+
     def read(self, type_: str, version: int, fields: Any, secrecy: Secrecy) -> Any:
         """Return an event made of what is stored, raised to the version that this process knows.
 

@@ -1,16 +1,18 @@
-"""The commands about dead letters of choreographies: `dead list`, `dead show`, `dead replay`, `dead skip`."""
+"""The commands about dead letters of choreographies: `dead list`, `show`, `replay`, `edit` and `skip`."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any, TextIO
 
 import click
 
 from sagas.cli.acting import REASON, who
 from sagas.cli.columns import indented, moment
 from sagas.cli.commands import bound_sagas, cli_errors, json_line, optional_duration, sagas
+from sagas.errors import SagaError
 from sagas.handle import DeadLetter, LetterAnswer, LetterOutcome
+from sagas.model import payload
 
 LETTERS = click.argument("letters", metavar="ID…", nargs=-1, required=True)
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
@@ -61,8 +63,8 @@ def show(context: click.Context, letter: str, as_json: bool) -> None:
         click.echo(json_line(dataclasses.asdict(found)))
         return
     click.echo(_in_short(found))
-    click.echo(indented(f"event {found.event}"))
-    click.echo(indented(json.dumps(found.payload, default=str, ensure_ascii=False)))
+    click.echo(indented(f"event {found.event}, version {found.version}"))
+    click.echo(f"    {payload.dumps(found.payload, found.id)}")  # in one line, as `dead edit` takes it
     if found.error is not None:
         click.echo(indented(found.error.traceback or str(found.error)))
 
@@ -80,6 +82,34 @@ def replay(context: click.Context, letters: Sequence[str], reason: str, as_json:
 
 
 @dead.command()
+@click.argument("letter", metavar="ID")
+@click.option("--payload", "given", help="The event's fields as JSON, as `dead show` prints them.")
+@click.option("--payload-file", "file", type=click.File("r", encoding="utf-8"), help="The same in a file; - for stdin.")
+@click.option("--vouch", is_flag=True, help="You know that what is in doubt was not done, or was undone by hand.")
+@REASON
+@AS_JSON
+@click.pass_context
+def edit(
+    context: click.Context,
+    letter: str,
+    given: str | None,
+    file: TextIO | None,
+    vouch: bool,
+    reason: str,
+    as_json: bool,
+) -> None:
+    """Deliver again with another payload, under a key of its own; the event stays as it is."""
+    if (given is None) == (file is None):
+        raise click.UsageError("pass --payload or --payload-file")
+    text = given if file is None else read_text(file)
+    with cli_errors():
+        outcome = bound_sagas(context).dead_letters.edit(
+            letter, _fields(text or ""), reason=reason, vouch="not done" if vouch else None, by=who()
+        )
+    _tell([outcome], as_json)
+
+
+@dead.command()
 @LETTERS
 @REASON
 @AS_JSON
@@ -89,6 +119,21 @@ def skip(context: click.Context, letters: Sequence[str], reason: str, as_json: b
     with cli_errors():
         outcomes = bound_sagas(context).dead_letters.skip(letters, reason=reason, by=who())
     _tell(outcomes, as_json)
+
+
+def read_text(file: TextIO) -> str:
+    try:
+        return file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"{file.name}: {error}", param_hint="'--payload-file'") from error
+
+
+def _fields(text: str) -> Any:
+    """Return what `dead show` prints, with the types that JSON lacks."""
+    try:
+        return payload.loads(text)
+    except (ValueError, ArithmeticError, TypeError, LookupError, RecursionError, SagaError) as error:
+        raise click.BadParameter(f"not valid JSON: {error}", param_hint="'--payload'") from error
 
 
 def _tell(outcomes: Sequence[LetterOutcome], as_json: bool) -> None:
@@ -107,6 +152,8 @@ def _in_short(letter: DeadLetter) -> str:
     told.append(f"since {moment(letter.dead_at)}")
     if letter.in_doubt:
         told.append("in doubt")
+    if letter.edits:
+        told.append(f"edited {letter.edits} time{'s' if letter.edits > 1 else ''}")
     if letter.held:
         told.append(f"holds {letter.held} later event{'s' if letter.held > 1 else ''}")
     lines = [letter.id, indented(", ".join(told))]

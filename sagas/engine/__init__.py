@@ -28,6 +28,7 @@ from sagas.engine.redaction import redacted_error, redacted_value
 from sagas.engine.registry import (
     add_engine,
     choreographies,
+    choreography_of,
     current_app,
     declare,
     declare_choreography,
@@ -65,6 +66,7 @@ __all__ = [
     "add_engine",
     "bind",
     "choreographies",
+    "choreography_of",
     "condition",
     "condition_name",
     "current_app",

@@ -5,13 +5,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from functools import partial
+from typing import Any, Literal, get_args
 from uuid import UUID
 
 from sqlalchemy import Row
 
 from sagas.engine import Engine, redacted_error
 from sagas.errors import ConfigurationError
+from sagas.handle.editing import edit_of
 from sagas.model import Address, ErrorInfo, payload
 from sagas.model.choreography.events import LetterSkipped, ReplayRequested
 from sagas.model.choreography.letters import CHANGED
@@ -23,6 +25,10 @@ MOST_LETTERS = 1_000
 _ID = re.compile(r"([0-9a-f-]{36}):([0-9]{1,9})(?:\.([0-9]{1,9})\.([0-9]{1,9}))?", re.IGNORECASE)
 NO_HANDLER = "no handler gets it: skip it once it has been dealt with by hand"
 NOT_THERE = "there is no such dead letter"
+
+
+#: What a person vouches for.
+VouchWord = Literal["not done"]
 
 
 class LetterKind(StrEnum):
@@ -37,7 +43,7 @@ class LetterKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeadLetter:
-    """One dead letter. ``id`` names it in `DeadLetters.replay` and `DeadLetters.skip`."""
+    """One dead letter. ``id`` names it in `DeadLetters.replay`, `DeadLetters.edit` and `DeadLetters.skip`."""
 
     id: str
     kind: LetterKind
@@ -45,6 +51,7 @@ class DeadLetter:
     run: UUID
     event: UUID
     type: str
+    version: int  # of the event, as it is stored
     number: int
     payload: Any  # secrets read ``•••``
     dead_at: datetime
@@ -54,6 +61,7 @@ class DeadLetter:
     attempts: int = 0
     in_doubt: bool = False
     held: int = 0  # later events of its run that wait for it
+    edits: int = 0  # how often a person gave it another payload; the event itself stays as it is
 
 
 class LetterAnswer(StrEnum):
@@ -124,6 +132,42 @@ class DeadLetters:
             for letter in self._meant(letters, reason)
         ]
 
+    def edit(
+        self,
+        letter: "DeadLetter | str",
+        payload: Any,
+        *,
+        reason: str,
+        vouch: VouchWord | None = None,
+        by: str = "operator",
+    ) -> LetterOutcome:
+        """Deliver again with another payload, under a key of its own. The event stays as it is, and so do its others.
+
+        Args:
+            letter: of a delivery, as in `replay`.
+            payload: all fields of the event, in the version in which it is stored; or an event of that version. A
+                secret that reads ``•••`` stays as it is.
+            reason, by: as in `replay`.
+            vouch: ``"not done"`` says that a delivery in doubt has not happened, or was undone by hand. Without that an
+                edit of such a delivery is refused: under its new key it could happen twice.
+
+        Raises:
+            PayloadError: the payload does not fit the event; the message names each field.
+            ConfigurationError: there is no such letter, or this process does not know its choreography.
+
+        Example:
+            ``sagas.dead_letters.edit(letter, letter.payload | {"currency": "EUR"}, reason="the form left it out")``
+        """
+        if vouch not in (None, *get_args(VouchWord)):
+            raise ConfigurationError(f"dead_letters.edit(vouch={shown(vouch)}): pass 'not done', or leave it out")
+        (meant,) = self._meant(letter, reason)
+        if meant.handler is None:
+            return _refused(meant, NO_HANDLER)
+        edit = edit_of(self._engine, meant.run, address_of(meant), payload, vouched=vouch is not None)
+        if edit is None:
+            return _refused(meant, NOT_THERE)
+        return self._answered(meant, partial(ReplayRequested, edit=edit), reason, by)
+
     def skip(
         self, letters: "DeadLetter | str | Iterable[DeadLetter | str]", *, reason: str, by: str = "operator"
     ) -> Outcomes:
@@ -171,6 +215,7 @@ class DeadLetters:
             run=row.run,
             event=row.event,
             type=row.type,
+            version=row.version,
             number=row.number,
             payload=self._shown(row.payload),
             dead_at=row.dead_at,
@@ -180,6 +225,7 @@ class DeadLetters:
             attempts=row.attempts,
             in_doubt=row.in_doubt,
             held=row.held,
+            edits=row.edits,
         )
 
     def _event(self, row: Row[Any]) -> DeadLetter:
@@ -190,6 +236,7 @@ class DeadLetters:
             run=row.run,
             event=row.event,
             type=row.type,
+            version=row.version,
             number=row.number,
             payload=self._shown(row.payload),
             dead_at=row.dead_at,
@@ -218,8 +265,7 @@ class DeadLetters:
         raise ConfigurationError(f"{given}: {NOT_THERE}, or it has been answered")
 
     def _answered(self, letter: DeadLetter, wish: Callable[..., Any], reason: str, by: str) -> LetterOutcome:
-        address = Address.parse(letter.id.partition(":")[2])
-        event = wish(address=address, seen=letter.dead_at, reason=reason, by=by)
+        event = wish(address=address_of(letter), seen=letter.dead_at, reason=reason, by=by)
         outcome = self._engine.loop.handle(letter.run, event, wait_for_broker=False)
         if outcome is None:
             return _refused(letter, NOT_THERE)
@@ -232,6 +278,11 @@ class DeadLetters:
         if self._engine.store.letters.acknowledge(letter.run, letter.number, reason, by):
             return LetterOutcome(id=letter.id, answer=LetterAnswer.DONE)
         return _refused(letter, CHANGED)
+
+
+def address_of(letter: DeadLetter) -> Address:
+    """Return the address of the delivery, or of the undo, that a letter is about."""
+    return Address.parse(letter.id.partition(":")[2])
 
 
 def _refused(letter: DeadLetter, why: str) -> LetterOutcome:

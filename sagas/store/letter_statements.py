@@ -1,10 +1,18 @@
 """Named statements about dead letters (see `statements` for their conventions)."""
 
+#: What a delivery and its undos get: the event, or the last payload that a person gave the delivery.
+PAYLOAD = """
+coalesce((SELECT action.input FROM {s}.saga_step AS action
+          WHERE action.instance_id = step.instance_id AND action.position = step.position
+            AND action.branch = step.branch AND action.round = 0), mail.payload)"""
+
 #: Deliveries and undos that were given up, the oldest first, by an index of their own; with what each holds up.
-DEAD = """
+DEAD = (
+    """
 SELECT step.instance_id AS run, instance.saga AS choreography, step.name AS handler, step.event_id AS event,
-       mail.name AS type, step.position AS number, step.branch, step.round,
-       coalesce(step.input, mail.payload)::text AS payload, step.error,
+       mail.name AS type, mail.version, step.position AS number, step.branch, step.round, step.edits, """
+    + PAYLOAD
+    + """::text AS payload, step.error,
        step.attempts - step.forgiven AS attempts, step.doubt AS in_doubt, step.dead_at,
        step.parked_since IS NOT NULL AS is_parked,
        (SELECT count(*) FROM {s}.saga_step AS held WHERE held.instance_id = step.instance_id
@@ -21,10 +29,25 @@ WHERE step.dead_at IS NOT NULL
   AND (CAST(:run AS uuid) IS NULL OR step.instance_id = :run)
 ORDER BY step.dead_at, step.instance_id, step.position LIMIT :limit
 """
+)
+
+#: What a delivery gets, as it is stored, and by which code it is read.
+STORED = (
+    """
+SELECT mail.name AS type, mail.version, instance.saga AS choreography, instance.version AS choreography_version, """
+    + PAYLOAD
+    + """::text AS payload
+FROM {s}.saga_step AS step
+JOIN {s}.saga_instance AS instance ON instance.id = step.instance_id
+JOIN {s}.saga_inbox AS mail ON mail.instance_id = step.instance_id AND mail.number = step.position
+WHERE step.instance_id = :run AND step.position = :position AND step.branch = :branch AND step.round = 0
+"""
+)
 
 #: Events that no handler gets: they came too late, or were one too many.
 UNDELIVERED = """
-SELECT mail.instance_id AS run, instance.saga AS choreography, mail.event_id AS event, mail.name AS type, mail.number,
+SELECT mail.instance_id AS run, instance.saga AS choreography, mail.event_id AS event, mail.name AS type, mail.version,
+       mail.number,
        mail.payload::text AS payload, mail.letter, mail.consumed_at AS dead_at
 FROM {s}.saga_inbox AS mail JOIN {s}.saga_instance AS instance ON instance.id = mail.instance_id
 WHERE mail.letter IS NOT NULL AND mail.letter <> 'muted' AND mail.acknowledged_at IS NULL

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
+from sagas.model import Address
 from sagas.store import letter_statements
 from sagas.store.database import InSchema
 
@@ -26,6 +27,12 @@ class Letters(InSchema):
         asked = {"limit": limit, "choreography": choreography, "older_than": older_than, "run": run}
         with self._database.autocommit() as connection:
             return list(connection.execute(self._sql(letter_statements.UNDELIVERED), asked))
+
+    def stored(self, run: UUID, delivery: Address) -> Row[Any] | None:
+        """Return what a delivery gets, as it is stored; None: there is no such delivery."""
+        asked = {"run": run, "position": delivery.position, "branch": delivery.branch}
+        with self._database.autocommit() as connection:
+            return connection.execute(self._sql(letter_statements.STORED), asked).one_or_none()
 
     def acknowledge(self, run: UUID, number: int, reason: str, by: str) -> bool:
         """Note that a person has looked at an event. False: it is not there, or another one did."""

@@ -87,7 +87,7 @@ WITH changed AS MATERIALIZED (
         finished_at timestamptz, error jsonb, result text,
         is_new boolean, has_result boolean, is_dispatched boolean, queue text, joining text,
         lane int, name text, task text, timeout float8, soft_timeout float8,
-        event_id uuid, dead_at timestamptz, edits int)
+        event_id uuid, dead_at timestamptz, edits int, input text)
 ),
 updated AS (
     UPDATE {s}.saga_step AS step
@@ -98,6 +98,7 @@ updated AS (
         dispatched_at = changed.dispatched_at, not_before = changed.not_before, claimed_at = changed.claimed_at,
         first_claimed_at = changed.first_claimed_at, finished_at = changed.finished_at, error = changed.error,
         dead_at = changed.dead_at, edits = coalesce(changed.edits, 0),
+        input = coalesce(changed.input::jsonb, step.input),
         result = CASE WHEN changed.has_result THEN changed.result::jsonb ELSE step.result END,
         line = CASE WHEN changed.is_dispatched OR changed.line IS NOT NULL THEN changed.line ELSE step.line END,
         epoch = CASE WHEN changed.is_dispatched AND changed.dispatched_at IS NOT NULL

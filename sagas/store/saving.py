@@ -77,7 +77,7 @@ def step_values(
         "joining": joining,
     }
     if isinstance(after, Delivery):
-        values |= {"event_id": after.event, "dead_at": after.dead_at, "edits": after.edits}
+        values |= {"event_id": after.event, "dead_at": after.dead_at, "edits": after.edits, "input": after.input}
     if before is None or joining is not Joining.NOT:
         values["queue"] = placement.queue_of(step, address.round)
     if before is None:

@@ -127,8 +127,8 @@ OF_CHOREOGRAPHY = (
         edits=(
             Edit(
                 f"{RULES}letters.py::replay",
-                "event.is_edited and row.doubt and not event.vouched",
-                "event.vouched is None",
+                "event.edit is not None and row.doubt and not event.edit.vouched",
+                "event.reason is None",
             ),
         ),
         tests=(f"{MODEL}test_run.py::test_v12_an_edit_of_what_is_in_doubt_needs_a_persons_word",),

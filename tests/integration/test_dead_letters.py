@@ -3,13 +3,23 @@
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from sagas import ConfigurationError, DeadLetter, LetterAnswer, LetterKind, SagaHandle, SagaStatus, StepStatus
+from sagas import (
+    ConfigurationError,
+    DeadLetter,
+    LetterAnswer,
+    LetterKind,
+    PayloadError,
+    SagaHandle,
+    SagaStatus,
+    StepStatus,
+)
 from sagas.cli import sagas as group
 from tests.conftest import Shop
 from tests.support import gates, journal
@@ -72,6 +82,100 @@ def test_e2_a_dead_letter_holds_later_events_of_its_run_alone_and_a_replay_lets_
     for waiting in (run, other):
         gates.open_gate(ring_shop.database_url, waiting, "harbour")
         assert waiting.wait(60) is SagaStatus.COMPLETED
+
+
+def test_e2_an_edit_delivers_another_payload_once_under_its_own_key_and_later_events_follow_in_their_order(
+    ring_shop: Shop,
+) -> None:
+    run = start(ring_shop, {"ship": "wait:harbour"})
+    for number in (1, 2, 3):
+        note(ring_shop, run, number, {"note 1": "no"} if number == 1 else {})
+    eventually(lambda: letters(ring_shop, run, handler="note"), "the letter", 60)
+    (letter,) = letters(ring_shop, run, handler="note")
+
+    outcome = ring_shop.sagas.dead_letters.edit(letter, Noted(script={}, number=7), reason="mistyped", by="ann")
+
+    assert outcome.answer is LetterAnswer.DONE
+    eventually(lambda: notes(run) == [StepStatus.COMPLETED] * 3, "the notes", 60)
+    assert [what for what in ring_shop.effects(run) if what.startswith("note")] == ["note 7", "note 2", "note 3"]
+    keys = [key for what, key in journal.entries(ring_shop.database_url, run.id) if what == "note 7"]
+    assert keys == [f"{letter.event}:note:1"]
+    (told,) = (entry for entry in run.history() if entry.event == "replayed")
+    assert (told.detail["by"], told.detail["reason"], told.detail["edited"]) == (
+        "ann",
+        "mistyped",
+        ["number", "script"],
+    )
+    with ring_shop.sagas.engine.store.database.autocommit() as connection:
+        stored = connection.exec_driver_sql("SELECT payload FROM sagas.saga_inbox WHERE event_id = %s", (letter.event,))
+        assert stored.scalar() == {"script": {"note 1": "no"}, "number": 1}, "the event itself stays as it is"
+    gates.open_gate(ring_shop.database_url, run, "harbour")
+    assert run.wait(60) is SagaStatus.COMPLETED
+
+
+def test_v12_an_edit_of_what_may_have_happened_needs_a_persons_word(ring_shop: Shop) -> None:
+    run = start(ring_shop, {"charge": "invalid"})
+    assert run.wait(60) is SagaStatus.FAILED
+    (letter,) = letters(ring_shop, run)
+    assert letter.in_doubt
+
+    refused = ring_shop.sagas.dead_letters.edit(letter, {"script": {}}, reason="mended")
+    done = ring_shop.sagas.dead_letters.edit(letter, {"script": {}}, reason="not in their books", vouch="not done")
+
+    assert (refused.answer, done.answer) == (LetterAnswer.REFUSED, LetterAnswer.DONE)
+    assert "find out whether it happened, undo it by hand if it did, and vouch for it" in refused.reason
+    assert run.wait(60) is SagaStatus.COMPLETED
+    (told,) = (entry for entry in run.history() if entry.event == "replayed")
+    assert told.detail["vouched"] == "not done"
+
+
+def test_an_edit_that_does_not_fit_the_event_names_each_wrong_field_and_changes_nothing(ring_shop: Shop) -> None:
+    run = start(ring_shop, {"charge": "no"})
+    assert run.wait(60) is SagaStatus.FAILED
+    (letter,) = letters(ring_shop, run)
+    answers = ring_shop.sagas.dead_letters
+
+    for wrong, told in {
+        "missing": ({}, "the field 'script' is missing"),
+        "unknown": ({"script": {}, "total": 1, "note": 2}, "the field 'note' is unknown; the field 'total' is unknown"),
+        "of another type": ({"script": "no"}, "script is a str, not dict"),
+        "no fields": ("no", "not an object with fields"),
+        "another event": (Noted(script={}, number=1), "the field 'number' is unknown"),
+    }.values():
+        with pytest.raises(PayloadError, match=told):
+            answers.edit(letter, wrong, reason="mended")
+    with pytest.raises(ConfigurationError, match="pass 'not done', or leave it out"):
+        answers.edit(letter, {"script": {}}, reason="mended", vouch=True)  # type: ignore[arg-type]
+
+    assert letters(ring_shop, run) == [letter]
+    assert answers.edit(letter.id, {"script": {}}, reason="mended").answer is LetterAnswer.DONE
+    assert answers.edit(letter, {"script": {}}, reason="again").answer is LetterAnswer.CHANGED
+    assert run.wait(60) is SagaStatus.COMPLETED
+
+
+def test_the_command_line_edits_what_it_shows(ring_shop: Shop, tmp_path: Path) -> None:
+    run = start(ring_shop, {"charge": "invalid"})
+    assert run.wait(60) is SagaStatus.FAILED
+    (letter,) = letters(ring_shop, run)
+    (shown,) = (line.strip() for line in run_command(ring_shop, "show", letter.id).output.splitlines() if "{" in line)
+    assert json.loads(shown) == {"script": {"charge": "invalid"}}
+    edit = ("edit", letter.id, "--reason", "mended")
+
+    for options, told in (
+        ((), "pass --payload or --payload-file"),
+        (("--payload", "{"), "not valid JSON"),
+        (("--payload", "{}"), "the field 'script' is missing"),
+        (("--payload", '{"script": {}}'), "refused: it is in doubt"),
+    ):
+        refused = run_command(ring_shop, *edit, *options)
+        assert refused.exit_code != 0
+        assert told in refused.output
+    file = tmp_path / "payload.json"
+    file.write_text(shown.replace("invalid", "ok"), encoding="utf-8")
+    done = run_command(ring_shop, *edit, "--payload-file", str(file), "--vouch", "--json")
+
+    assert json.loads(done.output) == {"id": letter.id, "answer": "done", "reason": ""}
+    assert run.wait(60) is SagaStatus.COMPLETED
 
 
 def test_a_letter_that_is_let_go_lets_later_events_pass_and_its_run_end(ring_shop: Shop) -> None:

@@ -25,19 +25,26 @@ class Handled(Completed):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ReplayRequested:
-    """A person has a dead letter delivered again.
+class Edit:
+    """Another payload for one delivery; its event stays as it is."""
 
-    ``seen`` is its ``dead_at`` as the person saw it. ``is_edited``: with another payload, which is already stored;
-    ``vouched``: the person says that the delivery, which is in doubt, has not happened.
+    payload: str  # as it is stored
+    fields: tuple[str, ...] = ()  # the names of those that differ
+    vouched: bool = False  # the person says that the delivery, which is in doubt, has not happened
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReplayRequested:
+    """A person has a dead letter delivered again, perhaps with another payload.
+
+    ``seen`` is its ``dead_at`` as the person saw it.
     """
 
     address: Address
     seen: datetime
     reason: str
     by: str = "operator"
-    is_edited: bool = False
-    vouched: bool = False
+    edit: Edit | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

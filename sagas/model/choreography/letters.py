@@ -1,9 +1,11 @@
 """The answers of a person to a dead letter: deliver it again, or let it go. Both are refused where they do not fit."""
 
 from datetime import datetime
+from typing import Any
 
 from sagas.model.choreography.draft import RunDraft
-from sagas.model.choreography.events import LetterSkipped, ReplayRequested
+from sagas.model.choreography.events import Edit, LetterSkipped, ReplayRequested
+from sagas.model.choreography.state import Delivery
 from sagas.model.state import Address, SagaStatus, StepState, StepStatus
 from sagas.model.vocabulary import HistoryEvent
 
@@ -11,14 +13,18 @@ CHANGED = "it has changed since it was looked at"
 CLOSED = "its handler is closed: what it did is undone, and nothing more begins"
 ENDED = "its run has ended: skip it, and do by hand what is left to be done"
 TURNED = "its run has turned back: only undos are delivered again"
+UNDO = "an undo gets the event that its handler got: replay it, or do it by hand and skip it"
 NOT_VOUCHED = (
-    "it is in doubt, and with another payload it would have another key: find out whether it happened, and vouch that "
-    "it did not, or have the run undone first"
+    "it is in doubt, and with another payload it has another key, so that it could happen twice: find out whether it "
+    "happened, undo it by hand if it did, and vouch for it (vouch='not done'; --vouch)"
 )
 
 
 def replay(draft: RunDraft, event: ReplayRequested) -> None:
-    """Deliver again: the same row under the same key, with all attempts anew. Doubt stays, unless a person vouches."""
+    """Deliver again: the same row under the same key, with all attempts anew. Doubt stays.
+
+    An edit delivers another payload, under another key: a person has to vouch that what is in doubt did not happen.
+    """
     row = the_letter(draft, event.address, event.seen)
     if row is None:
         return
@@ -28,19 +34,31 @@ def replay(draft: RunDraft, event: ReplayRequested) -> None:
         refuse(draft, ENDED)
     elif row.address.is_action and draft.turned_at is not None:
         refuse(draft, TURNED)
-    elif event.is_edited and row.doubt and not event.vouched:
+    elif event.edit is not None and not row.address.is_action:
+        refuse(draft, UNDO)
+    elif event.edit is not None and row.doubt and not event.edit.vouched:
         refuse(draft, NOT_VOUCHED)
     else:
-        error = row.error.to_json() if row.error else {}
-        draft.note(HistoryEvent.REPLAYED, row, reason=event.reason, by=event.by, edited=event.is_edited, error=error)
-        edits = draft.delivery(row.address).edits + event.is_edited
-        doubt = row.doubt and not event.is_edited
-        anew = {"forgiven": row.attempts, "losses": 0, "polls": 0, "polled_since": None, "doubt": doubt, "edits": edits}
-        row = draft.put_back(row, **anew)
+        told = {"reason": event.reason, "by": event.by, "error": row.error.to_json() if row.error else {}}
+        draft.note(HistoryEvent.REPLAYED, row, **told, **in_words(event.edit, row))
+        anew = {"forgiven": row.attempts, "losses": 0, "polls": 0, "polled_since": None}
+        row = draft.put_back(row, **anew, **edited(draft.delivery(row.address), event.edit))
         if row.address.is_action:
             draft.put(row, status=StepStatus.HELD)  # released in its order
         else:
             draft.dispatch(draft.put(row, first_claimed_at=draft.now))  # it has all of its time again
+
+
+def edited(row: Delivery, edit: Edit | None) -> dict[str, Any]:
+    """Return what an edit changes: it has a key of its own, under which nothing is in doubt."""
+    return {} if edit is None else {"edits": row.edits + 1, "input": edit.payload, "doubt": False}
+
+
+def in_words(edit: Edit | None, row: StepState) -> dict[str, Any]:
+    """Return what the history says about an edit: never a value, which may be a secret."""
+    if edit is None:
+        return {}
+    return {"edited": list(edit.fields)} | ({"vouched": "not done"} if row.doubt else {})
 
 
 def skip(draft: RunDraft, event: LetterSkipped) -> None:

@@ -71,6 +71,7 @@ class Delivery(StepState):
     event: UUID  # the id of the event
     dead_at: datetime | None = None  # since when it is a dead letter
     edits: int = 0  # how often a person has given it another payload, each of which has a key of its own
+    input: str | None = None  # such a payload, to be stored with it; never loaded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,10 +4,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet, MultiFernet
 
 from sagas import DefinitionError, PayloadError
 from sagas.choreography import Choreography, event
 from sagas.choreography.exchange import MOST_RETURNED
+from sagas.handle.editing import changed, kept_secrets
 from sagas.model import Secrecy, payload
 from sagas.model.choreography.unreadable import EventUnreadable
 from tests.unit.choreography.fulfilment import (
@@ -42,6 +44,32 @@ def test_an_older_version_is_raised() -> None:
     fields = {"order_id": "42", "total": Decimal("9.90")}
 
     assert fulfilment.exchange.read("OrderCreated", 1, fields, OPEN).currency == "EUR"
+
+
+def test_another_payload_for_an_event_is_of_its_own_version_and_each_wrong_field_is_named() -> None:
+    fields = {"order_id": "42", "total": Decimal("9.90")}
+
+    assert payload.loads(fulfilment.exchange.edited("OrderCreated", 1, fields, OPEN)) == fields
+    with pytest.raises(PayloadError, match="does not fit its class: the field 'currency' is missing"):
+        fulfilment.exchange.edited("OrderCreated", 2, fields, OPEN)
+    with pytest.raises(PayloadError, match="order_id is a int, not str; total is a str, not Decimal"):
+        fulfilment.exchange.edited("OrderCreated", 1, {"order_id": 42, "total": "9.90"}, OPEN)
+
+
+def test_secrets_of_another_payload_are_encrypted_and_stay_as_they_are_where_they_are_hidden() -> None:
+    secrecy = Secrecy(["order_id"], MultiFernet([Fernet(Fernet.generate_key())]))
+    stored = payload.loads(fulfilment.exchange.write(ORDER, secrecy).text)
+    shown = secrecy.hide(stored)
+    assert shown["order_id"] == "•••"
+
+    kept = kept_secrets(shown | {"currency": "EUR"}, stored, shown)
+    text = fulfilment.exchange.edited("OrderCreated", 2, kept, secrecy)
+
+    assert secrecy.open(payload.loads(text)) == {"order_id": "42", "total": Decimal("9.90"), "currency": "EUR"}
+    assert changed(stored, payload.loads(text)) == ("currency",)
+    anew = fulfilment.exchange.edited("OrderCreated", 2, kept | {"order_id": "a-secret"}, secrecy)
+    assert "a-secret" not in anew
+    assert secrecy.open(payload.loads(anew))["order_id"] == "a-secret"
 
 
 def test_an_event_that_the_choreography_does_not_name_is_refused() -> None:

@@ -8,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from sagas.model import Address, Holder, StepStatus, Verdict
 from sagas.model.choreography import ChoreographyPlan
+from sagas.model.choreography.events import Edit
 from sagas.model.choreography.state import Delivery
 from tests.unit.model.choreography.graphs import TYPES, graphs
 from tests.unit.model.choreography.legal import ENDED
@@ -116,7 +117,9 @@ class Machine(RuleBasedStateMachine):
         if vouched:
             self.world.vouched[row.address] = self.world.moment + 1
         place = (row.address.position, row.name, row.address.round)
-        self.world.replays(*place, is_edited=edited and row.address.is_action, vouched=vouched)
+        self.world.replays(
+            *place, edit=Edit(payload="{}", vouched=vouched) if edited and row.address.is_action else None
+        )
 
     @rule(seconds=st.sampled_from([1.0, 6.0, 61.0, 700.0, 3700.0]))
     def time_passes(self, seconds: float) -> None:

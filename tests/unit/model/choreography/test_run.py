@@ -4,9 +4,11 @@ import pytest
 
 from sagas.model import Holder, SagaStatus, StepStatus, Verdict
 from sagas.model.choreography import IfDead, Order
+from sagas.model.choreography.events import Edit
 from sagas.model.choreography.state import NUMBERED_AT_ONCE
 from tests.unit.model.choreography.graphs import graph, handler
 from tests.unit.model.choreography.story import RunStory
+from tests.unit.model.story import tries
 
 LINE = graph(
     handler("reserve", "A", undo="release", undo_when=("D",), publishes=("B",)),
@@ -163,11 +165,31 @@ def test_v12_an_edit_of_what_is_in_doubt_needs_a_persons_word() -> None:
     run = RunStory(STREAM)
     run.fails(1, "one", verdict=Verdict.UNKNOWN)
 
-    refused = run.replays(1, "one", is_edited=True)
-    assert "vouch" in str(refused.refusal)
-    assert run.replays(1, "one", is_edited=True, vouched=True).accepted
+    refused = run.replays(1, "one", edit=Edit(payload="{}"))
+    assert "vouch for it" in str(refused.refusal)
+    done = run.replays(1, "one", edit=Edit(payload="{}", fields=("total",), vouched=True))
 
-    assert (run.row(1, "one").edits, run.row(1, "one").doubt) == (1, False)
+    row = run.row(1, "one")
+    assert (row.edits, row.input, row.doubt) == (1, "{}", False)
+    told = done.notes[-1]
+    assert (told.detail["edited"], told.detail["vouched"]) == (["total"], "not done")
+
+
+def test_an_edit_of_what_certainly_did_nothing_needs_no_word_and_an_undo_has_no_payload_of_its_own() -> None:
+    run = RunStory(
+        graph(handler("one", "A", undo="undo", compensation_retry=tries(1)), ends=("E",), refuses=("F",))
+    ).comes("A")
+    run.fails(1, "one")
+    assert run.replays(1, "one", edit=Edit(payload="{}")).accepted
+    run.does(1, "one").comes("F").fails(1, "one", round_=1)
+
+    refused = run.replays(1, "one", 1, edit=Edit(payload="{}"))
+
+    assert (refused.accepted, refused.refusal) == (
+        False,
+        "an undo gets the event that its handler got: replay it, or do it by hand and skip it",
+    )
+    assert run.replays(1, "one", 1).accepted
 
 
 def test_a_dead_letter_may_let_later_events_pass() -> None:

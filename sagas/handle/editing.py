@@ -1,0 +1,52 @@
+"""Another payload for a delivery that was given up: checked as the handler will read it, and stored as events are."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from sagas.engine import Engine, choreography_of
+from sagas.errors import ConfigurationError
+from sagas.model import Address, payload
+from sagas.model.choreography.events import Edit
+from sagas.model.payload import HIDDEN
+
+
+def edit_of(engine: Engine, run: UUID, delivery: Address, given: Any, *, vouched: bool) -> Edit | None:
+    """Return an edit of a delivery; None: there is no such delivery.
+
+    Raises:
+        PayloadError: the payload does not fit the event; the message names each field.
+        ConfigurationError: this process does not know the choreography.
+    """
+    row = engine.store.letters.stored(run, delivery)
+    if row is None:
+        return None
+    declared = choreography_of(row.choreography, row.choreography_version)
+    if declared is None:
+        raise ConfigurationError(
+            f"choreography {row.choreography!r} is not declared in this process, so that a payload cannot be checked: "
+            "edit where its modules are imported"
+        )
+    stored = payload.loads(row.payload)
+    fields = payload.fields_of(given, f"event {row.type!r}")
+    fields = kept_secrets(fields, stored, engine.secrecy.hide(stored))
+    text = declared.exchange.edited(row.type, row.version, fields, engine.secrecy)
+    return Edit(payload=text, fields=changed(stored, payload.loads(text)), vouched=vouched)
+
+
+def kept_secrets(given: Any, stored: Any, shown: Any) -> Any:
+    """Return what was given, with the secrets that a person could not see, and left as they are."""
+    if given == HIDDEN and shown == HIDDEN:
+        return stored
+    if not (isinstance(given, Mapping) and isinstance(stored, Mapping) and isinstance(shown, Mapping)):
+        return given
+    return {
+        name: kept_secrets(item, stored[name], shown[name]) if name in stored else item for name, item in given.items()
+    }
+
+
+def changed(stored: Any, edited: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the fields that differ. An encrypted one that was given anew counts as different."""
+    former = stored if isinstance(stored, Mapping) else {}
+    differ = [name for name in edited if name not in former or former[name] != edited[name]]
+    return tuple(sorted({*differ, *(former.keys() - edited.keys())}))
