@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from sagas.model import Address, Decision, Event, InstanceState, Plan, PlanStep, RetryPolicy, SagaStatus, StepKind
 from sagas.model import decide as decide_purely
 from sagas.model.limits import Limits
-from sagas.store import Beat, Claim, Loaded, NewInstance, Store, Timing, uuid7
+from sagas.store import Claim, Heartbeat, Loaded, NewInstance, Store, Timing, uuid7
 from tests.support import journal
 from tests.support.workers import eventually
 
@@ -197,7 +197,7 @@ class Bench:
         slots: int = 1,
         kept: tuple[str, ...] = (),
     ) -> bool:
-        beat = Beat(
+        beat = Heartbeat(
             id=worker,
             hostname="bench",
             pid=1,

@@ -32,7 +32,7 @@ from sagas.model import (
     Tick,
     Verdict,
 )
-from sagas.store.hot import Following
+from sagas.store.hot import NextSteps
 from tests.support.bench import THREE, Bench, plan_beside, plan_of
 
 CANCEL = StopRequested(stop=Stop(kind=StopKind.CANCELLED, reason="changed mind"))
@@ -111,7 +111,7 @@ class Twins:
         completed = Completed(address=address, token=token, result=result, keys=keys, skipped=skipped)
         if status is None:
             self.bench.apply(self.compiled, completed)  # its claim was taken away, or another branch has its key
-        following = Following.of(self.plan, self.plan.step(address.position, address.branch))
+        following = NextSteps.of(self.plan, self.plan.step(address.position, address.branch))
         state = self.bench.state(self.compiled)
         stands_still = state.status.is_forward and not any(row.is_live for row in state.actions())
         if status is SagaStatus.COMPENSATING or following.needs_a_decision or stands_still:
