@@ -55,6 +55,9 @@ CREATE TABLE sagas.saga_instance (
     closed           jsonb,                               -- handlers that begin nothing more, by the event that closed them
     ended_by         integer,                             -- the number of the event that ended it
     turned_at        timestamptz,                         -- since when it turns back
+    -- What began it; null: a caller.
+    correlation_id   uuid,                                -- that of what began it: all that belong together have it
+    caused_by        text,                                -- the idempotency key of the step or delivery that began it
     CONSTRAINT saga_instance_status CHECK
         (status IN ('pending', 'running', 'completed', 'compensating', 'compensated', 'failed')),
     CONSTRAINT saga_instance_finished_exactly_when_final CHECK
@@ -76,6 +79,7 @@ CREATE INDEX saga_instance_former ON sagas.saga_instance (saga, key text_pattern
 CREATE INDEX saga_instance_due ON sagas.saga_instance (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX saga_instance_ended ON sagas.saga_instance (finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX saga_instance_parent ON sagas.saga_instance (parent_id) WHERE parent_id IS NOT NULL;
+CREATE INDEX saga_instance_correlation ON sagas.saga_instance (correlation_id) WHERE correlation_id IS NOT NULL;
 -- Lists: all in their order, and what few instances have.
 CREATE INDEX saga_instance_listed ON sagas.saga_instance (saga, created_at, id);
 CREATE INDEX saga_instance_setback ON sagas.saga_instance (setback, saga, created_at, id) WHERE setback IS NOT NULL;
@@ -205,6 +209,7 @@ CREATE TABLE sagas.saga_inbox (
     depth       integer     NOT NULL DEFAULT 0,  -- how many causes it is away from an event from outside
     letter      text,                            -- why it was delivered to no handler, if that needs a reason
     acknowledged_at timestamptz,                 -- a person has looked at that
+    caused_by       text,                        -- what published it, if that was not a handler of its run
     CONSTRAINT saga_inbox_kind CHECK (kind IN ('signal', 'cancel', 'undo', 'child', 'wake', 'event')),
     CONSTRAINT saga_inbox_consumed_is_seen CHECK (consumed_at IS NULL OR seen_at IS NOT NULL),
     CONSTRAINT saga_inbox_event_has_an_id CHECK ((kind = 'event') = (event_id IS NOT NULL)),

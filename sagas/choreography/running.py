@@ -9,12 +9,12 @@ from sagas.choreography.exchange import Exchange
 from sagas.choreography.signatures import IfExistsWord
 from sagas.definition.options import LONGEST_RESOURCE, choice
 from sagas.definition.signatures import CeleryTask
-from sagas.engine import Engine, callers_transaction, engine_for
+from sagas.engine import Engine, Posted, PublishingStep, callers_transaction, engine_for, published
 from sagas.errors import PayloadError, StartRefused
 from sagas.handle import SagaHandle
 from sagas.model.choreography import ChoreographyPlan
 from sagas.model.payload import is_storable, shown
-from sagas.store import CallersTransaction, reachable, run_id_of
+from sagas.store import BY_A_STEP, CallersTransaction, NewRun, reachable, run_id_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -79,6 +79,31 @@ def publish_on(
     with reachable(engine.store.database):
         transaction = caller.transaction(who)
         return engine.publisher.publish(run_id, written, key=key, transaction=transaction, rejects=rejects)
+
+
+def posted_by(
+    engine: Engine,
+    plan: ChoreographyPlan,
+    exchange: Exchange,
+    publisher: PublishingStep,
+    event: Any,
+    run: SagaHandle | UUID | str | None,
+) -> Posted:
+    """Return an event that a step publishes: into a run, or as the first of a new one."""
+    who = f"choreography {plan.name!r}"
+    written = published(exchange.write(event, engine.secrecy), publisher.key)
+    if written.type != plan.starts:
+        if run is None:
+            raise PayloadError(f"{who}: {written.type} starts no run: say with run= into which it is published")
+        return Posted(run_id=addressed(plan, run, who), event=written)
+    if run is not None and not isinstance(run, str):
+        raise PayloadError(
+            f"{who}: {written.type} starts a run: run={shown(run)} must be the text of its business key, or be left out"
+        )
+    check_key(run, f"{who}: run=")
+    whole = engine.publisher.whole_graph(plan)
+    new = NewRun.of(whole, run, written, by=BY_A_STEP, beginner=publisher.instance_id)
+    return Posted(run_id=new.id, event=written, starts=new)
 
 
 def addressed(plan: ChoreographyPlan, run: SagaHandle | UUID | str, who: str) -> UUID:
@@ -204,6 +229,12 @@ class Published(ABC):
         return self.publish_on(
             engine, event, run=run, key=key, session=session, connection=connection, if_exists=if_exists
         )
+
+    def posted_by(
+        self, publisher: PublishingStep, engine: Engine, event: Any, run: SagaHandle | UUID | str | None
+    ) -> Posted:
+        """Return an event as a step of a saga publishes it: see `current_step.publish`."""
+        return posted_by(engine, self.plan(engine), self.exchange, publisher, event, run)
 
     def publish_on(
         self,

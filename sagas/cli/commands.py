@@ -88,16 +88,16 @@ def migrate(context: click.Context) -> None:
 
 @sagas.command()
 @click.argument("instance", metavar="ID")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--related", is_flag=True, help="Also show what it began, and what it belongs to.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, or one a line with --related.")
 @click.pass_context
-def show(context: click.Context, instance: str, as_json: bool) -> None:
+def show(context: click.Context, instance: str, related: bool, as_json: bool) -> None:
     """Show an instance: its steps and its history. ID may be the beginning of one, or SAGA/KEY."""
     with cli_errors():
         found = bound_sagas(context)
         handle = instance_of(found, instance)
-        unheard = found.engine.store.fleet.unheard(handle.id)
-        shown = json_line(_as_dict(handle, unheard)) if as_json else timeline(handle.snapshot(history=True), unheard)
-        click.echo(shown)
+        shown = [_shown(found, one, as_json) for one in (handle.related() if related else [handle])]
+        click.echo(("\n" if as_json else "\n\n").join(shown))
 
 
 @sagas.command()
@@ -207,10 +207,16 @@ def in_short(seen: Snapshot) -> dict[str, Any]:
     }
 
 
+def _shown(found: Sagas, handle: SagaHandle, as_json: bool) -> str:
+    unheard = found.engine.store.fleet.unheard(handle.id)
+    return json_line(_as_dict(handle, unheard)) if as_json else timeline(handle.snapshot(history=True), unheard)
+
+
 def _as_dict(handle: SagaHandle, unheard: Sequence[str] = ()) -> dict[str, Any]:
     seen = handle.snapshot(history=True)
     return in_short(seen) | {
         "headline": [*seen.headline, *unheard],
+        "caused_by": seen.caused_by,
         "headers": seen.headers,
         "data": seen.shown_data,
         "steps": [

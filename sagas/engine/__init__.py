@@ -23,7 +23,8 @@ from sagas.engine.messages import (
     execution_in,
     window_from,
 )
-from sagas.engine.publishing import register_graphs
+from sagas.engine.outgoing import Posted, PublishingStep
+from sagas.engine.publishing import published, register_graphs
 from sagas.engine.redaction import redacted_error, redacted_value
 from sagas.engine.registry import (
     add_engine,
@@ -60,6 +61,8 @@ __all__ = [
     "Loop",
     "Messages",
     "Handled",
+    "Posted",
+    "PublishingStep",
     "Sentence",
     "TaskFace",
     "WorkerIdentity",
@@ -81,6 +84,7 @@ __all__ = [
     "callers_transaction",
     "left_in",
     "face_of",
+    "published",
     "qualified",
     "register_graphs",
     "redacted_error",

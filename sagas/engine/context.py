@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from sagas.engine.outgoing import Addressee, Outbox, PublishingStep
 from sagas.engine.recorder import Recorder
 from sagas.engine.transaction import StepTransaction
 from sagas.errors import NoCurrentStep
@@ -34,6 +35,7 @@ class StepContext:
     deadline: datetime | None
     transaction: StepTransaction = field(repr=False)
     recorder: Recorder = field(repr=False)
+    outbox: Outbox = field(repr=False)
     is_cancelled: Callable[[], bool] = field(default=_never, repr=False)
     headers: Callable[[], Mapping[str, Any]] = field(default=dict, repr=False)
 
@@ -47,6 +49,9 @@ class StepContext:
             return self.action_key
         again = f":{self.round}" if self.round > 1 else ""
         return f"comp:{self.saga_id}:{self.name}{again}"
+
+    def add_to_outbox(self, event: Any, to: Addressee, run: Any) -> None:
+        self.outbox.add(event, to, run, PublishingStep(instance_id=self.saga_id, key=self.idempotency_key))
 
 
 def deadline_of(claim: Claim, step: PlanStep, address: Address) -> datetime:
@@ -167,6 +172,29 @@ class CurrentStep:
             PayloadError: the data cannot be stored; the message names the key.
         """
         self._context().recorder.record(data)
+
+    def publish(self, event: Any, *, to: Addressee, run: Any = None) -> None:
+        """Publish an event into a run of a choreography, in one commit with this execution's completion.
+
+        Nothing is published if the execution fails, is given up, loses its claim, or ends when its saga has turned
+        back. A repeated execution publishes what it says anew, once. Use it in steps and compensations; a handler
+        returns its events.
+
+        Args:
+            event: an event of the choreography. The one in its ``starts=`` starts a run, with the correlation id of
+                this saga.
+            to: the choreography.
+            run: the business key of the run, or its handle or id. It may be left out if the event starts a run, which
+                then has no key.
+
+        Raises:
+            PayloadError: it is not an event of the choreography, or cannot be published.
+            NotRegistered: it starts a run, and no worker has registered the choreography.
+
+        Example:
+            ``current_step.publish(OrderCreated(order_id=order_id), to=fulfilment, run=f"order-{order_id}")``
+        """
+        self._context().add_to_outbox(event, to, run)
 
     @property
     def records(self) -> list[dict[str, Any]]:

@@ -9,7 +9,8 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from sagas.engine.context import StepContext, context_here
-from sagas.errors import NoCurrentStep
+from sagas.engine.outgoing import Addressee
+from sagas.errors import NoCurrentStep, PayloadError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +37,12 @@ class EventContext(StepContext):
             return self.action_key
         again = f":{self.round}" if self.round > 1 else ""
         return f"comp:{self.action_key}{again}"
+
+    def add_to_outbox(self, event: Any, to: Addressee, run: Any) -> None:
+        raise PayloadError(
+            f"current_step.publish is for the steps of sagas: a handler returns its events. To reach another run, let "
+            f"{self.name} call {getattr(to, 'name', 'the choreography')}.publish(…, key=current_event.idempotency_key)"
+        )
 
 
 class CurrentEvent:

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 from sagas.engine.continuing import continuing
 from sagas.engine.judging import describe
 from sagas.engine.messages import first_of_tail
+from sagas.engine.outgoing import Outbox
 from sagas.engine.transaction import StepTransaction
 from sagas.model import Address, ErrorInfo, Plan, PlanStep
 from sagas.model.secrecy import Redact
@@ -61,3 +62,4 @@ class Claimed:
     plan: Plan
     step: PlanStep
     transaction: StepTransaction
+    outbox: Outbox

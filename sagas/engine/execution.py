@@ -12,6 +12,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from sagas.engine.answer import Answer
 from sagas.engine.delivery import Claimed, Delivery
 from sagas.engine.messages import DELIVERY_HEADER, sent_at
+from sagas.engine.outgoing import Outbox
 from sagas.engine.reacting import reaction_to
 from sagas.engine.recording import Recording
 from sagas.engine.running import Returned, Run
@@ -54,7 +55,7 @@ def _run(delivery: Delivery, claim: Claim) -> Answer:
         plan = store.instances.plan(claim.plan_hash, claim.plan)
         step = plan.step(address.position, address.branch)
     transaction = StepTransaction(store.database)
-    claimed = Claimed(delivery, claim, plan, step, transaction)
+    claimed = Claimed(delivery, claim, plan, step, transaction, Outbox(delivery.engine))
     run, recording = reaction_to(claimed) if isinstance(claim, ClaimedDelivery) else (Run(claimed), Recording(claimed))
     try:
         happened = run.happened()

@@ -10,7 +10,7 @@ from sagas.errors import KeyInUse, NotRegistered, PublishInProgress
 from sagas.model.choreography import ChoreographyPlan
 from sagas.model.choreography.as_plan import RunPlan
 from sagas.model.choreography.state import Published
-from sagas.store import CallersTransaction, NewRun, run_id_of, sqlstate, uuid7
+from sagas.store import CallersTransaction, NewRun, sqlstate, uuid7
 from sagas.store.off_the_loop import blocking
 from sagas.store.runs import Scalar
 from sagas.store.starting import WAITED_IN_VAIN
@@ -48,21 +48,29 @@ class Publisher:
         """
         engine = self._engine
         engine.refuse_eager(plan.name)
-        whole = blocking(partial(engine.store.runs.whole_graph, plan))
+        new = NewRun.of(self.whole_graph(plan), key, published(written))
+        begun = self._insert(new.id, lambda scalar: engine.store.runs.start(scalar, new), key, transaction)
+        if begun is None or (rejects and not begun):
+            how = "and began with another event" if begun is None else "already"
+            raise KeyInUse(f"choreography {plan.name!r} has a run with the key {key!r} {how}: {new.id}")
+        return new.id
+
+    def whole_graph(self, plan: ChoreographyPlan) -> ChoreographyPlan:
+        """Return the registered graph, by which a run starts.
+
+        Raises:
+            NotRegistered: no worker has registered the choreography.
+            PlanChanged: this process declares the choreography otherwise than the workers.
+        """
+        whole = blocking(partial(self._engine.store.runs.whole_graph, plan))
         if whole is None:
             raise NotRegistered(
                 f"choreography {plan.name!r} version {plan.version} is not registered: its whole graph is what the "
                 "workers know once they have imported it. Start a worker, or call Sagas.register() where all of its "
                 "modules are imported"
             )
-        run_id = uuid7() if key is None else run_id_of(plan.name, key)
-        engine.store.instances.remember(RunPlan.of(whole))
-        new = NewRun(id=run_id, plan=whole, key=key, event=published(written))
-        begun = self._insert(run_id, lambda scalar: engine.store.runs.start(scalar, new), key, transaction)
-        if begun is None or (rejects and not begun):
-            how = "and began with another event" if begun is None else "already"
-            raise KeyInUse(f"choreography {plan.name!r} has a run with the key {key!r} {how}: {run_id}")
-        return run_id
+        self._engine.store.instances.remember(RunPlan.of(whole))
+        return whole
 
     def publish(
         self,
@@ -134,6 +142,6 @@ def register_graphs(engine: "Engine") -> None:
         engine.store.runs.register(choreography.plan(engine))
 
 
-def published(written: "WrittenEvent") -> Published:
-    """Return an event from outside, with an id of its own."""
-    return Published(id=uuid7(), type=written.type, version=written.version, payload=written.text)
+def published(written: "WrittenEvent", caused_by: str | None = None) -> Published:
+    """Return an event from outside its run, with an id of its own."""
+    return Published(id=uuid7(), type=written.type, version=written.version, payload=written.text, caused_by=caused_by)

@@ -101,7 +101,6 @@ class _ReactionRun(Run):
 class _ReactionRecording(Recording):
     def __init__(self, claimed: Claimed, heard: Heard) -> None:
         super().__init__(claimed)
-        self._claimed = claimed
         self._heard = heard
 
     def _is_for_good(self, error: SagaError) -> bool:

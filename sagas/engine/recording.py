@@ -2,8 +2,9 @@
 
 import random
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from billiard.exceptions import SoftTimeLimitExceeded
@@ -18,18 +19,24 @@ from sagas.engine.redaction import shown_error, shown_result
 from sagas.engine.retrying import asked_by
 from sagas.engine.running import Happened, NotCallable, Raised, Returned, Unwanted
 from sagas.engine.telling import log_parked
-from sagas.engine.transaction import RolledBack
-from sagas.errors import SagaError
+from sagas.engine.transaction import RolledBack, StepTransaction
+from sagas.errors import KeyInUse, SagaError
 from sagas.model import Address, Completed, Failed, Parked, SagaStatus, Tick, UndoOutcome, Verdict, payload
 from sagas.model.inputs import unwrapped
 from sagas.store import Progress
 from sagas.store.database import is_conflict, is_impatient, is_outage
 
 
+def has_turned_back(status: SagaStatus) -> bool:
+    """Return whether what completes now is certain to be undone: a failed instance may still go on forward."""
+    return status in (SagaStatus.COMPENSATING, SagaStatus.COMPENSATED)
+
+
 class Recording:
     """Tells the rows about one claimed execution, by its token."""
 
     def __init__(self, claimed: Claimed) -> None:
+        self._claimed = claimed
         self._delivery = claimed.delivery
         self._engine = claimed.delivery.engine
         self._instance_id = claimed.delivery.instance_id
@@ -99,18 +106,23 @@ class Recording:
     def _complete_action(self, encoded: str | None, keys: tuple[str, ...], *, skipped: bool = False) -> Answer:
         transaction = self._transaction
         progress = None
+        complete = partial(
+            self._engine.store.hot.complete,
+            self._instance_id,
+            self._plan,
+            self._address,
+            token=self._token,
+            result=encoded,
+            keys=keys,
+            skipped=skipped,
+            placement=self._engine.messages,
+        )
         if not transaction.is_rolled_back:
-            progress = self._engine.store.hot.complete(
-                self._instance_id,
-                self._plan,
-                self._address,
-                token=self._token,
-                result=encoded,
-                keys=keys,
-                skipped=skipped,
-                placement=self._engine.messages,
-                connection=transaction.connection if transaction.is_open else None,
-            )
+            try:
+                progress = self._completed(complete)
+            except KeyInUse as error:
+                transaction.rollback()
+                return self._unusable(error)
         if transaction.is_open:
             if progress is None and not self._is_completed_in_transaction():
                 # Its claim was taken away: nothing of it happened, so it is not a late success either. Or another
@@ -119,6 +131,7 @@ class Recording:
                 self._delivery.log("claim lost, or its key taken: the step's transaction was rolled back")
                 return self._report(encoded, keys=keys, rolled_back=True)
             self._commit()
+            self._engine.loop.poke(*self._claimed.outbox.runs)
         progress = progress or self._own_completion()
         if progress is not None:
             return self._go_on(progress)
@@ -126,13 +139,47 @@ class Recording:
             raise RolledBack
         return self._report(encoded, keys=keys, skipped=skipped)
 
+    def _completed(self, complete: Callable[..., Progress | None]) -> Progress | None:
+        """Complete it together with the events that it publishes, unless its saga has turned back meanwhile."""
+        transaction, outbox = self._transaction, self._claimed.outbox
+        if not outbox:
+            return complete(connection=transaction.connection if transaction.is_open else None)
+        with transaction.connection.begin_nested() as events:
+            outbox.insert(transaction.connection)  # first, since it may wait for a key: its saga is not locked yet
+            progress = complete(connection=transaction.connection)
+            if progress is None or not has_turned_back(progress.status):
+                return progress
+            events.rollback()
+        self._delivery.log("turned back while it ran: the events that it publishes are dropped")
+        return complete(connection=transaction.connection)
+
     def _complete_compensation(self, encoded: str | None, outcome: UndoOutcome) -> Answer:
         if self._transaction.is_open:
             # An undo may run twice, but its record must not be lost. So its writes commit first.
             self._transaction.commit()
         elif self._transaction.is_rolled_back:
             raise RolledBack
+        if self._claimed.outbox and self._is_undone_with_events(encoded, outcome):
+            return END
         return self._report(encoded, outcome=outcome)
+
+    def _is_undone_with_events(self, encoded: str | None, outcome: UndoOutcome) -> bool:
+        """Record an undo together with the events that it publishes. False: its claim was taken away meanwhile."""
+        outbox, transaction = self._claimed.outbox, StepTransaction(self._engine.store.database)
+        loop = self._engine.loop
+        event = Completed(address=self._address, token=self._token, result=encoded, outcome=outcome)
+        try:
+            outbox.insert(transaction.connection)
+            if loop.handle_in(self._instance_id, event, transaction.connection, transaction.commit) is None:
+                return False
+        except KeyInUse as error:
+            # The undo is done; only what it would publish is lost, which is logged.
+            self._delivery.log("events of a compensation not published", str(error))
+            return False
+        finally:
+            transaction.rollback()
+        loop.poke(*outbox.runs)
+        return True
 
     def _commit(self) -> None:
         try:

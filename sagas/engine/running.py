@@ -142,6 +142,7 @@ class Run:
             "deadline": deadline_of(claim, step, delivery.address),
             "transaction": self._claimed.transaction,
             "recorder": self._recorder,
+            "outbox": self._claimed.outbox,
             "is_cancelled": partial(delivery.engine.held.is_stopped, delivery.id),
             "headers": partial(delivery.engine.carrying.seen_by_task, delivery.instance_id),
         }

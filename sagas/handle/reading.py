@@ -83,9 +83,34 @@ class Reading:
         """Return everything that happened, oldest first: from the rows and from the append-only events."""
         return self.snapshot(history=True).history
 
-    def timeline(self) -> str:
-        """Return the instance as text for people: its identity, the status of each step, and what happened when."""
-        return self.snapshot(history=True).timeline()
+    def timeline(self, *, related: bool = False) -> str:
+        """Return the instance as text for people: its identity, the status of each step, and what happened when.
+
+        Args:
+            related: the same of all that belong to it (see `related`), the oldest first.
+        """
+        shown = self.related() if related else [self]
+        return "\n\n".join(one.snapshot(history=True).timeline() for one in shown)
+
+    @property
+    def correlation_id(self) -> UUID:
+        """The id that all have that belong together: that of the instance which a caller started.
+
+        An instance that a step or an event began has the correlation id of what began it, as a child saga has that of
+        its parent.
+        """
+        with reachable(self._engine.store.database):
+            found = self._engine.store.kinship.correlation_of(self.id)
+        if found is None:
+            raise self._not_found()
+        return found
+
+    def related(self) -> list[Self]:
+        """Return the handles of all that have its correlation id, this one among them, the oldest first."""
+        correlation = self.correlation_id
+        with reachable(self._engine.store.database):
+            found = self._engine.store.kinship.correlated(correlation)
+        return [type(self)(self._engine, one) for one in found]
 
     def snapshot(self, *, history: bool = False) -> Snapshot:
         """Read everything in one consistent look.

@@ -34,6 +34,8 @@ def timeline(seen: "Snapshot", more: Sequence[str] = ()) -> str:
 
 def _facts(seen: "Snapshot") -> Iterator[str]:
     yield f"started {_moment(seen.started_at)}" + (f", ended {_moment(seen.finished_at)}" if seen.finished_at else "")
+    if seen.caused_by:
+        yield f"began by {seen.caused_by}"
     if seen.headers:
         yield f"carries the headers {', '.join(seen.headers)}"
     for resource in seen.holds:

@@ -154,6 +154,8 @@ class Snapshot:
         self.key: str | None = row.key
         self.started_at: datetime = row.created_at
         self.finished_at: datetime | None = row.finished_at
+        #: What began it, if a caller did not: the idempotency key of a step, or of a delivery.
+        self.caused_by: str | None = row.caused_by
         #: The names of its caller's headers that its messages carry.
         self.headers: list[str] = sorted(
             {name for part in ("top", "nested", "secret") for name in (row.headers or {}).get(part) or ()}

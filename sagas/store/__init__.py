@@ -19,7 +19,7 @@ from sagas.store.purging import Purged, Purging
 from sagas.store.records import Records
 from sagas.store.release import RELEASE
 from sagas.store.rows import error_from, legible, merged, stored_step_of
-from sagas.store.runs import NewRun, Runs, run_id_of
+from sagas.store.runs import BY_A_STEP, NewRun, Runs, run_id_of
 from sagas.store.saving import Joining
 from sagas.store.starting import CallersTransaction, NewInstance, Starting, has_written
 from sagas.store.sweeping import Heartbeat, Sweeping
@@ -68,6 +68,7 @@ class Store:
 
 
 __all__ = [
+    "BY_A_STEP",
     "LIMIT_PREFIX",
     "RELEASE",
     "Heartbeat",

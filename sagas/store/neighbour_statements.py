@@ -194,3 +194,29 @@ WITH RECURSIVE below AS (
 )
 SELECT child, array_agg(id ORDER BY id) AS failed FROM below WHERE waits GROUP BY child
 """
+
+# -- What belongs together: child sagas to their parents, and what steps and events begin to what began that.
+
+#: The correlation id of an instance: that of the first of its ancestors, which may be in another service.
+CORRELATION = """
+(WITH RECURSIVE above AS (
+     SELECT own.id, own.parent_id, own.correlation_id FROM {s}.saga_instance AS own WHERE own.id = :id
+     UNION ALL
+     SELECT parent.id, parent.parent_id, parent.correlation_id
+     FROM {s}.saga_instance AS parent JOIN above ON parent.id = above.parent_id WHERE above.correlation_id IS NULL)
+ SELECT coalesce(correlation_id, id) FROM above
+ WHERE correlation_id IS NOT NULL OR NOT EXISTS (SELECT FROM above AS next WHERE next.id = above.parent_id)
+ LIMIT 1)
+"""
+
+CORRELATION_OF = "SELECT " + CORRELATION
+
+#: All that have a correlation id, and their child sagas, the oldest first.
+CORRELATED = """
+WITH RECURSIVE related AS (
+    SELECT id, created_at FROM {s}.saga_instance WHERE id = :correlation OR correlation_id = :correlation
+    UNION
+    SELECT child.id, child.created_at FROM {s}.saga_instance AS child JOIN related ON child.parent_id = related.id
+)
+SELECT id FROM related ORDER BY created_at, id
+"""

@@ -3,6 +3,7 @@
 import re
 
 from sagas.store.loop_statements import HOLDER
+from sagas.store.neighbour_statements import CORRELATION
 from sagas.store.statements import CLAIM
 
 #: What `CLAIM` does to the row of an execution, without what only a step's deadline and pivot ask for.
@@ -14,9 +15,9 @@ _TAKE = re.sub(r"/\* of a step alone \*/.*?/\* of any execution \*/", "", CLAIM,
 
 #: One insert. A second event of the same type with the same key does nothing.
 PUBLISH = """
-INSERT INTO {s}.saga_inbox (instance_id, kind, name, key, payload, sent_by, event_id, version, cause, depth)
+INSERT INTO {s}.saga_inbox (instance_id, kind, name, key, payload, sent_by, event_id, version, cause, depth, caused_by)
 VALUES (:run_id, 'event', :type, CAST(:key AS text), CAST(CAST(:payload AS text) AS jsonb), :by, :event_id, :version,
-        CAST(:cause AS int), :depth)
+        CAST(:cause AS int), :depth, CAST(:caused_by AS text))
 ON CONFLICT (instance_id, kind, name, key) WHERE key IS NOT NULL DO NOTHING
 RETURNING id
 """
@@ -39,10 +40,21 @@ WITH born AS (
     ON CONFLICT DO NOTHING
     RETURNING id
 )
-INSERT INTO {s}.saga_inbox (instance_id, kind, name, payload, sent_by, event_id, version)
-SELECT id, 'event', :type, CAST(CAST(:payload AS text) AS jsonb), :by, :event_id, :version FROM born
+INSERT INTO {s}.saga_inbox (instance_id, kind, name, payload, sent_by, event_id, version, depth, caused_by)
+SELECT id, 'event', :type, CAST(CAST(:payload AS text) AS jsonb), :by, :event_id, :version, :depth,
+       CAST(:caused_by AS text) FROM born
 RETURNING id
 """
+
+#: Beside the start of what another instance (``id``) began: it belongs to whatever that belongs to.
+CORRELATE = (
+    """
+UPDATE {s}.saga_instance AS begun SET caused_by = :caused_by, correlation_id = coalesce("""
+    + CORRELATION
+    + """, :id)
+WHERE begun.id = :begun RETURNING begun.id
+"""
+)
 
 #: Whether a run was started with the same event.
 IS_STARTED_SO = """

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 from uuid import UUID, uuid5
 
 from sqlalchemy import Connection, Row, TextClause, text
@@ -22,13 +22,14 @@ from sagas.model.choreography.state import (
 )
 from sagas.store import run_statements
 from sagas.store.database import Database
+from sagas.store.ids import uuid7
 from sagas.store.rows import evidence_of, json_text, own_fields, step_fields
 from sagas.store.timing import Timing
 
 #: Names of runs are made in it, so that a run with a business key need not be looked up.
 _RUNS = UUID("7f0a3f53-5d2b-5f6c-9d43-1f9b8f1f6c11")
 #: Who published an event that no person and no caller did.
-BY_A_HANDLER, BY_THE_LIBRARY = "handler", "sagas"
+BY_A_HANDLER, BY_A_STEP, BY_THE_LIBRARY = "handler", "step", "sagas"
 
 
 def run_id_of(choreography: str, key: str) -> UUID:
@@ -46,6 +47,13 @@ class NewRun:
     event: Published
     headers: str | None = None
     by: str = "application"
+    beginner: UUID | None = None  # the instance that starts it: the run belongs to whatever that belongs to
+
+    @classmethod
+    def of(cls, plan: ChoreographyPlan, key: str | None, event: Published, **options: Any) -> Self:
+        """Return a run with the id that belongs to its key."""
+        run_id = uuid7() if key is None else run_id_of(plan.name, key)
+        return cls(id=run_id, plan=plan, key=key, event=event, **options)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +103,7 @@ class Runs:
         values = _values(new.id, new.event, new.by)
         inserted = scalar(
             self._sql("START_RUN"),
-            {name: values[name] for name in ("run_id", "type", "payload", "by", "event_id", "version")}
+            {name: values[name] for name in _FIRST}
             | {
                 "saga": plan.name,
                 "saga_version": plan.version,
@@ -107,9 +115,18 @@ class Runs:
             },
         )
         if inserted is not None:
+            self._correlate(scalar, new)
             return True
         same = scalar(self._sql("IS_STARTED_SO"), {name: values[name] for name in _COMPARED})
         return None if same is False else False
+
+    def _correlate(self, scalar: Scalar, new: NewRun) -> None:
+        if new.beginner is not None:
+            self.correlate(scalar, new.id, new.beginner, new.event.caused_by)
+
+    def correlate(self, scalar: Scalar, begun: UUID, beginner: UUID, caused_by: str | None) -> None:
+        """Record that one instance, or a run of another service, began an instance that was just inserted."""
+        scalar(self._sql("CORRELATE"), {"begun": begun, "id": beginner, "caused_by": caused_by})
 
     # -- under the lock of the run's row
 
@@ -175,8 +192,6 @@ class Runs:
                 self._sql("RECORD"),
                 _values(state.id, event, BY_THE_LIBRARY if event.payload is None else BY_A_HANDLER)
                 | {
-                    "cause": event.cause,
-                    "depth": event.depth,
                     "number": recorded.number,
                     "letter": _letter(recorded.letter),
                     "is_over": recorded.number is not None or recorded.letter is Letter.MUTED,
@@ -235,6 +250,7 @@ class Runs:
 
 
 _COMPARED = ("run_id", "type", "payload", "version")
+_FIRST = ("run_id", "type", "payload", "by", "event_id", "version", "depth", "caused_by")
 
 
 def _changed(plan: ChoreographyPlan, said: tuple[str, ...]) -> PlanChanged:
@@ -255,6 +271,7 @@ def _values(run_id: UUID, event: Published, by: str) -> dict[str, Any]:
         "version": event.version,
         "cause": event.cause,
         "depth": event.depth,
+        "caused_by": event.caused_by,
     }
 
 

@@ -76,6 +76,8 @@ class Tables:
             Column("closed", _Json),
             Column("ended_by", Integer),
             _time("turned_at"),
+            Column("correlation_id", Uuid),
+            Column("caused_by", Text),
             Column("setback", Text),  # PostgreSQL itself generates it from the status
         )
         self.step = Table(
@@ -152,6 +154,7 @@ class Tables:
             Column("depth", Integer, nullable=False),
             Column("letter", Text),
             _time("acknowledged_at"),
+            Column("caused_by", Text),
         )
         self.lock = Table(
             "saga_lock",

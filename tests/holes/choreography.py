@@ -34,9 +34,10 @@ OF_CHOREOGRAPHY = (
             Edit(
                 "sagas/store/run_statements.py::PUBLISH",
                 "VALUES (:run_id, 'event', :type, CAST(:key AS text), CAST(CAST(:payload AS text) AS jsonb), :by, "
-                ":event_id, :version,\n        CAST(:cause AS int), :depth)",
+                ":event_id, :version,\n        CAST(:cause AS int), :depth, CAST(:caused_by AS text))",
                 "SELECT :run_id, 'event', :type, CAST(:key AS text), CAST(CAST(:payload AS text) AS jsonb), :by, "
-                ":event_id, :version,\n        CAST(:cause AS int), :depth FROM counted WHERE n >= 0",
+                ":event_id, :version,\n        CAST(:cause AS int), :depth, CAST(:caused_by AS text) "
+                "FROM counted WHERE n >= 0",
             ),
         ),
         tests=(
@@ -97,6 +98,22 @@ OF_CHOREOGRAPHY = (
         tests=(
             f"{MODEL}test_undoing.py::test_v8_a_completion_whose_handler_is_closed_publishes_nothing_and_is_undone",
             f"{STORE}test_v8_a_muted_event_is_kept_without_a_number",
+        ),
+    ),
+    Reversal(
+        letter="V8",
+        hole="A step that ran when its saga turned back publishes, and others act on what is about to be undone.",
+        taken_away="a completion in a saga that has turned back drops the events of its step",
+        edits=(
+            Edit(
+                "sagas/engine/recording.py::has_turned_back",
+                "status in (SagaStatus.COMPENSATING, SagaStatus.COMPENSATED)",
+                "False",
+            ),
+        ),
+        tests=(
+            "tests/integration/test_publishing_steps.py::"
+            "test_v8_a_step_that_completes_when_its_saga_has_turned_back_publishes_nothing",
         ),
     ),
     Reversal(
@@ -200,6 +217,16 @@ OF_CHOREOGRAPHY = (
             ),
         ),
         tests=(f"{STORE}test_v21_a_key_is_one_event_of_its_type_and_another_payload_is_told",),
+    ),
+    Reversal(
+        letter="V22",
+        hole="What a completion starts has a key for which it waits, and two of them wait for each other.",
+        taken_away="the runs that a step starts are inserted in one order",
+        edits=(Edit("sagas/engine/outgoing.py::Outbox::_in_one_order", "numbered[1].run_id", "0"),),
+        tests=(
+            "tests/integration/store/test_outgoing.py::"
+            "test_v22_two_steps_that_start_the_same_runs_do_not_wait_for_each_other_crosswise",
+        ),
     ),
     Reversal(
         letter="V27",

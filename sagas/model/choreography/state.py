@@ -34,6 +34,7 @@ class Published:
     payload: str | None = None
     cause: int | None = None  # the number of the event that its publisher reacted to; None: it is from outside
     depth: int = 0  # how many causes it is away from an event from outside
+    caused_by: str | None = None  # what published it, if that was not a handler of its run: a step's idempotency key
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,6 +10,7 @@ import pytest
 from sagas import NoCurrentStep, current_step
 from sagas.engine import Engine
 from sagas.engine.context import StepContext, as_current
+from sagas.engine.outgoing import Outbox
 from sagas.engine.recorder import Recorder
 from sagas.engine.transaction import StepTransaction
 from sagas.model import Address
@@ -28,6 +29,7 @@ def context(round_: int = 0, **changes: Any) -> StepContext:
         "attempt": 2,
         "deadline": datetime(2040, 1, 1, tzinfo=UTC),
         "recorder": Recorder(cast(Engine, None), ID, Address(0), UUID(int=1), "pay"),
+        "outbox": Outbox(cast(Engine, None)),
         "transaction": StepTransaction(Database("postgresql://nobody@/nowhere?host=/nonexistent")),
     }
     return StepContext(**given | changes)
