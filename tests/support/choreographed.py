@@ -9,7 +9,7 @@ from sagas import Retry, current_step
 from sagas.choreography import Choreography, event
 from sagas.engine import current_event
 from tests.support import journal
-from tests.support.scripted import play
+from tests.support.scripted import QUICK_UNDO, play
 
 
 @event
@@ -81,7 +81,7 @@ def reserve(event: Ordered) -> Any:
     return Refused(script=event.script) if said == "refused" else Reserved(script=event.script)
 
 
-@ring.undo(reserve, when=(Declined,), publishes=(Refused,))
+@ring.undo(reserve, when=(Declined,), publishes=(Refused,), retry=QUICK_UNDO)
 @shared_task
 def release(event: Ordered) -> Any:
     journal.write(f"release for {current_event.trigger}")
@@ -93,6 +93,8 @@ def release(event: Ordered) -> Any:
 @shared_task
 def charge(event: Reserved) -> Any:
     said = act(event.script, "charge")
+    if said == "nothing":
+        return None  # its run rests, and has not ended
     return Declined(script=event.script) if said == "declined" else Charged(script=event.script)
 
 

@@ -14,13 +14,14 @@ from uuid import UUID
 
 import psutil
 
-from sagas import Saga, SagaHandle
+from sagas import Choreography, Saga, SagaHandle
 from sagas.engine import CONTROL_QUEUE, SWEEP_TASK
 from sagas.store import uuid7
 from tests.conftest import Shop
 from tests.faults.boundaries import fates
 from tests.faults.boundaries.starter import Errand, run
 from tests.support import journal
+from tests.support.choreographed import Ordered
 from tests.support.workers import Worker
 
 T = TypeVar("T")
@@ -65,6 +66,7 @@ class Lane:
 
     def open(self) -> None:
         fates.create(self.shop.database_url)
+        self.shop.sagas.register()
         self.worker.start()
         self._supervisor.start()
 
@@ -88,15 +90,21 @@ class Lane:
 
     # -- what trials do
 
-    def start(self, saga: Saga, data: Mapping[str, Any], saga_id: UUID | None = None, **options: Any) -> SagaHandle:
-        """Start a saga here, in the test's own process, which does not die."""
+    def start(
+        self, saga: Saga | Choreography, data: Mapping[str, Any], saga_id: UUID | None = None, **options: Any
+    ) -> SagaHandle:
+        """Start a saga here, in the test's own process, which does not die. The id of a run is made of its key."""
+        if isinstance(saga, Choreography):
+            return saga.start_on(self.shop.sagas.engine, Ordered(**data), **options)
         token = _wanted.set(saga_id)
         try:
             return self.shop.sagas.start(saga, data, **options)
         finally:
             _wanted.reset(token)
 
-    def errand(self, what: str, saga: Saga, saga_id: UUID, data: Mapping[str, Any], **options: Any) -> bool:
+    def errand(
+        self, what: str, saga: Saga | Choreography, saga_id: UUID, data: Mapping[str, Any], **options: Any
+    ) -> bool:
         """Do something to a saga in a process that may die of it. Returns whether it did not."""
         return run(Errand(what=what, saga=saga.name, saga_id=saga_id, data=data, options=options, servers=self.servers))
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 
 from tests.faults.boundaries.detours import DETOURS
 from tests.faults.boundaries.fates import How
+from tests.faults.boundaries.runs import LOOKS, RUN_DETOURS, RUNS
 from tests.faults.boundaries.statements import built, named
 from tests.faults.boundaries.workloads import LOOP, ON_THE_WAY, SWEPT, Workload
 
-WORKLOADS: tuple[Workload, ...] = (*ON_THE_WAY, *DETOURS)
+WORKLOADS: tuple[Workload, ...] = (*ON_THE_WAY, *RUNS, *DETOURS, *RUN_DETOURS)
 
 #: What is no statement: an execution's parts, what is published (by Celery's chain or by the loop), what is acked.
 OTHERS = frozenset(
@@ -65,26 +66,10 @@ EXPLAINED: dict[str, str] = {
     "PULSE": "one statement, of pools of greenlets alone: the next one makes up for it",
     "UNHEARD": "a read, of `check` and `show`",
     **dict.fromkeys(
-        ("DEAD", "HAS_LETTERS", "IS_STARTED_SO", "IS_THE_SAME", "REGISTERED", "SAMPLES", "UNDELIVERED"),
+        ("DEAD", "HAS_LETTERS", "IS_STARTED_SO", "IS_THE_SAME", "REGISTERED", "SAMPLES", "STORED", "UNDELIVERED"),
         "a read, of choreographies: of those who publish, look at letters or check stored events",
     ),
-    **dict.fromkeys(
-        (
-            "ACKNOWLEDGE",
-            "CLAIM_DELIVERY",
-            "LOAD_ARRIVED",
-            "LOAD_DONE",
-            "LOAD_FIRST",
-            "NUMBER",
-            "PUBLISH",
-            "RECORD",
-            "REGISTER_GRAPH",
-            "SAVE_RUN",
-            "START_RUN",
-        ),
-        "of a choreographed run, which no workload plays yet; test_choreographies.py kills a worker of one",
-    ),
-    "_TAKE": "a part of CLAIM and CLAIM_DELIVERY",
+    "REGISTER_GRAPH": "one statement, of a worker that begins; each that begins does it",
     "WHERE_HOME_IS": "a read, of workers that begin and of beat",
     "WORKERS_ALIVE": "a read, of `check` and of workers that begin",
     **dict.fromkeys(
@@ -165,8 +150,8 @@ IN_PARENT = ("parent", "heartbeat", "timer", "filler")
 IN_CHILD = ("action", "compensation", "callback", "sweep")
 #: Of these every point is a case by default. Of the others only one of those that are alike: between two of its marks
 #: (a commit, a publish, an effect, an ack) the world looks the same wherever a process dies.
-WHOLE = ("straight", "compensated", "unsent")
-IN_A_TRANSACTION = frozenset({*LOOP[:-1], *SWEPT[:-1]})
+WHOLE = ("straight", "compensated", "unsent", "run", "run-cancelled", "run-published")
+IN_A_TRANSACTION = frozenset({*LOOP[:-1], *SWEPT[:-1], *LOOKS})
 BETWEEN_MARKS = frozenset(
     {
         "task:before",

@@ -12,13 +12,15 @@ from importlib import import_module
 from pathlib import Path
 
 import sagas.store
-from sagas.store import listing_statements, loop_statements, quote, statements
+from sagas.store import listing_statements, loop_statements, quote, run_statements, statements
 from sagas.store.database import BEGIN
 from sagas.store.prepared import Prepared
 
 STORE = Path(sagas.store.__file__).parent
 #: Parts of other statements, never sent by themselves.
-FRAGMENTS = frozenset({"DEADLINE", "HAS_LINE", "HOLDER", "LEASE_HELD", "LINE_OF", "RECORDED", "UNCLAIMED"})
+FRAGMENTS = frozenset(
+    {"DEADLINE", "HAS_LINE", "HOLDER", "LEASE_HELD", "LINE_OF", "PAYLOAD", "RECORDED", "UNCLAIMED", "_TAKE"}
+)
 #: A list puts its statement together of these.
 PARTS = frozenset(vars(listing_statements))
 #: What SQLAlchemy builds, by the function that builds it.
@@ -59,7 +61,7 @@ def prepared() -> dict[str, str]:
     """The hot statements, by the names under which sessions know them."""
     return {
         Prepared(template.replace("{s}", quote("sagas"))).name: name
-        for module in (statements, loop_statements)
+        for module in (statements, loop_statements, run_statements)
         for name, template in vars(module).items()
         if name.isupper() and isinstance(template, str)
     }

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
-from sagas import Saga, SagaHandle, SagaStatus, StepStatus, TransitionRefused
+from sagas import Choreography, Saga, SagaHandle, SagaStatus, StepStatus, TransitionRefused
 from tests.faults.boundaries import fates
 from tests.faults.boundaries.fates import Fate
 from tests.faults.boundaries.lanes import Lane
@@ -22,9 +22,10 @@ class Trial:
     """One saga of a lane, with what will happen to it."""
 
     lane: Lane
-    saga: Saga
+    saga: Saga | Choreography
     saga_id: UUID
     input: dict[str, Any]
+    key: str | None = None  # of a choreographed run, whose id is made of it
     fates: Sequence[Fate] = ()
     nobodys: Sequence[Fate] = ()
 
@@ -44,7 +45,8 @@ class Trial:
         fates.arm(self.url, fates.NOBODY, self.nobodys)
 
     def start(self, **options: Any) -> SagaHandle:
-        return self.lane.start(self.saga, self.input, self.saga_id, **options)
+        named = {} if self.key is None else {"key": self.key}
+        return self.lane.start(self.saga, self.input, self.saga_id, **named | options)
 
     def errand(self, what: str, **options: Any) -> bool:
         """In a process that may die of it."""
@@ -158,7 +160,7 @@ def must_exist(trial: Trial) -> bool:
     transactional = any("RETIRE_ENDED" in point or "INSERT ledger" in point for point in begins)
     if transactional:
         return any(point.startswith("start | commit of") and point.endswith(":after") for point in passed)
-    return "start | START:after" in passed
+    return bool({"start | START:after", "start | START_RUN:after"} & set(passed))
 
 
 # -- moved on by somebody outside, whose process dies

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from sagas import SagaHandle
-from sagas.store import uuid7
+from sagas import Choreography, SagaHandle
+from sagas.store import run_id_of, uuid7
 from tests.faults.boundaries import fates
 from tests.faults.boundaries.fates import Fate, How
 from tests.faults.boundaries.lanes import Lane
 from tests.faults.boundaries.points import Case
 from tests.faults.boundaries.stories import PATIENCE, Trial
-from tests.faults.boundaries.verdicts import judge
+from tests.faults.boundaries.verdicts import judge, judge_run
 from tests.faults.boundaries.workloads import Workload
 from tests.support import journal
 from tests.support.workers import eventually
@@ -96,17 +96,21 @@ def take(lane: Lane, case: Case) -> Ended | None:
 
 
 def trial_of(lane: Lane, workload: Workload, own: Sequence[Fate], nobodys: Sequence[Fate] = ()) -> Trial:
-    saga_id = uuid7()
+    saga_id, key = uuid7(), None
+    if isinstance(workload.saga, Choreography):
+        key = str(saga_id)
+        saga_id = run_id_of(workload.saga.name, key)
     given: dict[str, Any] = {
         name: value.format(id=saga_id) if isinstance(value, str) else value for name, value in workload.input.items()
     }
-    return Trial(lane=lane, saga=workload.saga, saga_id=saga_id, input=given, fates=own, nobodys=nobodys)
+    return Trial(lane=lane, saga=workload.saga, saga_id=saga_id, input=given, key=key, fates=own, nobodys=nobodys)
 
 
 def verdict(lane: Lane, trial: Trial, workload: Workload, run: SagaHandle | None, *, exactly: bool) -> Ended:
     url = lane.shop.database_url
     if run is not None:
-        judge(run, workload, url, exactly=exactly)
+        verdict_of = judge_run if isinstance(workload.saga, Choreography) else judge
+        verdict_of(run, workload, url, exactly=exactly)
     return Ended(url, trial.saga_id, tuple(journal.effects(url, trial.saga_id)), points_of(lane, trial.saga_id))
 
 

@@ -14,10 +14,14 @@ from tests.faults.boundaries.workloads import Workload
 from tests.support import journal
 from tests.support.workers import eventually
 
+#: It has asked for its claim, of a step or of a delivery.
+CLAIMED = frozenset({"CLAIM:after", "CLAIM_DELIVERY:after"})
 #: What makes an execution's end known: the loop's commit; for an action its completion, or the commit of that.
 BY_LOOP = frozenset({"commit of LOCK_INSTANCE:after"})
 BY_STATEMENT = frozenset({"COMPLETE:after"})
 BY_ITSELF = frozenset({"commit of INSERT ledger:after"})
+#: The undos of `tests.support.choreographed`, by their handlers.
+UNDOS = {"reserve": "release", "charge": "refund"}
 #: How long a saga may hold on to something after its end, in seconds.
 AFTERWARDS = 30.0
 #: What a dead process cannot have caused.
@@ -39,12 +43,13 @@ class Execution:
     @property
     def may_be_lost(self) -> bool:
         """It had asked for its claim when it was struck, and could not tell how it ended."""
-        return self.struck and "CLAIM:after" in self.points and not self.recorded_by & set(self.points)
+        return self.struck and bool(CLAIMED & set(self.points)) and not self.recorded_by & set(self.points)
 
     @property
     def is_lost(self) -> bool:
         """It held its claim: whoever gets none asks the loop at once what is to be done."""
-        after = self.points[self.points.index("CLAIM:after") + 1 :] if self.may_be_lost else ()
+        claimed = next((number for number, what in enumerate(self.points, 1) if what in CLAIMED), 0)
+        after = self.points[claimed:] if self.may_be_lost else ()
         return bool(after) and after[0] != "LOCK_INSTANCE:before"
 
     @property
@@ -97,6 +102,65 @@ def judge(run: SagaHandle, workload: Workload, url: str, *, exactly: bool) -> No
     if ends is SagaStatus.COMPENSATED:
         assert_undone(rows, effects, workload.in_order, told)
     assert_one_key_each(url, run.id)
+    assert_notes(run, workload, told)
+
+
+def judge_run(run: SagaHandle, workload: Workload, url: str, *, exactly: bool) -> None:
+    """Assert it of a choreographed run that has ended: each event is there once, and each handler had it once."""
+    told = run.timeline()
+    rows = steps(url, run.id)
+    assert run.status is workload.ends, told
+    assert_nothing_is_left(url, run.id, told)
+    assert events(url, run.id) == list(enumerate(workload.events, 1)), told
+    assert dead_letters(url, run.id) == [], told
+    if workload.ledger is not None:
+        assert journal.ledger(url, run.id) == workload.ledger, told
+    ran = executions(fates.passages(url, run.id))
+    for row in rows:
+        assert_ran_as_often_as_it_had_to(row, workload, ran, exactly and workload.exact, told)
+    effects = [what.partition(" ")[0] for what in journal.effects(url, run.id) if " for " not in what]
+    for task, group in groupby(sorted(rows, key=task_of), key=task_of):
+        of_task = list(group)
+        least = sum(row["status"] == "completed" for row in of_task)
+        assert least <= effects.count(task) <= sum(row["attempts"] for row in of_task), f"{task} happened\n{told}"
+    if workload.ends is SagaStatus.COMPENSATED:
+        assert_closed_are_undone(rows, effects, told)
+    assert_one_key_each(url, run.id)
+    assert_notes(run, workload, told)
+
+
+def assert_closed_are_undone(rows: Sequence[dict[str, Any]], effects: Sequence[str], told: str) -> None:
+    """What a handler with an undo did, or may have done, is undone after it."""
+    undos = {row["name"]: task_of(row) for row in rows if row["round"]}
+    for action, undo in UNDOS.items():
+        happened = [row for row in rows if row["name"] == action and not row["round"]]
+        if any(row["status"] == "completed" or row["doubt"] for row in happened):
+            assert undos.get(action) == undo, f"{action} was not undone\n{told}"
+        if action in effects:
+            later = effects[len(effects) - effects[::-1].index(action) :]
+            assert undo in later, f"{action} was not undone after it\n{told}"
+
+
+def task_of(row: dict[str, Any]) -> str:
+    return str(row["task"]).rpartition(".")[2]
+
+
+def events(url: str, run_id: UUID) -> list[tuple[int, str]]:
+    """The events of a run, by their numbers."""
+    numbered = "SELECT number, name FROM sagas.saga_inbox WHERE instance_id = %s AND kind = 'event' ORDER BY number"
+    return journal.query(url, numbered, str(run_id))
+
+
+def dead_letters(url: str, run_id: UUID) -> list[tuple[Any, ...]]:
+    """What was given up, and what came too late, without an answer."""
+    deliveries = "SELECT name FROM sagas.saga_step WHERE instance_id = %s AND dead_at IS NOT NULL"
+    undelivered = (
+        "SELECT name FROM sagas.saga_inbox WHERE instance_id = %s AND letter <> 'muted' AND acknowledged_at IS NULL"
+    )
+    return journal.query(url, f"{deliveries} UNION ALL {undelivered}", str(run_id), str(run_id))
+
+
+def assert_notes(run: SagaHandle, workload: Workload, told: str) -> None:
     notes = {entry.event for entry in run.history()}
     assert not notes & FALSE_NOTES, told
     assert workload.needs_a_person or "needs_a_person" not in notes, told
@@ -107,7 +171,7 @@ def assert_nothing_is_left(url: str, saga_id: UUID, told: str) -> None:
     """No row that waits for anybody, no mail unread, nothing held; of its children neither."""
     family = "(SELECT id FROM sagas.saga_instance WHERE id = %(id)s OR parent_id = %(id)s)"
     for what, left in {
-        "live executions": f"sagas.saga_step WHERE instance_id IN {family} AND status IN ('pending', 'running')",
+        "live executions": f"sagas.saga_step WHERE instance_id IN {family} AND finished_at IS NULL",
         "unread mail": f"sagas.saga_inbox WHERE instance_id IN {family} AND consumed_at IS NULL",
         "locks": f"sagas.saga_lock WHERE instance_id IN {family}",
         "due instances": f"sagas.saga_instance WHERE id IN {family} AND (due_at IS NOT NULL OR pending <> 0)",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sagas import Saga, SagaStatus
+from sagas import Choreography, Saga, SagaStatus
 from tests.faults.boundaries import stories
 from tests.faults.boundaries.fates import Fate
 from tests.faults.boundaries.stories import Story
@@ -53,10 +53,11 @@ class Workload:
         sweep_fails: the sweep notes that it could not look at it.
         few: of points that are like others, those that are cases by default.
         alone: it makes a line, in which the messages of others that run beside it would wait, too.
+        events: of a choreographed run, the types of its events by their numbers: each is there once.
     """
 
     name: str
-    saga: Saga
+    saga: Saga | Choreography
     script: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     ends: SagaStatus = COMPLETED
@@ -77,6 +78,7 @@ class Workload:
     sweep_fails: bool = False
     few: frozenset[str] = frozenset()
     alone: bool = False
+    events: Sequence[str] = ()
 
     @property
     def input(self) -> dict[str, Any]:
