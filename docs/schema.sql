@@ -58,6 +58,9 @@ CREATE TABLE sagas.saga_instance (
     -- What began it; null: a caller.
     correlation_id   uuid,                                -- that of what began it: all that belong together have it
     caused_by        text,                                -- the idempotency key of the step or delivery that began it
+    came             jsonb,                               -- the awaited types of which an event has come
+    quiet_from       timestamptz,                         -- from when on it is quiet, if nothing happens
+    quiet_at         timestamptz,                         -- when that was announced, once a run
     CONSTRAINT saga_instance_status CHECK
         (status IN ('pending', 'running', 'completed', 'compensating', 'compensated', 'failed')),
     CONSTRAINT saga_instance_finished_exactly_when_final CHECK
@@ -84,6 +87,7 @@ CREATE INDEX saga_instance_correlation ON sagas.saga_instance (correlation_id) W
 CREATE INDEX saga_instance_listed ON sagas.saga_instance (saga, created_at, id);
 CREATE INDEX saga_instance_setback ON sagas.saga_instance (setback, saga, created_at, id) WHERE setback IS NOT NULL;
 CREATE INDEX saga_instance_unreadable ON sagas.saga_instance (unreadable_at) WHERE unreadable_at IS NOT NULL;
+CREATE INDEX saga_instance_quiet ON sagas.saga_instance (quiet_from) WHERE quiet_from IS NOT NULL;
 CREATE INDEX saga_instance_error ON sagas.saga_instance USING gin (to_tsvector('simple', regexp_replace(
     left((error ->> 'type') || ' ' || (error ->> 'message'), 4000), '\W+', ' ', 'g'))) WHERE error IS NOT NULL;
 
@@ -210,6 +214,10 @@ CREATE TABLE sagas.saga_inbox (
     letter      text,                            -- why it was delivered to no handler, if that needs a reason
     acknowledged_at timestamptz,                 -- a person has looked at that
     caused_by       text,                        -- what published it, if that was not a handler of its run
+    -- Of an event from outside, which may come before its run.
+    choreography text,
+    run_key      text,                           -- the business key by which it was published, if it was
+    early_until  timestamptz,                    -- how long it waits for its run
     CONSTRAINT saga_inbox_kind CHECK (kind IN ('signal', 'cancel', 'undo', 'child', 'wake', 'event')),
     CONSTRAINT saga_inbox_consumed_is_seen CHECK (consumed_at IS NULL OR seen_at IS NOT NULL),
     CONSTRAINT saga_inbox_event_has_an_id CHECK ((kind = 'event') = (event_id IS NOT NULL)),
@@ -221,6 +229,8 @@ CREATE INDEX saga_inbox_unseen ON sagas.saga_inbox (id) WHERE seen_at IS NULL;
 CREATE UNIQUE INDEX saga_inbox_number ON sagas.saga_inbox (instance_id, number) WHERE number IS NOT NULL;
 CREATE INDEX saga_inbox_letter ON sagas.saga_inbox (instance_id, letter)
     WHERE letter IS NOT NULL AND acknowledged_at IS NULL;
+CREATE INDEX saga_inbox_early ON sagas.saga_inbox (early_until)
+    WHERE kind = 'event' AND seen_at IS NOT NULL AND consumed_at IS NULL;
 
 -- Who holds, or waits in a line for, a named resource; a limit of concurrent instances is a resource that several hold.
 CREATE TABLE sagas.saga_lock (

@@ -57,6 +57,7 @@ from sagas.handle import (
     Page,
     SagaHandle,
     Snapshot,
+    Standing,
     StepView,
 )
 from sagas.model import ErrorInfo, HistoryEvent, Inline, Reason, SagaStatus, StepStatus
@@ -93,6 +94,7 @@ __all__ = [
     "StepStatus",
     "StepView",
     "Snapshot",
+    "Standing",
     "InstanceView",
     "Page",
     "CompensationView",

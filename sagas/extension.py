@@ -9,7 +9,6 @@ from uuid import UUID
 
 from celery import Celery, signals
 from celery.app.task import Task
-from celery.utils.functional import maybe_list
 from celery.utils.imports import symbol_by_name
 
 from sagas.choreography import Choreography, Events
@@ -26,8 +25,9 @@ from sagas.engine import (
     face_of,
     register_graphs,
 )
+from sagas.engine.transports import transport_defaults
 from sagas.errors import ConfigurationError, InstanceNotFound
-from sagas.handle import DeadLetters, Page, SagaHandle, read_page
+from sagas.handle import DeadLetters, Page, SagaHandle, Standing, read_page, standings
 from sagas.model import Codec, Data, SagaStatus, Secrecy, Tick
 from sagas.model.choreography.as_plan import RunPlan
 from sagas.model.payload import shown
@@ -53,20 +53,13 @@ DEFAULTS: dict[str, Any] = {
     # The name in the sent event would replace `order/charge_payment` in Flower.
     "task_send_sent_event": False,
 }
-#: The names by which kombu's transports know these options; others ignore them. A list of brokers may mix several
-#: kinds.
-TRANSPORT_DEFAULTS: dict[str, dict[str, Any]] = {
-    "redis": {"unacked_restore_interval": 1, "unacked_restore_throttle": 1},
-    "sentinel": {"unacked_restore_interval": 1, "unacked_restore_throttle": 1},
-    "amqp": {"confirm_publish": True},
-    "pyamqp": {"confirm_publish": True},
-}
 #: Seconds after which a sweep that no worker took is useless; far more than clocks differ.
 SWEEP_EXPIRES = 3600
 #: The least seconds between two of beat's sweeps: they stand in for the workers' timers, and Flower shows each.
 BEAT_EVERY = 30.0
 #: In the class `list` is the name of a method.
 Names = list[str]
+Standings = list[Standing]
 
 
 class Sagas:
@@ -207,6 +200,7 @@ class Sagas:
         older_than: timedelta | None = None,
         text: str | None = None,
         needs_person: bool = False,
+        quiet: bool = False,
         after: str | None = None,
         limit: int = 50,
     ) -> Page:
@@ -224,6 +218,8 @@ class Sagas:
                 message of the error because of which they turned back or failed.
             needs_person: True for those that wait for a person (they failed, or their rows cannot be read), or for
                 a child saga that does.
+            quiet: True for choreographed runs in which nothing is open, no end has come, and nothing has happened for
+                longer than ``quiet_after=`` and ``awaits=`` allow.
             after: the ``after`` of the previous page.
             limit: the most instances on this page, up to 10,000.
 
@@ -245,7 +241,19 @@ class Sagas:
             older_than=older_than,
             text=text,
             needs_person=needs_person,
+            quiet=quiet,
         )
+
+    def standing(self) -> Standings:
+        """Return how each choreography stands: its quiet runs, its dead letters, what is held and since when.
+
+        Counts go up to 10,000. It reads what is in flight, and none of the runs that have ended.
+
+        Example:
+            ``any(each.quiet or each.dead_letters for each in sagas.standing())``
+        """
+        with reachable(self.engine.store.database):
+            return standings(self.engine)
 
     def graph(self, what: Saga | Choreography | SagaHandle, *, format: FormatWord = "mermaid") -> str:
         """Draw a saga, or an instance with the path it took; no network is needed to make or to view the picture.
@@ -382,15 +390,3 @@ class Sagas:
                 real = self.app.tasks.get(name) if name else None
                 if real is not None and "acks_late" not in face.options:
                     real.acks_late = True
-
-
-def transport_defaults(conf: Any) -> dict[str, Any]:
-    """Return the defaults of every broker that the app names: as one URL, a list, or separated by semicolons."""
-    found: dict[str, Any] = {}
-    for given in (conf.broker_url, conf.broker_read_url, conf.broker_write_url):
-        for url in maybe_list(given) or ():
-            for one in str(url).split(";"):
-                for scheme, options in TRANSPORT_DEFAULTS.items():
-                    if one.strip().startswith(scheme):
-                        found |= options
-    return found

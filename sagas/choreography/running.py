@@ -14,7 +14,7 @@ from sagas.errors import PayloadError, StartRefused
 from sagas.handle import SagaHandle
 from sagas.model.choreography import ChoreographyPlan
 from sagas.model.payload import is_storable, shown
-from sagas.store import BY_A_STEP, CallersTransaction, NewRun, reachable, run_id_of
+from sagas.store import BY_A_STEP, CallersTransaction, IntendedRun, NewRun, reachable, run_id_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -78,7 +78,9 @@ def publish_on(
     run_id = addressed(plan, run, who)
     with reachable(engine.store.database):
         transaction = caller.transaction(who)
-        return engine.publisher.publish(run_id, written, key=key, transaction=transaction, rejects=rejects)
+        return engine.publisher.publish(
+            run_id, written, key=key, transaction=transaction, rejects=rejects, intended=intended_run(plan, run)
+        )
 
 
 def posted_by(
@@ -95,7 +97,7 @@ def posted_by(
     if written.type != plan.starts:
         if run is None:
             raise PayloadError(f"{who}: {written.type} starts no run: say with run= into which it is published")
-        return Posted(run_id=addressed(plan, run, who), event=written)
+        return Posted(run_id=addressed(plan, run, who), event=written, intended=intended_run(plan, run))
     if run is not None and not isinstance(run, str):
         raise PayloadError(
             f"{who}: {written.type} starts a run: run={shown(run)} must be the text of its business key, or be left out"
@@ -116,6 +118,11 @@ def addressed(plan: ChoreographyPlan, run: SagaHandle | UUID | str, who: str) ->
         raise PayloadError(f"{who}: run={shown(run)} must be a handle, a UUID, or the text of a business key")
     check_key(run, f"{who}: run=")
     return run_id_of(plan.name, run)
+
+
+def intended_run(plan: ChoreographyPlan, run: SagaHandle | UUID | str) -> IntendedRun:
+    """Return what is known of a run without a look: a business key cannot be read off the id that is made of it."""
+    return IntendedRun(choreography=plan.name, key=run if isinstance(run, str) else None, early_for=plan.early_for)
 
 
 def check_key(key: str | None, who: str) -> None:

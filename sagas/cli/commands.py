@@ -21,6 +21,7 @@ from sagas.cli.fleet import (
     on_the_broker,
     stuck_notes,
 )
+from sagas.cli.run_notes import run_notes
 from sagas.cli.stored_events import stored_event_findings
 from sagas.definition import Saga
 from sagas.engine import choreographies, declared
@@ -151,6 +152,7 @@ def check(context: click.Context) -> None:
             broken, waiting = stored_event_findings(sagas)
             found += broken
             noted += waiting
+            noted += run_notes(sagas)
             noted += stuck_notes(sagas)  # in the middle of a deploy this is not a problem
             others += in_the_schema(sagas)
         except (SQLAlchemyError, SchemaMissing) as error:  # a build has none; before a deploy it is not migrated

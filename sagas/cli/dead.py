@@ -11,7 +11,7 @@ from sagas.cli.acting import REASON, who
 from sagas.cli.columns import indented, moment
 from sagas.cli.commands import bound_sagas, cli_errors, json_line, optional_duration, sagas
 from sagas.errors import SagaError
-from sagas.handle import DeadLetter, LetterAnswer, LetterOutcome
+from sagas.handle import DeadLetter, LetterAnswer, LetterKind, LetterOutcome
 from sagas.model import payload
 
 LETTERS = click.argument("letters", metavar="ID…", nargs=-1, required=True)
@@ -148,7 +148,9 @@ def _tell(outcomes: Sequence[LetterOutcome], as_json: bool) -> None:
 
 def _in_short(letter: DeadLetter) -> str:
     what = "no handler" if letter.handler is None else f"{'undo of ' if letter.undo else ''}{letter.handler}"
-    told = [f"{letter.kind.value}: {letter.choreography}/{what}, event {letter.number} {letter.type}"]
+    told = [f"{letter.kind.value}: {letter.choreography}/{what}, event {letter.number or ''} {letter.type}"]
+    if letter.kind is LetterKind.EARLY:
+        told = [f"early: {letter.type} for {letter.choreography}/{letter.key or letter.run}, no such run"]
     told.append(f"since {moment(letter.dead_at)}")
     if letter.in_doubt:
         told.append("in doubt")

@@ -21,6 +21,7 @@ from sagas.model import SagaStatus
 @click.option("--step", help="Only those at this step: they wait there, run it, or failed with it.")
 @click.option("--text", help="Only those whose key, or words of whose error, begin with this.")
 @click.option("--older-than", callback=optional_duration, help="Only those started longer ago than this: 30d, 12h.")
+@click.option("--quiet", is_flag=True, help="Only choreographed runs that stand still.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
 @click.option("--after", help="Where the previous page ended, as it says.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from sagas.engine.impatient import ImpatientSender
 from sagas.engine.messages import NO_ROWS, Messages, window_from
 from sagas.engine.redaction import redacted, writes_text
-from sagas.engine.telling import log_end
+from sagas.engine.telling import log_end, log_note
 from sagas.model import Address, Decision, Event, Plan, SagaStatus, Secrecy, Tick, decide
 from sagas.model.choreography.as_plan import RunPlan
 from sagas.model.choreography.decide import decide_run
@@ -234,18 +234,7 @@ class Loop:
         for note in decision.notes:
             if note.at is not None:
                 continue  # it was announced when it happened
-            logger.info(
-                "saga %s: %s %s",
-                instance_id,
-                note.event,
-                note.step or "",
-                extra={
-                    "saga_id": str(instance_id),
-                    "saga": loaded.saga,
-                    "step": note.step,
-                    "event": note.event,
-                },
-            )
+            log_note(instance_id, loaded, note)
             saga_event.send(
                 sender=None,
                 saga_id=instance_id,

@@ -12,7 +12,7 @@ from sagas.engine.joining import JoinedConnection
 from sagas.errors import KeyInUse, PayloadError
 from sagas.model import payload
 from sagas.model.choreography.state import Published
-from sagas.store import BY_A_STEP, NewRun
+from sagas.store import BY_A_STEP, IntendedRun, NewRun
 
 if TYPE_CHECKING:
     from sagas.engine.core import Engine
@@ -37,6 +37,7 @@ class Posted:
     run_id: UUID
     event: Published
     starts: NewRun | None = None
+    intended: IntendedRun | None = None
 
 
 class Addressee(Protocol):
@@ -101,4 +102,4 @@ class Outbox:
         runs = self.engine.store.runs
         if one.starts is not None:
             return runs.start(transaction.scalar, one.starts)
-        return runs.publish(transaction.scalar, one.run_id, one.event, key, BY_A_STEP)
+        return runs.publish(transaction.scalar, one.run_id, one.event, key, BY_A_STEP, intended=one.intended)

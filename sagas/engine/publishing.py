@@ -12,7 +12,7 @@ from sagas.model.choreography.as_plan import RunPlan
 from sagas.model.choreography.state import Published
 from sagas.store import CallersTransaction, NewRun, sqlstate, uuid7
 from sagas.store.off_the_loop import blocking
-from sagas.store.runs import Scalar
+from sagas.store.runs import IntendedRun, Scalar
 from sagas.store.starting import WAITED_IN_VAIN
 
 if TYPE_CHECKING:
@@ -80,8 +80,12 @@ class Publisher:
         key: str | None,
         transaction: CallersTransaction | None,
         rejects: bool = False,
+        intended: IntendedRun | None = None,
     ) -> bool:
         """Insert an event; the first look at its run, after the commit, numbers and delivers it.
+
+        Args:
+            intended: which run the publisher means, should it not exist yet.
 
         Returns:
             False if an event of its type with this key, and the same content, was there already.
@@ -91,7 +95,8 @@ class Publisher:
         """
         event = published(written)
         store = self._engine.store
-        said = self._insert(run_id, lambda scalar: store.runs.publish(scalar, run_id, event, key), key, transaction)
+        insert = partial(store.runs.publish, run_id=run_id, event=event, key=key, intended=intended)
+        said = self._insert(run_id, insert, key, transaction)
         if said is None or (rejects and not said):
             how = "with another content" if said is None else "already"
             raise KeyInUse(f"run {run_id} has an event {event.type} with the key {key!r} {how}: it is kept out")

@@ -4,13 +4,25 @@ import logging
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sagas.model import Decision, ErrorInfo, InstanceState, Plan, SagaStatus, called, waits_for_a_person
+from sagas.model import Decision, ErrorInfo, InstanceState, Note, Plan, SagaStatus, called, waits_for_a_person
+from sagas.model.vocabulary import HistoryEvent
 from sagas.store import Loaded
 
 if TYPE_CHECKING:
     from sagas.engine.loop import Handled
 
 logger = logging.getLogger("sagas")
+
+
+#: What a person should hear of, though nothing has failed.
+LOUD = (HistoryEvent.WENT_QUIET,)
+
+
+def log_note(instance_id: UUID, loaded: Loaded, note: Note) -> None:
+    """Log an entry of the history."""
+    level = logging.WARNING if note.event in LOUD else logging.INFO
+    fields = {"saga_id": str(instance_id), "saga": loaded.saga, "step": note.step, "event": note.event}
+    logger.log(level, "saga %s: %s %s", instance_id, note.event, note.step or "", extra=fields)
 
 
 def log_end(loaded: Loaded, decision: Decision) -> None:

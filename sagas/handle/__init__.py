@@ -5,6 +5,7 @@ from sagas.handle.handle import SagaHandle
 from sagas.handle.listing import InstanceView, Page, left_after, read_page
 from sagas.handle.pace import Pace
 from sagas.handle.reading import refuse_in_step
+from sagas.handle.standing import Standing, standings
 from sagas.handle.views import CompensationView, HistoryEntry, Snapshot, StepView
 
 __all__ = [
@@ -20,8 +21,10 @@ __all__ = [
     "Page",
     "SagaHandle",
     "Snapshot",
+    "Standing",
     "StepView",
     "left_after",
     "read_page",
     "refuse_in_step",
+    "standings",
 ]

@@ -22,8 +22,10 @@ from sagas.store import error_from
 
 #: Letters that one call lists or answers at most.
 MOST_LETTERS = 1_000
-_ID = re.compile(r"([0-9a-f-]{36}):([0-9]{1,9})(?:\.([0-9]{1,9})\.([0-9]{1,9}))?", re.IGNORECASE)
+_UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_ID = re.compile(rf"({_UUID}):(?:([0-9]{{1,9}})(?:\.([0-9]{{1,9}})\.([0-9]{{1,9}}))?|{_UUID})", re.IGNORECASE)
 NO_HANDLER = "no handler gets it: skip it once it has been dealt with by hand"
+NO_RUN = "there is no such run yet: start it, and replay then; or skip it"
 NOT_THERE = "there is no such dead letter"
 
 
@@ -36,6 +38,7 @@ class LetterKind(StrEnum):
 
     DEAD = "dead"  # a delivery, or an undo, that was given up
     PARKED = "parked"  # the same, since no code could read the event or call the task
+    EARLY = "early"  # an event whose run did not come within ``early_for=``
     LATE = "late"  # an event that came after the end of its run, or after it had turned back
     TOO_MANY = "too many"  # an event beyond ``max_events=``
     LOOP = "loop"  # an event that goes round in a loop
@@ -52,9 +55,10 @@ class DeadLetter:
     event: UUID
     type: str
     version: int  # of the event, as it is stored
-    number: int
+    number: int | None  # None: its run does not exist
     payload: Any  # secrets read ``•••``
     dead_at: datetime
+    key: str | None = None  # the business key of its run, if it is known
     handler: str | None = None  # None: an event that no handler gets
     undo: bool = False  # whether it is the handler's undo that was given up
     error: ErrorInfo | None = None
@@ -127,10 +131,7 @@ class DeadLetters:
             reason: why; kept in the history.
             by: who.
         """
-        return [
-            self._answered(letter, ReplayRequested, reason, by) if letter.handler else _refused(letter, NO_HANDLER)
-            for letter in self._meant(letters, reason)
-        ]
+        return [self._replayed(letter, reason, by) for letter in self._meant(letters, reason)]
 
     def edit(
         self,
@@ -213,6 +214,7 @@ class DeadLetters:
             kind=LetterKind.PARKED if row.is_parked else LetterKind.DEAD,
             choreography=row.choreography,
             run=row.run,
+            key=row.key,
             event=row.event,
             type=row.type,
             version=row.version,
@@ -230,10 +232,11 @@ class DeadLetters:
 
     def _event(self, row: Row[Any]) -> DeadLetter:
         return DeadLetter(
-            id=f"{row.run}:{row.number}",
+            id=f"{row.run}:{row.number or row.event}",
             kind=LetterKind(row.letter),
             choreography=row.choreography,
             run=row.run,
+            key=row.key,
             event=row.event,
             type=row.type,
             version=row.version,
@@ -274,8 +277,21 @@ class DeadLetters:
             return LetterOutcome(id=letter.id, answer=LetterAnswer.DONE)
         return _refused(letter, getattr(decision, "refusal", None) or NOT_THERE)
 
+    def _replayed(self, letter: DeadLetter, reason: str, by: str) -> LetterOutcome:
+        if letter.handler is not None:
+            return self._answered(letter, ReplayRequested, reason, by)
+        if letter.kind is not LetterKind.EARLY:
+            return _refused(letter, NO_HANDLER)
+        detail = {"reason": reason, "by": by, "event": str(letter.event)}
+        is_delivered, has_run = self._engine.store.letters.deliver_early(letter.run, letter.event, detail)
+        if not is_delivered:
+            return _refused(letter, CHANGED if has_run else NO_RUN)
+        self._engine.loop.poke(letter.run, wait_for_broker=False)
+        return LetterOutcome(id=letter.id, answer=LetterAnswer.DONE)
+
     def _seen(self, letter: DeadLetter, reason: str, by: str) -> LetterOutcome:
-        if self._engine.store.letters.acknowledge(letter.run, letter.number, reason, by):
+        detail = {"reason": reason, "by": by, "event": letter.number or str(letter.event)}
+        if self._engine.store.letters.acknowledge(letter.run, letter.event, detail):
             return LetterOutcome(id=letter.id, answer=LetterAnswer.DONE)
         return _refused(letter, CHANGED)
 

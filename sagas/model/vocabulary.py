@@ -55,6 +55,7 @@ class HistoryEvent(StrEnum):
     EVENT_UNDELIVERED = "event_undelivered"  # an event that came too late, or one too many; see its `reason`
     DEAD_LETTER = "dead_letter"  # a delivery that was given up; `replay` or `skip` it
     REPLAYED = "replayed"  # a person who has a dead letter delivered again; nothing to do
+    WENT_QUIET = "went_quiet"  # the look at a run in which nothing has happened for too long; find what it waits for
     SWEEP_FAILED = "sweep_failed"  # the sweep, which tries again later; mend what the error names
     PURGED = "purged"  # `purge(keep_keys=True)`; nothing to do
 

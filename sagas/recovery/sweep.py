@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from sagas.engine import Engine, describe
 from sagas.model import SagaStatus, Tick
+from sagas.recovery.early import bury_early
 from sagas.recovery.filling import Filler
 from sagas.store import Joining, Woken
 from sagas.store.database import is_outage
@@ -87,6 +88,8 @@ class Sweeper:
         if around.has_ended_holders:
             for ended in engine.store.locks.held_by_the_ended(BATCH):
                 engine.loop.release(ended, wait_for_broker=False)
+        if around.has_early:
+            bury_early(engine)
         if around.has_unseen:
             moved += self._look_at_all(engine.store.instances.inbox.unseen, budget / 4)
         if around.has_due:

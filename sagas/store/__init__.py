@@ -19,8 +19,9 @@ from sagas.store.purging import Purged, Purging
 from sagas.store.records import Records
 from sagas.store.release import RELEASE
 from sagas.store.rows import error_from, legible, merged, stored_step_of
-from sagas.store.runs import BY_A_STEP, NewRun, Runs, run_id_of
+from sagas.store.runs import BY_A_STEP, IntendedRun, NewRun, Runs, run_id_of
 from sagas.store.saving import Joining
+from sagas.store.standing import Standings
 from sagas.store.starting import CallersTransaction, NewInstance, Starting, has_written
 from sagas.store.sweeping import Heartbeat, Sweeping
 from sagas.store.tables import Tables
@@ -42,6 +43,7 @@ class Store:
         self.instances = Instances(self.database, self.tables, quoted, timing)
         self.runs = self.instances.runs
         self.letters = Letters(self.database, quoted)
+        self.standings = Standings(self.database, quoted)
         self.starting = Starting(self.database, self.instances, quoted)
         self.locks = Locks(self.database, schema, quoted)
         self.listing = Listing(self.database, quoted)
@@ -87,6 +89,7 @@ __all__ = [
     "HotPath",
     "Inbox",
     "Instances",
+    "IntendedRun",
     "Joining",
     "Kinship",
     "Letters",
@@ -103,6 +106,7 @@ __all__ = [
     "Released",
     "Runs",
     "Saved",
+    "Standings",
     "Starting",
     "Store",
     "Sweeping",

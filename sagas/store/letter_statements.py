@@ -9,8 +9,9 @@ coalesce((SELECT action.input FROM {s}.saga_step AS action
 #: Deliveries and undos that were given up, the oldest first, by an index of their own; with what each holds up.
 DEAD = (
     """
-SELECT step.instance_id AS run, instance.saga AS choreography, step.name AS handler, step.event_id AS event,
-       mail.name AS type, mail.version, step.position AS number, step.branch, step.round, step.edits, """
+SELECT step.instance_id AS run, instance.saga AS choreography, instance.key, step.name AS handler,
+       step.event_id AS event, mail.name AS type, mail.version, step.position AS number, step.branch, step.round,
+       step.edits, """
     + PAYLOAD
     + """::text AS payload, step.error,
        step.attempts - step.forgiven AS attempts, step.doubt AS in_doubt, step.dead_at,
@@ -44,27 +45,65 @@ WHERE step.instance_id = :run AND step.position = :position AND step.branch = :b
 """
 )
 
-#: Events that no handler gets: they came too late, or were one too many.
+#: Events that no handler gets: they came too late or too early, or were one too many.
 UNDELIVERED = """
-SELECT mail.instance_id AS run, instance.saga AS choreography, mail.event_id AS event, mail.name AS type, mail.version,
-       mail.number,
-       mail.payload::text AS payload, mail.letter, mail.consumed_at AS dead_at
-FROM {s}.saga_inbox AS mail JOIN {s}.saga_instance AS instance ON instance.id = mail.instance_id
+SELECT mail.instance_id AS run, coalesce(instance.saga, mail.choreography) AS choreography,
+       coalesce(instance.key, mail.run_key) AS key, mail.event_id AS event, mail.name AS type, mail.version,
+       mail.number, mail.payload::text AS payload, mail.letter, mail.consumed_at AS dead_at
+FROM {s}.saga_inbox AS mail LEFT JOIN {s}.saga_instance AS instance ON instance.id = mail.instance_id
 WHERE mail.letter IS NOT NULL AND mail.letter <> 'muted' AND mail.acknowledged_at IS NULL
-  AND (CAST(:choreography AS text) IS NULL OR instance.saga = :choreography)
+  AND (CAST(:choreography AS text) IS NULL OR coalesce(instance.saga, mail.choreography) = :choreography)
   AND (CAST(:older_than AS interval) IS NULL OR mail.consumed_at < clock_timestamp() - CAST(:older_than AS interval))
   AND (CAST(:run AS uuid) IS NULL OR mail.instance_id = :run)
 ORDER BY mail.consumed_at, mail.instance_id, mail.number LIMIT :limit
 """
 
-#: A person has looked at it, with an entry in the history that says why.
+#: A person has looked at it, with an entry in the history of its run, if there is one, that says why.
 ACKNOWLEDGE = """
 WITH letter AS (
     UPDATE {s}.saga_inbox SET acknowledged_at = clock_timestamp()
-    WHERE instance_id = :run AND number = :number AND letter IS NOT NULL AND letter <> 'muted'
+    WHERE instance_id = :run AND event_id = :event AND letter IS NOT NULL AND letter <> 'muted'
       AND acknowledged_at IS NULL
     RETURNING instance_id
+), noted AS (
+    INSERT INTO {s}.saga_event (instance_id, event, detail)
+    SELECT id, 'skip_requested', CAST(:detail AS jsonb) FROM {s}.saga_instance
+    WHERE id IN (SELECT instance_id FROM letter)
 )
-INSERT INTO {s}.saga_event (instance_id, event, detail)
-SELECT instance_id, 'skip_requested', CAST(:detail AS jsonb) FROM letter RETURNING id
+SELECT instance_id FROM letter
+"""
+
+# -- Events whose run does not come
+
+#: Whether one has waited long enough: a part of the statement that begins each pass. Only early events are seen and not
+#: consumed, so that their index is as small as they are few.
+IS_EARLY_TOO_LONG = """
+EXISTS (SELECT FROM {s}.saga_inbox WHERE kind = 'event' AND seen_at IS NOT NULL AND consumed_at IS NULL
+          AND early_until <= statement_timestamp())
+"""
+
+#: Makes letters of them, the longest waiting first.
+BURY_EARLY = """
+UPDATE {s}.saga_inbox SET letter = 'early', consumed_at = clock_timestamp()
+WHERE id IN (
+    SELECT id FROM {s}.saga_inbox AS mail
+    WHERE kind = 'event' AND seen_at IS NOT NULL AND consumed_at IS NULL AND early_until <= statement_timestamp()
+      AND NOT EXISTS (SELECT FROM {s}.saga_instance WHERE id = mail.instance_id)
+    ORDER BY early_until LIMIT :limit FOR UPDATE SKIP LOCKED)
+RETURNING instance_id, event_id, name, choreography, run_key
+"""
+
+#: The run has come after all: the event is one of those that wait for their numbers.
+DELIVER_EARLY = """
+WITH letter AS (
+    UPDATE {s}.saga_inbox SET letter = NULL, consumed_at = NULL, seen_at = NULL, early_until = NULL
+    WHERE instance_id = :run AND event_id = :event AND letter = 'early' AND acknowledged_at IS NULL
+      AND EXISTS (SELECT FROM {s}.saga_instance WHERE id = :run)
+    RETURNING instance_id
+), noted AS (
+    INSERT INTO {s}.saga_event (instance_id, event, detail)
+    SELECT instance_id, 'replayed', CAST(:detail AS jsonb) FROM letter
+)
+SELECT EXISTS (SELECT FROM letter) AS is_delivered,
+       EXISTS (SELECT FROM {s}.saga_instance WHERE id = :run) AS has_run
 """

@@ -34,8 +34,20 @@ class Letters(InSchema):
         with self._database.autocommit() as connection:
             return connection.execute(self._sql(letter_statements.STORED), asked).one_or_none()
 
-    def acknowledge(self, run: UUID, number: int, reason: str, by: str) -> bool:
-        """Note that a person has looked at an event. False: it is not there, or another one did."""
-        given = {"run": run, "number": number, "detail": json.dumps({"reason": reason, "by": by, "event": number})}
+    def bury_early(self, limit: int) -> list[Row[Any]]:
+        """Make letters of events that have waited long enough for a run that does not exist. Return them."""
+        with self._database.autocommit() as connection:
+            return list(connection.execute(self._sql(letter_statements.BURY_EARLY), {"limit": limit}))
+
+    def deliver_early(self, run: UUID, event: UUID, detail: dict[str, Any]) -> tuple[bool, bool]:
+        """Let an early event wait for its number. Return whether it does, and whether its run exists."""
+        given = {"run": run, "event": event, "detail": json.dumps(detail)}
+        with self._database.autocommit() as connection:
+            row = connection.execute(self._sql(letter_statements.DELIVER_EARLY), given).one()
+        return row.is_delivered, row.has_run
+
+    def acknowledge(self, run: UUID, event: UUID, detail: dict[str, Any]) -> bool:
+        """Note that a person has looked at an event. False: it is not there, or another person has."""
+        given = {"run": run, "event": event, "detail": json.dumps(detail)}
         with self._database.autocommit() as connection:
             return connection.scalar(self._sql(letter_statements.ACKNOWLEDGE), given) is not None

@@ -26,6 +26,7 @@ class Filters:
     Attributes:
         older_than: how long ago they were started, at least.
         text: the beginning of the key, or beginnings of words of the error.
+        quiet: runs in which nothing has happened for longer than it may.
         needs_person: they wait for a person (those that cannot be read do), or for a child saga that does.
         after: when the last instance of the previous page was started, and its id.
     """
@@ -37,6 +38,7 @@ class Filters:
     older_than: timedelta | None = None
     text: str | None = None
     needs_person: bool = False
+    quiet: bool = False
     after: tuple[datetime, UUID] | None = None
 
     @property
@@ -48,7 +50,7 @@ class Filters:
     @property
     def reads_few_rows(self) -> bool:
         """Whether a condition leads to few rows, of whichever saga."""
-        return self.status in IN_FLIGHT or self.step is not None or self.needs_person
+        return self.status in IN_FLIGHT or self.step is not None or self.needs_person or self.quiet
 
     def conditions(self) -> Iterator[str]:
         """Yield the conditions as parts of a statement."""
@@ -69,6 +71,8 @@ class Filters:
             yield statements.HAS_TEXT
         if self.needs_person:
             yield statements.NEEDS_PERSON
+        if self.quiet:
+            yield statements.IS_QUIET
         if self.after is not None:
             yield statements.AFTER
 

@@ -137,6 +137,9 @@ instance.id IN (
     SELECT id FROM waiting)
 """
 
+#: It stands still, whether it has been looked at since or not.
+IS_QUIET = "instance.quiet_from <= statement_timestamp()"
+
 #: Why the instances of a page need a person, and then why they turned back. One that goes forward has no error.
 REASONS = (
     """

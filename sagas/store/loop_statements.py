@@ -40,7 +40,8 @@ WITH step AS MATERIALIZED (
 SELECT step.*, instance.saga, instance.key, instance.status AS saga_status, instance.plan_hash, instance.stop,
        instance.deadline, instance.deadline_seconds, instance.due_at, instance.pending, instance.written,
        instance.parent_id, instance.finished_at AS saga_finished_at, instance.numbered, instance.closed,
-       instance.ended_by, instance.turned_at, clock_timestamp() AS now,
+       instance.ended_by, instance.turned_at, instance.came, instance.quiet_from, instance.quiet_at,
+       clock_timestamp() AS now,
        sweep.outage_from, sweep.outage_until,
        CASE WHEN sweep.swept_at > '-infinity' AND sweep.swept_at < clock_timestamp() - CAST(:outage AS interval)
             THEN sweep.swept_at END AS unswept_since,

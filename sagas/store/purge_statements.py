@@ -82,7 +82,7 @@ INSERT INTO {s}.saga_event (instance_id, event) SELECT id, 'purged' FROM tombsto
 FORGET_ABANDONED_MAIL = """
 DELETE FROM {s}.saga_inbox WHERE id IN (
     SELECT id FROM {s}.saga_inbox AS mail
-    WHERE kind <> 'event' AND sent_at < :before
+    WHERE (kind <> 'event' OR acknowledged_at IS NOT NULL) AND sent_at < :before
       AND NOT EXISTS (SELECT FROM {s}.saga_instance WHERE id = mail.instance_id)
     LIMIT :limit FOR UPDATE SKIP LOCKED)
 """

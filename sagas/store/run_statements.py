@@ -15,9 +15,11 @@ _TAKE = re.sub(r"/\* of a step alone \*/.*?/\* of any execution \*/", "", CLAIM,
 
 #: One insert. A second event of the same type with the same key does nothing.
 PUBLISH = """
-INSERT INTO {s}.saga_inbox (instance_id, kind, name, key, payload, sent_by, event_id, version, cause, depth, caused_by)
+INSERT INTO {s}.saga_inbox (instance_id, kind, name, key, payload, sent_by, event_id, version, cause, depth, caused_by,
+                            choreography, run_key, early_until)
 VALUES (:run_id, 'event', :type, CAST(:key AS text), CAST(CAST(:payload AS text) AS jsonb), :by, :event_id, :version,
-        CAST(:cause AS int), :depth, CAST(:caused_by AS text))
+        CAST(:cause AS int), :depth, CAST(:caused_by AS text), CAST(:choreography AS text), CAST(:run_key AS text),
+        clock_timestamp() + make_interval(secs => CAST(:early_for AS float8)))
 ON CONFLICT (instance_id, kind, name, key) WHERE key IS NOT NULL DO NOTHING
 RETURNING id
 """
@@ -108,10 +110,11 @@ ORDER BY step.position, step.branch, step.round FOR UPDATE OF step
 
 SAVE_RUN = """
 UPDATE {s}.saga_instance SET numbered = :numbered, closed = CAST(CAST(:closed AS text) AS jsonb), ended_by = :ended_by,
-    turned_at = :turned_at
-WHERE id = :id AND (numbered, ended_by, turned_at, closed) IS DISTINCT FROM (
+    turned_at = :turned_at, came = CAST(CAST(:came AS text) AS jsonb), quiet_from = :quiet_from, quiet_at = :quiet_at
+WHERE id = :id AND (numbered, ended_by, turned_at, closed, came, quiet_from, quiet_at) IS DISTINCT FROM (
     CAST(:numbered AS int), CAST(:ended_by AS int), CAST(:turned_at AS timestamptz),
-    CAST(CAST(:closed AS text) AS jsonb))
+    CAST(CAST(:closed AS text) AS jsonb), CAST(CAST(:came AS text) AS jsonb), CAST(:quiet_from AS timestamptz),
+    CAST(:quiet_at AS timestamptz))
 """
 
 #: Events without a number, in the order of their insertion. At most one more than are numbered at once.

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, TextClause, text
 from sagas.errors import PlanChanged
 from sagas.model import Address
 from sagas.model.choreography import ChoreographyPlan
+from sagas.model.choreography.plan import EARLY_FOR
 from sagas.model.choreography.state import (
     NUMBERED_AT_ONCE,
     Arrived,
@@ -57,6 +58,15 @@ class NewRun:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class IntendedRun:
+    """The run that an event from outside is for, which may not exist yet."""
+
+    choreography: str | None = None
+    key: str | None = None  # None: it was named by its id
+    early_for: float = EARLY_FOR  # seconds that the event waits for it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
     """A stored event, with JSON as its payload."""
 
@@ -87,11 +97,24 @@ class Runs:
     # -- in the caller's transaction
 
     def publish(
-        self, scalar: Scalar, run_id: UUID, event: Published, key: str | None, by: str = "application"
+        self,
+        scalar: Scalar,
+        run_id: UUID,
+        event: Published,
+        key: str | None,
+        by: str = "application",
+        *,
+        intended: IntendedRun | None = None,
     ) -> bool | None:
-        """Insert an event. False: one of this type has the key already; None: it has the key, and says otherwise."""
+        """Insert an event. False: one of this type has the key already; None: it has the key, and says otherwise.
+
+        Args:
+            intended: which run the publisher means, should it not exist yet.
+        """
+        intended = intended or IntendedRun()
         values = _values(run_id, event, by) | {"key": key}
-        if scalar(self._sql("PUBLISH"), values) is not None:
+        addressed = {"choreography": intended.choreography, "run_key": intended.key, "early_for": intended.early_for}
+        if scalar(self._sql("PUBLISH"), values | addressed) is not None:
             return True
         same = scalar(self._sql("IS_THE_SAME"), {name: values[name] for name in _COMPARED} | {"key": key})
         # Not there: committed after this transaction's snapshot, so it cannot be compared.
@@ -167,6 +190,9 @@ class Runs:
             closed=row.closed or {},
             ended_by=row.ended_by,
             turned_at=row.turned_at,
+            came=frozenset(row.came or ()),
+            quiet_from=row.quiet_from,
+            quiet_at=row.quiet_at,
             arrived=tuple(_arrived(event) for event in arrived),
             has_more=has_more,
             is_whole=whole,
@@ -296,4 +322,7 @@ def run_columns(state: RunState) -> dict[str, Any]:
         "closed": json_text(dict(state.closed)),
         "ended_by": state.ended_by,
         "turned_at": state.turned_at,
+        "came": json_text(sorted(state.came) or None),
+        "quiet_from": state.quiet_from,
+        "quiet_at": state.quiet_at,
     }

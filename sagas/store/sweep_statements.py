@@ -1,5 +1,6 @@
 """Named statements of the sweep and of liveness (see `statements` for their conventions)."""
 
+from sagas.store.letter_statements import IS_EARLY_TOO_LONG
 from sagas.store.loop_statements import HOLDER
 
 # -- The sweep
@@ -12,7 +13,8 @@ IS_SWEPT = (
 #: The beginning of each pass, which waits for no lock and holds none when it is over. Notes an outage (no worker began
 #: a pass for so long) and silent workers; returns what there is to do, and whether this is the fleet's first pass for a
 #: while. After an outage all workers are silent, so suspicions begin anew.
-LOOK_AROUND = """
+LOOK_AROUND = (
+    """
 WITH former AS MATERIALIZED (
     SELECT swept_at, swept_at > '-infinity' AND swept_at < clock_timestamp() - CAST(:outage AS interval) AS is_long_ago
     FROM {s}.saga_sweep WHERE swept_at < clock_timestamp() - CAST(:often AS interval)
@@ -31,13 +33,16 @@ WITH former AS MATERIALIZED (
     WHERE dead_at IS NULL AND stopped_at IS NULL AND heartbeat_at < clock_timestamp() - CAST(:silence AS interval)
       AND (suspected_at IS NULL OR (SELECT after_outage FROM swept))
 )
-SELECT EXISTS (SELECT FROM swept) AS is_first,
+SELECT EXISTS (SELECT FROM swept) AS is_first, """
+    + IS_EARLY_TOO_LONG
+    + """ AS has_early,
        EXISTS (SELECT FROM {s}.saga_worker WHERE (dead_at IS NULL AND stopped_at IS NULL AND suspected_at IS NOT NULL)
                OR coalesce(stopped_at, dead_at) < clock_timestamp() - interval '7 days') AS has_silent,
        EXISTS (SELECT FROM {s}.saga_lock WHERE ended_at IS NOT NULL) AS has_ended_holders,
        EXISTS (SELECT FROM {s}.saga_inbox WHERE seen_at IS NULL) AS has_unseen,
        EXISTS (SELECT FROM {s}.saga_instance WHERE due_at <= statement_timestamp()) AS has_due
 """
+)
 
 #: Not after an outage, which the next pass has to note.
 GO_ON = """

@@ -78,6 +78,9 @@ class Tables:
             _time("turned_at"),
             Column("correlation_id", Uuid),
             Column("caused_by", Text),
+            Column("came", _Json),
+            _time("quiet_from"),
+            _time("quiet_at"),
             Column("setback", Text),  # PostgreSQL itself generates it from the status
         )
         self.step = Table(
@@ -155,6 +158,9 @@ class Tables:
             Column("letter", Text),
             _time("acknowledged_at"),
             Column("caused_by", Text),
+            Column("choreography", Text),
+            Column("run_key", Text),
+            _time("early_until"),
         )
         self.lock = Table(
             "saga_lock",

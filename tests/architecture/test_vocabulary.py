@@ -63,7 +63,7 @@ def test_no_reason_is_written_as_a_bare_string() -> None:
 def test_statements_know_only_events_of_the_history() -> None:
     found = {one or other for path in SOURCES for text in strings(path) for one, other in IN_SQL.findall(text)}
 
-    assert found == {"attempt_failed", "purged", "signal_too_late", "skip_requested", "sweep_failed"}
+    assert found == {"attempt_failed", "purged", "replayed", "signal_too_late", "skip_requested", "sweep_failed"}
     assert found <= {*HistoryEvent}
 
 
@@ -72,7 +72,7 @@ def test_every_statement_that_writes_events_names_its_own() -> None:
     sources = [path for path in SOURCES if path.name != "loop_statements.py"]
     writing = [text for path in sources for text in strings(path) if "INSERT INTO {s}.saga_event" in text]
 
-    assert len(writing) == 3
+    assert len(writing) == 4
     assert all(IN_SQL.search(text[text.index("INSERT INTO {s}.saga_event") :]) for text in writing)
 
 

@@ -173,8 +173,12 @@ OF_CHOREOGRAPHY = (
                 "WHERE instance_id = :id AND kind <> 'event' AND consumed_at IS NULL",
                 "WHERE instance_id = :id AND consumed_at IS NULL",
             ),
+            Edit("sagas/store/letter_statements.py::BURY_EARLY", "kind = 'event' AND", "kind = 'early' AND"),
         ),
-        tests=(f"{STORE}test_v16_an_event_before_its_run_is_kept_and_numbered_after_the_first",),
+        tests=(
+            f"{STORE}test_v16_an_event_before_its_run_is_kept_and_numbered_after_the_first",
+            f"{STORE}test_v16_an_event_whose_run_does_not_come_is_a_letter_after_its_time_and_never_dropped",
+        ),
     ),
     Reversal(
         letter="V18",
@@ -203,6 +207,22 @@ OF_CHOREOGRAPHY = (
         tests=(
             f"{MODEL}test_undoing.py::test_v19_the_first_end_wins",
             f"{MODEL}test_undoing.py::test_v19_actions_that_were_born_before_the_end_run_and_none_is_born_after_it",
+        ),
+    ),
+    Reversal(
+        letter="V20",
+        hole="A run in which nothing is open and no end comes is in no list, or is announced at every look.",
+        taken_away="silence is announced once, and what is awaited may take its time",
+        edits=(
+            Edit(f"{RULES}quiet.py::watch_for_silence", "draft.quiet_at is None and", ""),
+            Edit(f"{RULES}quiet.py::silence_allowed", "*awaited(draft).values(), 0.0", "0.0"),
+            Edit(f"{RULES}quiet.py::kept_moment", "draft.count > before.numbered or", "True or"),
+        ),
+        tests=(
+            f"{MODEL}test_quiet.py::"
+            "test_v20_a_run_in_which_nothing_is_open_and_no_end_has_come_is_quiet_and_announced_once",
+            f"{MODEL}test_quiet.py::test_v20_what_is_awaited_may_take_as_long_as_it_says_until_it_has_come",
+            f"{MODEL}test_quiet.py::test_v20_an_outage_is_not_silence",
         ),
     ),
     Reversal(

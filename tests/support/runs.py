@@ -14,6 +14,7 @@ from sagas.model.choreography.as_plan import RunPlan
 from sagas.model.choreography.events import Handled, LetterSkipped, ReplayRequested, RunEvent
 from sagas.model.choreography.state import Delivery, Published, RunDecision, RunState
 from sagas.store import NewRun, Store, run_id_of, uuid7
+from sagas.store.runs import IntendedRun
 from tests.support.bench import PLACED
 from tests.unit.model.story import error
 
@@ -38,9 +39,18 @@ class RunBench:
             self.look(run_id)
         return run_id
 
-    def publish(self, run_id: UUID, type_: str, *, key: str | None = None, looks: bool = True, **fields: Any) -> Any:
+    def publish(
+        self,
+        run_id: UUID,
+        type_: str,
+        *,
+        key: str | None = None,
+        intended: IntendedRun | None = None,
+        looks: bool = True,
+        **fields: Any,
+    ) -> Any:
         with self.store.database.autocommit() as connection:
-            said = self.store.runs.publish(connection.scalar, run_id, event(type_, **fields), key)
+            said = self.store.runs.publish(connection.scalar, run_id, event(type_, **fields), key, intended=intended)
         if looks:
             self.look(run_id)
         return said

@@ -40,6 +40,7 @@ from sagas import (
     SagaStatus,
     Sleep,
     Snapshot,
+    Standing,
     Step,
     StepStatus,
     StepView,
@@ -350,6 +351,8 @@ def run_by_events(session: Session) -> None:
 
 
 def answer_dead_letters() -> None:
+    assert_type(sagas.standing(), list[Standing])
+    assert_type(sagas.dead_letters.edit("01a229c9", {"total": 1}, reason="mistyped", vouch="not done"), LetterOutcome)
     for letter in sagas.dead_letters.list(handler="charge", older_than=timedelta(hours=1)):
         assert_type(letter, DeadLetter)
         assert_type(letter.kind, LetterKind)

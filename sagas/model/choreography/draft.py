@@ -28,6 +28,9 @@ class RunDraft(Executions[ChoreographyPlan]):
         self.closed = dict(state.closed)
         self.ended_by = state.ended_by
         self.turned_at = state.turned_at
+        self.came = state.came
+        self.quiet_from = state.quiet_from
+        self.quiet_at = state.quiet_at
         self.numbered: list[Numbered] = []
         self.published: list[Recorded] = []
         self.consumed: set[int] = set()
@@ -99,6 +102,9 @@ class RunDraft(Executions[ChoreographyPlan]):
             closed=self.closed,
             ended_by=self.ended_by,
             turned_at=self.turned_at,
+            came=self.came,
+            quiet_from=self.quiet_from,
+            quiet_at=self.quiet_at,
         )
         return RunDecision(
             state=state,
@@ -124,4 +130,6 @@ class RunDraft(Executions[ChoreographyPlan]):
             return min(looks, default=None)
         if self.waits_for_numbers:
             looks.append(self.now)
+        if self.quiet_from and self.quiet_from > self.now:
+            looks.append(self.quiet_from)
         return min(looks, default=self.now + LONGEST_SILENCE)

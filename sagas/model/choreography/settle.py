@@ -4,6 +4,7 @@ from sagas.model.choreography.closing import undo_closed
 from sagas.model.choreography.draft import RunDraft
 from sagas.model.choreography.numbering import turn_run_back
 from sagas.model.choreography.plan import IfDead
+from sagas.model.choreography.quiet import watch_for_silence
 from sagas.model.state import ErrorInfo, SagaStatus, StepState, StepStatus
 from sagas.model.vocabulary import HistoryEvent, Reason
 
@@ -26,6 +27,7 @@ def settle(draft: RunDraft) -> None:
         draft.note(HistoryEvent.NEEDS_A_PERSON, worst, reason="a dead letter holds it up")
     elif draft.turned_at is None and draft.status is not SagaStatus.FAILED:
         draft.error = None
+    watch_for_silence(draft)
 
 
 def is_overdue(draft: RunDraft) -> bool:

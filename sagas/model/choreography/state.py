@@ -83,6 +83,9 @@ class RunState(InstanceState):
     closed: Mapping[str, int] = field(default_factory=dict)  # handlers that begin nothing any more, by what closed them
     ended_by: int | None = None  # the number of the first event that ends or refuses
     turned_at: datetime | None = None
+    came: frozenset[str] = frozenset()  # the awaited types of which an event has come
+    quiet_from: datetime | None = None  # from when on it is quiet, if nothing happens; None: it moves, or has ended
+    quiet_at: datetime | None = None  # when that was announced, once a run
     # Evidence gathered with the row; never stored with it.
     arrived: tuple[Arrived, ...] = ()  # the first events without a number
     has_more: bool = False  # there are further ones

@@ -109,6 +109,8 @@ LISTS: dict[str, tuple[Filters, str]] = {
     "a step that waits": (Filters(step="approval"), "saga_step_waiting"),
     "a step of those failed": (Filters(step="ship", status=SagaStatus.FAILED), "saga_instance_setback"),
     "a person": (Filters(needs_person=True), "saga_instance_setback"),
+    "quiet": (Filters(quiet=True), "saga_instance_quiet"),
+    "quiet, of one choreography": (Filters(quiet=True, saga="order"), "saga_instance_quiet"),
     "a person, for a saga": (Filters(needs_person=True, saga="order"), "saga_instance_setback"),
 }
 

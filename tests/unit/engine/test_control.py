@@ -10,7 +10,7 @@ from kombu import Queue
 from sagas import ConfigurationError, Saga, Sagas, Step
 from sagas.cli.checks import findings
 from sagas.engine import CALLBACK_TASK, HOME_HEADER, PURGE_TASK, SWEEP_TASK
-from sagas.extension import transport_defaults
+from sagas.engine.transports import transport_defaults
 
 NOWHERE = "postgresql://nobody@/nowhere?host=/nonexistent"
 

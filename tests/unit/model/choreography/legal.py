@@ -94,6 +94,7 @@ def assert_sent(plan: ChoreographyPlan, said: RunDecision) -> None:
 def assert_status(plan: ChoreographyPlan, state: RunState, now: datetime, unnumbered: int) -> None:
     live = [row for row in state.steps if row.is_live]
     held = [row for row in state.steps if row.status is StepStatus.HELD]
+    assert state.quiet_from is None or not (live or state.status.is_final), "it is open, or over, and quiet"
     if state.status in ENDED:
         assert state.due_at is None
         assert not live

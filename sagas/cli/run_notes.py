@@ -1,0 +1,33 @@
+"""Notes of `check` on choreographed runs: what stands still, what was given up, what grows too long."""
+
+from collections.abc import Iterator
+
+from sagas.extension import Sagas
+from sagas.handle import Standing
+from sagas.handle.standing import MANY_EVENTS
+
+
+def run_notes(sagas: Sagas) -> list[str]:
+    """Return notes on what a person should see. Raises SQLAlchemyError if the database cannot be read."""
+    return [note for each in sagas.standing() for note in _notes(each)]
+
+
+def _notes(each: Standing) -> Iterator[str]:
+    name = each.choreography
+    if each.quiet:
+        yield (
+            f"{_counted(each.quiet, 'run')} of {name} {'is' if each.quiet == 1 else 'are'} quiet: nothing is open, "
+            f"and no end has come. List them with `sagas list --quiet --saga {name}`"
+        )
+    if each.dead_letters:
+        told = _counted(each.dead_letters, "dead letter")
+        yield f"{told} of {name}: list them with `sagas dead list --choreography {name}`"
+    if each.long_runs:
+        yield (
+            f"{_counted(each.long_runs, 'run')} of {name} in flight {'has' if each.long_runs == 1 else 'have'} "
+            f"{MANY_EVENTS:,} events or more: a run is a business transaction, and not a log"
+        )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"

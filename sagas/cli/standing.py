@@ -1,0 +1,33 @@
+"""The command `standing`: how each choreography stands."""
+
+import dataclasses
+
+import click
+
+from sagas.cli.columns import indented, moment
+from sagas.cli.commands import bound_sagas, cli_errors, json_line, sagas
+from sagas.handle import Standing
+
+
+@sagas.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@click.pass_context
+def standing(context: click.Context, as_json: bool) -> None:
+    """Show how each choreography stands: quiet runs, dead letters, what is held and since when."""
+    with cli_errors():
+        found = bound_sagas(context).standing()
+    for each in found:
+        click.echo(json_line(dataclasses.asdict(each)) if as_json else _in_words(each))
+    if not found:
+        click.echo("no worker has registered a choreography", err=True)
+
+
+def _in_words(each: Standing) -> str:
+    dead = f", the oldest since {moment(each.oldest_letter)}" if each.oldest_letter else ""
+    held = f", the oldest since {moment(each.oldest_held)}" if each.oldest_held else ""
+    facts = [
+        f"{each.quiet} quiet, {each.long_runs} with very many events",
+        f"{each.dead_letters} dead letters{dead}",
+        f"{each.held} held{held}",
+    ]
+    return "\n".join([each.choreography, *map(indented, facts)])
