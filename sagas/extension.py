@@ -11,7 +11,7 @@ from celery import Celery, signals
 from celery.app.task import Task
 from celery.utils.imports import symbol_by_name
 
-from sagas.choreography import Choreography, Events
+from sagas.choreography import Choreography, Events, add_starting_tasks
 from sagas.definition import FormatWord, Saga, StartOptions, StatusWord
 from sagas.engine import (
     CALLBACK_TASK,
@@ -338,6 +338,7 @@ class Sagas:
 
     def _add_tasks(self, app: Celery) -> None:
         engine = self.engine
+        add_starting_tasks(app, engine)
 
         @app.task(name=CALLBACK_TASK, bind=True, shared=False, acks_late=True, ignore_result=True)
         def on_error(self: Task, saga_id: str) -> None:

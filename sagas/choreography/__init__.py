@@ -3,5 +3,6 @@
 from sagas.choreography.catalogue import CatalogueEntry, Events
 from sagas.choreography.choreography import Choreography
 from sagas.choreography.events import EventType, event, upcast
+from sagas.choreography.starters import add_starting_tasks
 
-__all__ = ["CatalogueEntry", "Choreography", "EventType", "Events", "event", "upcast"]
+__all__ = ["CatalogueEntry", "Choreography", "EventType", "Events", "add_starting_tasks", "event", "upcast"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack, get_args
+from typing import Any, TypeVar, Unpack, get_args
 from weakref import WeakKeyDictionary
 
 from sagas.choreography.events import EventType
@@ -19,7 +19,8 @@ from sagas.choreography.signatures import (
     OrderWord,
     Seconds,
 )
-from sagas.definition import Retry
+from sagas.choreography.starters import starter_plan, starters
+from sagas.definition import Retry, Saga
 from sagas.definition.checks import Problems
 from sagas.definition.compiling import AppCompiler
 from sagas.definition.options import choice, whole
@@ -29,9 +30,6 @@ from sagas.engine import Engine, current_app, declare_choreography
 from sagas.errors import DefinitionError
 from sagas.model.choreography import ChoreographyPlan, IfDead, Order
 from sagas.model.choreography.plan import EARLY_FOR, MAX_EVENTS, MOST_HEARERS, QUIET_AFTER
-
-if TYPE_CHECKING:
-    pass
 
 ATask = TypeVar("ATask", bound=CeleryTask)
 _UNSET: Any = object()
@@ -86,7 +84,8 @@ class Choreography(Published):
         self.version = version
         self._known = known = KnownEvents(self.who)
         self.handlers: dict[str, Handler] = {}
-        self._plans: WeakKeyDictionary[Engine, ChoreographyPlan] = WeakKeyDictionary()
+        #: By engine: the plan, and the sagas that start on its events, which may be declared later.
+        self._plans: WeakKeyDictionary[Engine, tuple[dict[str, Saga], ChoreographyPlan]] = WeakKeyDictionary()
         self.starts = known.one(starts, "starts")
         self.ends = known.several(ends, "ends")
         self.refuses = known.several(refuses, "refuses")
@@ -270,11 +269,12 @@ class Choreography(Published):
         Raises:
             DefinitionError: a task, an event or its upcasters cannot work; the message names all of them.
         """
-        if engine not in self._plans:
-            self._plans[engine] = self._compiled(engine)
-        return self._plans[engine]
+        started = starters(engine, self.types)
+        if engine not in self._plans or self._plans[engine][0] != started:
+            self._plans[engine] = started, self._compiled(engine, started)
+        return self._plans[engine][1]
 
-    def _compiled(self, engine: Engine) -> ChoreographyPlan:
+    def _compiled(self, engine: Engine, started: dict[str, Saga]) -> ChoreographyPlan:
         compiler, problems = AppCompiler(engine), Problems()
         handlers, events = [], []
         for _, type_ in sorted(self.types.items()):
@@ -287,9 +287,16 @@ class Choreography(Published):
             with problems.noted(), self._within():
                 check_filled(self.starts, self.on_cancel)
         with current_app(engine.app):
-            for place, name in enumerate(sorted(self.handlers)):
+            for place, name in enumerate(sorted({*self.handlers, *started})):
                 with problems.noted(), self._within():
-                    handlers.append(self.handlers[name].compile(place, compiler))
+                    if name not in started:
+                        handlers.append(self.handlers[name].compile(place, compiler))
+                    elif name in self.handlers:
+                        raise DefinitionError(
+                            f"handler {name!r} has the name of the start of a saga: pass name=… to it"
+                        )
+                    else:
+                        handlers.append(starter_plan(name, started[name], place))
         problems.refuse(self.who)
         return ChoreographyPlan(
             name=self.name,

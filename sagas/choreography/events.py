@@ -9,12 +9,10 @@ from sagas.choreography.annotations import Unsupported, described, fields_of, is
 from sagas.choreography.fitting import Misfit, built
 from sagas.choreography.upcasting import AnUpcaster, Upcasters, broken, name_of_upcaster
 from sagas.definition.part import NAME
+from sagas.engine import EVENT_MARK
 from sagas.errors import DefinitionError, PayloadError
 from sagas.model import Secrecy, payload
 from sagas.model.choreography import EventPlan, FieldPlan
-
-#: By this attribute a class is known as a type of event. It is the class's own: its subclasses do not inherit it.
-_MARK = "__sagas_event__"
 
 AnEvent = TypeVar("AnEvent")
 
@@ -147,7 +145,7 @@ def event(
         if not isinstance(version, int) or isinstance(version, bool) or version < 1:
             raise DefinitionError(f"{what}: version={version!r} must be a whole number from 1 on")
         made = _as_record(decorated, what)
-        setattr(made, _MARK, EventType(made, type_, version))
+        setattr(made, EVENT_MARK, EventType(made, type_, version))
         return made
 
     return declared if kind is None else declared(kind)
@@ -206,22 +204,22 @@ def upcast(kind: type[Any], *, from_version: int) -> Callable[[AnUpcaster], AnUp
 
 def event_type(kind: Any, who: str) -> EventType:
     """Return the type of event that a class is. Raises DefinitionError."""
-    found = vars(kind).get(_MARK) if isinstance(kind, type) else None
+    found = vars(kind).get(EVENT_MARK) if isinstance(kind, type) else None
     if isinstance(found, EventType):
         return found
     if isinstance(kind, type):
         raise DefinitionError(f"{who}: the class {name_of_upcaster(kind)} is not an event: put @event over it")
-    if isinstance(vars(type(kind)).get(_MARK), EventType):
+    if isinstance(vars(type(kind)).get(EVENT_MARK), EventType):
         raise DefinitionError(f"{who}: pass the class {type(kind).__qualname__}, not an event of it")
     raise DefinitionError(f"{who}: {payload.shown(kind)} is not an event: pass a class with @event")
 
 
 def type_of(value: Any, who: str) -> EventType:
     """Return the type of an event. Raises PayloadError if it is not one."""
-    found = vars(type(value)).get(_MARK)
+    found = vars(type(value)).get(EVENT_MARK)
     if isinstance(found, EventType):
         return found
-    if isinstance(value, type) and isinstance(vars(value).get(_MARK), EventType):
+    if isinstance(value, type) and isinstance(vars(value).get(EVENT_MARK), EventType):
         raise PayloadError(
             f"{who}: the class {value.__qualname__} is not an event itself: make one, {value.__qualname__}(…)"
         )

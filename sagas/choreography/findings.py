@@ -5,7 +5,7 @@ from itertools import combinations, product
 
 from sagas.choreography.choreography import Choreography
 from sagas.choreography.ways import Ways
-from sagas.engine import Engine
+from sagas.engine import START_TASK, Engine
 from sagas.model.choreography import HandlerPlan
 
 
@@ -13,6 +13,8 @@ def graph_findings(choreography: Choreography, engine: Engine) -> list[str]:
     """Return one line per finding on a choreography that compiles: what, why, and the cure."""
     ways = Ways(choreography.plan(engine))
     excused = {handler.name for handler in choreography.handlers.values() if handler.says_nothing_to_undo}
+    # A saga that started on an event is cancelled when the run turns back, and by nothing else.
+    excused |= {handler.name for handler in ways.plan.handlers if handler.step.task == START_TASK}
     found = [
         *unheard(ways),
         *never_coming(ways),

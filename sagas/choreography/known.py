@@ -38,7 +38,7 @@ class KnownEvents:
 
     def _learn(self, type_: EventType) -> None:
         former = self.types.get(type_.type, type_)
-        if former is not type_ and place_of(former.kind) != place_of(type_.kind):
+        if not is_same_kind(former.kind, type_.kind):
             raise DefinitionError(
                 f"{self._who}: two classes are the event {type_.type!r}: {place_of(former.kind)} and "
                 f"{place_of(type_.kind)}. Pass @event(name=…) to one of them"
@@ -81,6 +81,11 @@ def name_of(task: Any) -> str:
     except TypeError:
         return repr(task)
     return str(face.name) if face.function is None else place_of(face.function)
+
+
+def is_same_kind(one: type, other: type) -> bool:
+    """Return whether two classes are one: the same, or of a module that was imported again."""
+    return one is other or place_of(one) == place_of(other)
 
 
 def place_of(one: Any) -> str:

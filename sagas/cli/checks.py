@@ -47,6 +47,7 @@ def findings(sagas: Sagas) -> list[str]:
                 saga.plan(sagas.engine)
             except SagaError as error:
                 found.append(f"saga {saga.name!r}: {error}")
+    found += unnamed_starts(sagas)
     names = {saga.name for saga in declared() if isinstance(saga, Saga) and belongs(saga, sagas)}
     for choreography in choreographies():
         if isinstance(choreography, Choreography):
@@ -59,6 +60,22 @@ def findings(sagas: Sagas) -> list[str]:
     found += queue_findings(sagas)
     found += [token_warning(name) for name in sorted(left_out(sagas))]
     return found
+
+
+def unnamed_starts(sagas: Sagas) -> list[str]:
+    """Return the sagas that start on an event which no choreography of the app names."""
+    named = {
+        type_
+        for it in choreographies()
+        if isinstance(it, Choreography) and belongs(it, sagas)
+        for type_ in it.plan(sagas.engine).by_type
+    }
+    return [
+        f"saga {saga.name!r} starts on {saga.starts_on.type}, which no choreography names: it never starts. Name the "
+        "event in one, or import the module that does"
+        for saga in declared()
+        if isinstance(saga, Saga) and saga.starts_on and saga.starts_on.type not in named and belongs(saga, sagas)
+    ]
 
 
 def notes(sagas: Sagas) -> list[str]:

@@ -28,6 +28,7 @@ from sagas.definition.signatures import (
     IfUndoFailsWord,
     UndoWord,
 )
+from sagas.definition.starting import check_start_input, checked_starts_on
 from sagas.definition.step import Step
 from sagas.engine import Beginning, Engine, IfExists, callers_transaction, current_app, declare, engine_for
 from sagas.errors import DefinitionError, MissingInput, PlanChanged, StartRefused
@@ -65,6 +66,10 @@ class Saga:
             the worker that completed a step run the next one at once, if that goes to the same queue, is registered in
             this worker and has no rate limit. `Inline` sets how far one message goes on; ``"inline"`` is up to 5
             seconds and 10 steps. It is not part of the plan: changing it needs no new version.
+        starts_on: the class of an event; the saga starts on each event of it in a run of any choreography that names
+            it, with the event's fields as its input. If that run turns back, the saga is cancelled.
+        key: with ``starts_on=``: the template of the business key, filled from the event: ``"order-{order_id}"``. An
+            event whose key has an instance starts nothing.
         priority: the priority of its messages, on the broker's own scale: on Redis 0 goes first, on RabbitMQ the
             highest number (and the queue must be declared with ``x-max-priority``).
 
@@ -86,6 +91,8 @@ class Saga:
         max_concurrent: int | None = None,
         priority: int | None = None,
         continuation: ContinuationWord | Inline = "chain",
+        starts_on: type[Any] | None = None,
+        key: str | None = None,
     ) -> None:
         if not isinstance(name, str) or not NAME.fullmatch(name):
             raise DefinitionError(f"saga name {name!r} must be text of letters, digits, '_', '.' or '-'")
@@ -97,7 +104,12 @@ class Saga:
         self.input = declared_keys(input)
         self.undo = choice(undo, get_args(UndoWord), f"saga {name!r}: undo")
         self.if_undo_fails = choice(if_undo_fails, get_args(IfUndoFailsWord), f"saga {name!r}: if_undo_fails")
-        self.locks = checked_locks(locks, self.input, name)
+        self.starts_on = checked_starts_on(starts_on, key, name)
+        known = self.input
+        if self.starts_on is not None:
+            check_start_input(self.starts_on, self.input, name)
+            known = self.starts_on.fields if known is None else known
+        self.locks = checked_locks(locks, known, name)
         self.if_locked = IfLocked(choice(if_locked, get_args(IfLockedWord), f"saga {name!r}: if_locked"))
         self.max_concurrent = whole(max_concurrent, 1, 100_000, f"saga {name!r}: max_concurrent")
         self.priority = whole(priority, 0, 255, f"saga {name!r}: priority")
@@ -109,7 +121,7 @@ class Saga:
         for place, part in self.places():
             with problems.noted():
                 part.check_place(place, name)
-        note_parameters(name, self.steps, self.input, problems)
+        note_parameters(name, self.steps, known, problems)
         problems.refuse(f"saga {name!r}")
         declare(self)
 

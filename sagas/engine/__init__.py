@@ -15,9 +15,11 @@ from sagas.engine.loop import Handled, Loop
 from sagas.engine.messages import (
     ADDRESS_HEADER,
     CALLBACK_TASK,
+    CANCEL_TASK,
     CONTROL_QUEUE,
     PURGE_TASK,
     SAGA_ID,
+    START_TASK,
     SWEEP_TASK,
     Messages,
     execution_in,
@@ -27,6 +29,7 @@ from sagas.engine.outgoing import Posted, PublishingStep
 from sagas.engine.publishing import published, register_graphs
 from sagas.engine.redaction import redacted_error, redacted_value
 from sagas.engine.registry import (
+    EVENT_MARK,
     add_engine,
     choreographies,
     choreography_of,
@@ -35,6 +38,7 @@ from sagas.engine.registry import (
     declare_choreography,
     declared,
     engine_for,
+    event_kind,
 )
 from sagas.engine.sentences import Sentence
 from sagas.engine.signs import qualified
@@ -45,6 +49,9 @@ __all__ = [
     "ADDRESS_HEADER",
     "Beginning",
     "CALLBACK_TASK",
+    "CANCEL_TASK",
+    "EVENT_MARK",
+    "START_TASK",
     "CONTROL_QUEUE",
     "CONTROL_TASKS",
     "HOME_HEADER",
@@ -80,6 +87,7 @@ __all__ = [
     "declared",
     "describe",
     "engine_for",
+    "event_kind",
     "execution_in",
     "callers_transaction",
     "left_in",

@@ -33,6 +33,8 @@ NO_ROWS: Mapping[Address, Limits] = {}
 
 CALLBACK_TASK = "sagas.on_error"
 SWEEP_TASK = "sagas.sweep"
+#: The task of a delivery that starts a saga, and its undo.
+START_TASK, CANCEL_TASK = "sagas.start_saga", "sagas.cancel_saga"
 PURGE_TASK = "sagas.purge"
 #: The default control queue: separate, so that its messages do not wait behind ten thousand steps. Every worker
 #: consumes it.

@@ -11,15 +11,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from sagas.engine.answer import END, Answer
 from sagas.engine.current_event import EventContext
 from sagas.engine.delivery import Claimed
+from sagas.engine.messages import START_TASK
 from sagas.engine.recording import Recording
-from sagas.engine.registry import Choreographed, WrittenEvent, choreography_of
+from sagas.engine.registry import Choreographed, WrittenEvent, choreography_of, starts_here
 from sagas.engine.running import Run
 from sagas.engine.transaction import RolledBack
 from sagas.errors import BindingError, RowDamaged, SagaError
-from sagas.model import UndoOutcome, payload
+from sagas.model import PlanStep, UndoOutcome, payload
 from sagas.model.choreography import HandlerPlan
 from sagas.model.choreography.as_plan import RunPlan
 from sagas.model.choreography.events import Handled
+from sagas.model.choreography.plan import saga_started_by
 from sagas.model.choreography.state import Published
 from sagas.model.choreography.unreadable import EventUnreadable
 from sagas.store import ClaimedDelivery, legible, uuid7
@@ -72,6 +74,7 @@ class _ReactionRun(Run):
         with legible(delivery.instance_id):
             fields = payload.loads(heard.claim.payload)
         delivery.seen.append(fields)
+        refuse_unknown_saga(self._claimed.step)
         secrecy = delivery.engine.secrecy
         event = heard.choreography.exchange.read(heard.claim.type, heard.claim.version, fields, secrecy)
         name = next(iter(signature(delivery.task.run).parameters), None)
@@ -156,6 +159,16 @@ class _ReactionRecording(Recording):
         transaction.rollback()
         self._delivery.log("claim lost: the handler's transaction was rolled back")
         return self._tell(Handled(address=self._address, token=self._token, outcome=event.outcome, rolled_back=True))
+
+
+def refuse_unknown_saga(step: PlanStep) -> None:
+    """Refuse a delivery that starts a saga which this process has not imported."""
+    saga = saga_started_by(step.name)
+    if step.task == START_TASK and not starts_here(saga):
+        raise EventUnreadable(
+            f"saga {saga!r}, which starts on the event, is not declared in the code at hand: it waits for a worker "
+            "with the code that does"
+        )
 
 
 def written(heard: Heard, events: list[Any], claimed: Claimed) -> list[WrittenEvent]:

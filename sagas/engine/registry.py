@@ -31,7 +31,25 @@ class Declared(Protocol):
     @property
     def inline(self) -> Inline | None: ...
 
+    @property
+    def starts_on(self) -> Any: ...
+
     def clean_errors(self, step: str) -> list[str | type]: ...
+
+
+#: By this attribute a class is known as a type of event. It is the class's own: its subclasses do not inherit it.
+EVENT_MARK = "__sagas_event__"
+
+
+class EventKind(Protocol):
+    """The interface that the layers below need of a type of event."""
+
+    type: str
+
+
+def event_kind(kind: Any) -> EventKind | None:
+    """Return the type of event that a class is; None if it is not one."""
+    return vars(kind).get(EVENT_MARK) if isinstance(kind, type) else None
 
 
 class WrittenEvent(Protocol):
@@ -112,6 +130,11 @@ def choreography_of(name: str, version: int) -> Choreographed | None:
     """Return the choreography with a name that this process has declared, of this version if it has that."""
     named = [it for it in choreographies() if it.name == name]
     return max(named, key=lambda it: it.version == version, default=None)
+
+
+def starts_here(saga: str) -> bool:
+    """Return whether this process has declared a saga that starts on an event."""
+    return any(one.name == saga and one.starts_on is not None for one in declared())
 
 
 def inline_of(plan: Plan) -> Inline | None:

@@ -23,6 +23,20 @@ MOST_HEARERS = 100
 _NAME = "choreography"
 
 
+#: The names of the handlers that start sagas begin with it.
+_STARTER = "start."
+
+
+def starter_name(saga: str) -> str:
+    """Return the name of the handler that starts a saga."""
+    return _STARTER + saga
+
+
+def saga_started_by(handler: str) -> str:
+    """Return the saga that a handler starts, by its name."""
+    return handler.removeprefix(_STARTER)
+
+
 class Order(StrEnum):
     """The order in which a handler gets the events of one run."""
 
