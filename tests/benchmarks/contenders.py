@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from celery import Celery
 
 from tests.benchmarks.applications import ours as our_module
+from tests.benchmarks.applications.choreographies import BESIDE, CHAIN, FAN, LONGER
 from tests.benchmarks.applications.tally import BEGAN, BENCH, GO, TALLY
 from tests.benchmarks.processes import Program
 from tests.benchmarks.stage import Run
@@ -100,6 +101,18 @@ def ours(name: str, *pool: str, length: int = 3, shape: str = "chain", continuat
         against=f"bare chain, late acks{suffix}",
         executors=worker_of(*(pool or ("-c", str(PROCESSES)))),
     )
+
+
+def deliveries() -> list[Contender]:
+    """Choreographed runs, and the saga whose steps their deliveries are compared with: ``length`` is how many."""
+    step = ours("sagas", length=CHAIN)
+    shapes = {
+        f"a run of {CHAIN} events in a chain": ("events", CHAIN),
+        f"a run of {LONGER} events, {BESIDE} handlers each": ("heard", LONGER * BESIDE),
+        f"a run of one event for {FAN} handlers": ("fan", FAN),
+    }
+    runs = [replace(step, name=name, shape=shape, length=length) for name, (shape, length) in shapes.items()]
+    return [replace(one, against=step.name) for one in (step, *runs)]
 
 
 def contenders(peers: str | None, longer: Sequence[int] = (10, 50)) -> list[Contender]:

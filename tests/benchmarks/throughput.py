@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tests.benchmarks.applications.statements import sent
 from tests.benchmarks.applications.tally import BEGAN, BENCH, ENDS, TALLY, WARM
 from tests.benchmarks.contenders import Contender
 from tests.benchmarks.processes import Program, running
@@ -67,7 +68,8 @@ def _drain(run: Run, contender: Contender, count: int, warm: int, limit: float) 
         postgres_cpu=postgres / count,
         drain_wal=wal / count,
         transactions=counted.transactions / (count + warm),
-        statements=None if counted.statements is None else counted.statements / (count + warm),
+        # By those who send them, if PostgreSQL cannot tell; others than sagas do not.
+        statements=((sent(run.directory) if counted.statements is None else counted.statements) / (count + warm)) or None,
         fsyncs=counted.fsyncs / (count + warm),
         wal_bytes=counted.wal_bytes / (count + warm),
         starts=(count - 1) / started["seconds"],

@@ -1,4 +1,4 @@
-"""Sagas of steps that do nothing: what is measured is what the library adds."""
+"""Sagas of steps that do nothing, and choreographies: what is measured is what the library adds."""
 
 import inspect
 import os
@@ -7,10 +7,11 @@ from typing import Any
 from celery import Celery, shared_task
 
 from sagas import Retry, Saga, Sagas, Sleep, Step, WaitFor
+from tests.benchmarks.applications.choreographies import CHAIN, CHOREOGRAPHIES, example
 from tests.benchmarks.applications.statements import count_what_is_sent
 from tests.benchmarks.applications.tally import BENCH, WARM, note_end
 
-LENGTHS = (1, 3, 10, 50, 100)
+LENGTHS = (1, 3, CHAIN, 10, 50, 100)
 CAN_CONTINUE_INLINE = "continuation" in inspect.signature(Saga).parameters
 CONTINUATION = os.environ.get("SAGAS_BENCH_CONTINUATION", "")
 
@@ -81,10 +82,14 @@ def make(broker_url: str, database_url: str) -> Sagas:
 
 def prepare() -> None:
     sagas.migrate()
+    sagas.register()
 
 
 def start(what: str, **options: Any) -> None:
-    SAGAS[what].start({}, **options)
+    if what in CHOREOGRAPHIES:
+        CHOREOGRAPHIES[what].start(example(0), **options)
+    else:
+        SAGAS[what].start({}, **options)
 
 
 if "SAGAS_BROKER_URL" in os.environ and "SAGAS_DATABASE_URL" in os.environ:

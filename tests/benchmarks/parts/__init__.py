@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from tests.benchmarks.parts.backlog import backlog, memory
+from tests.benchmarks.parts.deliveries import deliveries
 from tests.benchmarks.parts.drains import throughput
 from tests.benchmarks.parts.idle import idle
 from tests.benchmarks.parts.latency import latency
@@ -16,6 +17,7 @@ __all__ = ["PARTS", "Plan", "Size", "USUAL", "LONG", "QUICK"]
 
 PARTS: dict[str, Callable[[Plan], Table]] = {
     "throughput": throughput,
+    "deliveries": deliveries,
     "processes": processes,
     "latency": latency,
     "messages": messages,
