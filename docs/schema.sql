@@ -148,9 +148,10 @@ CREATE TABLE sagas.saga_step (
 CREATE INDEX saga_step_live ON sagas.saga_step (queue, line, created_at) WHERE finished_at IS NULL AND task IS NOT NULL;
 CREATE INDEX saga_step_waiting ON sagas.saga_step (name, instance_id) WHERE finished_at IS NULL AND task IS NULL;
 -- What a look at a run reads of it, however many of its deliveries are done; and all dead letters.
-CREATE INDEX saga_step_open ON sagas.saga_step (instance_id, position)
+CREATE INDEX saga_step_open ON sagas.saga_step (instance_id, branch, position)
     WHERE event_id IS NOT NULL AND (finished_at IS NULL OR dead_at IS NOT NULL);
 CREATE INDEX saga_step_dead ON sagas.saga_step (dead_at) WHERE dead_at IS NOT NULL;
+CREATE INDEX saga_step_letter ON sagas.saga_step (instance_id) WHERE dead_at IS NOT NULL;
 
 -- A process of an older release knows no `task`.
 CREATE FUNCTION sagas.saga_step_task() RETURNS trigger LANGUAGE plpgsql AS $$

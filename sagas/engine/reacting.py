@@ -18,13 +18,14 @@ from sagas.engine.running import Run
 from sagas.engine.transaction import RolledBack
 from sagas.errors import BindingError, RowDamaged, SagaError
 from sagas.model import PlanStep, UndoOutcome, payload
-from sagas.model.choreography import HandlerPlan
+from sagas.model.choreography import ChoreographyPlan, HandlerPlan
 from sagas.model.choreography.as_plan import RunPlan
 from sagas.model.choreography.events import Handled
 from sagas.model.choreography.plan import saga_started_by
 from sagas.model.choreography.state import Published
 from sagas.model.choreography.unreadable import EventUnreadable
-from sagas.store import ClaimedDelivery, legible, uuid7
+from sagas.model.choreography.usual import usual_end
+from sagas.store import ClaimedDelivery, Reached, legible, uuid7
 
 
 def reaction_to(claimed: Claimed) -> tuple[Run, Recording]:
@@ -106,6 +107,11 @@ class _ReactionRecording(Recording):
         super().__init__(claimed)
         self._heard = heard
 
+    @property
+    def _graph(self) -> ChoreographyPlan:
+        assert isinstance(self._plan, RunPlan)
+        return self._plan.graph
+
     def _is_for_good(self, error: SagaError) -> bool:
         """Return whether no other worker can read the event either."""
         return isinstance(error, EventUnreadable) and error.lacks_value and not self._engine.runs_inline
@@ -150,6 +156,9 @@ class _ReactionRecording(Recording):
         if transaction.is_open and not self._address.is_action:
             # An undo may run twice, but its record must not be lost. So its writes commit first.
             transaction.commit()
+        reached = self._reached(event)
+        if reached is not None:
+            return self._follow(reached)
         if not transaction.is_open:
             return self._tell(event)
         done = self._engine.loop.handle_in(self._instance_id, event, transaction.connection, self._commit)
@@ -159,6 +168,29 @@ class _ReactionRecording(Recording):
         transaction.rollback()
         self._delivery.log("claim lost: the handler's transaction was rolled back")
         return self._tell(Handled(address=self._address, token=self._token, outcome=event.outcome, rolled_back=True))
+
+    def _reached(self, event: Handled) -> Reached | None:
+        """Record the usual end, in one statement; None: the loop must decide."""
+        plan, transaction, store = self._graph, self._transaction, self._engine.store
+        usual = usual_end(plan, event)
+        if usual is None:
+            return None
+        given = transaction.connection if transaction.is_open else None
+        reached = store.deliveries.complete(self._instance_id, plan, event, usual, self._engine.messages, given)
+        if reached is not None and transaction.is_open:
+            self._commit()
+        return reached
+
+    def _follow(self, reached: Reached) -> Answer:
+        """Send what is to be delivered next, and announce the run's status."""
+        loop, released = self._engine.loop, reached.released
+        for address in reached.born:
+            loop.send_window(self._instance_id, self._plan, [address])
+        if released is not None and reached.limits is not None:
+            loop.send_window(self._instance_id, self._plan, [released], limits={released: reached.limits})
+        if reached.status is not reached.before:
+            loop.announce_status(self._instance_id, self._plan.saga, reached.status)
+        return END
 
 
 def refuse_unknown_saga(step: PlanStep) -> None:

@@ -2,6 +2,7 @@
 
 from sagas.store.clock import Clock
 from sagas.store.database import Database, reachable, sqlstate
+from sagas.store.deliveries import Deliveries, Reached
 from sagas.store.doubts import Doubts
 from sagas.store.fleet import Fleet
 from sagas.store.headers import Headers, encode_headers, size_of_headers
@@ -51,6 +52,7 @@ class Store:
         self.records = Records(self.database, quoted)
         self.doubts = Doubts(self.database, quoted)
         self.hot = HotPath(self.database, quoted, timing)
+        self.deliveries = Deliveries(self.database, quoted)
         self.clock = Clock()
         self.lines = Lines(self.database, quoted, timing)
         self.sweeping = Sweeping(self.database, quoted, timing)
@@ -80,6 +82,7 @@ __all__ = [
     "Clock",
     "Database",
     "DatabaseUrl",
+    "Deliveries",
     "Doubts",
     "Execute",
     "Filters",
@@ -103,6 +106,7 @@ __all__ = [
     "Purged",
     "Purging",
     "Records",
+    "Reached",
     "Released",
     "Runs",
     "Saved",

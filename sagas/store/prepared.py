@@ -20,6 +20,9 @@ PARAMETER = re.compile(r"%\((\w+)\)s|(?<!:):([a-z]\w*)")
 #: only: a pooler may give the session to another client after it.
 PLANNING = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off"
 
+#: In one transaction each statement sees what was committed before it, whatever is the default of the role.
+FRESH = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
+
 
 class Prepared:
     """A statement with named parameters that each session is given once, and then executes by name.
@@ -40,6 +43,7 @@ class Prepared:
         self._prepare = f"PREPARE {self.name} AS {numbered}"
         self._execute = f"EXECUTE {self.name} ({', '.join(f'%({name})s' for name in parameters)})"
         self._execute_alone = f"{PLANNING}; {self._execute}"
+        self._in_full = self._statement
 
     def row(self, database: Database, parameters: dict[str, Any]) -> tuple[Any, ...] | None:
         """Execute it in a transaction of its own; return its row, None if it has none.
@@ -70,7 +74,7 @@ class Prepared:
 
     def run_in_full(self, connection: Connection, parameters: dict[str, Any]) -> CursorResult[Any]:
         """Execute it in a transaction, which an unknown name would abort."""
-        return connection.exec_driver_sql(self._statement, parameters)
+        return connection.exec_driver_sql(self._in_full, parameters)
 
     def in_transaction(self, connection: Connection) -> str:
         """Return what to send in a transaction that is run again if its session does not know the name."""
@@ -91,7 +95,7 @@ class Prepared:
         return self._row(cursor, self._execute_alone, parameters)
 
     def _row_in_full(self, parameters: dict[str, Any], cursor: Any, _: object) -> tuple[Any, ...] | None:
-        return self._row(cursor, self._statement, parameters)
+        return self._row(cursor, self._in_full, parameters)
 
     @staticmethod
     def _row(cursor: Any, statement: str, parameters: dict[str, Any]) -> tuple[Any, ...] | None:
@@ -104,6 +108,37 @@ class Prepared:
         if self.name not in told:
             send(self._prepare)
             told.add(self.name)
+
+
+class PreparedAfterLock(Prepared):
+    """A statement that follows another one, which takes a lock, in the same transaction and round trip.
+
+    So it sees what was committed while that one waited.
+    """
+
+    def __init__(self, lock: Prepared, statement: str) -> None:
+        super().__init__(statement)
+        self._lock = lock
+        self._execute_alone = "; ".join([FRESH, PLANNING, lock._execute, self._execute])
+        self._in_full = "; ".join([FRESH, lock._statement, self._statement])
+
+    def row(self, database: Database, parameters: dict[str, Any]) -> tuple[Any, ...] | None:
+        if database.engine.dialect.driver == "psycopg2":
+            return super().row(database, parameters)
+        with database.transaction() as connection:
+            found = self.run_in_full(connection, parameters).one_or_none()
+            return None if found is None else tuple(found)
+
+    def run_in_full(self, connection: Connection, parameters: dict[str, Any]) -> CursorResult[Any]:
+        if connection.dialect.driver == "psycopg2":
+            return super().run_in_full(connection, parameters)
+        # Its server binds the parameters, of one statement at a time.
+        self._lock.run_in_full(connection, parameters)
+        return connection.exec_driver_sql(self._statement, parameters)
+
+    def _prepare_in(self, session: dict[Any, Any], send: Callable[[str], object]) -> None:
+        self._lock._prepare_in(session, send)
+        super()._prepare_in(session, send)
 
 
 def run_together(

@@ -69,7 +69,8 @@ def _drain(run: Run, contender: Contender, count: int, warm: int, limit: float) 
         drain_wal=wal / count,
         transactions=counted.transactions / (count + warm),
         # By those who send them, if PostgreSQL cannot tell; others than sagas do not.
-        statements=((sent(run.directory) if counted.statements is None else counted.statements) / (count + warm)) or None,
+        statements=((sent(run.directory) if counted.statements is None else counted.statements) / (count + warm))
+        or None,
         fsyncs=counted.fsyncs / (count + warm),
         wal_bytes=counted.wal_bytes / (count + warm),
         starts=(count - 1) / started["seconds"],

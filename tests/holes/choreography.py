@@ -57,6 +57,19 @@ OF_CHOREOGRAPHY = (
         ),
     ),
     Reversal(
+        letter="V3",
+        hole="Two deliveries that end at once do not see each other: each leaves the end of its run to the other.",
+        taken_away="the end of a delivery takes its run's lock in a statement of its own",
+        edits=(
+            Edit(
+                "sagas/store/deliveries.py::Deliveries::__init__",
+                "self._complete = PreparedAfterLock(lock, complete)",
+                "self._complete = Prepared(complete)",
+            ),
+        ),
+        tests=(f"{STORE}test_v3_two_deliveries_that_end_at_once_count_one_another",),
+    ),
+    Reversal(
         letter="V4",
         hole="An action that charged and died is pending again when its undo event comes: unclaimed, so it counts as "
         "one that never happened, and the money is gone.",

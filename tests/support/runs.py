@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,7 +13,8 @@ from sagas.model.choreography import ChoreographyPlan
 from sagas.model.choreography.as_plan import RunPlan
 from sagas.model.choreography.events import Handled, LetterSkipped, ReplayRequested, RunEvent
 from sagas.model.choreography.state import Delivery, Published, RunDecision, RunState
-from sagas.store import NewRun, Store, run_id_of, uuid7
+from sagas.model.choreography.usual import usual_end
+from sagas.store import NewRun, Reached, Store, run_id_of, uuid7
 from sagas.store.runs import IntendedRun
 from tests.support.bench import PLACED
 from tests.unit.model.story import error
@@ -28,6 +29,7 @@ class RunBench:
     """What the engine does with runs, by its store alone."""
 
     store: Store
+    plans: dict[UUID, ChoreographyPlan] = field(default_factory=dict)
 
     def start(self, plan: ChoreographyPlan, *, key: str | None = None, looks: bool = True, **fields: Any) -> UUID:
         self.store.instances.remember(RunPlan.of(plan))
@@ -35,6 +37,7 @@ class RunBench:
         with self.store.database.autocommit() as connection:
             new = NewRun(id=run_id, plan=plan, key=key, event=event(plan.starts, **fields))
             self.store.runs.start(connection.scalar, new)
+        self.plans[run_id] = plan
         if looks:
             self.look(run_id)
         return run_id
@@ -74,8 +77,8 @@ class RunBench:
 
         return self.store.database.retrying(work)
 
-    def claim(self, run_id: UUID, address: Address, task: str) -> UUID | None:
-        token = uuid4()
+    def claim(self, run_id: UUID, address: Address, task: str, token: UUID | None = None) -> UUID | None:
+        token = token or uuid4()
         claim = self.store.hot.claim(
             run_id,
             address,
@@ -87,9 +90,20 @@ class RunBench:
         )
         return token if claim else None
 
-    def ends(self, run_id: UUID, address: Address, token: UUID, *types: str) -> RunDecision | None:
+    def ends(self, run_id: UUID, address: Address, token: UUID, *types: str) -> Reached | RunDecision | None:
+        """Complete a delivery as a worker does: by one statement, or if that does nothing by the loop."""
+        handled = self.handled(address, token, *types)
+        return self.reaches(run_id, handled) or self.happens(run_id, handled)
+
+    def handled(self, address: Address, token: UUID, *types: str) -> Handled:
         published = tuple(event(type_, cause=address.position, depth=1) for type_ in types)
-        return self.happens(run_id, Handled(address=address, token=token, published=published))
+        return Handled(address=address, token=token, published=published)
+
+    def reaches(self, run_id: UUID, handled: Handled) -> Reached | None:
+        """Complete a delivery by the one statement. None: nothing was done."""
+        plan = self.plans[run_id]
+        usual = usual_end(plan, handled)
+        return usual and self.store.deliveries.complete(run_id, plan, handled, usual, PLACED)
 
     def fails(self, run_id: UUID, address: Address, token: UUID, verdict: Verdict = Verdict.CLEAN_NO) -> Any:
         return self.happens(run_id, Failed(address=address, token=token, error=error(), verdict=verdict))

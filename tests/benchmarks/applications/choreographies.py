@@ -40,9 +40,7 @@ def handler(name: str, publishes: int | None = None, *, ends: bool = False) -> A
 def hears(run: Choreography, queue: str, number: int, name: str, **options: Any) -> None:
     publishes = options.get("publishes")
     given = () if publishes is None else (EVENTS[publishes],)
-    run.on(EVENTS[number], publishes=given, name=name, queue=queue, undo=None)(
-        handler(f"{run.name}.{name}", **options)
-    )
+    run.on(EVENTS[number], publishes=given, name=name, queue=queue, undo=None)(handler(f"{run.name}.{name}", **options))
 
 
 def chain(name: str, queue: str, length: int, beside: Sequence[str] = ()) -> Choreography:

@@ -26,15 +26,15 @@ def deliveries(plan: Plan) -> Table:
     amount = replace(plan.amount, warm=4)  # a warm run may be fifty deliveries
     figures = play(plan.stage, chosen, amount)
     table = Table(
-        f"One delivery beside one step: {amount.sagas * 3:,} of each in each of {amount.pairs} interleaved rounds, and a "
-        "warm worker of two processes",
+        f"One delivery beside one step: {amount.sagas * 3:,} of each in each of {amount.pairs} interleaved rounds, and "
+        "a warm worker of two processes",
         ("one of", "a second", *(each for column in FIGURES for each in (column, f"× {column}"))),
     )
     for contender in chosen:
         table.add_row(_row(contender, figures[contender.name], figures[contender.against]))
     table.notes += [
-        "Medians of what one delivery or step costs, the start included; × is the median of the ratios to a step within",
-        "the rounds. Statements are counted by those who send them: what is sent together counts once.",
+        "Medians of what one delivery or step costs, the start included; × is the median of the ratios to a step of",
+        "the same round. Statements are counted by those who send them: what is sent together counts once.",
     ]
     return table
 

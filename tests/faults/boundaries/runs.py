@@ -13,10 +13,10 @@ DELIVERED = ("task", "CLAIM_DELIVERY", "body", "effect")
 #: What a look at a run reads and writes beside its deliveries, in the transaction of the loop.
 LOOKS = ("LOAD_ARRIVED", "LOAD_DONE", "LOAD_FIRST", "NUMBER", "RECORD", "SAVE_RUN")
 LOOK = (*LOOP, "LOAD_ARRIVED", "SAVE_RUN")
-#: A delivery that ends, which brings events.
+#: A delivery that ends in the loop, with events.
 ENDS = (*LOOK, "LOAD_DONE", "RECORD")
 
-ACTS = at("action", *DELIVERED, *ENDS, "publish action by loop") | at("parent", "ack of action")
+ACTS = at("action", *DELIVERED, "COMPLETE_DELIVERY", "publish action by loop") | at("parent", "ack of action")
 FAILS = at("action", "publish callback by chain") | at("parent", "ack of callback")
 #: The callback finds that what was given up is recorded already.
 ASKS = at("callback", "task", "LOCK_INSTANCE", "LOAD_ARRIVED", "SAVE_RUN", "commit of LOCK_INSTANCE")
@@ -40,11 +40,11 @@ RUNS: tuple[Workload, ...] = (
     a_run(name="run", points=ACTS, events=SHIPPED),
     a_run(
         name="run-declined",
-        script={"charge": ["say:declined"]},
+        script={"charge": "say:declined"},
         ends=COMPENSATED,
         points=ACTS
         | UNDOES
-        | at("action", "publish compensation by loop")
+        | at("action", *ENDS, "publish compensation by loop")
         | at("compensation", "publish action by loop", "publish compensation by loop"),
         besides=ACTS,
         events=DECLINED,
@@ -52,7 +52,7 @@ RUNS: tuple[Workload, ...] = (
     a_run(
         name="run-tried-again",
         script={"charge": ["flaky"]},
-        points=ACTS,
+        points=ACTS | at("action", *LOOK, "LOAD_DONE"),
         besides=ACTS,
         tries=2,
         events=SHIPPED,

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 import sagas.store
-from sagas.store import listing_statements, loop_statements, quote, run_statements, statements
+from sagas.store import delivery_statements, listing_statements, loop_statements, quote, run_statements, statements
 from sagas.store.database import BEGIN
 from sagas.store.prepared import Prepared
 
@@ -29,8 +29,9 @@ BUILDERS = {"insert": "INSERT", "update": "UPDATE", "delete": "DELETE", "select"
 NOT_OURS = ("migrations",)
 
 PARAMETER = re.compile(r"%\(\w+\)s|(?<!:):[a-z_]\w*")
-#: The first of those that a message has.
+#: Those that a message has. It is called by the first, or by one that is more than the lock before it.
 EXECUTED = re.compile(r"(?:^|; )EXECUTE (sagas_[0-9a-f]{16}) \(")
+AFTER_THEIR_LOCK = frozenset(vars(delivery_statements))
 TABLE = re.compile(r"\b(?:INTO|FROM|UPDATE) (?:\w+\.)?(\w+)")
 
 
@@ -61,7 +62,7 @@ def prepared() -> dict[str, str]:
     """The hot statements, by the names under which sessions know them."""
     return {
         Prepared(template.replace("{s}", quote("sagas"))).name: name
-        for module in (statements, loop_statements, run_statements)
+        for module in (statements, loop_statements, run_statements, delivery_statements)
         for name, template in vars(module).items()
         if name.isupper() and isinstance(template, str)
     }
@@ -74,12 +75,13 @@ def only_tells(statement: str) -> bool:
 
 def name_of(statement: str) -> str:
     """What a statement that was sent is called."""
-    by_name = EXECUTED.search(statement)
-    if by_name is not None:
-        return prepared()[by_name[1]]
+    by_name = [prepared()[name] for name in EXECUTED.findall(statement)]
+    if by_name:
+        return by_name[-1] if by_name[-1] in AFTER_THEIR_LOCK else by_name[0]
     text = normal(statement)
-    if text in named():
-        return named()[text]
+    for part in (text, text.rpartition("; ")[2]):
+        if part in named():
+            return named()[part]
     table = TABLE.search(text)
     return f"{text.split(' ', 1)[0]} {table[1]}" if table else _literal(text)
 

@@ -18,7 +18,7 @@ from tests.support.workers import eventually
 CLAIMED = frozenset({"CLAIM:after", "CLAIM_DELIVERY:after"})
 #: What makes an execution's end known: the loop's commit; for an action its completion, or the commit of that.
 BY_LOOP = frozenset({"commit of LOCK_INSTANCE:after"})
-BY_STATEMENT = frozenset({"COMPLETE:after"})
+BY_STATEMENT = frozenset({"COMPLETE:after", "COMPLETE_DELIVERY:after"})
 BY_ITSELF = frozenset({"commit of INSERT ledger:after"})
 #: The undos of `tests.support.choreographed`, by their handlers.
 UNDOS = {"reserve": "release", "charge": "refund"}
@@ -59,7 +59,9 @@ class Execution:
             return BY_LOOP  # an undo commits its own writes first: it may be run again, but not be forgotten
         if "INSERT ledger:before" in self.points:
             return BY_LOOP | BY_ITSELF
-        return BY_LOOP if "OWN_TOKEN:before" in self.points else BY_LOOP | BY_STATEMENT
+        # Whoever asks further after the statement was told that it did nothing.
+        asked = {"OWN_TOKEN:before", "LOCK_INSTANCE:before"} & set(self.points)
+        return BY_LOOP if asked else BY_LOOP | BY_STATEMENT
 
 
 def executions(passages: Sequence[Passage]) -> list[Execution]:

@@ -8,11 +8,12 @@ import pytest
 from sqlalchemy import event, text
 
 from config.servers import EmbeddedPostgres
-from sagas import SagaStatus
+from sagas import SagaHandle, SagaStatus
 from sagas.model import Address
 from tests.conftest import Shop, make_shop
 from tests.support import scripted
 from tests.support.bench import THREE, Bench
+from tests.support.choreographed import Ordered, ring
 from tests.support.inline import run_messages
 
 
@@ -77,6 +78,32 @@ def test_a_happy_saga_of_three_steps_is_seven_statements_and_four_syncing_commit
     assert shop.effects(run) == ["a", "b", "c"]
     assert run.history()[-1].event == "completed"
     assert not shop.sagas.engine.store.instances.look(run.id, events=True)[2]
+
+
+def test_a_delivery_is_two_statements_and_one_syncing_commit(syncing_shop: Shop) -> None:
+    # Given: its graph is registered, its process is warm
+    shop = syncing_shop
+    shop.sagas.register()
+    start_ring(shop)
+    run_messages(shop.sagas.app)
+    run = start_ring(shop)
+    shop.sagas.engine.store.hot._reported_at = 0.0
+    synced = fsyncs(shop)
+    sent = statements_of(shop)
+
+    # When
+    ran = run_messages(shop.sagas.app)
+
+    # Then: a claim, which does not sync, and an end with the events that follow
+    statements = list(sent)
+    assert len(ran) == 4
+    assert len(statements) == 2 * len(ran), statements
+    assert fsyncs(shop) - synced == len(ran)
+    assert run.status is SagaStatus.COMPLETED
+
+
+def start_ring(shop: Shop) -> SagaHandle:
+    return ring.start_on(shop.sagas.engine, Ordered(script={}))
 
 
 def test_a_claim_does_not_sync_and_a_completion_syncs_once(syncing_shop: Shop) -> None:

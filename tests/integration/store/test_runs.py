@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from uuid import UUID, uuid4
 
 import pytest
@@ -11,7 +12,8 @@ from sagas.engine.loop import decided
 from sagas.errors import PlanChanged
 from sagas.model import Address, SagaStatus, StepStatus, Stop, StopKind, StopRequested, Tick
 from sagas.model.choreography import EventPlan, FieldPlan
-from sagas.store import NewRun, run_id_of, uuid7
+from sagas.model.choreography.state import RunDecision
+from sagas.store import NewRun, Reached, run_id_of, uuid7
 from sagas.store.purging import BEGINNING
 from sagas.store.runs import IntendedRun
 from tests.support.bench import PLACED, Background, Bench
@@ -24,6 +26,7 @@ LINE = graph(
     ends=("C",),
 )
 STREAM = graph(handler("one", ("A", "B")), ends=("E",))
+BOTH = graph(handler("one", "A"), handler("two", "A"), ends=("E",))
 RESERVE, CHARGE = 1, 0
 
 
@@ -81,7 +84,7 @@ def test_a_run_is_read_back_as_it_was_decided(runs: RunBench) -> None:
     state = runs.state(run)
     assert (state.closed, state.numbered, state.status) == ({"reserve": 2}, 2, SagaStatus.COMPENSATING)
     ended = runs.ends(run, Address(1, RESERVE), token, "B")
-    assert ended is not None
+    assert isinstance(ended, RunDecision)
     assert ended.accepted
     assert runs.state(run).at(Address(1, RESERVE, 1)) is not None
 
@@ -161,6 +164,27 @@ def test_v3_a_delivery_born_while_the_one_before_completes_is_released(
     completing.join()
 
     assert statuses(runs, run) == [(1, "completed"), (2, "pending")]
+
+
+def test_v3_two_deliveries_that_end_at_once_count_one_another(
+    runs: RunBench, bench: Bench, open_transaction: Connection
+) -> None:
+    """Both wait for the lock of their run, and the second one sees what the first one did."""
+    run = runs.start(BOTH)
+    tokens = [runs.claim(run, Address(1, place), task) for place, task in enumerate(("tasks.one", "tasks.two"))]
+    assert bench.store.instances.lock(open_transaction, run)
+    ending = [
+        Background(partial(runs.ends, run, Address(1, place), token, *types))
+        for place, (token, types) in enumerate(zip(tokens, ((), ("E",)), strict=True))
+        if token
+    ]
+    bench.wait_for_lock_waiters(2)
+
+    open_transaction.rollback()
+
+    assert {type(background.join()) for background in ending} == {Reached}
+    assert bench.row("saga_instance", run)["pending"] == 0
+    assert runs.state(run).status is SagaStatus.COMPLETED
 
 
 def test_v3_a_look_releases_what_was_forgotten(runs: RunBench, bench: Bench) -> None:
