@@ -162,13 +162,14 @@ class WorkerLife:
             logger.warning("saga worker timer failed, trying again: %r", error)
 
     def _register(self) -> None:
-        """Register the graphs of the choreographies that this worker has imported, once the database answers."""
+        """Register the graphs that this worker has imported, and have it try what no worker could call so far."""
         if self._has_registered:
             return
         try:
             register_graphs(self._engine)
         except SagaError as error:
             logger.error("choreographies not registered: %s", error)
+        self._engine.store.fleet.unpark()
         self._has_registered = True
 
     def _beat(self) -> None:

@@ -36,6 +36,11 @@ class Fleet(InSchema):
         with self._database.autocommit() as connection:
             connection.execute(self._sql(fleet_statements.INTRODUCE_WORKER), said | {"plans": json.dumps(dict(plans))})
 
+    def unpark(self) -> None:
+        """Make every execution due that no worker could call so far: the one that begins may have its code."""
+        with self._database.autocommit() as connection:
+            connection.execute(self._sql(fleet_statements.UNPARK))
+
     def alive(self, home: str) -> list[Neighbour]:
         """Return the living workers of this schema that have introduced themselves."""
         with self._database.autocommit() as connection:

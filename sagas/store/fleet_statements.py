@@ -31,6 +31,25 @@ WHERE step.finished_at IS NULL AND step.task IS NOT NULL AND step.status = 'pend
 GROUP BY 1, 2, 3, 4 ORDER BY since LIMIT 50
 """
 
+#: A worker begins, perhaps with newer code: what none could call is sent again at once. Instances that are locked are
+#: left to the usual wait. One look at all unclaimed executions, once in a worker's life.
+UNPARK = """
+WITH waiting AS MATERIALIZED (
+    SELECT id FROM {s}.saga_instance
+    WHERE due_at IS NOT NULL AND id IN (
+        SELECT instance_id FROM {s}.saga_step
+        WHERE finished_at IS NULL AND task IS NOT NULL AND status = 'pending' AND parked_since IS NOT NULL
+          AND not_before > clock_timestamp())
+    ORDER BY id FOR UPDATE SKIP LOCKED
+),
+unparked AS (
+    UPDATE {s}.saga_step AS step SET not_before = clock_timestamp() FROM waiting
+    WHERE step.instance_id = waiting.id AND step.finished_at IS NULL AND step.status = 'pending'
+      AND step.parked_since IS NOT NULL
+)
+UPDATE {s}.saga_instance AS instance SET due_at = clock_timestamp() FROM waiting WHERE instance.id = waiting.id
+"""
+
 WORKERS_ALIVE = """
 SELECT id, hostname, pid, app, control_queue, broker, plans FROM {s}.saga_worker
 WHERE dead_at IS NULL AND stopped_at IS NULL AND heartbeat_at > clock_timestamp() - CAST(:lease AS interval)

@@ -5,6 +5,8 @@ from tests.holes.reversal import Edit, Reversal
 MODEL = "tests/unit/model/choreography/"
 STORE = "tests/integration/store/test_runs.py::"
 RULES = "sagas/model/choreography/"
+DEPLOY = "tests/integration/test_choreographies_in_a_deploy.py::"
+OWN = "tests/integration/test_handlers_transactions.py::"
 
 OF_CHOREOGRAPHY = (
     Reversal(
@@ -98,6 +100,19 @@ OF_CHOREOGRAPHY = (
         tests=(f"{MODEL}test_undoing.py::test_v5_an_undo_event_undoes_its_handler_and_reaches_those_that_hear_it",),
     ),
     Reversal(
+        letter="V7",
+        hole="An undo waits behind other deliveries of its handler, behind a dead letter until a person comes.",
+        taken_away="an undo that an event brings about waits for its own action alone",
+        edits=(
+            Edit(
+                f"{RULES}closing.py::undo_closed",
+                "if draft.turned_at is None:",
+                "if draft.turned_at is None and not outstanding:",
+            ),
+        ),
+        tests=(f"{MODEL}test_undoing.py::test_v7_an_undo_waits_for_nothing_but_its_own_action",),
+    ),
+    Reversal(
         letter="V8",
         hole="A handler that was closed while it ran tells others to go on with what is about to be undone.",
         taken_away="a completion that finds its handler closed publishes nothing",
@@ -142,6 +157,30 @@ OF_CHOREOGRAPHY = (
             ),
         ),
         tests=(f"{STORE}test_v9_workers_register_the_whole_graph_and_who_knows_a_part_starts_by_it",),
+    ),
+    Reversal(
+        letter="V10",
+        hole="Newer code publishes while older workers still run, and what they cannot read is dead in thousands.",
+        taken_away="an event that is newer than the code at hand waits for the newer code",
+        edits=(
+            Edit(
+                "sagas/choreography/upcasting.py::Upcasters::raised",
+                'raise EventUnreadable(\n                f"{what} is newer',
+                'raise broken(\n                f"{what} is newer',
+            ),
+        ),
+        tests=(
+            "tests/unit/choreography/test_upcasting.py::"
+            "test_v10_a_version_that_is_newer_than_the_code_waits_for_the_newer_code",
+            f"{DEPLOY}test_v10_e5_what_older_code_cannot_read_waits_uncounted_and_goes_on_when_newer_code_begins",
+        ),
+    ),
+    Reversal(
+        letter="V10",
+        hole="A worker with newer code has begun, and what older ones could not read still waits.",
+        taken_away="what no worker could call is tried when one begins",
+        edits=(Edit("sagas/recovery/worker.py::WorkerLife::_register", "self._engine.store.fleet.unpark()", "pass"),),
+        tests=(f"{DEPLOY}test_v10_e5_what_older_code_cannot_read_waits_uncounted_and_goes_on_when_newer_code_begins",),
     ),
     Reversal(
         letter="V11",
@@ -262,6 +301,48 @@ OF_CHOREOGRAPHY = (
         ),
     ),
     Reversal(
+        letter="V23",
+        hole="What a handler wrote is committed before its completion, and stays when the completion does not count.",
+        taken_away="a handler's own transaction ends with its completion",
+        edits=(
+            Edit(
+                "sagas/engine/reacting.py::_ReactionRecording::_complete",
+                "if transaction.is_open and not self._address.is_action:",
+                "if transaction.is_open:",
+            ),
+        ),
+        tests=(f"{OWN}test_v23_the_lock_of_the_run_comes_last_and_nothing_but_the_completion_follows_it",),
+    ),
+    Reversal(
+        letter="V23",
+        hole="In a transaction with one snapshot a completion does not see the delivery that was born meanwhile.",
+        taken_away="a handler's own transaction is READ COMMITTED, whatever the default of its database is",
+        edits=(
+            Edit(
+                "sagas/engine/transaction.py::StepTransaction::connection",
+                'execution_options(isolation_level="READ COMMITTED")',
+                "execution_options()",
+            ),
+        ),
+        tests=(f"{OWN}test_v23_a_handlers_own_transaction_is_read_committed",),
+    ),
+    Reversal(
+        letter="V24",
+        hole="A handler has charged and returns something that cannot be published, and charges again for that.",
+        taken_away="what is wrong after the body is doubt, and given up at once",
+        edits=(
+            Edit(
+                "sagas/engine/reacting.py::_ReactionRecording::_returned",
+                "return self._unusable(error)",
+                "raise ConnectionError from error",
+            ),
+        ),
+        tests=(
+            "tests/integration/test_choreographies.py::"
+            "test_v24_what_a_handler_may_not_return_is_doubt_and_never_runs_again",
+        ),
+    ),
+    Reversal(
         letter="V27",
         hole="Two operators replay one letter, or one replays what another has edited since.",
         taken_away="a letter is answered as it was seen",
@@ -289,6 +370,13 @@ OF_CHOREOGRAPHY = (
             f"{MODEL}test_undoing.py::test_v28_after_the_turn_events_are_recorded_and_have_no_deliveries",
             f"{MODEL}test_undoing.py::test_v28_an_event_from_outside_after_the_turn_is_a_late_letter",
         ),
+    ),
+    Reversal(
+        letter="V32",
+        hole="Two handlers answer each other for ever.",
+        taken_away="an event that is too many causes away from the beginning of its run is a letter",
+        edits=(Edit(f"{RULES}numbering.py::why_undelivered", "event.depth > LONGEST_CHAIN", "event.depth < 0"),),
+        tests=(f"{MODEL}test_late.py::test_v32_an_event_that_goes_round_in_a_loop_is_a_letter",),
     ),
     Reversal(
         letter="V33",

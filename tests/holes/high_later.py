@@ -161,9 +161,9 @@ HIGH_LATER = (
         taken_away="the completion is part of the step's transaction",
         edits=(
             Edit(
-                "sagas/engine/recording.py::Recording::_complete_action",
-                "connection=transaction.connection if transaction.is_open else None,",
-                "connection=None,",
+                "sagas/engine/recording.py::Recording::_completed",
+                "complete(connection=transaction.connection if transaction.is_open else None)",
+                "complete(connection=None)",
             ),
         ),
         tests=(

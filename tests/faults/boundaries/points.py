@@ -70,6 +70,7 @@ EXPLAINED: dict[str, str] = {
         "a read, of choreographies: of those who publish, look at letters or check stored events",
     ),
     "REGISTER_GRAPH": "one statement, of a worker that begins; each that begins does it",
+    "UNPARK": "one statement, of a worker that begins: what it leaves waits a little longer",
     "WHERE_HOME_IS": "a read, of workers that begin and of beat",
     "WORKERS_ALIVE": "a read, of `check` and of workers that begin",
     **dict.fromkeys(

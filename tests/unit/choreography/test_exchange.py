@@ -81,7 +81,7 @@ def test_an_event_that_the_choreography_does_not_name_is_refused() -> None:
         fulfilment.exchange.write({"order_id": "42"}, OPEN)
 
 
-def test_a_type_that_is_not_known_here_waits_for_the_code_that_knows_it() -> None:
+def test_v10_a_type_that_is_not_known_here_waits_for_the_code_that_knows_it() -> None:
     with pytest.raises(
         EventUnreadable, match="names no event 'Sent' in the code at hand: it waits for a worker"
     ) as told:

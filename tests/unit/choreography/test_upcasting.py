@@ -67,7 +67,7 @@ def test_every_version_is_read_as_the_newest(version: int, fields: dict[str, Any
     assert fields == before
 
 
-def test_a_version_that_is_newer_than_the_code_waits_for_the_newer_code() -> None:
+def test_v10_a_version_that_is_newer_than_the_code_waits_for_the_newer_code() -> None:
     with pytest.raises(
         EventUnreadable, match=r"'OrderCreated' of version 4 is newer than the code .* knows version 3"
     ) as told:
