@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import threading
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -9,6 +10,9 @@ from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
 T = TypeVar("T")
+
+#: SQLAlchemy 2.1 prepares `in_greenlet` at its first call, and that of a second thread meanwhile raises RecursionError.
+_asking = threading.Lock()
 
 
 def blocking(work: Callable[[], T]) -> T:
@@ -18,6 +22,11 @@ def blocking(work: Callable[[], T]) -> T:
     caller waits.
     """
     # SQLAlchemy runs async sessions in greenlets; without that package there are none.
-    if "greenlet" in sys.modules and in_greenlet():
+    if "greenlet" in sys.modules and is_in_greenlet():
         return await_only(asyncio.to_thread(work))
     return work()
+
+
+def is_in_greenlet() -> bool:
+    with _asking:
+        return in_greenlet()
