@@ -373,7 +373,7 @@ OF_CHOREOGRAPHY = (
     ),
     Reversal(
         letter="V32",
-        hole="Two handlers answer each other for ever.",
+        hole="Two handlers answer each other for ever, with a new event each time.",
         taken_away="an event that is too many causes away from the beginning of its run is a letter",
         edits=(Edit(f"{RULES}numbering.py::why_undelivered", "event.depth > LONGEST_CHAIN", "event.depth < 0"),),
         tests=(f"{MODEL}test_late.py::test_v32_an_event_that_goes_round_in_a_loop_is_a_letter",),

@@ -48,7 +48,7 @@ publisher: ContextVar[str] = ContextVar("publisher", default="chain")
 _sites_of_senders: dict[UUID, str] = {}
 _site_of_process = "parent"
 
-UUID_PARAMETERS = ("instance_id", "id", "id_1", "instance_id_1", "run_id", "run")
+UUID_PARAMETERS = ("instance_id", "id", "id_1", "instance_id_1")
 #: Statements about a worker, whose id is no saga's.
 OF_WORKERS = ("HEARTBEAT", "SAY_GOODBYE")
 WHAT_IS_SENT = {CALLBACK_TASK: "callback", SWEEP_TASK: "sweep"}

@@ -65,6 +65,7 @@ EXPLAINED: dict[str, str] = {
     "PARKED": "a read, of `check`",
     "PULSE": "one statement, of pools of greenlets alone: the next one makes up for it",
     "UNHEARD": "a read, of `check` and `show`",
+    **dict.fromkeys(("CORRELATED", "CORRELATION_OF"), "a read, of handles: which instances belong together"),
     **dict.fromkeys(
         ("DEAD", "HAS_LETTERS", "IS_STARTED_SO", "IS_THE_SAME", "REGISTERED", "SAMPLES", "STORED", "UNDELIVERED"),
         "a read, of choreographies: of those who publish, look at letters or check stored events",

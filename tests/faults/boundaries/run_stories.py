@@ -131,6 +131,18 @@ def too_late(trial: Trial) -> SagaHandle:
     return trial.run
 
 
+def announced(trial: Trial) -> SagaHandle:
+    """A step of a saga starts a run, which is there once its step is completed, and once however often it ran."""
+    trial.arm()
+    trial.start()
+    order = trial.until_ended()
+    run = trial.lane.shop.sagas.find(saga=ring.name, key=str(trial.saga_id))
+    assert run is not None
+    assert run.wait(PATIENCE) is SagaStatus.COMPLETED
+    assert journal.effects(trial.url, run.id) == ["reserve", "charge", "ship", "mail Shipped"]
+    return order
+
+
 # -- what the stories have in common
 
 

@@ -7,6 +7,7 @@ from tests.faults.boundaries.fates import Fate
 from tests.faults.boundaries.run_stories import MANY
 from tests.faults.boundaries.workloads import COMPENSATED, LOOP, SWEPT, Workload, at
 from tests.support.choreographed import ring
+from tests.support.publishing import announcing
 
 #: A delivery, from its message to its end.
 DELIVERED = ("task", "CLAIM_DELIVERY", "body", "effect")
@@ -147,6 +148,15 @@ RUN_DETOURS: tuple[Workload, ...] = (
         story=run_stories.too_late,
         points=at("operator", "ACKNOWLEDGE"),
         events=(*SHIPPED, "Noted"),
+    ),
+    Workload(
+        name="announcing",
+        saga=announcing,
+        script={"run": "{id}", "announce publishes": ["start"]},
+        story=run_stories.announced,
+        points=at(
+            "action", "SAVEPOINT", "START_RUN", "CORRELATE", "COMPLETE", "RELEASE SAVEPOINT", "commit of SAVEPOINT"
+        ),
     ),
     # Its process dies over the same delivery until the losses are used up; a person has it tried once more.
     a_run(

@@ -19,7 +19,18 @@ from sagas.store.prepared import Prepared
 STORE = Path(sagas.store.__file__).parent
 #: Parts of other statements, never sent by themselves.
 FRAGMENTS = frozenset(
-    {"DEADLINE", "HAS_LINE", "HOLDER", "LEASE_HELD", "LINE_OF", "PAYLOAD", "RECORDED", "UNCLAIMED", "_TAKE"}
+    {
+        "CORRELATION",
+        "DEADLINE",
+        "HAS_LINE",
+        "HOLDER",
+        "LEASE_HELD",
+        "LINE_OF",
+        "PAYLOAD",
+        "RECORDED",
+        "UNCLAIMED",
+        "_TAKE",
+    }
 )
 #: A list puts its statement together of these.
 PARTS = frozenset(vars(listing_statements))

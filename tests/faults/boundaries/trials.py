@@ -1,5 +1,6 @@
 """Playing a case: its saga, with its fate, to its end and the verdict."""
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -100,9 +101,7 @@ def trial_of(lane: Lane, workload: Workload, own: Sequence[Fate], nobodys: Seque
     if isinstance(workload.saga, Choreography):
         key = str(saga_id)
         saga_id = run_id_of(workload.saga.name, key)
-    given: dict[str, Any] = {
-        name: value.format(id=saga_id) if isinstance(value, str) else value for name, value in workload.input.items()
-    }
+    given: dict[str, Any] = json.loads(json.dumps(workload.input).replace("{id}", str(saga_id)))
     return Trial(lane=lane, saga=workload.saga, saga_id=saga_id, input=given, key=key, fates=own, nobodys=nobodys)
 
 

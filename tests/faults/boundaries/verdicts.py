@@ -20,6 +20,7 @@ CLAIMED = frozenset({"CLAIM:after", "CLAIM_DELIVERY:after"})
 BY_LOOP = frozenset({"commit of LOCK_INSTANCE:after"})
 BY_STATEMENT = frozenset({"COMPLETE:after", "COMPLETE_DELIVERY:after"})
 BY_ITSELF = frozenset({"commit of INSERT ledger:after"})
+WITH_EVENTS = frozenset({"commit of SAVEPOINT:after"})
 #: The undos of `tests.support.choreographed`, by their handlers.
 UNDOS = {"reserve": "release", "charge": "refund"}
 #: How long a saga may hold on to something after its end, in seconds.
@@ -59,6 +60,8 @@ class Execution:
             return BY_LOOP  # an undo commits its own writes first: it may be run again, but not be forgotten
         if "INSERT ledger:before" in self.points:
             return BY_LOOP | BY_ITSELF
+        if "SAVEPOINT:before" in self.points:
+            return BY_LOOP | WITH_EVENTS
         # Whoever asks further after the statement was told that it did nothing.
         asked = {"OWN_TOKEN:before", "LOCK_INSTANCE:before"} & set(self.points)
         return BY_LOOP if asked else BY_LOOP | BY_STATEMENT
