@@ -67,7 +67,17 @@ EXPLAINED: dict[str, str] = {
     "UNHEARD": "a read, of `check` and `show`",
     **dict.fromkeys(("CORRELATED", "CORRELATION_OF"), "a read, of handles: which instances belong together"),
     **dict.fromkeys(
-        ("DEAD", "HAS_LETTERS", "IS_STARTED_SO", "IS_THE_SAME", "REGISTERED", "SAMPLES", "STORED", "UNDELIVERED"),
+        (
+            "DEAD",
+            "HAS_LETTERS",
+            "IS_STARTED_SO",
+            "IS_THE_SAME",
+            "REGISTERED",
+            "SAMPLES",
+            "STANDING",
+            "STORED",
+            "UNDELIVERED",
+        ),
         "a read, of choreographies: of those who publish, look at letters or check stored events",
     ),
     "REGISTER_GRAPH": "one statement, of a worker that begins; each that begins does it",

@@ -42,6 +42,24 @@ def expected_early(trial: Trial) -> SagaHandle:
     return shipped(trial)
 
 
+def expected_too_long(trial: Trial) -> SagaHandle:
+    """Its run comes after an event has been given up; a person delivers that."""
+    publish(trial, 1)
+    of_it = "saga_inbox WHERE instance_id = %s AND name = 'Noted'"
+    waits = f"SELECT 1 FROM sagas.{of_it} AND seen_at IS NOT NULL"
+    eventually(lambda: journal.query(trial.url, waits, str(trial.saga_id)), "the event to wait", PATIENCE)
+    trial.arm_nobodys()
+    its_time = of_it.replace("WHERE", "SET early_until = clock_timestamp() WHERE")
+    journal.query(trial.url, f"UPDATE sagas.{its_time}", str(trial.saga_id))
+    eventually(lambda: letters_of(trial), "the letter", PATIENCE)
+    trial.start()
+    until_resting(trial)
+    trial.arm()
+    trial.errand("replay", reason="its run has come")
+    replay(trial)
+    return shipped(trial)
+
+
 def published_elsewhere(trial: Trial) -> SagaHandle:
     """Whoever publishes does it once more if it died: the key makes one event of it."""
     trial.start()
@@ -105,7 +123,7 @@ def replayed(trial: Trial) -> SagaHandle:
     assert trial.until_ended().status is SagaStatus.FAILED
     gates.open_gate(trial.url, trial.run, "mended")
     trial.errand("replay", reason="mended")
-    trial.lane.shop.sagas.dead_letters.replay(letters_of(trial), reason="mended")
+    replay(trial)
     eventually(lambda: trial.run.status is not SagaStatus.FAILED, "the replay to have an effect", PATIENCE)
     return trial.until_ended()
 
@@ -170,6 +188,10 @@ def until_completed(trial: Trial, handler: str) -> None:
 
 def is_completed(run: SagaHandle, handler: str) -> bool:
     return any(step.name == handler and step.status is StepStatus.COMPLETED for step in run.steps)
+
+
+def replay(trial: Trial) -> None:
+    trial.lane.shop.sagas.dead_letters.replay(letters_of(trial), reason="mended")
 
 
 def skip(trial: Trial) -> None:

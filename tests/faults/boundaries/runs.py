@@ -84,6 +84,13 @@ RUN_DETOURS: tuple[Workload, ...] = (
         besides=STARTS,
         events=("Ordered", *("Noted",) * MANY, "Reserved", "Shipped"),
     ),
+    resting(
+        name="run-expected-too-long",
+        story=run_stories.expected_too_long,
+        points=at("operator", "DELIVER_EARLY"),
+        nobodys=at("sweep", "BURY_EARLY"),
+        events=NOTED,
+    ),
     resting(name="run-published", story=run_stories.published_elsewhere, points=PUBLISHES, events=NOTED),
     resting(
         name="run-published-in-a-transaction",

@@ -24,6 +24,7 @@ FRAGMENTS = frozenset(
         "DEADLINE",
         "HAS_LINE",
         "HOLDER",
+        "IS_EARLY_TOO_LONG",
         "LEASE_HELD",
         "LINE_OF",
         "PAYLOAD",
