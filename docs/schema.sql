@@ -233,6 +233,29 @@ CREATE INDEX saga_inbox_letter ON sagas.saga_inbox (instance_id, letter)
 CREATE INDEX saga_inbox_early ON sagas.saga_inbox (early_until)
     WHERE kind = 'event' AND seen_at IS NOT NULL AND consumed_at IS NULL;
 
+-- Handlers of choreographies that give up deliveries.
+CREATE TABLE sagas.saga_handler (
+    choreography  text             NOT NULL,
+    handler       text             NOT NULL,
+    dead_in_row   integer          NOT NULL DEFAULT 0,  -- since it last did one
+    last_error    text,
+    paused_at     timestamptz,                          -- since when it is paused, since it only fails
+    paused_until  timestamptz,                          -- when one delivery is tried
+    pause_seconds double precision NOT NULL DEFAULT 60, -- how long the next pause is
+    PRIMARY KEY (choreography, handler)
+) WITH (fillfactor = 50);
+
+-- What was told of dead letters: one alert a minute for each kind. Without a handler: events that no handler gets.
+CREATE TABLE sagas.saga_alarm (
+    choreography text        NOT NULL,
+    handler      text        NOT NULL,
+    error        text        NOT NULL,
+    former_at    timestamptz NOT NULL DEFAULT clock_timestamp() - interval '1 minute', -- the alert before
+    told_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    more         boolean     NOT NULL DEFAULT false,       -- there are further letters: the sweep tells
+    PRIMARY KEY (choreography, handler, error)
+) WITH (fillfactor = 50);
+
 -- Who holds, or waits in a line for, a named resource; a limit of concurrent instances is a resource that several hold.
 CREATE TABLE sagas.saga_lock (
     resource    text        NOT NULL,

@@ -1,4 +1,4 @@
-"""The commands about dead letters of choreographies: `dead list`, `show`, `replay`, `edit` and `skip`."""
+"""The commands about dead letters of choreographies: `dead list`, `show`, `replay`, `edit`, `skip` and `resume`."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -119,6 +119,25 @@ def skip(context: click.Context, letters: Sequence[str], reason: str, as_json: b
     with cli_errors():
         outcomes = bound_sagas(context).dead_letters.skip(letters, reason=reason, by=who())
     _tell(outcomes, as_json)
+
+
+@dead.command()
+@click.argument("handler", metavar="CHOREOGRAPHY/HANDLER")
+@REASON
+@AS_JSON
+@click.pass_context
+def resume(context: click.Context, handler: str, reason: str, as_json: bool) -> None:
+    """Let a handler go on that is paused since it only failed, with the deliveries that wait for it."""
+    choreography, slash, name = handler.partition("/")
+    if not (choreography and slash and name):
+        raise click.BadParameter(f"{handler!r} is not CHOREOGRAPHY/HANDLER, as `sagas standing` prints it")
+    with cli_errors():
+        was_paused = bound_sagas(context).dead_letters.resume(choreography, name, reason=reason, by=who())
+    click.echo(
+        json_line({"resumed": was_paused}) if as_json else "resumed" if was_paused else f"{handler} is not paused"
+    )
+    if not was_paused:
+        raise SystemExit(1)
 
 
 def read_text(file: TextIO) -> str:

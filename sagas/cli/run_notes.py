@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from sagas.cli.columns import moment
 from sagas.extension import Sagas
 from sagas.handle import Standing
 from sagas.handle.standing import MANY_EVENTS
@@ -22,6 +23,11 @@ def _notes(each: Standing) -> Iterator[str]:
     if each.dead_letters:
         told = _counted(each.dead_letters, "dead letter")
         yield f"{told} of {name}: list them with `sagas dead list --choreography {name}`"
+    for paused in each.paused:
+        yield (
+            f"handler {name}/{paused.handler} is paused, since it gave up many deliveries in a row for {paused.error}; "
+            f"one is tried at {moment(paused.until)}. Mend it, and run `sagas dead resume {name}/{paused.handler}`"
+        )
     if each.long_runs:
         yield (
             f"{_counted(each.long_runs, 'run')} of {name} in flight {'has' if each.long_runs == 1 else 'have'} "

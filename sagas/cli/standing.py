@@ -30,4 +30,9 @@ def _in_words(each: Standing) -> str:
         f"{each.dead_letters} dead letters{dead}",
         f"{each.held} held{held}",
     ]
+    facts += [
+        f"{each.choreography}/{one.handler} is paused since {moment(one.since)}, for {one.error}; one delivery is "
+        f"tried at {moment(one.until)}"
+        for one in each.paused
+    ]
     return "\n".join([each.choreography, *map(indented, facts)])

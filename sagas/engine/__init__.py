@@ -1,5 +1,6 @@
 """The fenced task class, the chains and their error callback, and the loop that moves instances on."""
 
+from sagas.engine.alerting import announce
 from sagas.engine.binding import bind, required
 from sagas.engine.capture import Beginning, token_warning
 from sagas.engine.conditions import condition, condition_name
@@ -75,6 +76,7 @@ __all__ = [
     "WorkerIdentity",
     "add_engine",
     "bind",
+    "announce",
     "choreographies",
     "choreography_of",
     "condition",

@@ -9,10 +9,11 @@ from uuid import UUID
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
-from sagas.engine.answer import Answer
+from sagas.engine.answer import END, Answer
 from sagas.engine.delivery import Claimed, Delivery
 from sagas.engine.messages import DELIVERY_HEADER, sent_at
 from sagas.engine.outgoing import Outbox
+from sagas.engine.pausing import is_put_off
 from sagas.engine.reacting import reaction_to
 from sagas.engine.recording import Recording
 from sagas.engine.running import Returned, Run
@@ -56,6 +57,8 @@ def _run(delivery: Delivery, claim: Claim) -> Answer:
         step = plan.step(address.position, address.branch)
     transaction = StepTransaction(store.database)
     claimed = Claimed(delivery, claim, plan, step, transaction, Outbox(delivery.engine))
+    if is_put_off(claimed):
+        return END
     run, recording = reaction_to(claimed) if isinstance(claim, ClaimedDelivery) else (Run(claimed), Recording(claimed))
     try:
         happened = run.happened()

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from sagas.engine.alerting import Alerts
 from sagas.engine.impatient import ImpatientSender
 from sagas.engine.messages import NO_ROWS, Messages, window_from
 from sagas.engine.redaction import redacted, writes_text
@@ -58,6 +59,7 @@ class Loop:
         self._messages = messages
         self._brief_sender = impatient_sender
         self._poking = threading.local()
+        self.alerts = Alerts(store)
 
     def handle(
         self,
@@ -243,6 +245,8 @@ class Loop:
                 step=note.step,
                 detail=note.detail,
             )
+        if isinstance(loaded.plan, RunPlan):
+            self.alerts.tell(loaded.saga, decision.notes)
         if decision.state.status is not loaded.state.status:
             log_end(loaded, decision)
             self.announce_status(instance_id, loaded.saga, decision.state.status)

@@ -135,9 +135,23 @@ class _ReactionRecording(Recording):
         published = tuple(self._published(event) for event in events)
         event = Handled(address=self._address, token=self._token, outcome=outcome, published=published)
         try:
-            return self._complete(event)
+            answer = self._complete(event)
         except SQLAlchemyError as error:
             return self._not_recorded(error)
+        if self._heard.claim.dead_in_row:
+            self._goes_on()
+        return answer
+
+    def _goes_on(self) -> None:
+        """Note that the handler does not only fail: if it was paused, it goes on."""
+        saga, handler = self._heard.saga, self._heard.handler.name
+        try:
+            since = self._engine.store.handlers.resume(saga, handler)
+        except SQLAlchemyError as error:  # the next delivery that it does says so again
+            self._delivery.log("not noted that the handler goes on:", type(error).__qualname__)
+            return
+        if since is not None:
+            self._delivery.log(f"handler {saga}/{handler} goes on: its probe succeeded")
 
     def _published(self, event: WrittenEvent) -> Published:
         return Published(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sagas.model import Decision, ErrorInfo, InstanceState, Note, Plan, SagaStatus, called, waits_for_a_person
+from sagas.model.choreography.as_plan import RunPlan
 from sagas.model.vocabulary import HistoryEvent
 from sagas.store import Loaded
 
@@ -26,13 +27,17 @@ def log_note(instance_id: UUID, loaded: Loaded, note: Note) -> None:
 
 
 def log_end(loaded: Loaded, decision: Decision) -> None:
-    """Log a saga that has just failed as a warning, and one that has just been compensated at level INFO."""
+    """Log a saga that has just failed as a warning, and one that has just been compensated at level INFO.
+
+    A run that fails has a dead letter, of which an alert tells: ten thousand of them are one alert, and no warnings.
+    """
     state, key = decision.state, loaded.key or "-"
     fields: dict[str, Any] = {"saga_id": str(state.id), "saga": loaded.saga, "key": loaded.key}
     if state.status is SagaStatus.FAILED:
         step, why = why_failed(loaded.plan, state)
         fields |= {"event": "saga_failed", "step": step}
-        logger.warning("saga %s (%s, key %s) failed: %s", state.id, loaded.saga, key, why, extra=fields)
+        level = logging.INFO if isinstance(loaded.plan, RunPlan) else logging.WARNING
+        logger.log(level, "saga %s (%s, key %s) failed: %s", state.id, loaded.saga, key, why, extra=fields)
     elif state.status is SagaStatus.COMPENSATED:
         step = state.error.step if state.error else None
         fields |= {"event": "saga_compensated", "step": step}

@@ -5,7 +5,7 @@ from sagas.handle.handle import SagaHandle
 from sagas.handle.listing import InstanceView, Page, left_after, read_page
 from sagas.handle.pace import Pace
 from sagas.handle.reading import refuse_in_step
-from sagas.handle.standing import Standing, standings
+from sagas.handle.standing import PausedHandler, Standing, standings
 from sagas.handle.views import CompensationView, HistoryEntry, Snapshot, StepView
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "LetterOutcome",
     "Pace",
     "Page",
+    "PausedHandler",
     "SagaHandle",
     "Snapshot",
     "Standing",

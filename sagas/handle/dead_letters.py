@@ -1,5 +1,6 @@
 """`Sagas.dead_letters`: what was given up in choreographies, and the answers of a person."""
 
+import logging
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from sagas.model.choreography.events import LetterSkipped, ReplayRequested
 from sagas.model.choreography.letters import CHANGED
 from sagas.model.payload import shown
 from sagas.store import error_from
+
+logger = logging.getLogger("sagas")
 
 #: Letters that one call lists or answers at most.
 MOST_LETTERS = 1_000
@@ -182,6 +185,20 @@ class DeadLetters:
             for letter in self._meant(letters, reason)
         ]
 
+    def resume(self, choreography: str, handler: str, *, reason: str, by: str = "operator") -> bool:
+        """Let a paused handler go on at once, with the deliveries that wait for it. Return whether it was paused.
+
+        Args:
+            choreography, handler: their names.
+            reason, by: why, and who; they are in the log.
+        """
+        self._check_reason(reason)
+        since = self._engine.store.handlers.resume(choreography, handler)
+        if since is not None:
+            extra = {"event": "handler_resumed", "saga": choreography, "step": handler}
+            logger.warning("handler %s/%s goes on: %s (%s)", choreography, handler, reason, by, extra=extra)
+        return since is not None
+
     def get(self, id: str) -> DeadLetter:
         """Return one dead letter by its id, as it is now.
 
@@ -251,12 +268,16 @@ class DeadLetters:
     # -- answering
 
     def _meant(self, given: Any, reason: str) -> Found:
-        if not isinstance(reason, str) or not reason.strip():
-            raise ConfigurationError("pass reason=…: it is kept in the history to say why")
+        self._check_reason(reason)
         several = [given] if isinstance(given, DeadLetter | str) else [*given]
         if len(several) > MOST_LETTERS:
             raise ConfigurationError(f"answer up to {MOST_LETTERS} letters at a time, not {len(several)}")
         return [one if isinstance(one, DeadLetter) else self._by_id(one) for one in several]
+
+    @staticmethod
+    def _check_reason(reason: str) -> None:
+        if not isinstance(reason, str) or not reason.strip():
+            raise ConfigurationError("pass reason=…: it is kept in the history to say why")
 
     def _by_id(self, given: Any) -> DeadLetter:
         found = _ID.fullmatch(given) if isinstance(given, str) else None

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row
 
 from sagas.engine import Engine
 
@@ -9,6 +12,16 @@ from sagas.engine import Engine
 MOST_COUNTED = 10_000
 #: From how many events on a run is long: it is a business transaction, and not a log.
 MANY_EVENTS = 1_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PausedHandler:
+    """A handler that gave up many deliveries in a row. Its deliveries wait; one is tried once the pause is over."""
+
+    handler: str
+    since: datetime
+    until: datetime
+    error: str  # the type of the last error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,8 +35,18 @@ class Standing:
     held: int  # deliveries that wait for an earlier one of their handler and run
     oldest_held: datetime | None  # since when the oldest of them waits
     long_runs: int  # runs in flight with 1,000 events or more
+    paused: tuple[PausedHandler, ...] = ()  # its handlers that only fail
 
 
 def standings(engine: Engine) -> list[Standing]:
     """Return how each registered choreography stands."""
-    return [Standing(**row._mapping) for row in engine.store.standings.read(most=MOST_COUNTED, many_events=MANY_EVENTS)]
+    paused = engine.store.handlers.paused()
+    rows = engine.store.standings.read(most=MOST_COUNTED, many_events=MANY_EVENTS)
+    return [
+        Standing(**row._mapping, paused=tuple(_paused(it) for it in paused if it.choreography == row.choreography))
+        for row in rows
+    ]
+
+
+def _paused(row: Row[Any]) -> PausedHandler:
+    return PausedHandler(handler=row.handler, since=row.paused_at, until=row.paused_until, error=row.last_error or "")

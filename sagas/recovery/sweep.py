@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy.exc import DBAPIError
 
-from sagas.engine import Engine, describe
+from sagas.engine import Engine, announce, describe
 from sagas.model import SagaStatus, Tick
 from sagas.recovery.early import bury_early
 from sagas.recovery.filling import Filler
@@ -90,6 +90,8 @@ class Sweeper:
                 engine.loop.release(ended, wait_for_broker=False)
         if around.has_early:
             bury_early(engine)
+        for alert in engine.store.handlers.due_alerts() if around.has_alarms else ():
+            announce(alert)
         if around.has_unseen:
             moved += self._look_at_all(engine.store.instances.inbox.unseen, budget / 4)
         if around.has_due:

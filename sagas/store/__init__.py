@@ -5,6 +5,7 @@ from sagas.store.database import Database, reachable, sqlstate
 from sagas.store.deliveries import Deliveries, Reached
 from sagas.store.doubts import Doubts
 from sagas.store.fleet import Fleet
+from sagas.store.handlers import Alarm, Alert, Handlers
 from sagas.store.headers import Headers, encode_headers, size_of_headers
 from sagas.store.hot import Claim, ClaimedDelivery, HotPath, NextSteps, Progress
 from sagas.store.ids import uuid7
@@ -44,6 +45,7 @@ class Store:
         self.instances = Instances(self.database, self.tables, quoted, timing)
         self.runs = self.instances.runs
         self.letters = Letters(self.database, quoted)
+        self.handlers = Handlers(self.database, quoted)
         self.standings = Standings(self.database, quoted)
         self.starting = Starting(self.database, self.instances, quoted)
         self.locks = Locks(self.database, schema, quoted)
@@ -76,6 +78,8 @@ __all__ = [
     "LIMIT_PREFIX",
     "RELEASE",
     "Heartbeat",
+    "Alarm",
+    "Alert",
     "CallersTransaction",
     "Claim",
     "ClaimedDelivery",
@@ -88,6 +92,7 @@ __all__ = [
     "Filters",
     "Fleet",
     "NextSteps",
+    "Handlers",
     "Headers",
     "HotPath",
     "Inbox",

@@ -243,7 +243,9 @@ class Instances(Reading):
 
     def delete_all(self) -> None:
         """Delete every instance, after a test."""
-        self._delete(*(delete(table) for table in (self._tables.inbox, self._tables.lock, self._tables.instance)))
+        tables = self._tables
+        emptied = (tables.inbox, tables.lock, tables.handler, tables.alarm, tables.instance)
+        self._delete(*(delete(table) for table in emptied))
 
     def _delete(self, *statements: Delete | Update) -> None:
         with self._database.transaction() as connection:

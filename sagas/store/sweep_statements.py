@@ -1,5 +1,6 @@
 """Named statements of the sweep and of liveness (see `statements` for their conventions)."""
 
+from sagas.store.handler_statements import HAS_ALARMS
 from sagas.store.letter_statements import IS_EARLY_TOO_LONG
 from sagas.store.loop_statements import HOLDER
 
@@ -35,7 +36,9 @@ WITH former AS MATERIALIZED (
 )
 SELECT EXISTS (SELECT FROM swept) AS is_first, """
     + IS_EARLY_TOO_LONG
-    + """ AS has_early,
+    + """ AS has_early, """
+    + HAS_ALARMS
+    + """ AS has_alarms,
        EXISTS (SELECT FROM {s}.saga_worker WHERE (dead_at IS NULL AND stopped_at IS NULL AND suspected_at IS NOT NULL)
                OR coalesce(stopped_at, dead_at) < clock_timestamp() - interval '7 days') AS has_silent,
        EXISTS (SELECT FROM {s}.saga_lock WHERE ended_at IS NOT NULL) AS has_ended_holders,

@@ -13,6 +13,7 @@ from sagas.errors import RowDamaged
 from sagas.model.executions import TIMEOUT_GRACE
 from sagas.store import sweep_statements
 from sagas.store.database import Database, InSchema
+from sagas.store.handlers import ALARM_PAUSE
 from sagas.store.release import RELEASE
 from sagas.store.timing import Timing
 
@@ -48,6 +49,7 @@ class Sweeping(InSchema):
         self._times = {"lease": timing.lease, "silence": timing.silence, "outage": timing.outage}
         # Less than the shortest pause, so that a timer's own ticks never fall just short of it.
         self._times["often"] = timedelta(seconds=timing.pause * 0.7)
+        self._times["alarm_pause"] = ALARM_PAUSE
         self._times["lately"] = timing.lately
 
     def is_swept(self) -> bool:

@@ -162,6 +162,27 @@ class Tables:
             Column("run_key", Text),
             _time("early_until"),
         )
+        self.handler = Table(
+            "saga_handler",
+            metadata,
+            Column("choreography", Text, primary_key=True),
+            Column("handler", Text, primary_key=True),
+            Column("dead_in_row", Integer, nullable=False),
+            Column("last_error", Text),
+            _time("paused_at"),
+            _time("paused_until"),
+            Column("pause_seconds", Float, nullable=False),
+        )
+        self.alarm = Table(
+            "saga_alarm",
+            metadata,
+            Column("choreography", Text, primary_key=True),
+            Column("handler", Text, primary_key=True),
+            Column("error", Text, primary_key=True),
+            _time("former_at", nullable=False),
+            _time("told_at", nullable=False),
+            Column("more", Boolean, nullable=False),
+        )
         self.lock = Table(
             "saga_lock",
             metadata,

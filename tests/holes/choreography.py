@@ -190,19 +190,6 @@ OF_CHOREOGRAPHY = (
         tests=(f"{MODEL}test_run.py::test_v11_a_run_is_failed_only_when_nothing_moves_any_more",),
     ),
     Reversal(
-        letter="V12",
-        hole="A delivery in doubt gets another payload and with it another key, and happens twice.",
-        taken_away="an edit of what is in doubt needs a person's word",
-        edits=(
-            Edit(
-                f"{RULES}letters.py::replay",
-                "event.edit is not None and row.doubt and not event.edit.vouched",
-                "event.reason is None",
-            ),
-        ),
-        tests=(f"{MODEL}test_run.py::test_v12_an_edit_of_what_is_in_doubt_needs_a_persons_word",),
-    ),
-    Reversal(
         letter="V14",
         hole="Each look at a run reads all of its deliveries, so that a run of n events costs n squared.",
         taken_away="a look reads what is open or dead",
@@ -214,23 +201,6 @@ OF_CHOREOGRAPHY = (
             ),
         ),
         tests=(f"{STORE}test_v14_a_look_does_not_read_what_is_done",),
-    ),
-    Reversal(
-        letter="V16",
-        hole="An event that comes before its run is deleted by the sweep, since it is mail for nothing.",
-        taken_away="early events are kept",
-        edits=(
-            Edit(
-                "sagas/store/neighbour_statements.py::FORGET_INBOX",
-                "WHERE instance_id = :id AND kind <> 'event' AND consumed_at IS NULL",
-                "WHERE instance_id = :id AND consumed_at IS NULL",
-            ),
-            Edit("sagas/store/letter_statements.py::BURY_EARLY", "kind = 'event' AND", "kind = 'early' AND"),
-        ),
-        tests=(
-            f"{STORE}test_v16_an_event_before_its_run_is_kept_and_numbered_after_the_first",
-            f"{STORE}test_v16_an_event_whose_run_does_not_come_is_a_letter_after_its_time_and_never_dropped",
-        ),
     ),
     Reversal(
         letter="V18",
@@ -259,22 +229,6 @@ OF_CHOREOGRAPHY = (
         tests=(
             f"{MODEL}test_undoing.py::test_v19_the_first_end_wins",
             f"{MODEL}test_undoing.py::test_v19_actions_that_were_born_before_the_end_run_and_none_is_born_after_it",
-        ),
-    ),
-    Reversal(
-        letter="V20",
-        hole="A run in which nothing is open and no end comes is in no list, or is announced at every look.",
-        taken_away="silence is announced once, and what is awaited may take its time",
-        edits=(
-            Edit(f"{RULES}quiet.py::watch_for_silence", "draft.quiet_at is None and", ""),
-            Edit(f"{RULES}quiet.py::silence_allowed", "*awaited(draft).values(), 0.0", "0.0"),
-            Edit(f"{RULES}quiet.py::kept_moment", "draft.count > before.numbered or", "True or"),
-        ),
-        tests=(
-            f"{MODEL}test_quiet.py::"
-            "test_v20_a_run_in_which_nothing_is_open_and_no_end_has_come_is_quiet_and_announced_once",
-            f"{MODEL}test_quiet.py::test_v20_what_is_awaited_may_take_as_long_as_it_says_until_it_has_come",
-            f"{MODEL}test_quiet.py::test_v20_an_outage_is_not_silence",
         ),
     ),
     Reversal(

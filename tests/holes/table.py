@@ -9,6 +9,7 @@ from tests.holes.headers import OF_HEADERS
 from tests.holes.high import HIGH
 from tests.holes.high_callers import HIGH_CALLERS
 from tests.holes.high_later import HIGH_LATER
+from tests.holes.letters import OF_LETTERS
 from tests.holes.limits import OF_LIMITS
 from tests.holes.lines import OF_LINES
 from tests.holes.medium import MEDIUM
@@ -25,12 +26,13 @@ def number(reversal: Reversal) -> int:
 #: Of doubt as the default, and of its neighbours.
 DOUBT = sorted((*OF_DOUBT, *OF_HEADERS, *OF_LIMITS, *PLANS, *PROMISES, *TASKS), key=number)
 LINES = sorted(OF_LINES, key=number)
+CHOREOGRAPHY = sorted((*OF_CHOREOGRAPHY, *OF_LETTERS), key=number)
 GROUPS = (("C", 10), ("H", 13), ("M", 14))
 LETTERS = [
     *(f"{group}{number}" for group, last in GROUPS for number in range(1, last + 1)),
     *dict.fromkeys(reversal.letter for reversal in (*DOUBT, *LINES)),
     *(reversal.letter for reversal in OF_CONTINUING if number(reversal) > 10),
-    *dict.fromkeys(reversal.letter for reversal in OF_CHOREOGRAPHY),
+    *dict.fromkeys(reversal.letter for reversal in CHOREOGRAPHY),
 ]
 
 TABLE = sorted(
@@ -44,7 +46,7 @@ TABLE = sorted(
         *DOUBT,
         *LINES,
         *OF_CONTINUING,
-        *OF_CHOREOGRAPHY,
+        *CHOREOGRAPHY,
     ),
     key=lambda reversal: LETTERS.index(reversal.letter),
 )

@@ -28,6 +28,7 @@ from sagas import (
     LetterOutcome,
     Page,
     Parallel,
+    PausedHandler,
     PermanentError,
     Pivot,
     Reason,
@@ -352,6 +353,8 @@ def run_by_events(session: Session) -> None:
 
 def answer_dead_letters() -> None:
     assert_type(sagas.standing(), list[Standing])
+    assert_type(sagas.standing()[0].paused, tuple[PausedHandler, ...])
+    assert_type(sagas.dead_letters.resume("fulfilment", "charge", reason="mended"), bool)
     assert_type(sagas.dead_letters.edit("01a229c9", {"total": 1}, reason="mistyped", vouch="not done"), LetterOutcome)
     for letter in sagas.dead_letters.list(handler="charge", older_than=timedelta(hours=1)):
         assert_type(letter, DeadLetter)

@@ -7,7 +7,7 @@ pivot. What happens to a single execution is the same, and shared.
 from datetime import datetime, timedelta
 
 from sagas.model.choreography.draft import RunDraft
-from sagas.model.choreography.events import Handled, LetterSkipped, ReplayRequested, RunEvent
+from sagas.model.choreography.events import Handled, LetterSkipped, PutOff, ReplayRequested, RunEvent
 from sagas.model.choreography.late import late_failure, late_success
 from sagas.model.choreography.letters import replay, skip
 from sagas.model.choreography.numbering import mute, number_arrived, publish, turn_run_back
@@ -86,6 +86,8 @@ def decide_run(
             park(draft, event, settle)
         case Misdelivered():
             misdelivered(draft, event, settle)
+        case PutOff():
+            put_off(draft, event)
         case StopRequested():
             request_stop(draft, event)
         case ReplayRequested():
@@ -116,6 +118,19 @@ def request_stop(draft: RunDraft, event: StopRequested) -> None:
         draft.stop = event.stop
         draft.note(HistoryEvent.STOP_REQUESTED, reason=event.stop.reason, kind=event.stop.kind.value, by=event.by)
         turn_run_back(draft, ErrorInfo(type=Reason.CANCELLED, message=event.stop.reason))
+
+
+def put_off(draft: RunDraft, event: PutOff) -> None:
+    """Take back a claim whose body has not begun, as if it had never been. A closed handler does not begin any more."""
+    row = draft.steps.get(event.address)
+    if row is None or row.status is not StepStatus.RUNNING or row.token != event.token:
+        draft.accepted = False
+        return
+    attempts = row.attempts - 1
+    began = row.first_claimed_at if attempts else None
+    row = draft.put_back(row, attempts=attempts, first_claimed_at=began, not_before=event.until)
+    if row.address.is_action and draft.is_closed(row):
+        draft.void(row)
 
 
 def complete_late(draft: RunDraft, step: StepState, event: Completed) -> bool:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from sagas.model.choreography.state import Published
 from sagas.model.events import (
@@ -22,6 +23,15 @@ class Handled(Completed):
     """A delivery returned, with the events that it publishes."""
 
     published: tuple[Published, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PutOff:
+    """A claimed delivery did not begin, since its handler is paused."""
+
+    address: Address
+    token: UUID
+    until: datetime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +76,7 @@ RunEvent = (
     | Ended
     | Parked
     | Misdelivered
+    | PutOff
     | StopRequested
     | ReplayRequested
     | LetterSkipped

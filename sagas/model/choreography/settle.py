@@ -44,7 +44,8 @@ def bury(draft: RunDraft) -> None:
         if row.address.is_action and (draft.is_closed(row) or is_answered(draft, row)):
             continue
         draft.put(row, dead_at=draft.now)
-        draft.note(HistoryEvent.DEAD_LETTER, row, **(row.error.to_json() if row.error else {}))
+        parked = {"parked": True} if row.parked_since else {}
+        draft.note(HistoryEvent.DEAD_LETTER, row, **(row.error.to_json() if row.error else {}), **parked)
         if row.address.is_action and draft.handler(row).if_dead is IfDead.COMPENSATE and draft.takes_events:
             error = row.error or ErrorInfo(type=Reason.STEP_FAILED, message="given up", step=row.name)
             turn_run_back(draft, error)

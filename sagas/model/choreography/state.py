@@ -18,6 +18,7 @@ LONGEST_CHAIN = 100
 class Letter(StrEnum):
     """Why an event was recorded and delivered to no handler. A person has to look, except at a muted one."""
 
+    EARLY = "early"  # its run does not exist, and has not come in time
     LATE = "late"  # its run had ended, or had turned back
     TOO_MANY = "too many"  # its run has had as many events as its choreography allows
     LOOP = "loop"  # see `LONGEST_CHAIN`

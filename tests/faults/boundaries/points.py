@@ -51,7 +51,10 @@ EXPLAINED: dict[str, str] = {
     "HAS_WRITTEN": "a read, of contrib alone: it tells Flask whether a transaction of the application's is open",
     "HASTEN": "of `sagas.testing` alone: one statement, by which steps are due that are due anyhow",
     **dict.fromkeys(
-        ("DELETE saga_instance", "DELETE saga_inbox", "DELETE saga_lock", "UPDATE saga_lock"),
+        (
+            *("DELETE saga_instance", "DELETE saga_inbox", "DELETE saga_lock", "UPDATE saga_lock"),
+            *("DELETE saga_handler", "DELETE saga_alarm"),
+        ),
         "of a framework's test cases alone: one transaction, after which nothing is left",
     ),
     "HEADERS": "a read, where a process publishes for a saga of which it has seen no row",
@@ -80,6 +83,12 @@ EXPLAINED: dict[str, str] = {
         ),
         "a read, of choreographies: of those who publish, look at letters or check stored events",
     ),
+    **dict.fromkeys(("PAUSED", "SINCE", "STANDING"), "a read, of those who are told how choreographies stand"),
+    **dict.fromkeys(
+        ("NOTE_DEATH", "RAISE_ALARM", "RESUME", "TAKE_ALARMS", "TAKE_PROBE"),
+        "one statement after the commit that it is about: the next letter or success says it anew; letters stay listed",
+    ),
+    "HURRY": "one statement: what it did not reach begins when its pause is over",
     "REGISTER_GRAPH": "one statement, of a worker that begins; each that begins does it",
     "UNPARK": "one statement, of a worker that begins: what it leaves waits a little longer",
     "WHERE_HOME_IS": "a read, of workers that begin and of beat",

@@ -22,6 +22,7 @@ FRAGMENTS = frozenset(
     {
         "CORRELATION",
         "DEADLINE",
+        "HAS_ALARMS",
         "HAS_LINE",
         "HOLDER",
         "IS_EARLY_TOO_LONG",

@@ -1,10 +1,12 @@
 """A run by example: numbers, order, dead letters, undo, turning back, statuses (contract 3 to 6 and 11)."""
 
+from datetime import timedelta
+
 import pytest
 
 from sagas.model import Holder, SagaStatus, StepStatus, Verdict
 from sagas.model.choreography import IfDead, Order
-from sagas.model.choreography.events import Edit
+from sagas.model.choreography.events import Edit, PutOff
 from sagas.model.choreography.state import NUMBERED_AT_ONCE
 from tests.unit.model.choreography.graphs import graph, handler
 from tests.unit.model.choreography.story import RunStory
@@ -217,3 +219,21 @@ def test_a_dead_letter_may_turn_the_run_back(verdict: Verdict) -> None:
     assert run.status is SagaStatus.COMPENSATED
     assert run.trouble is not None
     assert run.row(2, "two").dead_at is None
+
+
+def test_v26_a_delivery_that_is_put_off_is_not_counted_and_waits() -> None:
+    run = RunStory(graph(handler("one", "A", undo="undo", undo_when=("C",)), ends=("E",))).comes("B")
+    until = run.now + timedelta(minutes=5)
+    token = run.takes(1, "one")
+
+    assert run.happens(PutOff(address=run.at(1, "one"), token=token, until=until)).accepted
+    row = run.row(1, "one")
+    assert (row.status, row.attempts, row.not_before, row.first_claimed_at) == (StepStatus.PENDING, 0, until, None)
+    assert run.state.due_at == until
+    assert not run.happens(PutOff(address=run.at(1, "one"), token=token, until=until)).accepted
+
+    run.later(301).tick()
+    token = run.takes(1, "one")
+    run.comes("C")
+    run.happens(PutOff(address=run.at(1, "one"), token=token, until=until))
+    assert (run.row(1, "one").status, run.has(1, "one", 1)) == (StepStatus.SKIPPED, False)

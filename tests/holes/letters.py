@@ -1,0 +1,77 @@
+"""What is given up, comes too early, or does not come: dead letters, early events and quiet runs of choreographies."""
+
+from tests.holes.reversal import Edit, Reversal
+
+MODEL = "tests/unit/model/choreography/"
+STORE = "tests/integration/store/test_runs.py::"
+RULES = "sagas/model/choreography/"
+
+OF_LETTERS = (
+    Reversal(
+        letter="V12",
+        hole="A delivery in doubt gets another payload and with it another key, and happens twice.",
+        taken_away="an edit of what is in doubt needs a person's word",
+        edits=(
+            Edit(
+                f"{RULES}letters.py::replay",
+                "event.edit is not None and row.doubt and not event.edit.vouched",
+                "event.reason is None",
+            ),
+        ),
+        tests=(f"{MODEL}test_run.py::test_v12_an_edit_of_what_is_in_doubt_needs_a_persons_word",),
+    ),
+    Reversal(
+        letter="V16",
+        hole="An event that comes before its run is deleted by the sweep, since it is mail for nothing.",
+        taken_away="early events are kept",
+        edits=(
+            Edit(
+                "sagas/store/neighbour_statements.py::FORGET_INBOX",
+                "WHERE instance_id = :id AND kind <> 'event' AND consumed_at IS NULL",
+                "WHERE instance_id = :id AND consumed_at IS NULL",
+            ),
+            Edit("sagas/store/letter_statements.py::BURY_EARLY", "kind = 'event' AND", "kind = 'early' AND"),
+        ),
+        tests=(
+            f"{STORE}test_v16_an_event_before_its_run_is_kept_and_numbered_after_the_first",
+            f"{STORE}test_v16_an_event_whose_run_does_not_come_is_a_letter_after_its_time_and_never_dropped",
+        ),
+    ),
+    Reversal(
+        letter="V20",
+        hole="A run in which nothing is open and no end comes is in no list, or is announced at every look.",
+        taken_away="silence is announced once, and what is awaited may take its time",
+        edits=(
+            Edit(f"{RULES}quiet.py::watch_for_silence", "draft.quiet_at is None and", ""),
+            Edit(f"{RULES}quiet.py::silence_allowed", "*awaited(draft).values(), 0.0", "0.0"),
+            Edit(f"{RULES}quiet.py::kept_moment", "draft.count > before.numbered or", "True or"),
+        ),
+        tests=(
+            f"{MODEL}test_quiet.py::"
+            "test_v20_a_run_in_which_nothing_is_open_and_no_end_has_come_is_quiet_and_announced_once",
+            f"{MODEL}test_quiet.py::test_v20_what_is_awaited_may_take_as_long_as_it_says_until_it_has_come",
+            f"{MODEL}test_quiet.py::test_v20_an_outage_is_not_silence",
+        ),
+    ),
+    Reversal(
+        letter="V26",
+        hole="Ten thousand deliveries of a handler that only fails die in a minute, with as many alerts.",
+        taken_away="alerts come once a minute, and a handler that only fails is paused",
+        edits=(
+            Edit(
+                "sagas/store/handler_statements.py::RAISE_ALARM",
+                "SET more = known.told_at > clock_timestamp() - CAST(:pause AS interval),",
+                "SET more = false,",
+            ),
+            Edit("sagas/store/handler_statements.py::NOTE_DEATH", "known.dead_in_row + 1,", "1,"),
+            Edit(f"{RULES}decide.py::put_off", "attempts = row.attempts - 1", "attempts = row.attempts"),
+        ),
+        tests=(
+            "tests/integration/store/test_handlers.py::"
+            "test_v26_letters_of_one_kind_are_told_at_once_and_then_once_a_minute_with_their_number",
+            "tests/integration/store/test_handlers.py::"
+            "test_v26_a_handler_that_only_fails_is_paused_and_one_success_begins_the_count_anew",
+            f"{MODEL}test_run.py::test_v26_a_delivery_that_is_put_off_is_not_counted_and_waits",
+        ),
+    ),
+)
