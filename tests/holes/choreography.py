@@ -35,11 +35,13 @@ OF_CHOREOGRAPHY = (
             ),
             Edit(
                 "sagas/store/run_statements.py::PUBLISH",
-                "VALUES (:run_id, 'event', :type, CAST(:key AS text), CAST(CAST(:payload AS text) AS jsonb), :by, "
-                ":event_id, :version,\n        CAST(:cause AS int), :depth, CAST(:caused_by AS text))",
-                "SELECT :run_id, 'event', :type, CAST(:key AS text), CAST(CAST(:payload AS text) AS jsonb), :by, "
-                ":event_id, :version,\n        CAST(:cause AS int), :depth, CAST(:caused_by AS text) "
-                "FROM counted WHERE n >= 0",
+                "VALUES (:run_id,",
+                "SELECT :run_id,",
+            ),
+            Edit(
+                "sagas/store/run_statements.py::PUBLISH",
+                "make_interval(secs => CAST(:early_for AS float8)))",
+                "make_interval(secs => CAST(:early_for AS float8)) FROM counted WHERE n >= 0",
             ),
         ),
         tests=(
