@@ -17,13 +17,9 @@ CASE WHEN step.status <> 'running' THEN 'none'
      ELSE 'alive' END
 """
 
-#: An instance with its executions, which it locks, its neighbours and the evidence: a row for each execution, and one
-#: without any if there are none. After `LOCK_INSTANCE`, in the same round trip: a statement that waited for a lock
-#: would see everything else as it was before. What may be large comes once, in the first row. Of a choreographed run
-#: only what is open or dead is loaded here (see `run_statements`).
-LOAD = (
+#: Executions of an instance, with the evidence about them.
+_EXECUTIONS = (
     """
-WITH step AS MATERIALIZED (
     SELECT step.position, step.branch, step.round, step.name, step.status, step.token, step.attempts, step.losses,
            step.timeout, step.soft_timeout, step.polls, step.polled_since, step.parked_since, step.forgiven,
            step.delivery, step.doubt, step.stray, step.dispatches, step.dispatched_at, step.not_before,
@@ -34,9 +30,32 @@ WITH step AS MATERIALIZED (
     + """ AS holder,
            step.status = 'pending' AND step.epoch IS DISTINCT FROM (SELECT epoch FROM {s}.saga_epoch) AS epoch_changed
     FROM {s}.saga_step AS step LEFT JOIN {s}.saga_worker AS worker ON worker.id = step.worker_id
-    WHERE step.instance_id = :id AND (step.event_id IS NULL OR step.finished_at IS NULL OR step.dead_at IS NOT NULL)
-    ORDER BY step.position, step.branch, step.round FOR UPDATE OF step
+    WHERE step.instance_id = :id"""
 )
+_LOCKED = "ORDER BY step.position, step.branch, step.round FOR UPDATE OF step"
+
+#: An instance with its executions, which it locks, its neighbours and the evidence: a row for each execution, and one
+#: without any if there are none. After `LOCK_INSTANCE`, in the same round trip: a statement that waited for a lock
+#: would see everything else as it was before. What may be large comes once, in the first row. Of a choreographed run
+#: only what is open or dead is read, by an index of its own, however much is done (see `run_statements`).
+LOAD = (
+    "WITH of_a_saga AS MATERIALIZED ("
+    + _EXECUTIONS
+    + """
+      AND (SELECT numbered IS NULL FROM {s}.saga_instance WHERE id = :id)
+    """
+    + _LOCKED
+    + """
+),
+of_a_run AS MATERIALIZED ("""
+    + _EXECUTIONS
+    + """
+      AND step.event_id IS NOT NULL AND (step.finished_at IS NULL OR step.dead_at IS NOT NULL)
+    """
+    + _LOCKED
+    + """
+),
+step AS MATERIALIZED (SELECT * FROM of_a_saga UNION ALL SELECT * FROM of_a_run)
 SELECT step.*, instance.saga, instance.key, instance.status AS saga_status, instance.plan_hash, instance.stop,
        instance.deadline, instance.deadline_seconds, instance.due_at, instance.pending, instance.written,
        instance.parent_id, instance.finished_at AS saga_finished_at, instance.numbered, instance.closed,

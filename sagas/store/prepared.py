@@ -20,6 +20,8 @@ PARAMETER = re.compile(r"%\((\w+)\)s|(?<!:):([a-z]\w*)")
 #: only: a pooler may give the session to another client after it.
 PLANNING = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off"
 
+#: A statement that changes a few rows of an instance finds them one by one, and does not read all that it has.
+NESTED = "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
 #: In one transaction each statement sees what was committed before it, whatever is the default of the role.
 FRESH = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
 
@@ -154,7 +156,7 @@ def run_together(
         for statement in begin:
             connection.exec_driver_sql(statement)
         return [statement.run_in_full(connection, parameters) for statement in statements][-1]
-    begin += [PLANNING] if begin else []
+    begin += [PLANNING, NESTED] if begin else []
     try:
         statement = "; ".join([*begin, *(statement.in_transaction(connection) for statement in statements)])
         return connection.exec_driver_sql(statement, parameters)

@@ -192,19 +192,6 @@ OF_CHOREOGRAPHY = (
         tests=(f"{MODEL}test_run.py::test_v11_a_run_is_failed_only_when_nothing_moves_any_more",),
     ),
     Reversal(
-        letter="V14",
-        hole="Each look at a run reads all of its deliveries, so that a run of n events costs n squared.",
-        taken_away="a look reads what is open or dead",
-        edits=(
-            Edit(
-                "sagas/store/runs.py::Runs::load",
-                "whole = whole or bool(row.closed)",
-                "whole = True",
-            ),
-        ),
-        tests=(f"{STORE}test_v14_a_look_does_not_read_what_is_done",),
-    ),
-    Reversal(
         letter="V18",
         hole="Money that comes for an order that was cancelled is dropped, or opens a run that has ended.",
         taken_away="an event after the end is a letter",

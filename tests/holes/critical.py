@@ -57,7 +57,7 @@ CRITICAL = (
         hole="A claim that is not committed yet is invisible to a cancel that only locks the instance: the cancel "
         "voids the step over it, and does not wait for what runs.",
         taken_away="the loop locks the rows of the steps, too",
-        edits=(Edit("sagas/store/loop_statements.py::LOAD", "step.round FOR UPDATE OF step", "step.round"),),
+        edits=(Edit("sagas/store/loop_statements.py::_LOCKED", "step.round FOR UPDATE OF step", "step.round"),),
         tests=(
             f"{STORE}test_locking.py::test_c2_a_cancel_that_waited_for_a_claim_drains_what_was_claimed",
             f"{STORE}test_locking.py::test_c2_a_claim_that_waited_for_a_cancel_finds_its_step_voided",

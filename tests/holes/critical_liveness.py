@@ -42,7 +42,7 @@ CRITICAL_LIVENESS = (
         taken_away="what is unclaimed under another epoch may have been claimed",
         edits=(
             Edit(
-                "sagas/store/loop_statements.py::LOAD",
+                "sagas/store/loop_statements.py::_EXECUTIONS",
                 "step.status = 'pending' AND step.epoch IS DISTINCT FROM "
                 "(SELECT epoch FROM {s}.saga_epoch) AS epoch_changed",
                 "false AS epoch_changed",

@@ -16,6 +16,7 @@ from tests.holes.medium import MEDIUM
 from tests.holes.plans import PLANS
 from tests.holes.promises import PROMISES
 from tests.holes.reversal import Reversal
+from tests.holes.run_length import OF_RUN_LENGTH
 from tests.holes.tasks import TASKS
 
 
@@ -26,7 +27,7 @@ def number(reversal: Reversal) -> int:
 #: Of doubt as the default, and of its neighbours.
 DOUBT = sorted((*OF_DOUBT, *OF_HEADERS, *OF_LIMITS, *PLANS, *PROMISES, *TASKS), key=number)
 LINES = sorted(OF_LINES, key=number)
-CHOREOGRAPHY = sorted((*OF_CHOREOGRAPHY, *OF_LETTERS), key=number)
+CHOREOGRAPHY = sorted((*OF_CHOREOGRAPHY, *OF_LETTERS, *OF_RUN_LENGTH), key=number)
 GROUPS = (("C", 10), ("H", 13), ("M", 14))
 LETTERS = [
     *(f"{group}{number}" for group, last in GROUPS for number in range(1, last + 1)),

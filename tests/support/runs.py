@@ -87,6 +87,7 @@ class RunBench:
             worker_id=None,
             delivery=None,
             known_plans=self.store.instances.known_plans,
+            is_delivery=True,
         )
         return token if claim else None
 

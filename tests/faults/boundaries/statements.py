@@ -31,6 +31,8 @@ FRAGMENTS = frozenset(
         "PAYLOAD",
         "RECORDED",
         "UNCLAIMED",
+        "_EXECUTIONS",
+        "_LOCKED",
         "_TAKE",
     }
 )

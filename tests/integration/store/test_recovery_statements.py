@@ -12,7 +12,14 @@ from sqlalchemy import Connection, text
 
 from config.servers import EmbeddedPostgres
 from sagas.recovery import filling
-from sagas.store import line_statements, sweep_statements, wake_statements
+from sagas.store import (
+    letter_statements,
+    line_statements,
+    loop_statements,
+    run_statements,
+    sweep_statements,
+    wake_statements,
+)
 from sagas.store.neighbour_statements import FORGET_INBOX, PICK_ENDED_HOLDERS, PICK_UNSEEN
 from tests.conftest import GivenPostgres
 from tests.support.bench import bench_on
@@ -45,7 +52,7 @@ FROM generate_series(1, 3000) AS number;
 #: What has to read all of its input before it has its first row.
 READ_ALL = ("Aggregate", "Sort", "WindowAgg", "Hash")
 #: Parts of statements.
-PARTS = ("UNCLAIMED", "LINE_OF", "LEASE_HELD", "HOLDER")
+PARTS = ("UNCLAIMED", "LINE_OF", "LEASE_HELD", "HOLDER", "IS_EARLY_TOO_LONG")
 #: A value of each parameter.
 GIVEN: dict[str, Any] = {
     **dict.fromkeys(("id", "me"), uuid4()),
@@ -58,7 +65,16 @@ GIVEN: dict[str, Any] = {
     **{name: [1.0] for name in ("timeouts", "soft_timeouts")},
     **dict.fromkeys(("idle", "is_unreadable"), False),
     "ids": [uuid4()],
-    "detail": "{}",
+    **dict.fromkeys(("detail", "closed", "came", "payload", "reason"), "{}"),
+    **dict.fromkeys(("steps", "notes"), "[]"),
+    **dict.fromkeys(("error", "stop", "written", "letter", "caused_by", "cause"), None),
+    **dict.fromkeys(("deadline", "due_at", "finished_at", "turned_at", "quiet_from", "quiet_at"), None),
+    **dict.fromkeys(("pending", "numbered", "ended_by", "number", "version", "depth"), 1),
+    **dict.fromkeys(("status", "loaded", "starts", "type", "by"), "running"),
+    **dict.fromkeys(("whole", "is_over"), True),
+    **dict.fromkeys(("run_id", "event_id"), uuid4()),
+    **{name: ["late"] for name in ("letters", "fields")},
+    **{name: [0] for name in ("rows", "numbers")},
     "listed_at": datetime.now(UTC),
 }
 
@@ -80,6 +96,13 @@ STATEMENTS = {
     "PICK_UNSEEN": PICK_UNSEEN,
     "PICK_ENDED_HOLDERS": PICK_ENDED_HOLDERS,
     "FORGET_INBOX": FORGET_INBOX,
+    "BURY_EARLY": letter_statements.BURY_EARLY,
+    # What a look at an instance, and at a run, reads and writes.
+    **{name: getattr(loop_statements, name) for name in ("LOCK_INSTANCE", "LOAD", "SAVE")},
+    **{
+        name: getattr(run_statements, name)
+        for name in ("LOAD_ARRIVED", "LOAD_FIRST", "LOAD_DONE", "NUMBER", "RECORD", "SAVE_RUN")
+    },
 }
 #: What is not limited, and why that is right.
 FLEET = "it has to see every worker that is alive; those that are gone are deleted a week later, a batch at a time"
@@ -89,6 +112,7 @@ EXCEPT = {
     ("LOOK_AROUND", "saga_worker"): FLEET,
     ("DECLARE_DEAD_WORKERS", "saga_worker"): FLEET,
     ("OF_OTHER_RELEASES", "saga_worker"): FLEET,
+    ("LOAD", "saga_instance"): "the children of one saga, which are as many as its plan has",
     ("PICK_LOST", "saga_step"): "it reads all that is claimed or sent, and rests a hundred times as long as that took",
 }
 
