@@ -302,7 +302,8 @@ class Sagas:
             older_than: how long ago a saga must have ended, by the database's clock.
             keep_keys: **A purged business key is free: started again, it runs again.** True keeps just the row of each
                 saga that has one, so that ``start`` and `find` still return its handle, with its status, but without
-                steps and data. A later purge without ``keep_keys`` deletes these rows too.
+                steps and data. A later purge without ``keep_keys`` deletes these rows too. The row of a choreographed
+                run with a key stays for a year in any case: an event that comes late is known by it as such.
 
         Returns:
             How many instances were purged.

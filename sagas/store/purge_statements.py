@@ -12,15 +12,15 @@ HAS_LETTERS = """
 
 #: The oldest first, by an index of their own; younger ones are not read. Locked instances are passed over, as are those
 #: of another purge. A child comes alone only if its parent was deleted by hand. A tombstone (see `KEEP_KEYS`) has
-#: nothing left to purge unless its key is to be purged too. A run stays whole for as long as its key is kept: it tells
-#: what comes late.
+#: nothing left to purge unless its key is to be purged too; that of a run stays for its time in any case.
 PICK_PURGEABLE = (
     """
 SELECT id, finished_at FROM {s}.saga_instance AS old
 WHERE finished_at < :before AND (finished_at, id) > (:ended, :after)
   AND status IN ('completed', 'compensated') AND due_at IS NULL
   AND (parent_id IS NULL OR (SELECT id FROM {s}.saga_instance AS parent WHERE parent.id = old.parent_id) IS NULL)
-  AND NOT (:keep_keys AND current AND key IS NOT NULL AND (plan -> 'steps' = '[]' OR numbered IS NOT NULL))
+  AND NOT (current AND key IS NOT NULL AND starts_with(plan_hash, 'purged ')
+           AND (:keep_keys OR (numbered IS NOT NULL AND finished_at >= :before - CAST(:remembered AS interval))))
   AND (numbered IS NULL OR NOT """
     + HAS_LETTERS
     + """)
@@ -37,7 +37,8 @@ SELECT id, parent_id FROM {s}.saga_instance WHERE parent_id = ANY (CAST(:parents
 #: is purged as a whole or not at all: a child's steps are its parent's to undo. Signals that no step waited for count
 #: as read once they were seen. Counted, since EXISTS might be answered by reading whole tables.
 LOOK_AT_MEMBERS = """
-SELECT id, parent_id, :keep_keys AND current AND key IS NOT NULL AS keeps_key,
+SELECT id, parent_id, current AND key IS NOT NULL
+           AND (:keep_keys OR (numbered IS NOT NULL AND NOT starts_with(plan_hash, 'purged '))) AS keeps_key,
        status IN ('completed', 'compensated') AND finished_at < :before AND due_at IS NULL
        AND (SELECT count(*) FROM {s}.saga_lock WHERE instance_id = member.id) = 0
        AND (SELECT count(*) FROM {s}.saga_step
@@ -65,24 +66,31 @@ WITH mail AS (
 DELETE FROM {s}.saga_instance WHERE id = ANY (CAST(:ids AS uuid[])) AND NOT id = ANY (CAST(:keep AS uuid[]))
 """
 
-#: A tombstone: an ended instance whose plan has no steps any more. It keeps its key, its status and its times.
+#: A tombstone: an ended instance whose plan has no steps any more. It keeps its key, its status and its times. That
+#: of a run numbers what comes late, for which its plan has no hearers.
 KEEP_KEYS = """
 WITH tombstone AS (
     UPDATE {s}.saga_instance
-    SET plan = jsonb_build_object('saga', saga, 'version', version, 'steps', '[]'::jsonb),
+    SET plan = CASE WHEN numbered IS NULL
+                    THEN jsonb_build_object('saga', saga, 'version', version, 'steps', '[]'::jsonb)
+                    ELSE jsonb_build_object('choreography', saga, 'version', version, 'starts', plan -> 'starts',
+                        'handlers', '[]'::jsonb, 'events', jsonb_build_array(jsonb_build_object(
+                            'type', plan -> 'starts', 'version', 1, 'fields', '[]'::jsonb))) END,
         plan_hash = 'purged ' || plan_hash, data = '{}', error = NULL, stop = NULL, written = NULL, headers = NULL,
-        updated_at = clock_timestamp()
+        closed = CASE WHEN numbered IS NOT NULL THEN '{}'::jsonb END, came = NULL, updated_at = clock_timestamp()
     WHERE id = ANY (CAST(:keep AS uuid[]))
     RETURNING id
 )
 INSERT INTO {s}.saga_event (instance_id, event) SELECT id, 'purged' FROM tombstone
 """
 
-#: Mail to instances that were deleted by hand. Mail that comes after a purge is unseen, and the sweep deletes it.
+#: Mail to instances that were deleted by hand, and late or early events that a person has dealt with. Mail that comes
+#: after a purge is unseen, and the sweep deletes it.
 FORGET_ABANDONED_MAIL = """
 DELETE FROM {s}.saga_inbox WHERE id IN (
     SELECT id FROM {s}.saga_inbox AS mail
     WHERE (kind <> 'event' OR acknowledged_at IS NOT NULL) AND sent_at < :before
-      AND NOT EXISTS (SELECT FROM {s}.saga_instance WHERE id = mail.instance_id)
+      AND NOT EXISTS (
+          SELECT FROM {s}.saga_instance WHERE id = mail.instance_id AND NOT starts_with(plan_hash, 'purged '))
     LIMIT :limit FOR UPDATE SKIP LOCKED)
 """

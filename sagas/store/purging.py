@@ -12,6 +12,8 @@ from sagas.store.database import InSchema
 
 #: The place of an instance in the order of their ends.
 PurgeCursor = tuple[datetime, UUID]
+#: How long the key of a run is remembered after it was to be purged: late events are told from early ones by it.
+KEY_OF_A_RUN = timedelta(days=365)
 BEGINNING: PurgeCursor = (datetime.min.replace(tzinfo=UTC), UUID(int=0))
 
 
@@ -38,11 +40,13 @@ class Purging(InSchema):
 
         Args:
             after: skip instances that ended before this place.
-            keep_keys: keep the row of an instance with a business key, and nothing else of it.
+            keep_keys: keep the row of an instance with a business key, and nothing else of it. That of a run is kept
+                for a year in any case.
             limit: how many, not counting the sagas that they started.
         """
         ended, id_ = after
         place = {"before": before, "ended": ended, "after": id_, "limit": limit, "keep_keys": keep_keys}
+        place["remembered"] = KEY_OF_A_RUN
 
         def work() -> Purged:
             with self._database.transaction() as connection:

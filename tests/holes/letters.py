@@ -4,6 +4,7 @@ from tests.holes.reversal import Edit, Reversal
 
 MODEL = "tests/unit/model/choreography/"
 STORE = "tests/integration/store/test_runs.py::"
+EARLY = "tests/integration/store/test_early_and_late.py::"
 RULES = "sagas/model/choreography/"
 
 OF_LETTERS = (
@@ -30,12 +31,25 @@ OF_LETTERS = (
                 "WHERE instance_id = :id AND kind <> 'event' AND consumed_at IS NULL",
                 "WHERE instance_id = :id AND consumed_at IS NULL",
             ),
+            Edit(
+                "sagas/store/purge_statements.py::LOOK_AT_MEMBERS",
+                "numbered IS NOT NULL AND NOT starts_with",
+                "numbered IS NULL AND starts_with",
+            ),
             Edit("sagas/store/letter_statements.py::BURY_EARLY", "kind = 'event' AND", "kind = 'early' AND"),
         ),
         tests=(
             f"{STORE}test_v16_an_event_before_its_run_is_kept_and_numbered_after_the_first",
-            f"{STORE}test_v16_an_event_whose_run_does_not_come_is_a_letter_after_its_time_and_never_dropped",
+            f"{EARLY}test_v16_an_event_whose_run_does_not_come_is_a_letter_after_its_time_and_never_dropped",
+            f"{EARLY}test_v16_a_purged_key_leaves_a_tombstone_that_tells_what_comes_late[False]",
         ),
+    ),
+    Reversal(
+        letter="V17",
+        hole="A run is purged with a letter that later events have passed, and no person has ever seen it.",
+        taken_away="a run with a letter that no person has answered stays",
+        edits=(Edit("sagas/store/purge_statements.py::HAS_LETTERS", "dead_at IS NOT NULL", "dead_at = 'infinity'"),),
+        tests=(f"{EARLY}test_v17_a_run_with_a_letter_that_no_person_has_answered_is_not_purged",),
     ),
     Reversal(
         letter="V20",

@@ -1,7 +1,6 @@
 """Events are published without a lock and numbered afterwards; every look at a run releases what is held (V1 to V3)."""
 
 from collections.abc import Iterator
-from datetime import timedelta
 from functools import partial
 from uuid import UUID, uuid4
 
@@ -14,8 +13,6 @@ from sagas.model import Address, SagaStatus, StepStatus, Stop, StopKind, StopReq
 from sagas.model.choreography import EventPlan, FieldPlan
 from sagas.model.choreography.state import RunDecision
 from sagas.store import NewRun, Reached, run_id_of, uuid7
-from sagas.store.purging import BEGINNING
-from sagas.store.runs import IntendedRun
 from tests.support.bench import PLACED, Background, Bench
 from tests.support.runs import RunBench, event
 from tests.unit.model.choreography.graphs import graph, handler
@@ -222,64 +219,6 @@ def test_v16_an_early_event_and_a_start_that_do_not_see_each_other_meet(
     assert numbers(bench, run) == [(1, "A"), (2, "B")]
 
 
-WAITED_LONG = "UPDATE {s}.saga_inbox SET early_until = clock_timestamp() WHERE instance_id = %s"
-
-
-def test_v16_an_event_whose_run_does_not_come_is_a_letter_after_its_time_and_never_dropped(
-    runs: RunBench, bench: Bench
-) -> None:
-    letters, run = bench.store.letters, run_id_of(STREAM.name, "order-42")
-    runs.publish(run, "B", intended=IntendedRun(choreography=STREAM.name, key="order-42", early_for=3600.0))
-    bench.store.instances.inbox.forget(run)
-    assert (letters.bury_early(10), bench.store.sweeping.look_around().has_early) == ([], False)
-
-    bench.sql(WAITED_LONG, run)
-    assert bench.store.sweeping.look_around().has_early
-    (buried,) = letters.bury_early(10)
-    assert (buried.choreography, buried.run_key, buried.name) == (STREAM.name, "order-42", "B")
-    assert letters.bury_early(10) == []
-    (letter,) = letters.undelivered(limit=10, choreography=STREAM.name, older_than=None, run=None)
-    assert (letter.letter, letter.key, letter.number) == ("early", "order-42", None)
-
-    assert letters.deliver_early(run, letter.event, {"reason": "x"}) == (False, False), "its run is not there"
-    runs.start(STREAM, key="order-42")
-    assert numbers(bench, run) == [(1, "A")], "a person has to answer it"
-    assert letters.deliver_early(run, letter.event, {"reason": "x"}) == (True, True)
-    assert letters.deliver_early(run, letter.event, {"reason": "x"}) == (False, True)
-    runs.look(run)
-
-    assert numbers(bench, run) == [(1, "A"), (2, "B")]
-    assert bench.sql("SELECT event FROM {s}.saga_event WHERE instance_id = %s AND event = 'replayed'", run)
-
-
-def test_an_early_event_of_a_run_that_is_there_by_now_is_numbered_and_no_letter(runs: RunBench, bench: Bench) -> None:
-    run = run_id_of(STREAM.name, "order-42")
-    runs.publish(run, "B")
-    bench.store.instances.inbox.forget(run)
-    runs.start(STREAM, key="order-42", looks=False)
-    bench.sql(WAITED_LONG, run)
-
-    assert bench.store.letters.bury_early(10) == []
-    runs.look(run)
-
-    assert numbers(bench, run) == [(1, "A"), (2, "B")]
-    assert not bench.store.sweeping.look_around().has_early
-
-
-def test_an_early_letter_that_was_dealt_with_goes_with_the_next_purge(runs: RunBench, bench: Bench) -> None:
-    run = run_id_of(STREAM.name, "order-42")
-    runs.publish(run, "B")
-    bench.store.instances.inbox.forget(run)
-    bench.sql(WAITED_LONG, run)
-    (buried,) = bench.store.letters.bury_early(10)
-    assert bench.store.purging.forget_mail(bench.store.purging.cut_off(timedelta(0)), 10) == 0
-
-    assert bench.store.letters.acknowledge(run, buried.event_id, {})
-    assert not bench.store.letters.acknowledge(run, buried.event_id, {})
-
-    assert bench.store.purging.forget_mail(bench.store.purging.cut_off(timedelta(0)), 10) == 1
-
-
 def test_starts_with_one_key_meet_in_one_run(runs: RunBench, bench: Bench) -> None:
     first = runs.start(STREAM, key="order-42")
 
@@ -347,22 +286,6 @@ def test_v9_workers_register_the_whole_graph_and_who_knows_a_part_starts_by_it(r
         registry.whole_graph(graph(handler("reserve", "A"), ends=("C",)))
     with pytest.raises(PlanChanged, match="its option ends"):
         registry.register(graph(handler("reserve", "A"), ends=("D",)))
-
-
-def test_a_purge_takes_the_events_with_their_run_and_leaves_a_run_with_a_letter(runs: RunBench, bench: Bench) -> None:
-    whole, late = (runs.start(LINE) for _ in range(2))
-    for run in (whole, late):
-        while runs.works(run, LINE, lambda address: ("B",) if address.branch == RESERVE else ("C",)):
-            pass
-    runs.publish(late, "B")
-    assert runs.state(late).status is SagaStatus.COMPLETED
-
-    bench.sql("UPDATE {s}.saga_instance SET finished_at = finished_at - interval '1 day'")
-    before = bench.store.purging.cut_off(timedelta(hours=1))
-    bench.store.purging.oldest(before, after=BEGINNING, keep_keys=False, limit=10)
-
-    assert bench.sql("SELECT id::text FROM {s}.saga_instance") == [(str(late),)]
-    assert bench.sql("SELECT count(*) FROM {s}.saga_inbox WHERE instance_id = %s", whole) == [(0,)]
 
 
 def test_an_event_for_nothing_changes_nothing(runs: RunBench) -> None:
