@@ -150,7 +150,10 @@ CREATE INDEX saga_step_waiting ON sagas.saga_step (name, instance_id) WHERE fini
 -- What a look at a run reads of it, however many of its deliveries are done; and all dead letters.
 CREATE INDEX saga_step_open ON sagas.saga_step (instance_id, branch, position)
     WHERE event_id IS NOT NULL AND (finished_at IS NULL OR dead_at IS NOT NULL);
-CREATE INDEX saga_step_dead ON sagas.saga_step (dead_at) WHERE dead_at IS NOT NULL;
+CREATE INDEX saga_step_dead ON sagas.saga_step (dead_at, instance_id, position, branch, round)
+    WHERE dead_at IS NOT NULL;
+CREATE INDEX saga_step_dead_of ON sagas.saga_step (name, dead_at, instance_id, position, branch, round)
+    WHERE dead_at IS NOT NULL;
 CREATE INDEX saga_step_letter ON sagas.saga_step (instance_id) WHERE dead_at IS NOT NULL;
 
 -- A process of an older release knows no `task`.
@@ -230,6 +233,9 @@ CREATE INDEX saga_inbox_unseen ON sagas.saga_inbox (id) WHERE seen_at IS NULL;
 CREATE UNIQUE INDEX saga_inbox_number ON sagas.saga_inbox (instance_id, number) WHERE number IS NOT NULL;
 CREATE INDEX saga_inbox_letter ON sagas.saga_inbox (instance_id, letter)
     WHERE letter IS NOT NULL AND acknowledged_at IS NULL;
+CREATE INDEX saga_inbox_undelivered ON sagas.saga_inbox (consumed_at, instance_id, event_id)
+    WHERE letter IS NOT NULL AND letter <> 'muted' AND acknowledged_at IS NULL;
+CREATE INDEX saga_inbox_type ON sagas.saga_inbox (name, version, id) WHERE event_id IS NOT NULL;
 CREATE INDEX saga_inbox_early ON sagas.saga_inbox (early_until)
     WHERE kind = 'event' AND seen_at IS NOT NULL AND consumed_at IS NULL;
 

@@ -2,16 +2,17 @@
 
 import dataclasses
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any, TextIO
 
 import click
 
 from sagas.cli.acting import REASON, who
-from sagas.cli.columns import indented, moment
+from sagas.cli.columns import MOST_COUNTED, indented, moment
 from sagas.cli.commands import bound_sagas, cli_errors, json_line, optional_duration, sagas
+from sagas.cli.lists import say_what_is_left
 from sagas.errors import SagaError
 from sagas.handle import DeadLetter, LetterAnswer, LetterKind, LetterOutcome
+from sagas.handle.dead_letters import MOST_LETTERS
 from sagas.model import payload
 
 LETTERS = click.argument("letters", metavar="ID…", nargs=-1, required=True)
@@ -28,27 +29,19 @@ def dead() -> None:
 @click.option("--handler", help="Only those of this handler.")
 @click.option("--error", help="Only those with an error of this type.")
 @click.option("--older-than", callback=optional_duration, help="Only those given up so long ago: 30m, 12h, 8w.")
-@click.option("--limit", default=100, show_default=True, help="How many.")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, MOST_LETTERS), help="How many.")
+@click.option("--after", help="Where the previous page ended, as it says.")
 @AS_JSON
 @click.pass_context
-def list_(
-    context: click.Context,
-    choreography: str | None,
-    handler: str | None,
-    error: str | None,
-    older_than: timedelta | None,
-    limit: int,
-    as_json: bool,
-) -> None:
+def list_(context: click.Context, /, as_json: bool, limit: int, after: str | None, **asked: Any) -> None:
     """List dead letters, the oldest first: deliveries that were given up, and events that came too late."""
     with cli_errors():
-        found = bound_sagas(context).dead_letters.list(
-            choreography=choreography, handler=handler, error=error, older_than=older_than, limit=limit
-        )
-    for letter in found:
+        letters = bound_sagas(context).dead_letters
+        page = letters.list(limit=limit, after=after, **asked)
+        left = letters.left_after(page, most=MOST_COUNTED + 1, **asked)
+    for letter in page:
         click.echo(json_line(dataclasses.asdict(letter)) if as_json else _in_short(letter))
-    if not found:
-        click.echo("there are no dead letters", err=True)
+    say_what_is_left("there are no dead letters", page, left, page.after)
 
 
 @dead.command()

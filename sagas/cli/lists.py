@@ -35,7 +35,7 @@ def list_instances(context: click.Context, /, as_json: bool, limit: int, after: 
     short = short_ids([run.id for run in page])
     for run in page:
         click.echo(json_line(_as_row(run)) if as_json else _as_line(run, short))
-    _say_what_is_left("no instance" + (" fits" if any(asked.values()) else ""), page, left, page.after)
+    say_what_is_left("no instance" + (" fits" if any(asked.values()) else ""), page, left, page.after)
 
 
 @sagas.command()
@@ -53,10 +53,10 @@ def manual(context: click.Context, limit: int, after: str | None, as_json: bool)
     short = short_ids([entry["id"] for entry in entries])
     for entry in entries:
         click.echo(json_line(entry) if as_json else _in_words(entry, short))
-    _say_what_is_left("nothing waits for a person", entries, left, page.after)
+    say_what_is_left("nothing waits for a person", entries, left, page.after)
 
 
-def _say_what_is_left(nothing: str, shown: Sequence[Any], left: int, after: str | None) -> None:
+def say_what_is_left(nothing: str, shown: Sequence[Any], left: int, after: str | None) -> None:
     """Say how to go on, beside the list and not in it."""
     if after is not None:
         click.echo(more(left, after), err=True)

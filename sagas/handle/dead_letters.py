@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -15,6 +15,7 @@ from sqlalchemy import Row
 from sagas.engine import Engine, redacted_error
 from sagas.errors import ConfigurationError
 from sagas.handle.editing import edit_of
+from sagas.handle.letter_pages import LetterPage, Place, after_deliveries, after_events
 from sagas.model import Address, ErrorInfo, payload
 from sagas.model.choreography.events import LetterSkipped, ReplayRequested
 from sagas.model.choreography.letters import CHANGED
@@ -89,7 +90,7 @@ class LetterOutcome:
 
 
 #: In the class `list` is the name of a method.
-Found = list[DeadLetter]
+Found = LetterPage[DeadLetter]
 Outcomes = list[LetterOutcome]
 
 
@@ -107,8 +108,9 @@ class DeadLetters:
         error: str | None = None,
         older_than: timedelta | None = None,
         limit: int = 100,
+        after: str | None = None,
     ) -> Found:
-        """Return the dead letters that meet all of these filters, the oldest first.
+        """Return a page of the dead letters that meet all of these filters, the oldest first.
 
         Args:
             choreography: its name.
@@ -116,12 +118,24 @@ class DeadLetters:
             error: the type of its error, as `DeadLetter.error` tells it; leaves out events that no handler gets.
             older_than: how long ago it was given up, at least.
             limit: how many, up to 1,000.
+            after: the ``after`` of the previous page.
         """
         if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MOST_LETTERS:
             raise ConfigurationError(f"dead_letters.list(limit={shown(limit)}): pass a number from 1 to {MOST_LETTERS}")
         if older_than is not None and not isinstance(older_than, timedelta):
             raise ConfigurationError(f"dead_letters.list(older_than={shown(older_than)}): pass a timedelta")
-        return self._read(choreography, handler, error, older_than, None, limit)
+        filters = {"choreography": choreography, "handler": handler, "error": error, "older_than": older_than}
+        return self._read(filters, limit, None if after is None else Place.parse(after))
+
+    def left_after(self, page: Found, *, most: int, **filters: Any) -> int:
+        """Count the letters that follow a page that was listed with these filters, up to ``most``."""
+        if page.after is None:
+            return 0
+        store, place, asked = self._engine.store.letters, Place.parse(page.after), _all(filters)
+        left = store.count_dead(most=most, **asked, **after_deliveries(place))
+        if _has_events(asked):
+            left += store.count_undelivered(most=most, **asked, **after_events(place))
+        return min(left, most)
 
     def replay(
         self, letters: "DeadLetter | str | Iterable[DeadLetter | str]", *, reason: str, by: str = "operator"
@@ -209,21 +223,14 @@ class DeadLetters:
 
     # -- reading
 
-    def _read(
-        self,
-        choreography: str | None,
-        handler: str | None,
-        error: str | None,
-        older_than: timedelta | None,
-        run: UUID | None,
-        limit: int,
-    ) -> Found:
-        store = self._engine.store.letters
-        asked: dict[str, Any] = {"choreography": choreography, "older_than": older_than, "run": run, "limit": limit}
-        found = [self._delivery(row) for row in store.dead(handler=handler, error=error, **asked)]
-        if handler is None and error is None:
-            found += [self._event(row) for row in store.undelivered(**asked)]
-        return sorted(found, key=lambda letter: letter.dead_at)[:limit]
+    def _read(self, filters: dict[str, Any], limit: int, place: Place | None = None) -> Found:
+        store, asked = self._engine.store.letters, _all(filters) | {"limit": limit + 1}
+        found = [(Place.of_delivery(row), row) for row in store.dead(**asked, **after_deliveries(place))]
+        if _has_events(asked):
+            found += [(Place.of_event(row), row) for row in store.undelivered(**asked, **after_events(place))]
+        found.sort(key=lambda entry: entry[0])
+        page = [(self._event if at.is_event else self._delivery)(row) for at, row in found[:limit]]
+        return LetterPage(page, found[limit - 1][0].text if len(found) > limit else None)
 
     def _delivery(self, row: Row[Any]) -> DeadLetter:
         return DeadLetter(
@@ -267,7 +274,7 @@ class DeadLetters:
 
     # -- answering
 
-    def _meant(self, given: Any, reason: str) -> Found:
+    def _meant(self, given: Any, reason: str) -> Sequence[DeadLetter]:
         self._check_reason(reason)
         several = [given] if isinstance(given, DeadLetter | str) else [*given]
         if len(several) > MOST_LETTERS:
@@ -283,7 +290,7 @@ class DeadLetters:
         found = _ID.fullmatch(given) if isinstance(given, str) else None
         if found is None:
             raise ConfigurationError(f"{shown(given)} is not the id of a dead letter, such as list() gives")
-        for letter in self._read(None, None, None, None, UUID(found[1]), MOST_LETTERS):
+        for letter in self._read({"run": UUID(found[1])}, MOST_LETTERS):
             if letter.id.lower() == given.lower():
                 return letter
         raise ConfigurationError(f"{given}: {NOT_THERE}, or it has been answered")
@@ -315,6 +322,16 @@ class DeadLetters:
         if self._engine.store.letters.acknowledge(letter.run, letter.event, detail):
             return LetterOutcome(id=letter.id, answer=LetterAnswer.DONE)
         return _refused(letter, CHANGED)
+
+
+def _all(filters: dict[str, Any]) -> dict[str, Any]:
+    """Return every filter, None for those that are not asked for."""
+    return dict.fromkeys(("choreography", "handler", "error", "older_than", "run")) | filters
+
+
+def _has_events(filters: dict[str, Any]) -> bool:
+    """Return whether events that no handler gets are asked for, too."""
+    return filters["handler"] is None and filters["error"] is None
 
 
 def address_of(letter: DeadLetter) -> Address:

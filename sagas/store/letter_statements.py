@@ -6,6 +6,17 @@ coalesce((SELECT action.input FROM {s}.saga_step AS action
           WHERE action.instance_id = step.instance_id AND action.position = step.position
             AND action.branch = step.branch AND action.round = 0), mail.payload)"""
 
+_ARE_DEAD = """
+WHERE step.dead_at IS NOT NULL
+  AND (step.dead_at, step.instance_id, step.position, step.branch, step.round) > (CAST(:after AS timestamptz),
+       CAST(:after_run AS uuid), CAST(:after_number AS int), CAST(:after_branch AS int), CAST(:after_round AS int))
+  AND (CAST(:choreography AS text) IS NULL OR instance.saga = :choreography)
+  AND (CAST(:handler AS text) IS NULL OR step.name = :handler)
+  AND (CAST(:error AS text) IS NULL OR step.error ->> 'type' = :error)
+  AND (CAST(:older_than AS interval) IS NULL OR step.dead_at < clock_timestamp() - CAST(:older_than AS interval))
+  AND (CAST(:run AS uuid) IS NULL OR step.instance_id = :run)
+"""
+
 #: Deliveries and undos that were given up, the oldest first, by an index of their own; with what each holds up.
 DEAD = (
     """
@@ -21,14 +32,18 @@ SELECT step.instance_id AS run, instance.saga AS choreography, instance.key, ste
           AND held.status = 'held' AND step.round = 0) AS held
 FROM {s}.saga_step AS step
 JOIN {s}.saga_instance AS instance ON instance.id = step.instance_id
-JOIN {s}.saga_inbox AS mail ON mail.instance_id = step.instance_id AND mail.number = step.position
-WHERE step.dead_at IS NOT NULL
-  AND (CAST(:choreography AS text) IS NULL OR instance.saga = :choreography)
-  AND (CAST(:handler AS text) IS NULL OR step.name = :handler)
-  AND (CAST(:error AS text) IS NULL OR step.error ->> 'type' = :error)
-  AND (CAST(:older_than AS interval) IS NULL OR step.dead_at < clock_timestamp() - CAST(:older_than AS interval))
-  AND (CAST(:run AS uuid) IS NULL OR step.instance_id = :run)
-ORDER BY step.dead_at, step.instance_id, step.position LIMIT :limit
+JOIN {s}.saga_inbox AS mail ON mail.instance_id = step.instance_id AND mail.number = step.position"""
+    + _ARE_DEAD
+    + """ORDER BY step.dead_at, step.instance_id, step.position, step.branch, step.round LIMIT :limit
+"""
+)
+
+COUNT_DEAD = (
+    """
+SELECT count(*) FROM (
+    SELECT FROM {s}.saga_step AS step JOIN {s}.saga_instance AS instance ON instance.id = step.instance_id"""
+    + _ARE_DEAD
+    + """LIMIT :limit) AS counted
 """
 )
 
@@ -45,18 +60,28 @@ WHERE step.instance_id = :run AND step.position = :position AND step.branch = :b
 """
 )
 
-#: Events that no handler gets: they came too late or too early, or were one too many.
-UNDELIVERED = """
-SELECT mail.instance_id AS run, coalesce(instance.saga, mail.choreography) AS choreography,
-       coalesce(instance.key, mail.run_key) AS key, mail.event_id AS event, mail.name AS type, mail.version,
-       mail.number, mail.payload::text AS payload, mail.letter, mail.consumed_at AS dead_at
+_ARE_UNDELIVERED = """
 FROM {s}.saga_inbox AS mail LEFT JOIN {s}.saga_instance AS instance ON instance.id = mail.instance_id
 WHERE mail.letter IS NOT NULL AND mail.letter <> 'muted' AND mail.acknowledged_at IS NULL
+  AND (mail.consumed_at, mail.instance_id, mail.event_id)
+      > (CAST(:after AS timestamptz), CAST(:after_run AS uuid), CAST(:after_event AS uuid))
   AND (CAST(:choreography AS text) IS NULL OR coalesce(instance.saga, mail.choreography) = :choreography)
   AND (CAST(:older_than AS interval) IS NULL OR mail.consumed_at < clock_timestamp() - CAST(:older_than AS interval))
   AND (CAST(:run AS uuid) IS NULL OR mail.instance_id = :run)
-ORDER BY mail.consumed_at, mail.instance_id, mail.number LIMIT :limit
 """
+
+#: Events that no handler gets: they came too late or too early, or were one too many.
+UNDELIVERED = (
+    """
+SELECT mail.instance_id AS run, coalesce(instance.saga, mail.choreography) AS choreography,
+       coalesce(instance.key, mail.run_key) AS key, mail.event_id AS event, mail.name AS type, mail.version,
+       mail.number, mail.payload::text AS payload, mail.letter, mail.consumed_at AS dead_at"""
+    + _ARE_UNDELIVERED
+    + """ORDER BY mail.consumed_at, mail.instance_id, mail.event_id LIMIT :limit
+"""
+)
+
+COUNT_UNDELIVERED = "SELECT count(*) FROM (SELECT" + _ARE_UNDELIVERED + "LIMIT :limit) AS counted"
 
 #: A person has looked at it, with an entry in the history of its run, if there is one, that says why.
 ACKNOWLEDGE = """

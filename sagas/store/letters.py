@@ -1,7 +1,6 @@
 """Read dead letters, and acknowledge events that no handler gets."""
 
 import json
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -20,13 +19,22 @@ class Letters(InSchema):
         with self._database.autocommit() as connection:
             return list(connection.execute(self._sql(letter_statements.DEAD), filters | {"limit": limit}))
 
-    def undelivered(
-        self, *, limit: int, choreography: str | None, older_than: timedelta | None, run: UUID | None
-    ) -> list[Row[Any]]:
+    def undelivered(self, *, limit: int, **filters: Any) -> list[Row[Any]]:
         """Return events that no handler gets, the oldest first."""
-        asked = {"limit": limit, "choreography": choreography, "older_than": older_than, "run": run}
         with self._database.autocommit() as connection:
-            return list(connection.execute(self._sql(letter_statements.UNDELIVERED), asked))
+            return list(connection.execute(self._sql(letter_statements.UNDELIVERED), filters | {"limit": limit}))
+
+    def count_dead(self, *, most: int, **filters: Any) -> int:
+        """Count deliveries that were given up, up to ``most``."""
+        return self._count(letter_statements.COUNT_DEAD, filters | {"limit": most})
+
+    def count_undelivered(self, *, most: int, **filters: Any) -> int:
+        """Count events that no handler gets, up to ``most``."""
+        return self._count(letter_statements.COUNT_UNDELIVERED, filters | {"limit": most})
+
+    def _count(self, statement: str, asked: dict[str, Any]) -> int:
+        with self._database.autocommit() as connection:
+            return int(connection.scalar(self._sql(statement), asked))
 
     def stored(self, run: UUID, delivery: Address) -> Row[Any] | None:
         """Return what a delivery gets, as it is stored; None: there is no such delivery."""

@@ -167,15 +167,20 @@ WHERE known.plan_hash IS NOT DISTINCT FROM CAST(:former AS text)
 
 # -- What is stored
 
-#: The newest event of each choreography, type and version. It reads the inbox from end to end: for `check`, and not for
-#: workers.
+#: The newest event of each type and version, with the choreography of its run. From each the next one is found by an
+#: index: as many rows are read as there are versions, however many events.
 SAMPLES = """
-WITH newest AS (
-    SELECT run.saga, event.name, event.version, max(event.id) AS id
-    FROM {s}.saga_inbox AS event JOIN {s}.saga_instance AS run ON run.id = event.instance_id
-    WHERE event.kind = 'event'
-    GROUP BY run.saga, event.name, event.version)
-SELECT newest.saga, newest.name, newest.version, event.payload::text AS payload
-FROM newest JOIN {s}.saga_inbox AS event USING (id)
+WITH RECURSIVE newest AS (
+    (SELECT name, version, id FROM {s}.saga_inbox WHERE event_id IS NOT NULL
+     ORDER BY name DESC, version DESC, id DESC LIMIT 1)
+    UNION ALL
+    SELECT further.* FROM newest CROSS JOIN LATERAL (
+        SELECT name, version, id FROM {s}.saga_inbox
+        WHERE event_id IS NOT NULL AND (name, version) < (newest.name, newest.version)
+        ORDER BY name DESC, version DESC, id DESC LIMIT 1) AS further
+)
+SELECT coalesce(run.saga, event.choreography) AS saga, event.name, event.version, event.payload::text AS payload
+FROM newest JOIN {s}.saga_inbox AS event ON event.id = newest.id
+LEFT JOIN {s}.saga_instance AS run ON run.id = event.instance_id
 ORDER BY 1, 2, 3
 """

@@ -264,7 +264,7 @@ class Runs:
         return known
 
     def samples(self) -> list[Sample]:
-        """Return one stored event of each type and version of each choreography."""
+        """Return the newest stored event of each type and version."""
         with self._database.autocommit() as connection:
             rows = connection.execute(self._sql("SAMPLES")).all()
         return [Sample(choreography=row.saga, type=row.name, version=row.version, payload=row.payload) for row in rows]

@@ -233,6 +233,33 @@ def test_letters_are_found_by_their_error_and_their_age(ring_shop: Shop) -> None
     assert letters(ring_shop, run, handler="ship") == []
 
 
+def test_pages_hold_every_letter_once_and_say_how_many_follow(ring_shop: Shop) -> None:
+    runs = [start(ring_shop, {"charge": "no"}) for _ in range(3)]
+    over = start(ring_shop, {})
+    assert {run.wait(60) for run in runs} == {SagaStatus.FAILED}
+    assert over.wait(60) is SagaStatus.COMPLETED
+    for _ in range(2):
+        ring.publish_on(ring_shop.sagas.engine, Charged(script={}), run=over)
+    eventually(lambda: len(letters(ring_shop, over)) == 2, "the late events", 60)
+    found = ring_shop.sagas.dead_letters
+    whole = found.list(limit=1_000)
+    assert whole.after is None
+
+    pages = [found.list(limit=2)]
+    while pages[-1].after is not None:
+        assert found.left_after(pages[-1], most=100) == len(whole) - sum(map(len, pages))
+        pages.append(found.list(limit=2, after=pages[-1].after))
+
+    assert [letter.id for page in pages for letter in page] == [letter.id for letter in whole]
+    assert {LetterKind.DEAD, LetterKind.LATE} <= {letter.kind for letter in whole}
+    of_charge = found.list(handler="charge", limit=1)
+    assert found.left_after(of_charge, most=1, handler="charge") == 1
+    told = run_command(ring_shop, "list", "--limit", "2").output.splitlines()[-1]
+    assert told == f"{len(whole) - 2} more: --after={pages[0].after}"
+    followed = run_command(ring_shop, "list", "--limit", "2", f"--after={pages[0].after}", "--json").output
+    assert json.loads(followed.splitlines()[0])["id"] == whole[2].id
+
+
 def test_what_names_no_letter_is_refused(ring_shop: Shop) -> None:
     answers = ring_shop.sagas.dead_letters
     with pytest.raises(ConfigurationError, match="is not the id of a dead letter"):
@@ -243,6 +270,8 @@ def test_what_names_no_letter_is_refused(ring_shop: Shop) -> None:
         answers.skip([], reason=" ")
     with pytest.raises(ConfigurationError, match="pass a number from 1 to 1000"):
         answers.list(limit=0)
+    with pytest.raises(ConfigurationError, match="pass the `after` of the previous page"):
+        answers.list(after="bm9uZQ==")
     with pytest.raises(ConfigurationError, match="pass a timedelta"):
         answers.list(older_than=5)  # type: ignore[arg-type]
 

@@ -71,6 +71,8 @@ EXPLAINED: dict[str, str] = {
     **dict.fromkeys(("CORRELATED", "CORRELATION_OF"), "a read, of handles: which instances belong together"),
     **dict.fromkeys(
         (
+            "COUNT_DEAD",
+            "COUNT_UNDELIVERED",
             "DEAD",
             "HAS_LETTERS",
             "IS_STARTED_SO",

@@ -31,6 +31,8 @@ FRAGMENTS = frozenset(
         "PAYLOAD",
         "RECORDED",
         "UNCLAIMED",
+        "_ARE_DEAD",
+        "_ARE_UNDELIVERED",
         "_EXECUTIONS",
         "_LOCKED",
         "_TAKE",

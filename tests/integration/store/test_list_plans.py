@@ -12,6 +12,7 @@ from sagas.model import SagaStatus
 from sagas.store import Filters
 from tests.conftest import GivenPostgres
 from tests.support.bench import Bench, bench_on
+from tests.support.explained import read, scans
 
 #: As many sagas as there really are, and as PostgreSQL takes them to be.
 REALLY, TAKEN_FOR = 20_000, 10_000_000
@@ -64,20 +65,6 @@ def plan_of(bench: Bench, filters: Filters, limit: int = 51) -> dict[str, Any]:
     ((plan,),) = bench.sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", *parameters)
     found: dict[str, Any] = plan[0]["Plan"]
     return found
-
-
-def scans(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The parts of a plan that read a table or an index."""
-    if "Relation Name" in node or "Index Name" in node:
-        yield node
-    for part in node.get("Plans", ()):
-        yield from scans(part)
-
-
-def read(scan: dict[str, Any]) -> float:
-    """How many rows or entries it has looked at."""
-    passed_over = scan.get("Rows Removed by Filter", 0) + scan.get("Rows Removed by Index Recheck", 0)
-    return float((scan["Actual Rows"] + passed_over) * scan["Actual Loops"])
 
 
 LISTS: dict[str, tuple[Filters, str]] = {

@@ -52,13 +52,13 @@ FROM generate_series(1, 3000) AS number;
 #: What has to read all of its input before it has its first row.
 READ_ALL = ("Aggregate", "Sort", "WindowAgg", "Hash")
 #: Parts of statements.
-PARTS = ("UNCLAIMED", "LINE_OF", "LEASE_HELD", "HOLDER", "IS_EARLY_TOO_LONG")
+PARTS = ("UNCLAIMED", "LINE_OF", "LEASE_HELD", "HOLDER", "HAS_ALARMS", "IS_EARLY_TOO_LONG")
 #: A value of each parameter.
 GIVEN: dict[str, Any] = {
     **dict.fromkeys(("id", "me"), uuid4()),
     **dict.fromkeys(("position", "branch", "round"), 0),
     **dict.fromkeys(("limit", "most", "grace", "slots", "pid"), 5),
-    **dict.fromkeys(("lease", "hold", "often", "lately", "outage", "silence"), timedelta(seconds=4)),
+    **dict.fromkeys(("lease", "hold", "often", "lately", "outage", "silence", "alarm_pause"), timedelta(seconds=4)),
     **dict.fromkeys(("lease_name", "queue", "hostname", "release"), "sagas"),
     **{name: ["a"] for name in ("known_plans", "queues", "deliveries", "kept", "sleeping", "plans", "names", "tasks")},
     **{name: [0] for name in ("after", "branches", "lanes")},
