@@ -118,6 +118,7 @@ CREATE TABLE sagas.saga_step (
     dispatches       integer     NOT NULL DEFAULT 1,   -- messages sent since the last claim
     line             text,                             -- null: in no line; '': goes first; else the line of a saga's first
     epoch            uuid,                             -- see saga_epoch
+    synced_claim     boolean,                          -- whether its claim waits for the disk: it must not run twice
     created_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
     dispatched_at    timestamptz DEFAULT clock_timestamp(),
     not_before       timestamptz,
@@ -303,8 +304,10 @@ CREATE TABLE sagas.saga_worker (
     app           text,                              -- the name of its Celery app
     control_queue text,                              -- where its error callbacks, sweeps and purges come
     broker        text,                              -- its broker's URL without the password
-    plans         jsonb                              -- fingerprints of its sagas' plans, by name and version
+    plans         jsonb,                             -- fingerprints of its sagas' plans, by name and version
+    syncs_claims  boolean     NOT NULL DEFAULT false -- whether its claims of steps that must not run twice wait for the disk
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01);
+CREATE INDEX saga_worker_syncs_no_claims ON sagas.saga_worker (id) WHERE NOT syncs_claims;
 
 -- Emptied by exactly the crashes that can lose an unsynced claim, also of one backend; kept over a clean restart.
 CREATE UNLOGGED TABLE sagas.saga_epoch (

@@ -58,7 +58,8 @@ class Step(Part):
         timeout: seconds that one execution may take. By default the ``soft_time_limit`` and ``time_limit`` of the task
             or the app apply, as outside sagas; or an hour if there are none.
         compensation_timeout: the same for the compensation; by default the value of ``timeout``.
-        idempotent: False never runs the action twice: if its outcome is unknown it is given up, and undone.
+        idempotent: False never runs the action twice: if its outcome is unknown it is given up, and undone. Its claim
+            waits for the disk.
         poll_for: seconds within which the task may poll: ``self.retry`` with ``max_retries=None`` does not count as a
             failure. Counted from its first poll; a day by default. The same for the compensation.
         max_losses: how often its process may die during it before the step is given up.

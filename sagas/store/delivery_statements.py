@@ -31,8 +31,9 @@ head AS MATERIALIZED (
           AND (ahead.position, ahead.branch) <> (%(position)s, %(branch)s))) AS is_free
     FROM run, unnest(%(born_events)s::int[], %(is_ordereds)s::boolean[], %(is_nexts)s::boolean[], %(branches)s::int[],
                      %(lanes)s::int[], %(names)s::text[], %(tasks)s::text[], %(queues)s::text[],
-                     %(timeouts)s::float8[], %(soft_timeouts)s::float8[])
-              AS head (event, is_ordered, is_next, branch, lane, name, task, queue, timeout, soft_timeout)
+                     %(timeouts)s::float8[], %(soft_timeouts)s::float8[], %(synced_claims)s::boolean[])
+              AS head (event, is_ordered, is_next, branch, lane, name, task, queue, timeout, soft_timeout,
+                       synced_claim)
 ),
 going AS MATERIALIZED (
     SELECT *, is_last AND remaining = 0 AS is_over FROM (
@@ -73,9 +74,9 @@ given AS (
 ),
 born AS (
     INSERT INTO {s}.saga_step (instance_id, position, branch, round, lane, name, task, queue, timeout, soft_timeout,
-                               event_id, status, dispatches, dispatched_at, epoch)
+                               synced_claim, event_id, status, dispatches, dispatched_at, epoch)
     SELECT done.id, done.numbered + head.event, head.branch, 0, head.lane, head.name, head.task, head.queue,
-           head.timeout, head.soft_timeout, (%(event_ids)s::text[])[head.event]::uuid,
+           head.timeout, head.soft_timeout, head.synced_claim, (%(event_ids)s::text[])[head.event]::uuid,
            CASE WHEN head.is_free THEN 'pending' ELSE 'held' END, head.is_free::int,
            CASE WHEN head.is_free THEN clock_timestamp() END,
            CASE WHEN head.is_free THEN (SELECT epoch FROM {s}.saga_epoch) END

@@ -17,6 +17,11 @@ class Placement(Protocol):
         """Return how long one execution may take."""
 
 
+def is_claim_synced(step: PlanStep, round_: int) -> bool:
+    """Return whether the claim of a step waits for the disk: a crash must not lose it, since it must not run twice."""
+    return round_ == 0 and step.is_task and not step.idempotent
+
+
 def head_columns(heads: Sequence[PlanStep], placement: Placement) -> dict[str, list[Any]]:
     """Return one list per column."""
     limits = [placement.limits_of(head, 0) for head in heads]
@@ -28,4 +33,5 @@ def head_columns(heads: Sequence[PlanStep], placement: Placement) -> dict[str, l
         "queues": [placement.queue_of(head, 0) for head in heads],
         "timeouts": [limit.timeout for limit in limits],
         "soft_timeouts": [limit.soft for limit in limits],
+        "synced_claims": [is_claim_synced(head, 0) for head in heads],
     }

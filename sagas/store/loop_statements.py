@@ -1,6 +1,6 @@
 """Named statements of the loop: one instance is locked, loaded and saved, in three round trips with its commit."""
 
-from sagas.store.statements import HAS_LINE
+from sagas.store.statements import HAS_LINE, UNLESS_SYNCED
 
 LOCK_INSTANCE = "SELECT id FROM {s}.saga_instance WHERE id = :id FOR UPDATE"
 LOCK_INSTANCE_IF_FREE = LOCK_INSTANCE + " SKIP LOCKED"
@@ -28,7 +28,9 @@ _EXECUTIONS = (
            """
     + HOLDER
     + """ AS holder,
-           step.status = 'pending' AND step.epoch IS DISTINCT FROM (SELECT epoch FROM {s}.saga_epoch) AS epoch_changed
+           step.status = 'pending' AND step.epoch IS DISTINCT FROM (SELECT epoch FROM {s}.saga_epoch) """
+    + UNLESS_SYNCED
+    + """ AS epoch_changed
     FROM {s}.saga_step AS step LEFT JOIN {s}.saga_worker AS worker ON worker.id = step.worker_id
     WHERE step.instance_id = :id"""
 )
@@ -106,7 +108,7 @@ WITH changed AS MATERIALIZED (
         dispatched_at timestamptz, not_before timestamptz, claimed_at timestamptz, first_claimed_at timestamptz,
         finished_at timestamptz, error jsonb, result text,
         is_new boolean, has_result boolean, is_dispatched boolean, queue text, joining text,
-        lane int, name text, task text, timeout float8, soft_timeout float8,
+        lane int, name text, task text, timeout float8, soft_timeout float8, synced_claim boolean,
         event_id uuid, dead_at timestamptz, edits int, input text)
 ),
 updated AS (
@@ -131,13 +133,13 @@ born AS (
     INSERT INTO {s}.saga_step (instance_id, position, branch, round, lane, name, task, queue, timeout, soft_timeout,
         status, token, attempts, losses, polls, polled_since, parked_since, forgiven, doubt, stray, dispatches,
         dispatched_at, not_before, claimed_at, first_claimed_at, finished_at, error, result, line, epoch, event_id,
-        dead_at, edits)
+        dead_at, edits, synced_claim)
     SELECT CAST(:id AS uuid), position, branch, round, lane, name, task, queue, timeout, soft_timeout,
         status, token, attempts, losses, polls, polled_since, parked_since, forgiven, doubt, stray,
         greatest(dispatches - (line IS NOT NULL)::int, 0),
         dispatched_at, not_before, claimed_at, first_claimed_at, finished_at, error, result::jsonb, line,
         CASE WHEN dispatched_at IS NOT NULL THEN (SELECT epoch FROM {s}.saga_epoch) END, event_id, dead_at,
-        coalesce(edits, 0)
+        coalesce(edits, 0), synced_claim
     FROM changed WHERE is_new
 ),
 noted AS (

@@ -9,7 +9,7 @@ from uuid import UUID
 from sagas.errors import RowDamaged
 from sagas.model import TRANSITIONS, InstanceState, Note, Plan, StepState
 from sagas.model.choreography.state import Delivery
-from sagas.store.head_columns import Placement
+from sagas.store.head_columns import Placement, is_claim_synced
 from sagas.store.rows import json_text
 
 
@@ -88,6 +88,7 @@ def step_values(
             "task": step.task_for(address.round),
             "timeout": limits.timeout,
             "soft_timeout": limits.soft,
+            "synced_claim": is_claim_synced(step, address.round),
         }
     return values
 

@@ -29,25 +29,32 @@ EXISTS (SELECT FROM {s}.saga_step AS ahead WHERE ahead.finished_at IS NULL AND a
           AND ahead.queue = head.queue AND ahead.line IS NOT NULL)
 """
 
+#: Behind "its epoch is another one": a crash may have lost the claim of a step that looks unclaimed, unless that waits
+#: for the disk, and no worker may have taken it whose release syncs no claims.
+UNLESS_SYNCED = """
+AND NOT (synced_claim IS TRUE AND NOT EXISTS (SELECT FROM {s}.saga_worker WHERE NOT syncs_claims))
+"""
+
 # -- The hot path: driver-level parameters, since compiling bound names costs a quarter of a worker's CPU.
 
-#: Takes an execution. 1 round trip, 0 fsyncs: a claim lost in a crash is found by its epoch. Touches and tests the
-#: step's row alone; the instance's row is only read. Safe to repeat with its own token.
+#: Takes an execution. 1 round trip; no fsync, since the epoch finds a claim that a crash has lost, or 1 if it must not
+#: run twice. Touches and tests the step's row alone; the instance's row is only read. Safe to repeat with its token.
 #: A compensation that waits for its turn (neither dispatched nor to be retried) must not be claimed; a row may only be
 #: claimed by its own task, and by a message with the headers that its saga keeps. No action begins after the deadline
 #: of an instance that can still be stopped (see `is_overdue`): its pivot, if it has one, is neither claimed nor in
 #: doubt.
 CLAIM = (
     """
-WITH unsynced AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
-epoch AS MATERIALIZED (SELECT max(epoch::text)::uuid AS current FROM {s}.saga_epoch),
+WITH epoch AS MATERIALIZED (SELECT max(epoch::text)::uuid AS current FROM {s}.saga_epoch),
 claimed AS (
     UPDATE {s}.saga_step AS step
     SET status = 'running', token = %(token)s, worker_id = %(worker_id)s, delivery = %(delivery)s, line = NULL,
         attempts = attempts + (status = 'pending')::int, dispatches = 0, not_before = NULL,
         claimed_at = clock_timestamp(), first_claimed_at = coalesce(first_claimed_at, clock_timestamp()),
-        doubt = doubt OR (round = 0 AND step.epoch IS DISTINCT FROM epoch.current)
-    FROM unsynced, epoch
+        doubt = doubt OR (round = 0 AND step.epoch IS DISTINCT FROM epoch.current """
+    + UNLESS_SYNCED
+    + """)
+    FROM epoch
     WHERE instance_id = %(instance_id)s AND position = %(position)s AND branch = %(branch)s AND round = %(round)s
       AND step.task = %(task)s AND (status = 'pending' OR (status = 'running' AND token = %(token)s))
       AND (not_before IS NULL OR not_before < clock_timestamp() + interval '5 seconds')
@@ -62,12 +69,19 @@ claimed AS (
                 ON planned ->> 'kind' = 'pivot' AND pivot.position = (planned ->> 'position')::int
               WHERE pivot.instance_id = instance.id AND pivot.round = 0
                 AND (pivot.attempts > 0 OR pivot.doubt OR pivot.status NOT IN ('pending', 'failed')
-                     OR (pivot.status = 'pending' AND pivot.epoch IS DISTINCT FROM epoch.current)))))
+                     OR (pivot.status = 'pending' AND pivot.epoch IS DISTINCT FROM epoch.current """
+    + UNLESS_SYNCED
+    + """)))))
       /* of any execution */
       AND NOT EXISTS (SELECT FROM {s}.saga_worker WHERE id = %(worker_id)s AND dead_at IS NOT NULL)
       AND NOT EXISTS (SELECT FROM {s}.saga_instance AS told
                       WHERE told.id = step.instance_id AND told.headers ->> 'digest' <> coalesce(%(digest)s, ''))
-    RETURNING step.*, step.epoch IS DISTINCT FROM epoch.current AS epoch_changed
+    RETURNING step.*, step.epoch IS DISTINCT FROM epoch.current """
+    + UNLESS_SYNCED
+    + """ AS epoch_changed
+),
+unsynced AS MATERIALIZED (
+    SELECT CASE WHEN synced_claim IS NOT TRUE THEN set_config('synchronous_commit', 'off', true) END FROM claimed
 ),
 progress AS (
     INSERT INTO {s}.saga_queue AS seen (queue, claimed_sent)
@@ -89,7 +103,7 @@ SELECT claimed.attempts, claimed.forgiven, claimed.claimed_at, claimed.timeout, 
         WHERE claimed.round > 0 AND own.instance_id = claimed.instance_id AND own.position = claimed.position
           AND own.branch = claimed.branch AND own.round = 0) AS own_result,
        instance.headers::text AS headers
-FROM claimed JOIN {s}.saga_instance AS instance ON instance.id = claimed.instance_id
+FROM claimed CROSS JOIN unsynced JOIN {s}.saga_instance AS instance ON instance.id = claimed.instance_id
 """
 )
 
@@ -142,15 +156,16 @@ moved AS (
 ),
 born AS (
     INSERT INTO {s}.saga_step (instance_id, position, branch, round, lane, name, task, queue, timeout, soft_timeout,
-                               epoch, line, dispatches)
+                               synced_claim, epoch, line, dispatches)
     SELECT %(instance_id)s, %(next_position)s, head.branch, 0, head.lane, head.name, head.task, head.queue,
-           head.timeout, head.soft_timeout, (SELECT epoch FROM {s}.saga_epoch), head.line,
+           head.timeout, head.soft_timeout, head.synced_claim, (SELECT epoch FROM {s}.saga_epoch), head.line,
            CASE WHEN head.line IS NULL THEN 1 ELSE 0 END
     FROM moved CROSS JOIN LATERAL (SELECT *, CASE WHEN queue IS DISTINCT FROM moved.queue AND """
     + HAS_LINE
     + """ THEN '' END AS line FROM unnest(%(branches)s::int[], %(lanes)s::int[], %(names)s::text[], %(tasks)s::text[],
-                       %(queues)s::text[], %(timeouts)s::float8[], %(soft_timeouts)s::float8[])
-                AS head (branch, lane, name, task, queue, timeout, soft_timeout)) AS head
+                       %(queues)s::text[], %(timeouts)s::float8[], %(soft_timeouts)s::float8[],
+                       %(synced_claims)s::boolean[])
+                AS head (branch, lane, name, task, queue, timeout, soft_timeout, synced_claim)) AS head
     WHERE moved.advances
     RETURNING branch, line
 ),
@@ -201,14 +216,15 @@ WITH born AS (
     + """) AS is_there
 ), step AS (
     INSERT INTO {s}.saga_step (instance_id, position, branch, round, lane, name, task, queue, timeout, soft_timeout,
-                               epoch, line, dispatches)
+                               synced_claim, epoch, line, dispatches)
     SELECT born.id, 0, head.branch, 0, head.lane, head.name, head.task, head.queue, head.timeout, head.soft_timeout,
-           (SELECT epoch FROM {s}.saga_epoch), CASE WHEN waiting.is_there THEN CAST(:line AS text) END,
-           CASE WHEN waiting.is_there THEN 0 ELSE 1 END
+           head.synced_claim, (SELECT epoch FROM {s}.saga_epoch),
+           CASE WHEN waiting.is_there THEN CAST(:line AS text) END, CASE WHEN waiting.is_there THEN 0 ELSE 1 END
     FROM born CROSS JOIN waiting,
          unnest(CAST(:branches AS int[]), CAST(:lanes AS int[]), CAST(:names AS text[]), CAST(:tasks AS text[]),
-                CAST(:queues AS text[]), CAST(:timeouts AS float8[]), CAST(:soft_timeouts AS float8[]))
-               AS head (branch, lane, name, task, queue, timeout, soft_timeout)
+                CAST(:queues AS text[]), CAST(:timeouts AS float8[]), CAST(:soft_timeouts AS float8[]),
+                CAST(:synced_claims AS boolean[]))
+               AS head (branch, lane, name, task, queue, timeout, soft_timeout, synced_claim)
 ), line AS (
     INSERT INTO {s}.saga_lock (resource, instance_id, capacity, lasting)
     SELECT wanted.resource, born.id, wanted.capacity, wanted.lasting

@@ -136,9 +136,10 @@ CLOCK = "SELECT clock_timestamp()"
 #: A heartbeat clears suspicion; a worker that was declared dead gets no row back and registers anew. It returns the
 #: deliveries that the worker should stop, again and again for as long as they run.
 HEARTBEAT = """
-INSERT INTO {s}.saga_worker AS worker (id, hostname, pid, release, queues, slots, deliveries, kept, listed_at, idle_at)
+INSERT INTO {s}.saga_worker AS worker (id, hostname, pid, release, queues, slots, deliveries, kept, listed_at, idle_at,
+                                      syncs_claims)
 VALUES (:id, :hostname, :pid, :release, :queues, :slots, :deliveries, :kept, :listed_at,
-        CASE WHEN :idle THEN CAST(:listed_at AS timestamptz) END)
+        CASE WHEN :idle THEN CAST(:listed_at AS timestamptz) END, true)
 ON CONFLICT (id) DO UPDATE SET heartbeat_at = clock_timestamp(), deliveries = excluded.deliveries,
     queues = excluded.queues, slots = excluded.slots, kept = excluded.kept, listed_at = excluded.listed_at,
     idle_at = CASE WHEN worker.queues = excluded.queues THEN coalesce(excluded.idle_at, worker.idle_at) END,

@@ -111,6 +111,7 @@ class Tables:
             Column("dispatches", Integer, nullable=False),
             Column("line", Text),
             Column("epoch", Uuid),
+            Column("synced_claim", Boolean),
             _time("created_at", nullable=False),
             _time("dispatched_at"),
             _time("not_before"),
@@ -228,6 +229,7 @@ class Tables:
             Column("control_queue", Text),
             Column("broker", Text),
             Column("plans", _Json),
+            Column("syncs_claims", Boolean, nullable=False),
         )
         self.epoch = Table(
             "saga_epoch",

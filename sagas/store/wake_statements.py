@@ -14,8 +14,9 @@ WAKE_PLAIN = """
 WITH head AS (
     SELECT * FROM unnest(CAST(:plans AS text[]), CAST(:after AS int[]), CAST(:branches AS int[]),
                          CAST(:lanes AS int[]), CAST(:names AS text[]), CAST(:tasks AS text[]),
-                         CAST(:queues AS text[]), CAST(:timeouts AS float8[]), CAST(:soft_timeouts AS float8[]))
-           AS head (plan_hash, after, branch, lane, name, task, queue, timeout, soft_timeout)
+                         CAST(:queues AS text[]), CAST(:timeouts AS float8[]), CAST(:soft_timeouts AS float8[]),
+                         CAST(:synced_claims AS boolean[]))
+           AS head (plan_hash, after, branch, lane, name, task, queue, timeout, soft_timeout, synced_claim)
 ), plain AS (
     SELECT due.number, instance.id, instance.plan_hash, instance.status, step.position, step.branch,
            step.task IS NULL AS slept
@@ -50,9 +51,9 @@ WITH head AS (
     RETURNING plain.*
 ), born AS (
     INSERT INTO {s}.saga_step (instance_id, position, branch, round, lane, name, task, queue, timeout, soft_timeout,
-                               epoch, line, dispatches)
+                               synced_claim, epoch, line, dispatches)
     SELECT woken.id, woken.position + 1, head.branch, 0, head.lane, head.name, head.task, head.queue, head.timeout,
-           head.soft_timeout, (SELECT epoch FROM {s}.saga_epoch), '', 0
+           head.soft_timeout, head.synced_claim, (SELECT epoch FROM {s}.saga_epoch), '', 0
     FROM woken JOIN head ON head.plan_hash = woken.plan_hash AND head.after = woken.position
     WHERE woken.slept ORDER BY woken.number, head.branch
 ), moved AS (

@@ -19,7 +19,18 @@ from sagas.store.head_columns import Placement, head_columns
 from sagas.store.hot import NextSteps
 from sagas.store.instances import Instances
 
-COLUMNS = ("plans", "after", "branches", "lanes", "names", "tasks", "queues", "timeouts", "soft_timeouts")
+COLUMNS = (
+    "plans",
+    "after",
+    "branches",
+    "lanes",
+    "names",
+    "tasks",
+    "queues",
+    "timeouts",
+    "soft_timeouts",
+    "synced_claims",
+)
 
 
 @dataclass(frozen=True, slots=True)

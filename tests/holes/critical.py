@@ -381,7 +381,7 @@ CRITICAL = (
         ),
         tests=(
             f"{MODEL}test_settle.py::test_c8_what_a_silent_holder_may_still_do_is_undone_only_when_its_time_is_over",
-            f"{STORE}test_crashes.py::test_c10_the_holders_of_a_worker_declared_dead_are_silent_not_proven_dead",
+            f"{STORE}test_deaths.py::test_c10_the_holders_of_a_worker_declared_dead_are_silent_not_proven_dead",
         ),
     ),
 )

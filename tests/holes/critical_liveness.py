@@ -4,6 +4,7 @@ from tests.holes.reversal import Edit, Reversal
 
 MODEL = "tests/unit/model/"
 CRASHES = "tests/integration/store/test_crashes.py::"
+DEATHS = "tests/integration/store/test_deaths.py::"
 FAULTS = "tests/faults/"
 
 CRITICAL_LIVENESS = (
@@ -20,7 +21,7 @@ CRITICAL_LIVENESS = (
             ),
         ),
         tests=(
-            f"{CRASHES}test_h3_a_claim_that_a_later_heartbeat_does_not_list_is_dead_and_due_at_once",
+            f"{DEATHS}test_h3_a_claim_that_a_later_heartbeat_does_not_list_is_dead_and_due_at_once",
             f"{FAULTS}test_unrecorded_ends.py::test_c3_a_step_whose_end_could_not_be_recorded_runs_again_though_its_process_lives[completion]",
         ),
     ),
@@ -30,7 +31,7 @@ CRITICAL_LIVENESS = (
         taken_away="the sweep takes a step away when its time is over, whatever its process does",
         edits=(Edit("sagas/model/examining.py::examine", "elif draft.now >= draft.end_of(step):", "elif False:"),),
         tests=(
-            f"{CRASHES}test_a_claim_by_no_worker_is_alive_until_its_time_is_over",
+            f"{DEATHS}test_a_claim_by_no_worker_is_alive_until_its_time_is_over",
             f"{MODEL}test_examine.py::test_a_step_is_taken_from_a_live_holder_when_its_time_is_over",
             f"{MODEL}test_settle.py::test_c7_what_is_awaited_and_dies_is_undone_first[timeout]",
         ),
@@ -43,9 +44,8 @@ CRITICAL_LIVENESS = (
         edits=(
             Edit(
                 "sagas/store/loop_statements.py::_EXECUTIONS",
-                "step.status = 'pending' AND step.epoch IS DISTINCT FROM "
-                "(SELECT epoch FROM {s}.saga_epoch) AS epoch_changed",
-                "false AS epoch_changed",
+                "step.status = 'pending' AND step.epoch",
+                "false AND step.epoch",
             ),
         ),
         tests=(
@@ -75,13 +75,46 @@ CRITICAL_LIVENESS = (
         edits=(
             Edit(
                 "sagas/store/statements.py::CLAIM::claimed",
-                "doubt = doubt OR (round = 0 AND step.epoch IS DISTINCT FROM epoch.current)",
-                "doubt = doubt",
+                "doubt = doubt OR (round = 0 AND ",
+                "doubt = doubt OR (false AND ",
             ),
         ),
         tests=(
             f"{CRASHES}test_c9_the_claim_itself_tells_that_an_earlier_one_may_be_lost",
             "tests/integration/store/test_agreement.py::test_c9_a_claim_under_another_epoch_is_in_doubt_by_sql_as_by_decide",
+        ),
+    ),
+    Reversal(
+        letter="C9",
+        hole="Every step that was sent is in doubt after a crash: one that must not run twice and only waited is given "
+        "up.",
+        taken_away="the claim of a step that must not run twice waits for the disk",
+        edits=(
+            Edit(
+                "sagas/store/statements.py::CLAIM::unsynced",
+                "CASE WHEN synced_claim IS NOT TRUE THEN",
+                "CASE WHEN true THEN",
+            ),
+        ),
+        tests=(
+            f"{CRASHES}test_c9_the_claim_of_a_step_that_is_not_idempotent_survives_the_kill_of_a_backend",
+            "tests/integration/store/test_cost.py::test_the_claim_of_a_step_that_must_not_run_twice_syncs_once",
+        ),
+    ),
+    Reversal(
+        letter="C9",
+        hole="In a rolling deploy a worker of a former release claims such a step without waiting for the disk.",
+        taken_away="a worker whose release syncs no claims leaves the doubt",
+        edits=(
+            Edit(
+                "sagas/store/statements.py::UNLESS_SYNCED",
+                "AND NOT EXISTS (SELECT FROM {s}.saga_worker WHERE NOT syncs_claims)",
+                "",
+            ),
+        ),
+        tests=(
+            f"{CRASHES}test_c9_a_step_that_is_not_idempotent_is_not_run_again_if_a_crash_may_have_lost_its_claim"
+            "[a worker]",
         ),
     ),
     Reversal(
@@ -110,7 +143,7 @@ CRITICAL_LIVENESS = (
             ),
         ),
         tests=(
-            f"{CRASHES}test_c9_a_step_that_is_not_idempotent_is_not_run_again_after_a_crash",
+            f"{CRASHES}test_c9_a_step_that_is_not_idempotent_is_not_run_again_if_a_crash_may_have_lost_its_claim",
             f"{MODEL}test_decide.py::test_c9_a_step_that_is_not_idempotent_is_not_sent_again_after_a_crash",
         ),
     ),
@@ -127,9 +160,9 @@ CRITICAL_LIVENESS = (
             ),
         ),
         tests=(
-            f"{CRASHES}test_c10_a_silent_worker_is_suspected_by_one_sweep_and_dead_a_lease_later_in_another",
-            f"{CRASHES}test_c10_after_an_outage_everybody_is_silent_and_nobody_dead",
-            f"{CRASHES}test_c10_who_stays_silent_after_the_outage_is_dead_a_lease_later",
+            f"{DEATHS}test_c10_a_silent_worker_is_suspected_by_one_sweep_and_dead_a_lease_later_in_another",
+            f"{DEATHS}test_c10_after_an_outage_everybody_is_silent_and_nobody_dead",
+            f"{DEATHS}test_c10_who_stays_silent_after_the_outage_is_dead_a_lease_later",
         ),
     ),
     Reversal(
@@ -143,14 +176,14 @@ CRITICAL_LIVENESS = (
                 "AND suspected_at IS NULL",
             ),
         ),
-        tests=(f"{CRASHES}test_c10_after_an_outage_everybody_is_silent_and_nobody_dead[True]",),
+        tests=(f"{DEATHS}test_c10_after_an_outage_everybody_is_silent_and_nobody_dead[True]",),
     ),
     Reversal(
         letter="C10",
         hole="A worker that was silent for a moment is declared dead later, though its heartbeat has come back.",
         taken_away="a heartbeat clears the suspicion",
         edits=(Edit("sagas/store/sweep_statements.py::HEARTBEAT", "suspected_at = NULL,", ""),),
-        tests=(f"{CRASHES}test_c10_a_heartbeat_clears_the_suspicion",),
+        tests=(f"{DEATHS}test_c10_a_heartbeat_clears_the_suspicion",),
     ),
     Reversal(
         letter="C10",
@@ -160,7 +193,7 @@ CRITICAL_LIVENESS = (
         edits=(
             Edit("sagas/store/loop_statements.py::HOLDER", "(step.claimed_at < worker.listed_at AND NOT (", "(NOT ("),
         ),
-        tests=(f"{CRASHES}test_c10_a_claim_made_after_the_list_of_a_heartbeat_is_not_dead_by_it",),
+        tests=(f"{DEATHS}test_c10_a_claim_made_after_the_list_of_a_heartbeat_is_not_dead_by_it",),
     ),
     Reversal(
         letter="C10",
@@ -174,7 +207,7 @@ CRITICAL_LIVENESS = (
                 "RETURNING to_stop",
             ),
         ),
-        tests=(f"{CRASHES}test_c10_a_silent_worker_is_suspected_by_one_sweep_and_dead_a_lease_later_in_another",),
+        tests=(f"{DEATHS}test_c10_a_silent_worker_is_suspected_by_one_sweep_and_dead_a_lease_later_in_another",),
     ),
     Reversal(
         letter="C10",

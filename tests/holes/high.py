@@ -5,7 +5,7 @@ from tests.holes.reversal import Edit, Reversal
 MODEL = "tests/unit/model/"
 ENGINE = "tests/unit/engine/"
 STORE = "tests/integration/store/"
-CRASHES = f"{STORE}test_crashes.py::"
+DEATHS = f"{STORE}test_deaths.py::"
 SWEEPING = f"{STORE}test_sweeping.py::"
 LOST = f"{STORE}test_lost_messages.py::"
 DOUBLED = "tests/integration/test_lost_and_doubled_messages.py::"
@@ -80,9 +80,9 @@ HIGH = (
         taken_away="the sweep picks what the dead hold, due or not",
         edits=(Edit("sagas/store/sweep_statements.py::PICK_LOST", "OR seen.holder = 'dead' OR (", "OR ("),),
         tests=(
-            f"{CRASHES}test_h3_a_claim_that_a_later_heartbeat_does_not_list_is_dead_and_due_at_once",
-            f"{CRASHES}test_h3_a_dead_holder_is_found_at_once_also_after_a_long_wait_in_the_queue",
-            f"{CRASHES}test_h3_a_worker_that_said_goodbye_holds_nothing",
+            f"{DEATHS}test_h3_a_claim_that_a_later_heartbeat_does_not_list_is_dead_and_due_at_once",
+            f"{DEATHS}test_h3_a_dead_holder_is_found_at_once_also_after_a_long_wait_in_the_queue",
+            f"{DEATHS}test_h3_a_worker_that_said_goodbye_holds_nothing",
         ),
     ),
     Reversal(

@@ -12,7 +12,7 @@ from sagas import SagaHandle, SagaStatus
 from sagas.model import Address
 from tests.conftest import Shop, make_shop
 from tests.support import scripted
-from tests.support.bench import THREE, Bench
+from tests.support.bench import THREE, Bench, plan_of
 from tests.support.choreographed import Ordered, ring
 from tests.support.inline import run_messages
 
@@ -119,6 +119,17 @@ def test_a_claim_does_not_sync_and_a_completion_syncs_once(syncing_shop: Shop) -
     for run, token in runs.items():
         assert rows.complete(run, THREE, Address(0), token) is SagaStatus.RUNNING
     assert fsyncs(shop) == before + 10
+
+
+def test_the_claim_of_a_step_that_must_not_run_twice_syncs_once(syncing_shop: Shop) -> None:
+    rows = Bench(syncing_shop.database_url, syncing_shop.sagas.engine.store)
+    runs = [rows.start(plan_of("a", saga="careful", idempotent=False)) for _ in range(10)]
+    before = fsyncs(syncing_shop)
+
+    for run in runs:
+        assert rows.claim(run) is not None
+
+    assert fsyncs(syncing_shop) == before + 10
 
 
 def test_the_claims_waiver_of_syncing_ends_with_its_statement(syncing_shop: Shop) -> None:

@@ -63,6 +63,7 @@ GIVEN: dict[str, Any] = {
     **{name: ["a"] for name in ("known_plans", "queues", "deliveries", "kept", "sleeping", "plans", "names", "tasks")},
     **{name: [0] for name in ("after", "branches", "lanes")},
     **{name: [1.0] for name in ("timeouts", "soft_timeouts")},
+    "synced_claims": [False],
     **dict.fromkeys(("idle", "is_unreadable"), False),
     "ids": [uuid4()],
     **dict.fromkeys(("detail", "closed", "came", "payload", "reason"), "{}"),

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 from sagas import ErrorInfo, Saga, SagaHandle
-from sagas.contrib.django.binding import bound
+from sagas.contrib.django.binding import bound_sagas
 from sagas.model import Address, Claimed, Completed, Parked
 from tests.django_project.shop.models import Order
 from tests.django_project.shop.tasks import broken, order
@@ -37,7 +37,7 @@ def begin(case: Any, key: str) -> SagaHandle:
 
 def park(case: Any, key: str, *, at: int = 0) -> SagaHandle:
     """One that waits for a person since a step cannot be called."""
-    one, loop = begin(case, key), bound().engine.loop
+    one, loop = begin(case, key), bound_sagas().engine.loop
     for position in range(at + 1):
         token = uuid4()
         loop.handle(one.id, Claimed(address=Address(position), token=token))

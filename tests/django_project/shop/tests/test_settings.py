@@ -11,7 +11,7 @@ from django.test import SimpleTestCase, override_settings
 
 from sagas import ConfigurationError, Sagas
 from sagas.contrib.django import sagas
-from sagas.contrib.django.binding import bound, celery_app, database_url
+from sagas.contrib.django.binding import bound_sagas, celery_app, database_url
 from sagas.contrib.django.conf import Configuration, configuration
 from sagas.contrib.django.models import Instance
 from sagas.contrib.django.schema import apply, create_where_migrations_are_off, table
@@ -37,7 +37,7 @@ number = 3
 class SettingsTests(SimpleTestCase):
     def refused(self, said: str, **settings: Any) -> None:
         with override_settings(SAGAS=settings), self.assertRaisesRegex(ConfigurationError, said):
-            bound.__wrapped__()
+            bound_sagas.__wrapped__()
 
     def test_everything_has_a_default(self) -> None:
         with override_settings(SAGAS={}):
@@ -106,7 +106,7 @@ class SettingsTests(SimpleTestCase):
 
     def test_secrets_and_keys_reach_the_sagas_and_are_not_shown(self) -> None:
         with override_settings(SAGAS={"APP": made(), "SECRETS": ["card"], "KEYS": [KEY]}):
-            secrecy = bound.__wrapped__().engine.secrecy
+            secrecy = bound_sagas.__wrapped__().engine.secrecy
             shown = repr(configuration())
         stored = secrecy.dumps({"card": "4111"}, "data")
         self.assertNotIn("4111", stored)
@@ -135,10 +135,10 @@ class SettingsTests(SimpleTestCase):
         self.assertIs(celery_app(Configuration()), nameless)
 
     def test_the_app_is_bound_once_and_known_in_every_thread(self) -> None:
-        self.assertIs(bound(), bound())
-        self.assertEqual(sagas, bound())
+        self.assertIs(bound_sagas(), bound_sagas())
+        self.assertEqual(sagas, bound_sagas())
         self.assertIs(sagas.app, current_app._get_current_object())
-        self.assertIs(sagas.app.sagas, bound())
+        self.assertIs(sagas.app.sagas, bound_sagas())
 
     def test_a_start_in_another_thread_knows_it_too_whatever_other_sagas_there_are(self) -> None:
         found = []
