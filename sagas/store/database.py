@@ -184,7 +184,8 @@ class Database:
 def _as_sqlalchemy_raises(error: Exception, engine: Engine, pooled: PoolProxiedConnection | None) -> DBAPIError:
     """Return an error of the driver as SQLAlchemy's own; a connection that it ends leaves the pool."""
     connection = None if pooled is None else pooled.dbapi_connection
-    is_lost = engine.dialect.is_disconnect(error, connection, None)  # type: ignore[arg-type]
+    raised: Any = error  # SQLAlchemy's releases differ in how they type it
+    is_lost = engine.dialect.is_disconnect(raised, connection, None)
     if is_lost and pooled is not None:
         pooled.invalidate(error)
     wrapped = DBAPIError.instance(
