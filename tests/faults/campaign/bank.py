@@ -50,6 +50,9 @@ CREATE TABLE bank.intent (key text PRIMARY KEY, at timestamptz NOT NULL DEFAULT 
 -- All that may be started; and the starts that returned, from the starter's file.
 CREATE TABLE bank.wished (key text PRIMARY KEY, joined boolean NOT NULL);
 CREATE TABLE bank.returned (key text NOT NULL, saga_id uuid);
+-- What was published into choreographed runs: all that may be, in transactions of their own or not, and what returned.
+CREATE TABLE bank.noted (run text NOT NULL, key text NOT NULL, PRIMARY KEY (run, key));
+CREATE TABLE bank.published (run text NOT NULL, key text NOT NULL, joined boolean NOT NULL);
 -- What the campaign spoilt by hand; and whose undo has been made possible again.
 CREATE TABLE bank.excluded (saga_id uuid PRIMARY KEY, why text NOT NULL);
 CREATE TABLE bank.repaired (saga_id uuid PRIMARY KEY);
@@ -144,19 +147,26 @@ def act_in_step(move: Move) -> None:
 def undo() -> bool:
     """Undo the running compensation's action through the barrier; whether there was something to undo."""
     with transaction() as connection:
-        return undo_on(connection, current_step.saga_id, current_step.name, current_step.idempotency_key)
+        return undo_on(connection, current_step.action_key)
 
 
 def undo_in_step() -> bool:
     """The same in the compensation's own transaction."""
     connection = current_step.connection
     connection.execute(text("SET LOCAL lock_timeout = '4s'"))
-    return undo_on(connection, current_step.saga_id, current_step.name, current_step.idempotency_key)
+    return undo_on(connection, current_step.action_key)
 
 
-def undo_on(connection: Connection, saga_id: UUID, step: str, key: str) -> bool:
-    """Close the door behind an action, and reverse what it did, if it did and nobody has reversed it yet."""
-    action_key = f"{saga_id}:{step}"
+def undo_on(
+    connection: Connection, action_key: str, saga_id: UUID | None = None, step: str = "", key: str = ""
+) -> bool:
+    """Close the door behind an action, and reverse what it did, if it did and nobody has reversed it yet.
+
+    Args:
+        saga_id, step, key: of whoever does it by hand, and not in an undo.
+    """
+    if saga_id is None:
+        saga_id, step, key = current_step.saga_id, current_step.name, current_step.idempotency_key
     # Waits for an action or another undo under way, so what is read next is final.
     connection.execute(
         text(

@@ -7,21 +7,12 @@ what is wrong with it. What the campaign has spoilt by hand (`bank.excluded`) co
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from tests.faults.campaign.business import THROUGH_STEP
+from tests.faults.campaign.event_books import OF_EVENTS, VIEWS_OF_EVENTS, Counts
+from tests.faults.campaign.remittance import THROUGH_DELIVERY
 from tests.faults.campaign.wishes import wish
-
-
-class Counts(StrEnum):
-    """What a violation counts as in the report."""
-
-    LOST = "lost"  # an effect, an undo, a result or a whole saga that should be there
-    TWICE = "done twice"
-    STUCK = "stuck"
-    WRONG = "otherwise wrong"
-
 
 VIEWS = """
 CREATE OR REPLACE VIEW bank.audited AS
@@ -37,7 +28,7 @@ FROM bank.effect CROSS JOIN LATERAL (
     SELECT count(*) AS undone FROM bank.undo WHERE action_key = effect.key AND undid
 ) AS undos;
 
--- Every step of every plan that a worker runs, with its action's row.
+-- Every step of every plan that a worker runs, with its action's row; and every delivery of a choreographed run.
 CREATE OR REPLACE VIEW bank.planned AS
 SELECT instance.id, instance.saga, instance.status AS ended, instance.id || ':' || (plan.step ->> 'name') AS key,
        plan.step ->> 'name' AS name, plan.step ->> 'task' AS task, plan.step ->> 'kind' AS kind,
@@ -51,18 +42,16 @@ CROSS JOIN LATERAL jsonb_array_elements(
     CASE jsonb_typeof(instance.plan -> 'steps') WHEN 'array' THEN instance.plan -> 'steps' ELSE '[]' END) AS plan (step)
 LEFT JOIN sagas.saga_step AS action
     ON action.instance_id = instance.id AND action.name = plan.step ->> 'name' AND action.round = 0
-WHERE plan.step ->> 'task' IS NOT NULL;
-
--- From the first claim to the end, of the sagas that hold a lock.
-CREATE OR REPLACE VIEW bank.held AS
-SELECT instance.id, instance.data ->> 'account' AS account, instance.finished_at AS until,
-       (SELECT min(first_claimed_at) FROM sagas.saga_step WHERE instance_id = instance.id) AS since
-FROM bank.audited AS instance
-WHERE saga = 'exclusive' AND finished_at IS NOT NULL AND NOT EXISTS (
-    SELECT FROM sagas.saga_event WHERE instance_id = instance.id AND event IN ('late_success', 'late_failure'));
+WHERE plan.step ->> 'task' IS NOT NULL
+UNION ALL
+SELECT instance.id, instance.saga, instance.status, action.event_id || ':' || action.name, action.name, action.task,
+       'compensatable', CASE WHEN action.name IN ('withdraw', 'deposit') THEN 'its undo' END, false, true,
+       action.task = ANY ({through_step}), action.status, action.doubt, NULL
+FROM bank.audited AS instance JOIN sagas.saga_step AS action ON action.instance_id = instance.id
+WHERE action.event_id IS NOT NULL AND action.round = 0;
 """
 
-INVARIANTS: dict[str, tuple[Counts, str]] = {
+OF_SAGAS: dict[str, tuple[Counts, str]] = {
     "the money is constant": (
         Counts.WRONG,
         """
@@ -235,6 +224,7 @@ INVARIANTS: dict[str, tuple[Counts, str]] = {
         JOIN (SELECT instance_id, min(first_claimed_at) AS since FROM sagas.saga_step WHERE round > 0
               GROUP BY instance_id) AS undone ON undone.instance_id = instance.id
         WHERE action.round = 0 AND action.claimed_at > undone.since
+          AND (action.event_id IS NULL OR action.name IN ('withdraw', 'deposit'))
     """,
     ),
     "what never may run twice never does": (
@@ -249,7 +239,8 @@ INVARIANTS: dict[str, tuple[Counts, str]] = {
         Counts.LOST,
         """
         SELECT id::text, format('%s has %s', name, result) FROM bank.planned
-        WHERE has_effect AND status = 'completed' AND result ->> (name || '_ref') IS DISTINCT FROM key
+        WHERE has_effect AND saga <> 'remittance' AND status = 'completed'
+          AND result ->> (name || '_ref') IS DISTINCT FROM key
     """,
     ),
     "nothing of an ended saga is under way": (
@@ -257,7 +248,7 @@ INVARIANTS: dict[str, tuple[Counts, str]] = {
         """
         SELECT instance.id::text, coalesce(format('%s, round %s, is %s', step.name, step.round, step.status), 'is due')
         FROM bank.audited AS instance LEFT JOIN sagas.saga_step AS step
-            ON step.instance_id = instance.id AND step.status IN ('pending', 'running')
+            ON step.instance_id = instance.id AND step.status IN ('held', 'pending', 'running')
         WHERE instance.status IN ('completed', 'compensated', 'failed')
           AND (step.name IS NOT NULL OR instance.due_at IS NOT NULL)
     """,
@@ -291,6 +282,7 @@ INVARIANTS: dict[str, tuple[Counts, str]] = {
     """,
     ),
 }
+INVARIANTS = OF_SAGAS | OF_EVENTS
 #: Those that hold at every moment, not only in the end.
 ALWAYS = ("the money is constant", "every balance is what the ledger says", "no balance is below zero")
 
@@ -310,8 +302,8 @@ class Violation:
 
 def make_views(cursor: Any) -> None:
     """What the invariants read."""
-    tasks = ", ".join(f"'campaign.{name}'" for name in THROUGH_STEP)
-    cursor.execute(VIEWS.replace("{through_step}", f"ARRAY[{tasks}]"))
+    tasks = ", ".join(f"'campaign.{name}'" for name in (*THROUGH_STEP, *THROUGH_DELIVERY))
+    cursor.execute(VIEWS.replace("{through_step}", f"ARRAY[{tasks}]") + VIEWS_OF_EVENTS)
 
 
 def wished_for(cursor: Any, seed: int, total: int) -> None:

@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tests.faults.campaign import books
+from tests.faults.campaign import books, event_books
 from tests.faults.campaign.conductor import Conductor, Strike
 from tests.faults.campaign.operations import faketime
 from tests.faults.campaign.person import Person, person
@@ -90,7 +90,8 @@ def keep_books(stage: Stage, mended: list[Any]) -> list[books.Violation]:
     # Ten thousand sagas take a while.
     cursor.execute("SET statement_timeout = '10min'; ANALYZE")
     books.wished_for(cursor, stage.settings.seed, stage.settings.sagas)
-    books.returned(cursor, returned_lines(stage))
+    books.returned(cursor, lines_of(stage, "returned"))
+    event_books.published(cursor, lines_of(stage, "published"))
     violations = books.audit(cursor)
     cursor.execute(
         "SELECT id::text, status FROM sagas.saga_instance WHERE id = ANY (%s::uuid[]) AND status <> 'compensated'",
@@ -99,8 +100,9 @@ def keep_books(stage: Stage, mended: list[Any]) -> list[books.Violation]:
     return violations + [books.Violation("who was mended is compensated", *row) for row in cursor.fetchall()]
 
 
-def returned_lines(stage: Stage) -> list[str]:
-    file = stage.directory / "returned"
+def lines_of(stage: Stage, name: str) -> list[str]:
+    """What the starter has written into a file."""
+    file = stage.directory / name
     return file.read_text().splitlines() if file.exists() else []
 
 
@@ -122,7 +124,7 @@ def make_report(
         strikes=dict(Counter(strike.fault.name for strike in conductor.strikes)),
         groups=by_group(conductor.strikes),
         sagas=ends,
-        starts_returned=len(returned_lines(stage)),
+        starts_returned=len(lines_of(stage, "returned")),
         named_failures=dict(stage.ask_patiently(NAMED)),
         mended=len(mended),
         excluded=int(stage.ask_patiently("SELECT count(*) FROM bank.excluded")[0][0]),

@@ -39,7 +39,7 @@ class Person:
     def _undo_by_hand(self, run: SagaHandle) -> None:
         with self.sagas.engine.store.database.transaction() as connection:
             connection.execute(text("SET LOCAL statement_timeout = '20s'"))
-            bank.undo_on(connection, run.id, "withdraw", f"by hand:{run.id}:withdraw")
+            bank.undo_on(connection, f"{run.id}:withdraw", run.id, "withdraw", f"by hand:{run.id}:withdraw")
         run.resolve("paid back by hand", step="withdraw")
 
     def timeline(self, subject: str) -> str:

@@ -88,6 +88,33 @@ class Books:
         self.written.append(saga_id)
         return saga_id
 
+    def run(self, *numbers: int, status: str = "completed", handled: bool = True) -> UUID:
+        """A choreographed run with notes of these numbers, each of which was entered a second after the one before."""
+        run = self.saga(saga="remittance", status=status)
+        for second, number in enumerate(numbers, 1):
+            event = self.event(run, number)
+            if handled:
+                self.entered(run, number, event, at=float(second))
+        return run
+
+    def event(self, run: UUID, number: int | None, *, letter: str | None = None) -> UUID:
+        event = uuid4()
+        self.execute(
+            "INSERT INTO sagas.saga_inbox (instance_id, kind, name, key, payload, event_id, version, number, letter, "
+            "seen_at, consumed_at) VALUES (%s, 'event', 'Noted', %s, '{}', %s, 1, %s, %s, now(), now())",
+            *(run, f"note {number}", event, number, letter),
+        )
+        return event
+
+    def entered(self, run: UUID, number: int, event: UUID, *, at: float) -> None:
+        self.row(run, number, 0, "enter", "completed", at, at)
+        self.execute(
+            "UPDATE sagas.saga_step SET event_id = %s, task = 'campaign.enter' "
+            "WHERE instance_id = %s AND position = %s",
+            *(event, run, number),
+        )
+        self.effect(run, "enter", None, None, amount=1, at=at, key=f"{event}:enter")
+
     def _step(self, saga_id: UUID, position: int, step: Ran, began: float) -> None:
         key = f"{saga_id}:{step.name}"
         result = json.dumps({f"{step.name}_ref": step.result or key}) if step.status == "completed" else None
@@ -116,13 +143,21 @@ class Books:
         )
 
     def effect(
-        self, saga_id: UUID, step: str, source: int | None, target: int | None, *, amount: int, at: float
+        self,
+        saga_id: UUID,
+        step: str,
+        source: int | None,
+        target: int | None,
+        *,
+        amount: int,
+        at: float,
+        key: str | None = None,
     ) -> None:
         """One effect, and its money."""
         self.execute(
             "INSERT INTO bank.effect (key, saga_id, step, source, target, amount, through_step, at) VALUES "
             "(%s, %s, %s, %s, %s, %s, false, 'epoch'::timestamptz + %s * interval '1 s')",
-            *(f"{saga_id}:{step}", saga_id, step, source, target, amount, at),
+            *(key or f"{saga_id}:{step}", saga_id, step, source, target, amount, at),
         )
         self.pay(source, -amount)
         self.pay(target, amount)
@@ -158,6 +193,17 @@ def in_order(books: Books) -> None:
     failed = books.saga(Ran(), status="failed", impossible="raise")
     books.row(failed, 0, 1, "withdraw", "failed", 10.0, 10.0)
     books.execute("INSERT INTO bank.returned VALUES ('a start', %s)", books.saga(key="a start"))
+    run = books.run(1, 2)
+    books.event(run, 3, letter="late")
+    for number in (1, 2, 3):
+        publish(books, run, number)
+
+
+def publish(books: Books, run: UUID, number: int) -> None:
+    """It returned to the starter that a note was published, in a transaction of the starter's own."""
+    of_it = f"SELECT key, 'note {number}' FROM sagas.saga_instance WHERE id = %s"
+    books.execute(f"INSERT INTO bank.noted {of_it}", run)
+    books.execute(f"INSERT INTO bank.published {of_it.replace(' FROM', ', true FROM')}", run)
 
 
 SPOILERS: dict[str, Callable[[Books], None]] = {}
@@ -291,6 +337,42 @@ def wrong_result(books: Books) -> None:
 @breaks("nothing of an ended saga is under way")
 def ended_and_running(books: Books) -> None:
     books.row(books.saga(WITHDREW), 1, 0, "deposit", "running", 2.0, 2.0)
+
+
+@breaks("the events of a run have numbers without a gap")
+def gap(books: Books) -> None:
+    books.run(1, 3)
+
+
+@breaks("no event of a run that has ended waits for its number")
+def without_number(books: Books) -> None:
+    books.event(books.run(1), None)
+
+
+@breaks("no event that was published is lost")
+def event_lost(books: Books) -> None:
+    of_it = "SELECT key, 'note 7', false FROM sagas.saga_instance WHERE id = %s"
+    books.execute(f"INSERT INTO bank.published {of_it}", books.run(1))
+
+
+@breaks("an event and its transaction are one")
+def transaction_without_its_event(books: Books) -> None:
+    books.execute("INSERT INTO bank.noted SELECT key, 'note 7' FROM sagas.saga_instance WHERE id = %s", books.run(1))
+
+
+@breaks("the events of a run are handled in their order")
+def out_of_order(books: Books) -> None:
+    books.run(2, 1)
+
+
+@breaks("a handler gets each event that came in time")
+def not_delivered(books: Books) -> None:
+    books.run(1, handled=False)
+
+
+@breaks("nothing but what comes too late is a dead letter")
+def too_many(books: Books) -> None:
+    books.event(books.run(1), 2, letter="too many")
 
 
 @breaks("a child saga ends as its parent does")

@@ -22,11 +22,14 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sagas import SagaError, TransitionRefused
 from tests.faults.campaign import bank
 from tests.faults.campaign.application import business, sagas
+from tests.faults.campaign.remittance import Noted, Sent, remittance
 from tests.faults.campaign.wishes import Wish, wish
 from tests.support.workers import eventually
 
 #: After a death, the signals and cancels of so many are given once more.
 REMEMBERED = 400
+#: When notes about a run are published, in seconds after its start; as often as it is remembered.
+NOTES = (0.0, 0.3, 2.0)
 #: At most so many at a time, so that errands are not late.
 AT_ONCE = 10
 
@@ -43,6 +46,7 @@ class Starter:
         self.returned = directory / "returned"
         self.errands: list[tuple[float, int, str, UUID]] = []
         self.next = 0
+        self.has_registered = False
 
     def run(self) -> None:
         """Until all are started and their errands done."""
@@ -52,6 +56,9 @@ class Starter:
     def is_through(self) -> bool:
         """Start as many as there is room for, and run the errands meanwhile. Return whether nothing is left to do."""
         try:
+            if not self.has_registered:
+                sagas.register()  # before the first worker comes
+                self.has_registered = True
             while self.next < self.total and (room := self.may_be_in_flight() - self.count_in_flight()) > 0:
                 for _ in range(min(room, AT_ONCE, self.total - self.next)):
                     self.start(wish(self.seed, self.next, self.pace))
@@ -108,10 +115,32 @@ class Starter:
             pass
 
     def insert(self, wished: Wish, *, key: str | None = None, connection: Connection | None = None) -> UUID:
-        options: dict[str, Any] = {"key": key or wished.key, "deadline": wished.deadline}
+        options: dict[str, Any] = {"key": key or wished.key}
         if connection is not None:
             options["connection"] = connection
+        if wished.kind == remittance.name:
+            return self.insert_run(wished, options)
+        options["deadline"] = wished.deadline
         return sagas.start(business.ALL[wished.kind], wished.data, **options).id
+
+    def insert_run(self, wished: Wish, options: dict[str, Any]) -> UUID:
+        """A run of which the first note is there before it, and the second one begins with it."""
+        if "connection" not in options:
+            self.note(wished, options["key"], 0)
+        run = remittance.start_on(sagas.engine, Sent(**wished.data), **options)
+        if "connection" in options:
+            self.note(wished, options["key"], 1, options["connection"])
+        return run.id
+
+    def note(self, wished: Wish, run: str, number: int, connection: Connection | None = None) -> None:
+        """Publish a note about a run, by the run's key."""
+        key, event = f"note {number}", Noted(**wished.data)
+        if connection is None:
+            remittance.publish_on(sagas.engine, event, run=run, key=key)
+        else:
+            intent = text("INSERT INTO bank.noted (run, key) VALUES (:run, :key) ON CONFLICT DO NOTHING")
+            connection.execute(intent, {"run": run, "key": key})
+            remittance.publish_on(sagas.engine, event, run=run, key=key, connection=connection)
 
     # -- what follows a start
 
@@ -120,6 +149,9 @@ class Starter:
         number = int(wished.key.split("-")[1])
         if wished.kind == "approval" and wished.signal_after is not None:
             heapq.heappush(self.errands, (now + wished.signal_after, number, "signal", saga_id))
+        if wished.kind == remittance.name:
+            for index, after in enumerate(NOTES, 2):
+                heapq.heappush(self.errands, (now + after, number, f"note {index}", saga_id))
         if wished.cancel_after is not None:
             heapq.heappush(self.errands, (now + wished.cancel_after, number, "cancel", saga_id))
 
@@ -127,7 +159,7 @@ class Starter:
         while self.errands and self.errands[0][0] <= time.monotonic():
             _, number, what, saga_id = self.errands[0]
             try:
-                self.run_errand(what, saga_id, joined=number % 3 == 0)
+                self.run_errand(what, number, saga_id, joined=number % 3 == 0)
             except TransitionRefused:
                 pass  # it has ended, or turned back
             except (DBAPIError, ConnectionError):
@@ -136,13 +168,24 @@ class Starter:
                 print(f"{what} of {saga_id}: {error!r}", flush=True)
             heapq.heappop(self.errands)
 
-    def run_errand(self, what: str, saga_id: UUID, *, joined: bool) -> None:
+    def run_errand(self, what: str, number: int, saga_id: UUID, *, joined: bool) -> None:
+        if what.startswith("note"):
+            self.publish(wish(self.seed, number, self.pace), int(what.split()[1]), joined=joined)
+            return
         run = sagas.get(saga_id)
         if not joined:
             self.say(what, run)
             return
         with bank.transaction() as connection:
             self.say(what, run, connection=connection)
+
+    def publish(self, wished: Wish, index: int, *, joined: bool) -> None:
+        if joined:
+            with bank.transaction() as connection:
+                self.note(wished, wished.key, index, connection)
+        else:
+            self.note(wished, wished.key, index)
+        append(self.directory / "published", f"{wished.key} {index} {joined} .")
 
     @staticmethod
     def say(what: str, run: Any, **options: Any) -> None:

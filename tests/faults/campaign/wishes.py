@@ -8,7 +8,16 @@ from typing import Any
 from tests.faults.campaign.bank import POOR, RICH
 
 #: How often each saga is started, of all.
-KINDS = {"transfer": 28, "purchase": 20, "basket": 12, "approval": 10, "family": 10, "careful": 10, "exclusive": 10}
+KINDS = {
+    "transfer": 28,
+    "purchase": 20,
+    "basket": 12,
+    "approval": 10,
+    "family": 10,
+    "careful": 10,
+    "exclusive": 10,
+    "remittance": 20,
+}
 #: The worker steps of each, in their order.
 STEPS = {
     "transfer": ("withdraw", "deposit", "confirm"),
@@ -18,11 +27,12 @@ STEPS = {
     "family": ("withdraw", "deposit1", "deposit2", "confirm"),
     "careful": ("withdraw", "deposit", "confirm"),
     "exclusive": ("withdraw", "deposit", "confirm"),
+    "remittance": ("withdraw", "deposit", "enter", "notify"),
 }
 #: The last step that may say no.
 LAST_WORD = {"purchase": "capture", "basket": "capture"}
 #: Steps past which there is no way back, and what may fail without hurting anybody: they refuse nothing.
-NEVER_REFUSE = ("pay_out", "notify")
+NEVER_REFUSE = ("pay_out", "enter", "notify")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +140,11 @@ def exclusive_moves(dice: random.Random) -> dict[str, Any]:
     return {"account": source, "moves": {"withdraw": [source, None, amount], "deposit": [None, target, amount]}}
 
 
+def remittance_moves(dice: random.Random) -> dict[str, Any]:
+    moves = transfer_moves(dice)["moves"]
+    return {"moves": {name: moves[name] for name in ("withdraw", "deposit")} | {"enter": NOTE, "notify": NOTE}}
+
+
 NOTE: Sequence[Any] = [None, None, 1]
 MOVES: dict[str, Callable[[random.Random], dict[str, Any]]] = {
     "transfer": transfer_moves,
@@ -139,6 +154,7 @@ MOVES: dict[str, Callable[[random.Random], dict[str, Any]]] = {
     "family": family_moves,
     "careful": transfer_moves,
     "exclusive": exclusive_moves,
+    "remittance": remittance_moves,
 }
 
 
