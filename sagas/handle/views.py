@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import Row
 
 from sagas.engine import redacted_error, redacted_value
+from sagas.handle.holding import held_up
 from sagas.handle.timeline import timeline
 from sagas.model import (
     FINAL,
@@ -276,8 +277,7 @@ class Snapshot:
     @_legible
     def history(self) -> list[HistoryEntry]:
         """Everything that happened, oldest first: from the rows and from the append-only events."""
-        began = HistoryEntry(at=self.started_at, event=HistoryEvent.STARTED, step=None, detail={"key": self.key})
-        entries = [began]
+        entries = [HistoryEntry(at=self.started_at, event=HistoryEvent.STARTED, step=None, detail={"key": self.key})]
         for event in self._event_rows:
             detail = self._show.detail(event.detail)
             entries.append(HistoryEntry(at=event.at, event=event.event, step=event.step, detail=detail))
@@ -291,14 +291,14 @@ class Snapshot:
     @cached_property
     @_legible
     def headline(self) -> list[str]:
-        """Why it needs a person, and then why it turned back, or why it waits for a deploy."""
+        """Why it waits for a deploy or a person, what its deliveries wait for, and why it turned back."""
         lines = [
-            f"waits for a deploy: {called(row.name, undo=row.round > 0)} cannot be called: "
-            f"{self._show.error(row.error)}"
-            for row in self._step_rows
-            if row.status == StepStatus.PENDING and row.parked_since is not None
+            f"waits for a deploy: {called(it.name, undo=it.round > 0)} cannot be called: {self._show.error(it.error)}"
+            for it in self._step_rows
+            if it.status == StepStatus.PENDING and it.parked_since is not None
         ]
-        lines += [f"needs a person: {_waits(view, self.waits_below)}" for view in self.needs_a_person]
+        needs = [f"needs a person: {_waits(view, self.waits_below)}" for view in self.needs_a_person]
+        lines += [*needs, *held_up(self._step_rows)]
         is_stuck = bool(self.needs_a_person) and not any(view.compensation for view in self.needs_a_person)
         if self.error is not None and not is_stuck:  # otherwise it has the same error
             told = f"{self.error} (in step {self.error.step})" if self.error.step else str(self.error)

@@ -68,6 +68,7 @@ def test_e2_a_dead_letter_holds_later_events_of_its_run_alone_and_a_replay_lets_
     assert letter.payload == {"script": {"note 1": ["no", "ok"]}, "number": 1}
     assert letter.error is not None
     assert notes(run) == [StepStatus.FAILED, StepStatus.HELD, StepStatus.HELD]
+    assert f"wait for event {letter.number}, which is a dead letter" in " ".join(run.timeline().split())
 
     (outcome,) = ring_shop.sagas.dead_letters.replay(letter, reason="mended")
     assert outcome.answer is LetterAnswer.DONE
