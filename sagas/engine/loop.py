@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 from uuid import UUID
 
@@ -69,6 +70,7 @@ class Loop:
         carries: Address | None = None,
         skip_locked: bool = False,
         patience: float = OUTAGE_PATIENCE,
+        hurried: bool = False,
         wait_for_broker: bool = True,
         joining: Joining | None = None,
     ) -> Handled | None:
@@ -78,12 +80,14 @@ class Loop:
             carries: the execution whose message the running Celery chain publishes by itself.
             patience: seconds to wait while the database is away. An event that is applied again because the answer to
                 its commit was lost finds its work done, and the sweep sends what it announced.
+            hurried: wait for the instance's lock for a second at most.
             wait_for_broker: False to publish without making the caller wait: outside workers' pools.
             joining: whether executions to be sent join their queues' lines; by default, if nothing of the saga was
                 executed and there is a line.
         """
         joining = joining or (Joining.BEHIND_OTHERS if not wait_for_broker else Joining.NOT)
-        done = self._store.database.retrying(lambda: self._transact(instance_id, event, skip_locked, joining), patience)
+        work = partial(self._transact, instance_id, event, skip_locked, joining, hurried=hurried)
+        done = self._store.database.retrying(work, patience)
         return None if done is None else self._follow(instance_id, done, carries, wait_for_broker=wait_for_broker)
 
     def handle_in(
@@ -143,9 +147,12 @@ class Loop:
             self._poking.waiting = None
 
     def look(self, instance_id: UUID, *, wait_for_broker: bool) -> Handled | None:
-        """Make one instance look, and return the outcome; None if there was none. Never raises."""
+        """Make one instance look, and return the outcome; None if there was none. Never raises.
+
+        It waits for the lock, since its holder may not see what the look is about; not for long: it may be frozen.
+        """
         try:
-            return self.handle(instance_id, Tick(), patience=0, wait_for_broker=wait_for_broker)
+            return self.handle(instance_id, Tick(), patience=0, hurried=True, wait_for_broker=wait_for_broker)
         except Exception as error:  # what was committed stays committed, whatever another instance's row says
             logger.warning("saga %s not looked at, the sweep will: %s", instance_id, self._shown(error))
             return None
@@ -166,12 +173,13 @@ class Loop:
         skip_locked: bool,
         joining: Joining,
         given: Connection | None = None,
+        hurried: bool = False,
     ) -> "_Done | None":
         instances = self._store.instances
         to_wake: Sequence[UUID] = ()
         with instances.transaction() if given is None else nullcontext(given) as connection:
             about: Address | None = getattr(event, "address", None)
-            loaded = instances.lock(connection, instance_id, skip_locked=skip_locked, about=about)
+            loaded = instances.lock(connection, instance_id, skip_locked=skip_locked, about=about, hurried=hurried)
             if loaded is None:
                 return None
             if loaded.state.awaits_lock and loaded.state.status.is_forward:

@@ -120,6 +120,7 @@ class Instances(Reading):
         *,
         skip_locked: bool = False,
         about: Address | None = None,
+        hurried: bool = False,
     ) -> Loaded | None:
         """Lock an instance and load it with its steps and their evidence.
 
@@ -127,21 +128,28 @@ class Instances(Reading):
 
         Args:
             about: the delivery of a run that is loaded although it may be over.
+            hurried: wait for each lock for a second at most.
 
         Raises:
             RowDamaged: its rows cannot be read.
         """
         with legible(instance_id):
-            return self._lock(connection, instance_id, about, skip_locked=skip_locked)
+            return self._lock(connection, instance_id, about, hurried, skip_locked=skip_locked)
 
     def _lock(
-        self, connection: Connection, instance_id: UUID, about: Address | None, *, skip_locked: bool
+        self,
+        connection: Connection,
+        instance_id: UUID,
+        about: Address | None,
+        hurried: bool,
+        *,
+        skip_locked: bool,
     ) -> Loaded | None:
         asked = {"id": str(instance_id), "lease": self._timing.lease, "outage": self._timing.outage}
         if skip_locked and run_together(connection, [self._lock_if_free], asked).one_or_none() is None:
             return None
         lock = [] if skip_locked else [self._lock_it]
-        rows = run_together(connection, [*lock, self._load], asked).all()
+        rows = run_together(connection, [*lock, self._load], asked, hurried).all()
         if not rows:
             return None
         row = rows[0]

@@ -19,6 +19,8 @@ PARAMETER = re.compile(r"%\((\w+)\)s|(?<!:):([a-z]\w*)")
 #: One plan for all parameters, which suits large tables even if it was made while they were small. For this transaction
 #: only: a pooler may give the session to another client after it.
 PLANNING = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off"
+#: Who holds a lock may be frozen.
+HURRY = "SET LOCAL lock_timeout = '1s'"
 
 #: A statement that changes a few rows of an instance finds them one by one, and does not read all that it has.
 NESTED = "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
@@ -144,14 +146,22 @@ class PreparedAfterLock(Prepared):
 
 
 def run_together(
-    connection: Connection, statements: Sequence[Prepared], parameters: dict[str, Any]
+    connection: Connection,
+    statements: Sequence[Prepared],
+    parameters: dict[str, Any],
+    hurried: bool = False,
 ) -> CursorResult[Any]:
     """Run statements one after the other, in one round trip, and return the result of the last one.
 
     They run in the transaction that is open; if none is, they begin one. If the session does not know one of them, the
     transaction has to be run again (see `Database.retrying`), which then sends all in full.
+
+    Args:
+        hurried: whether the transaction that they begin waits for each of its locks for a second at most.
     """
     begin = [] if is_in_transaction(connection) else [BEGIN]
+    if begin and hurried:
+        begin.append(HURRY)
     if connection.dialect.driver != "psycopg2":  # its server binds the parameters, of one statement at a time
         for statement in begin:
             connection.exec_driver_sql(statement)

@@ -16,8 +16,8 @@ INLINE = [Path("tests/integration") / name for name in ("test_continuation.py", 
 ENTRIES = dict(re.findall(r"^### ((?:Inline )?[A-Z]\d+)\. (.*?)(?=^##|\Z)", PAGE.text, re.DOTALL | re.MULTILINE))
 NO_TEST = "no test of its own"
 LAST = {"C": 10, "H": 13, "M": 14, "D": 37, "B": 19, "Inline C": 17}
-#: Of choreographies, as far as they are built.
-OF_CHOREOGRAPHY = (1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 14, 16, 17, 18, 19, 20, 21, 22, 23, 24, 26, 27, 28, 32, 33)
+#: Of choreographies, as far as they are built: bridges are not yet.
+OF_CHOREOGRAPHY = [number for number in range(1, 34) if number not in (13, 29, 30, 31)]
 
 
 def names_by_letter() -> dict[str, set[str]]:

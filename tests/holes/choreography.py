@@ -7,6 +7,7 @@ STORE = "tests/integration/store/test_runs.py::"
 RULES = "sagas/model/choreography/"
 DEPLOY = "tests/integration/test_choreographies_in_a_deploy.py::"
 OWN = "tests/integration/test_handlers_transactions.py::"
+LOCKED = "tests/integration/test_locked_runs.py::"
 
 OF_CHOREOGRAPHY = (
     Reversal(
@@ -102,6 +103,21 @@ OF_CHOREOGRAPHY = (
         tests=(f"{MODEL}test_undoing.py::test_v5_an_undo_event_undoes_its_handler_and_reaches_those_that_hear_it",),
     ),
     Reversal(
+        letter="V6",
+        hole="An event that undoes a handler comes before what it undoes, and that is done afterwards.",
+        taken_away="a closed handler stays closed for the rest of its run",
+        edits=(
+            Edit(
+                f"{RULES}numbering.py::deliver",
+                "if handler.name in draft.closed:",
+                "if handler.name in draft.before.closed and draft.ended_by is not None:",
+            ),
+        ),
+        tests=(
+            f"{MODEL}test_undoing.py::test_v6_e4_an_undo_event_before_its_action_refuses_that_and_all_that_come_later",
+        ),
+    ),
+    Reversal(
         letter="V7",
         hole="An undo waits behind other deliveries of its handler, behind a dead letter until a person comes.",
         taken_away="an undo that an event brings about waits for its own action alone",
@@ -190,6 +206,22 @@ OF_CHOREOGRAPHY = (
         taken_away="a run is failed only when nothing moves any more",
         edits=(Edit(f"{RULES}settle.py::status_of", "if is_stuck and not moves:", "if is_stuck:"),),
         tests=(f"{MODEL}test_run.py::test_v11_a_run_is_failed_only_when_nothing_moves_any_more",),
+    ),
+    Reversal(
+        letter="V15",
+        hole="A look after a publisher's commit finds the run locked by a completion that cannot see its event.",
+        taken_away="a look waits for the lock of its run",
+        edits=(
+            Edit("sagas/engine/loop.py::Loop::look", "Tick(), patience=0,", "Tick(), skip_locked=True, patience=0,"),
+        ),
+        tests=(f"{LOCKED}test_v15_the_look_of_a_publisher_waits_for_the_lock_of_the_run",),
+    ),
+    Reversal(
+        letter="V15",
+        hole="A process that froze with the lock of a run makes those who publish into that run wait for ever.",
+        taken_away="a look waits for a second at most",
+        edits=(Edit("sagas/engine/loop.py::Loop::look", "hurried=True", "hurried=False"),),
+        tests=(f"{LOCKED}test_v15_whoever_publishes_does_not_wait_for_a_process_that_froze_with_the_lock",),
     ),
     Reversal(
         letter="V18",
@@ -284,6 +316,19 @@ OF_CHOREOGRAPHY = (
             "tests/integration/test_choreographies.py::"
             "test_v24_what_a_handler_may_not_return_is_doubt_and_never_runs_again",
         ),
+    ),
+    Reversal(
+        letter="V25",
+        hole="A handler tries an event again for an hour, and nothing says why the later events of its run wait.",
+        taken_away="a held event says for which one it waits, and how that stands",
+        edits=(
+            Edit(
+                "sagas/handle/holding.py::_how_it_stands",
+                "if head.not_before is not None:",
+                "if head.not_before is True:",
+            ),
+        ),
+        tests=("tests/unit/handle/test_holding.py::test_v25_a_held_event_says_what_it_waits_for",),
     ),
     Reversal(
         letter="V27",
