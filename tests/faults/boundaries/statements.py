@@ -31,6 +31,7 @@ FRAGMENTS = frozenset(
         "PAYLOAD",
         "RECORDED",
         "UNCLAIMED",
+        "UNLESS_SYNCED",
         "_ARE_DEAD",
         "_ARE_UNDELIVERED",
         "_EXECUTIONS",
