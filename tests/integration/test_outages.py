@@ -5,6 +5,7 @@ tests is one of the clock. `python3 run.py bench storm` measures the same with r
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,13 @@ from sagas.recovery.sweep import SENT_AT_ONCE, Sweeper
 from tests.conftest import Shop, make_shop
 from tests.support import queues, scripted
 from tests.support.bench import FIRST, Bench
+from tests.support.choreographed import Ordered, ring
 from tests.support.inline import run_messages
 from tests.support.scripted import step
 
 #: Seconds between two passes, and two heartbeats: so long that nothing in these tests takes as long.
 INTERVAL = 5
-MANY, STEPS = 60, 3
+MANY, FEW, STEPS, DELIVERIES = 60, 15, 3, 4
 #: What a pass asks the database that has nothing to do.
 IDLE = 8
 waits = Saga("waits-for-a-signal", steps=[step("a"), WaitFor("never", timeout=86_400), step("b")])
@@ -75,15 +77,21 @@ class Fleet:
         before = self.statements
         self.rows.age(INTERVAL)
         self.beat()
+        with self.counted():
+            self.sweeper.run(float("inf"))
+            self.filler.fill()
+        self.passes += 1
+        return self.statements - before
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count the statements of the block."""
         database = self.shop.sagas.engine.store.database.engine
         event.listen(database, "before_cursor_execute", self._count)
         try:
-            self.sweeper.run(float("inf"))
-            self.filler.fill()
+            yield
         finally:
             event.remove(database, "before_cursor_execute", self._count)
-        self.passes += 1
-        return self.statements - before
 
     def _count(self, *_: object) -> None:
         self.statements += 1
@@ -118,6 +126,56 @@ def test_b5_a_broker_that_was_emptied_costs_each_lost_message_once(shop: Shop, f
     assert len(fleet.taken) == MANY * STEPS
     # Windows of 10, 20, 40: fewer statements than there are sagas, however many these are.
     assert fleet.statements <= fleet.passes * (IDLE + 6)
+
+
+def ordered(shop: Shop, many: int = MANY, **script: Any) -> list[SagaHandle]:
+    """Choreographed runs, of four deliveries each if the script says nothing else."""
+    shop.sagas.register()
+    return [ring.start_on(shop.sagas.engine, Ordered(script=script)) for _ in range(many)]
+
+
+def test_b5_a_broker_that_was_emptied_costs_each_lost_delivery_once(shop: Shop, fleet: Fleet) -> None:
+    runs = ordered(shop)
+    queues.forget_everything(shop.sagas)
+    assert fleet.work() == 0
+
+    fleet.until_ended(runs, passes=6)
+
+    assert {run.status for run in runs} == {SagaStatus.COMPLETED}
+    assert len(fleet.taken) == MANY * DELIVERIES
+    assert fleet.statements <= fleet.passes * (IDLE + 6)
+
+
+def test_runs_behind_a_dead_letter_cost_the_others_and_the_passes_nothing(shop: Shop, fleet: Fleet) -> None:
+    # Given: what a pass and some runs cost where there is no letter
+    ordered(shop, 1)
+    fleet.work()  # a session is told its statements once
+    alone = drained(shop, fleet)
+    fleet.recover()
+    rests = fleet.recover()
+
+    # When
+    stuck = ordered(shop, FEW, charge="no")  # so few that the handler is not paused
+    fleet.work()
+    fleet.until_ended(stuck, passes=6)
+    drained(shop, fleet, 1)  # it does not only fail, which is noted
+
+    # Then
+    assert drained(shop, fleet) == alone
+    fleet.recover()
+    assert fleet.recover() <= rests
+    assert {run.status for run in stuck} == {SagaStatus.FAILED}
+    assert len(shop.sagas.dead_letters.list()) == FEW
+
+
+def drained(shop: Shop, fleet: Fleet, many: int = 10) -> tuple[int, int]:
+    """Run some runs to their ends. Return how many messages and statements that took."""
+    fleet.shop.sagas.engine.store.hot._reported_at = float("inf")  # once a second a claim says how far its queue is
+    runs, before = ordered(shop, many), fleet.statements
+    with fleet.counted():
+        taken = fleet.work()
+    assert {run.status for run in runs} == {SagaStatus.COMPLETED}
+    return taken, fleet.statements - before
 
 
 def test_b10_a_broker_that_was_away_for_long_costs_two_tries_a_pass(

@@ -1,11 +1,12 @@
 """Choreographies of handlers that do nothing: what is measured is what a delivery adds."""
 
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 from celery import shared_task
 
-from sagas import Choreography, event
+from sagas import Choreography, PermanentError, event
 from tests.benchmarks.applications.tally import BENCH, WARM, note_end
 
 #: How many events a chain has, how many handlers hear each, and how many hear the only event of a fan-out.
@@ -21,18 +22,24 @@ def event_number(number: int) -> type:
 EVENTS = [event_number(number) for number in range(LONGER)]
 
 
-def example(number: int) -> Any:
-    return EVENTS[number](order_id="order-4711", number=number, note="two lines of text, as people write them")
+ORDERS = count(1)
 
 
-def handler(name: str, publishes: int | None = None, *, ends: bool = False) -> Any:
-    """Return a task that publishes an event, or none, and tells of the end of its run."""
+def example(number: int, order_id: str | None = None) -> Any:
+    order_id = order_id or f"order-{next(ORDERS)}"
+    return EVENTS[number](order_id=order_id, number=number, note="two lines of text, as people write them")
+
+
+def handler(name: str, publishes: int | None = None, *, ends: bool = False, gives_up: bool = False) -> Any:
+    """Return a task that publishes an event, or none; may tell of the end of its run, or give up every tenth order."""
 
     @shared_task(name=f"bench.{name}", ignore_result=True)
     def handle(event: Any) -> Any:
+        if gives_up and event.order_id.endswith("0"):
+            raise PermanentError("the benchmark has a person look at this order")
         if ends:
             note_end()
-        return None if publishes is None else example(publishes)
+        return None if publishes is None else example(publishes, event.order_id)
 
     return handle
 
@@ -43,14 +50,28 @@ def hears(run: Choreography, queue: str, number: int, name: str, **options: Any)
     run.on(EVENTS[number], publishes=given, name=name, queue=queue, undo=None)(handler(f"{run.name}.{name}", **options))
 
 
-def chain(name: str, queue: str, length: int, beside: Sequence[str] = ()) -> Choreography:
-    """Return so many events, each published by the handler of the one before and heard by others ``beside``."""
+def chain(
+    name: str, queue: str, length: int, beside: Sequence[str] = (), *, gives_up: int | None = None
+) -> Choreography:
+    """Return so many events, each published by the handler of the one before and heard by others ``beside``.
+
+    Args:
+        gives_up: the number of an event whose handler gives up every tenth order.
+    """
     run = Choreography(name, starts=EVENTS[0], ends=EVENTS[length - 1])
     for number in range(length):
         is_last = number == length - 1
         for other in beside:
             hears(run, queue, number, f"{other}{number}")
-        hears(run, queue, number, f"next{number}", publishes=None if is_last else number + 1, ends=is_last)
+        hears(
+            run,
+            queue,
+            number,
+            f"next{number}",
+            publishes=None if is_last else number + 1,
+            ends=is_last,
+            gives_up=number == gives_up,
+        )
     return run
 
 
@@ -67,6 +88,7 @@ def choreographies_by_name() -> dict[str, Choreography]:
     made = {}
     for queue in (WARM, BENCH):
         made[f"events {queue} {CHAIN}"] = chain(f"{queue}-chain", queue, CHAIN)
+        made[f"letters {queue} {CHAIN}"] = chain(f"{queue}-letters", queue, CHAIN, gives_up=1)
         made[f"heard {queue} {LONGER * BESIDE}"] = chain(f"{queue}-heard", queue, LONGER, ("a", "b"))
         made[f"fan {queue} {FAN}"] = fan(f"{queue}-fan", queue)
     return made

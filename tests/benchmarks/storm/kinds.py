@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tests.benchmarks.applications.choreographies import CHAIN
+from tests.benchmarks.applications.tally import WARM
 from tests.benchmarks.storm import figures
 from tests.benchmarks.storm.drain import Drain
 from tests.support.workers import eventually
@@ -114,6 +116,7 @@ def thaw_all(drain: Drain) -> None:
         worker.thaw()
 
 
+RUNS = f"events {WARM} {CHAIN}"
 PLAIN = Kind(name=figures.PLAIN, told="nothing happens: the backlog waits in the broker, the workers come")
 KINDS = (
     PLAIN,
@@ -155,6 +158,14 @@ KINDS = (
         before=flush,
         at_a_tenth=freeze_the_leader,
         after=thaw_all,
+    ),
+    Kind(name="runs", told="choreographed runs of four events in a chain; nothing happens", saga=RUNS, steps=4),
+    Kind(name="runs flushed", told="the same, and FLUSHALL before the workers come", saga=RUNS, steps=4, before=flush),
+    Kind(
+        name="dead letters",
+        told="the same, of which every tenth stands behind a dead letter in the end",
+        saga=f"letters {WARM} {CHAIN}",
+        steps=4,
     ),
     Kind(
         name="scaled out",
