@@ -7,7 +7,7 @@ from typing import Any, TypeVar, dataclass_transform, overload
 
 from sagas.choreography.annotations import Unsupported, described, fields_of, is_msgspec, is_pydantic
 from sagas.choreography.fitting import Misfit, built
-from sagas.choreography.upcasting import AnUpcaster, Upcasters, broken, name_of_upcaster
+from sagas.choreography.upcasting import AnUpcaster, Upcasters, broken, qualified_name
 from sagas.definition.part import NAME
 from sagas.engine import EVENT_MARK
 from sagas.errors import DefinitionError, PayloadError
@@ -208,7 +208,7 @@ def event_type(kind: Any, who: str) -> EventType:
     if isinstance(found, EventType):
         return found
     if isinstance(kind, type):
-        raise DefinitionError(f"{who}: the class {name_of_upcaster(kind)} is not an event: put @event over it")
+        raise DefinitionError(f"{who}: the class {qualified_name(kind)} is not an event: put @event over it")
     if isinstance(vars(type(kind)).get(EVENT_MARK), EventType):
         raise DefinitionError(f"{who}: pass the class {type(kind).__qualname__}, not an event of it")
     raise DefinitionError(f"{who}: {payload.shown(kind)} is not an event: pass a class with @event")

@@ -25,7 +25,7 @@ class Upcasters:
         known = [
             (version, one)
             for version, one in self._listed
-            if (version, name_of_upcaster(one)) != (from_version, name_of_upcaster(function))
+            if (version, qualified_name(one)) != (from_version, qualified_name(function))
         ]
         self._listed = [*known, (from_version, function)]
 
@@ -46,7 +46,7 @@ class Upcasters:
         """Yield whatever keeps them from being a chain that ends at the event's version."""
         what, newest = f"event {self._type!r}", self._version
         for version, several in groupby(sorted(self._listed, key=itemgetter(0)), key=itemgetter(0)):
-            names = [name_of_upcaster(function) for _, function in several]
+            names = [qualified_name(function) for _, function in several]
             if len(names) > 1:
                 yield f"{what}: {' and '.join(names)} both begin with version {version}: leave one out"
             if version >= newest:
@@ -82,7 +82,7 @@ class Upcasters:
         # Each version has one: a chain with two is refused when its choreography is compiled.
         upcasters = dict(self._listed)
         for step in range(version, self._version):
-            fields = _called(upcasters[step], fields, f"{what}: the upcaster {name_of_upcaster(upcasters[step])}")
+            fields = _called(upcasters[step], fields, f"{what}: the upcaster {qualified_name(upcasters[step])}")
         return fields
 
 
@@ -106,10 +106,10 @@ def broken(what: str) -> EventUnreadable:
     return error
 
 
-def name_of_upcaster(function: Any) -> str:
-    """Return the name of a function, with its module."""
-    name = getattr(function, "__qualname__", None)
-    return f"{function.__module__}.{name}" if name else repr(function)
+def qualified_name(named: Any) -> str:
+    """Return the name of a function or class, with its module."""
+    name = getattr(named, "__qualname__", None)
+    return f"{named.__module__}.{name}" if name else repr(named)
 
 
 def checked(upcasters: Iterable[Upcasters]) -> list[str]:
