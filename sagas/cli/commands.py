@@ -227,6 +227,7 @@ def _as_dict(handle: SagaHandle, unheard: Sequence[str] = ()) -> dict[str, Any]:
                 "status": step.status,
                 "attempts": step.attempts,
                 "in_doubt": step.in_doubt,
+                "waits": step.waits,
                 "nothing_to_undo": step.nothing_to_undo,
                 "records": step.records,
                 "result": step.result,

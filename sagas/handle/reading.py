@@ -12,6 +12,7 @@ from sagas.errors import InstanceNotFound, WaitRefused, WaitTimeout
 from sagas.handle.pace import Pace
 from sagas.handle.views import HistoryEntry, Snapshot, StepView
 from sagas.model import ErrorInfo, SagaStatus
+from sagas.model.choreography.as_plan import RunPlan
 from sagas.store import legible, reachable
 
 
@@ -133,7 +134,10 @@ class Reading:
             locks = self._engine.store.locks.of(self.id) if plan.is_limited else ()
             has_children = plan.has_children and row.finished_at is None
             below = self._engine.store.kinship.failed_below(self.id) if has_children else {}
-            return Snapshot(row, plan, steps, events, self._engine.secrecy, locks, below)
+            is_open = isinstance(plan, RunPlan) and row.finished_at is None
+            paused = self._engine.store.handlers.paused(row.saga) if is_open else ()
+            until = {handler.handler: handler.paused_until for handler in paused}
+            return Snapshot(row, plan, steps, events, self._engine.secrecy, locks, below, until)
 
     def progress(self) -> dict[str, Any]:
         """Return its progress, ready for JSON, for a page that a customer watches: no data, no results, no errors.

@@ -71,6 +71,7 @@ def _step_line(step: "StepView") -> str:
     if step.losses:
         facts.append(f"{step.losses} lost with its process")
     facts += [step.doubt] if step.doubt else []
+    facts += [step.waits] if step.waits else []
     facts += [f"recorded {_shown(record)}" for record in step.records]
     if step.compensation is not None:
         outcome = step.compensation.outcome

@@ -10,8 +10,8 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
-from sagas.engine import redacted_error, redacted_value
-from sagas.handle.holding import held_up
+from sagas.handle.holding import Place, delays, held_up
+from sagas.handle.showing import Show
 from sagas.handle.timeline import timeline
 from sagas.model import (
     FINAL,
@@ -34,8 +34,7 @@ from sagas.model import (
 from sagas.model.choreography.as_plan import RunPlan
 from sagas.model.history import place_of, told_by
 from sagas.model.inputs import unwrapped
-from sagas.model.secrecy import Redact
-from sagas.store import error_from, legible, stored_step_of
+from sagas.store import legible, stored_step_of
 
 T = TypeVar("T")
 
@@ -74,6 +73,7 @@ class StepView:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     records: tuple[Any, ...] = ()  # what its action recorded for its compensation, oldest first
+    waits: str | None = None  # of a delivery: why it waits, if it does
     nothing_to_undo: bool = False  # the step declares it: the saga may turn back past it, and nothing runs for it
 
     @property
@@ -137,10 +137,11 @@ class Snapshot:
         secrecy: Secrecy | None = None,
         lock_rows: Sequence[Row[Any]] = (),
         failed_below: Mapping[UUID, Sequence[UUID]] = MappingProxyType({}),
+        paused: Mapping[str, datetime] = MappingProxyType({}),
     ) -> None:
         self._row, self._plan, self._step_rows, self._event_rows = row, plan, step_rows, event_rows
         self._secrecy = secrecy or Secrecy()
-        self._failed_below = failed_below
+        self._failed_below, self._paused = failed_below, paused
         #: The child sagas, at any depth, that wait for a person, and this instance with them.
         self.waits_below: list[UUID] = sorted({failed for ids in failed_below.values() for failed in ids})
         #: The resources that it holds, including a place under ``max_concurrent``.
@@ -198,15 +199,15 @@ class Snapshot:
         return hidden
 
     @cached_property
-    def _show(self) -> "_Show":
+    def _show(self) -> Show:
         # Stored texts were redacted by what was known to be secret then.
         if not self._secrecy.is_wanted:
-            return _Show(self._secrecy, str, str)
+            return Show(self._secrecy, str, str)
         stored = (self._stored_data, *self._stored_records)
         redact = self._secrecy.redactor(*stored)
         # A secret that cannot be read here may be in any text of the data.
         can_tell = self._secrecy.knows(*stored)
-        return _Show(self._secrecy, redact, redact if can_tell else lambda _: payload.HIDDEN)
+        return Show(self._secrecy, redact, redact if can_tell else lambda _: payload.HIDDEN)
 
     @cached_property
     @_legible
@@ -230,7 +231,8 @@ class Snapshot:
     def steps(self) -> list[StepView]:
         """Every step of its plan, in order, including those that never ran."""
         ended = SagaStatus(self._row.status) in FINAL or self._row.status == SagaStatus.COMPENSATING
-        return [_step_view(step, self._step_rows, self._show, ended=ended) for step in self._steps]
+        waits = delays(self._step_rows, self._paused)
+        return [_step_view(step, self._step_rows, self._show, waits, ended=ended) for step in self._steps]
 
     @cached_property
     def _steps(self) -> Sequence[PlanStep]:
@@ -297,6 +299,8 @@ class Snapshot:
             for it in self._step_rows
             if it.status == StepStatus.PENDING and it.parked_since is not None
         ]
+        if self._row.quiet_at is not None and self._row.quiet_from is not None:
+            lines.append("quiet: nothing is open, and no end has come")
         needs = [f"needs a person: {_waits(view, self.waits_below)}" for view in self.needs_a_person]
         lines += [*needs, *held_up(self._step_rows)]
         is_stuck = bool(self.needs_a_person) and not any(view.compensation for view in self.needs_a_person)
@@ -323,25 +327,9 @@ class Snapshot:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class _Show:
-    """Shows stored values to people."""
-
-    secrecy: Secrecy
-    redact: Redact
-    redact_data: Redact
-
-    def value(self, stored: Any) -> Any:
-        return redacted_value(self.secrecy.hide(stored), self.redact_data) if self.secrecy.is_wanted else stored
-
-    def detail(self, stored: Any) -> Any:
-        return redacted_value(self.secrecy.hide(stored), self.redact) if self.secrecy.is_wanted else stored
-
-    def error(self, stored: dict[str, Any] | None) -> ErrorInfo | None:
-        return redacted_error(error_from(stored), self.redact)
-
-
-def _step_view(step: PlanStep, rows: Sequence[Row[Any]], show: _Show, *, ended: bool) -> StepView:
+def _step_view(
+    step: PlanStep, rows: Sequence[Row[Any]], show: Show, waits: Mapping[Place, str], *, ended: bool
+) -> StepView:
     own = [row for row in rows if (row.position, row.branch) == (step.position, step.branch)]
     action = next((row for row in own if row.round == 0), None)
     undo = max((row for row in own if row.round > 0), key=lambda row: row.round, default=None)
@@ -373,6 +361,7 @@ def _step_view(step: PlanStep, rows: Sequence[Row[Any]], show: _Show, *, ended: 
         started_at=action.first_claimed_at,
         finished_at=action.finished_at,
         records=tuple(show.value(record) for record in payload.restore(action.records or [])),
+        waits=waits.get((step.position, step.branch)),
         nothing_to_undo=undo is None and step.kind is StepKind.COMPENSATABLE and not step.is_undoable,
     )
 

@@ -69,6 +69,8 @@ def test_e2_a_dead_letter_holds_later_events_of_its_run_alone_and_a_replay_lets_
     assert letter.error is not None
     assert notes(run) == [StepStatus.FAILED, StepStatus.HELD, StepStatus.HELD]
     assert f"wait for event {letter.number}, which is a dead letter" in " ".join(run.timeline().split())
+    waits = [step.waits for step in run.steps if step.name == "note"]
+    assert waits == [None, *[f"waits for event {letter.number}, which is a dead letter"] * 2]
 
     (outcome,) = ring_shop.sagas.dead_letters.replay(letter, reason="mended")
     assert outcome.answer is LetterAnswer.DONE

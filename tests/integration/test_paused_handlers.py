@@ -70,6 +70,8 @@ def test_v26_a_handler_that_only_fails_is_paused_and_goes_on_by_a_probe(ring_sho
 
     # Then: they wait, alive, and one of them ends the pause
     assert charges(runs) == [StepStatus.PENDING] * 3
+    why = [step.waits or "" for run in runs for step in run.steps if step.name == "charge"]
+    assert all(each.startswith("its handler is paused until") for each in why), why
     told = run_command(ring_shop, "standing").output
     assert "ring/charge is paused since" in " ".join(told.split())
     assert "handler ring/charge is paused" in run_command(ring_shop, "check").output

@@ -62,6 +62,7 @@ def test_v20_a_run_that_stands_still_is_listed_and_announced_once(ring_shop: Sho
     assert [it.id for it in ring_shop.sagas.list(quiet=True, saga="ring")] == [run.id]
     assert json.loads(run_command(ring_shop, "list", "--quiet", "--json").output)["id"] == str(run.id)
     assert events_of(run).count("went_quiet") == 1
+    assert "quiet: nothing is open, and no end has come" in run.timeline()
     assert "1 run of ring is quiet" in run_command(ring_shop, "check").output
     ring.publish_on(ring_shop.sagas.engine, Shipped(script={}), run=run)
     assert run.wait(60) is SagaStatus.COMPLETED
