@@ -20,12 +20,14 @@ from sagas.model import Address, ErrorInfo, payload
 from sagas.model.choreography.events import LetterSkipped, ReplayRequested
 from sagas.model.choreography.letters import CHANGED
 from sagas.model.payload import shown
-from sagas.store import error_from
+from sagas.store import Joining, error_from
 
 logger = logging.getLogger("sagas")
 
 #: Letters that one call lists or answers at most.
 MOST_LETTERS = 1_000
+#: Letters that are sent at once. Ten thousand replays are not ten thousand messages in front of all others.
+SENT_AT_ONCE = 10
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _ID = re.compile(rf"({_UUID}):(?:([0-9]{{1,9}})(?:\.([0-9]{{1,9}})\.([0-9]{{1,9}}))?|{_UUID})", re.IGNORECASE)
 NO_HANDLER = "no handler gets it: skip it once it has been dealt with by hand"
@@ -147,8 +149,16 @@ class DeadLetters:
                 id alone means the letter as it is now.
             reason: why; kept in the history.
             by: who.
+
+        Letters of one run are delivered in the order of their numbers, whatever the order given. More than ten at a
+        time are not sent at once: they wait in the lines of their queues, as after an outage.
         """
-        return [self._replayed(letter, reason, by) for letter in self._meant(letters, reason)]
+        meant = self._meant(letters, reason)
+        joining = Joining.ALWAYS if len(meant) > SENT_AT_ONCE else None
+        once = {letter.id: letter for letter in reversed(meant)}.values()
+        in_order = sorted(once, key=lambda letter: (letter.run, letter.number or 0))
+        outcomes = {letter.id: self._replayed(letter, reason, by, joining) for letter in in_order}
+        return [outcomes[letter.id] for letter in meant]
 
     def edit(
         self,
@@ -295,9 +305,11 @@ class DeadLetters:
                 return letter
         raise ConfigurationError(f"{given}: {NOT_THERE}, or it has been answered")
 
-    def _answered(self, letter: DeadLetter, wish: Callable[..., Any], reason: str, by: str) -> LetterOutcome:
+    def _answered(
+        self, letter: DeadLetter, wish: Callable[..., Any], reason: str, by: str, joining: Joining | None = None
+    ) -> LetterOutcome:
         event = wish(address=address_of(letter), seen=letter.dead_at, reason=reason, by=by)
-        outcome = self._engine.loop.handle(letter.run, event, wait_for_broker=False)
+        outcome = self._engine.loop.handle(letter.run, event, wait_for_broker=False, joining=joining)
         if outcome is None:
             return _refused(letter, NOT_THERE)
         decision = outcome.decision
@@ -305,9 +317,9 @@ class DeadLetters:
             return LetterOutcome(id=letter.id, answer=LetterAnswer.DONE)
         return _refused(letter, getattr(decision, "refusal", None) or NOT_THERE)
 
-    def _replayed(self, letter: DeadLetter, reason: str, by: str) -> LetterOutcome:
+    def _replayed(self, letter: DeadLetter, reason: str, by: str, joining: Joining | None) -> LetterOutcome:
         if letter.handler is not None:
-            return self._answered(letter, ReplayRequested, reason, by)
+            return self._answered(letter, ReplayRequested, reason, by, joining)
         if letter.kind is not LetterKind.EARLY:
             return _refused(letter, NO_HANDLER)
         detail = {"reason": reason, "by": by, "event": str(letter.event)}

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from sagas import PausedHandler, SagaHandle, SagaStatus, StepStatus
+from sagas import LetterAnswer, PausedHandler, SagaHandle, SagaStatus, StepStatus
 from sagas.cli import sagas as group
+from sagas.handle.dead_letters import SENT_AT_ONCE
 from sagas.store.handlers import DEAD_BEFORE_PAUSE
 from tests.conftest import Shop
 from tests.support.choreographed import Ordered, ring
@@ -81,6 +82,32 @@ def test_v26_a_handler_that_only_fails_is_paused_and_goes_on_by_a_probe(ring_sho
     for run in runs:
         assert run.wait(90) is SagaStatus.COMPLETED
     assert paused(ring_shop) == ()
+
+
+def test_v26_many_replays_wait_in_line_and_few_are_sent_at_once(shop: Shop) -> None:
+    engine, worker = shop.sagas.engine, shop.worker("-c", "2", "-I", "tests.support.choreographed")
+    with running(worker):
+        eventually(lambda: engine.store.runs.whole_graph(ring.plan(engine)), "the graph to be registered", 60)
+        runs = [start(shop, {"charge": ["no", "ok"]}) for _ in range(SENT_AT_ONCE + 5)]
+        for run in runs:
+            assert run.wait(90) is SagaStatus.FAILED
+    letters = shop.sagas.dead_letters.list(handler="charge")
+
+    # When: no worker is there
+    few = shop.sagas.dead_letters.replay(letters[:2], reason="mended")
+    many = shop.sagas.dead_letters.replay(letters[:1:-1], reason="mended")
+
+    # Then
+    assert {outcome.answer for outcome in (*few, *many)} == {LetterAnswer.DONE}
+    assert [outcome.id for outcome in many] == [letter.id for letter in letters[:1:-1]]
+    with engine.store.database.autocommit() as connection:
+        in_line = connection.exec_driver_sql(
+            "SELECT count(*) FROM sagas.saga_step WHERE name = 'charge' AND finished_at IS NULL AND line IS NOT NULL"
+        )
+        assert in_line.scalar() == len(many)
+    with running(worker):
+        for run in runs:
+            assert run.wait(90) is SagaStatus.COMPLETED
 
 
 def test_v26_a_person_lets_a_paused_handler_go_on(ring_shop: Shop) -> None:
