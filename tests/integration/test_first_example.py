@@ -58,6 +58,36 @@ def test_the_first_example_runs_as_it_is_printed(example: Example) -> None:
     assert shape(drawn) == shape("".join(blocks(README, "mermaid")))
 
 
+#: A choreography can be started once a worker has registered it.
+START_TWO = """
+import time, shop
+from reactions import OrderPlaced, fulfilment
+from sagas.errors import NotRegistered
+
+def started(number):
+    while True:
+        try:
+            return fulfilment.start(OrderPlaced(order_id=number), key=number)
+        except NotRegistered:
+            time.sleep(0.2)
+
+print(*(started(number).wait(timeout=60).value for number in ("42", "43")))
+"""
+
+
+def test_the_example_of_events_runs_as_it_is_printed(example: Example) -> None:
+    (reactions,) = blocks(section(README, "Events instead of a list"), "python")
+    example.write("reactions.py", reactions)
+    shop = example.directory / "shop.py"
+    shop.write_text(shop.read_text().replace('include=["orders"]', 'include=["orders", "reactions"]'))
+
+    example.run("celery -A shop sagas migrate")
+    with briefly(example.worker()):
+        assert example.run(shlex.join(["python", "-c", START_TWO])).startswith("completed compensated\n")
+        assert "COMPENSATED" in example.run("celery -A shop sagas show fulfilment/43")
+        example.run("celery -A shop sagas check")
+
+
 def test_the_operators_session_goes_as_it_is_printed(example: Example) -> None:
     orders = example.directory / "orders.py"
     orders.write_text(orders.read_text().replace("\n\norder = Saga(", f"{CANNOT_SPELL}\norder = Saga("))
