@@ -4,9 +4,12 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 
 from sagas import SagaHandle, SagaStatus
+from sagas.engine.transaction import StepTransaction
 from sagas.store.database import COMMIT
+from sagas.store.prepared import PreparedAfterLock
 from tests.conftest import Shop
 from tests.faults.boundaries.statements import name_of, only_tells
 from tests.support import choreographed, journal
@@ -51,14 +54,20 @@ def watched(shop: Shop) -> list[tuple[str, str]]:
 def test_v23_the_lock_of_the_run_comes_last_and_nothing_but_the_completion_follows_it(ring_shop: Shop) -> None:
     seen = watched(ring_shop)
 
-    run = runs(ring_shop, {"charge": "write:charged"})
+    assert runs(ring_shop, {"charge": "write:charged"}).status is SagaStatus.COMPLETED
 
-    assert run.status is SagaStatus.COMPLETED
+    assert [name for name, _ in seen[:3]] == [WRITES, "COMPLETE_DELIVERY", COMMIT]  # which takes the lock first
+
+
+def test_v23_so_it_is_where_the_loop_decides(ring_shop: Shop) -> None:
+    seen = watched(ring_shop)
+
+    assert runs(ring_shop, {"charge": "write:charged, say:declined"}).status is SagaStatus.COMPENSATED
+
     sent = [name for name, _ in seen]
-    completion = sent[: sent.index("SAVE") + 1]
-    assert completion[:2] == [WRITES, "LOCK_INSTANCE"]
-    assert "RECORD" in completion
-    assert COMMIT not in completion
+    assert sent[:2] == [WRITES, "LOCK_INSTANCE"]
+    assert sent[sent.index("SAVE") + 1] == COMMIT
+    assert sent.index(COMMIT) == sent.index("SAVE") + 1
 
 
 def test_v23_a_handlers_own_transaction_is_read_committed(ring_shop: Shop) -> None:
@@ -78,3 +87,52 @@ def test_v23_what_may_not_be_published_is_seen_before_the_commit(ring_shop: Shop
 
     assert run.status is SagaStatus.FAILED
     assert journal.ledger(ring_shop.database_url, run.id) == []
+
+
+def lose_an_answer(monkeypatch: pytest.MonkeyPatch, owner: type, method: str) -> None:
+    """The first call is done, and nobody hears of it."""
+    honest, lost = getattr(owner, method), list[str]()
+
+    def answer_gets_lost(self: Any, *given: Any) -> Any:
+        answer = honest(self, *given)
+        if lost:
+            return answer
+        lost.append(method)
+        raise OperationalError(method, {}, OSError("server closed the connection"), connection_invalidated=True)
+
+    monkeypatch.setattr(owner, method, answer_gets_lost)
+
+
+def events(shop: Shop, run: SagaHandle) -> list[tuple[int, str]]:
+    numbered = "SELECT number, name FROM sagas.saga_inbox WHERE instance_id = %s ORDER BY number"
+    return journal.query(shop.database_url, numbered, str(run.id))
+
+
+SHIPPED = [(1, "Ordered"), (2, "Reserved"), (3, "Charged"), (4, "Shipped")]
+
+
+def test_the_answer_to_the_commit_of_a_handlers_own_transaction_can_be_lost(
+    ring_shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lose_an_answer(monkeypatch, StepTransaction, "commit")
+
+    run = runs(ring_shop, {"charge": "write:charged"})
+
+    assert run.status is SagaStatus.COMPLETED
+    assert journal.ledger(ring_shop.database_url, run.id) == ["charged"]
+    assert events(ring_shop, run) == SHIPPED
+
+
+def test_the_answer_to_the_usual_end_of_a_delivery_can_be_lost(
+    ring_shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lose_an_answer(monkeypatch, PreparedAfterLock, "row")
+
+    run = runs(ring_shop, {})
+    ring_shop.sagas.engine.store.sweeping.hasten(run.id)  # the message that would have followed
+    ring_shop.sagas.engine.loop.poke(run.id)
+    run_messages(ring_shop.sagas.app)
+
+    assert run.status is SagaStatus.COMPLETED
+    assert ring_shop.effects(run) == ["reserve", "charge", "ship", "mail Shipped"]
+    assert events(ring_shop, run) == SHIPPED
