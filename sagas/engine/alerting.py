@@ -67,7 +67,9 @@ class Alerts:
 
 
 def announce(alert: Alert) -> None:
-    """Log an alert and announce it to the receivers of the signal."""
+    """Log an alert and announce it to the receivers of the signal, unless its letters have been answered since."""
+    if not alert.count:
+        return
     alarm = alert.alarm
     what = f"{alarm.choreography}/{alarm.handler}" if alarm.handler else alarm.choreography
     told = f"{alert.count} dead letter{'' if alert.count == 1 else 's'} of {what}: {alarm.error}"

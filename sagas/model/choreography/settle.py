@@ -44,13 +44,14 @@ def bury(draft: RunDraft) -> None:
         if row.address.is_action and (draft.is_closed(row) or is_answered(draft, row)):
             continue
         draft.put(row, dead_at=draft.now)
-        parked = {"parked": True} if row.parked_since else {}
-        draft.note(HistoryEvent.DEAD_LETTER, row, **(row.error.to_json() if row.error else {}), **parked)
         if row.address.is_action and draft.handler(row).if_dead is IfDead.COMPENSATE and draft.takes_events:
             error = row.error or ErrorInfo(type=Reason.STEP_FAILED, message="given up", step=row.name)
             turn_run_back(draft, error)
             if is_answered(draft, row):
                 draft.put(draft.steps[row.address], dead_at=None)
+                continue
+        parked = {"parked": True} if row.parked_since else {}
+        draft.note(HistoryEvent.DEAD_LETTER, row, **(row.error.to_json() if row.error else {}), **parked)
 
 
 def is_answered(draft: RunDraft, row: StepState) -> bool:

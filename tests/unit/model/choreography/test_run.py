@@ -219,6 +219,8 @@ def test_a_dead_letter_may_turn_the_run_back(verdict: Verdict) -> None:
     assert run.status is SagaStatus.COMPENSATED
     assert run.trouble is not None
     assert run.row(2, "two").dead_at is None
+    told = [note.event for note in run.notes]
+    assert ("dead_letter" in told) is (verdict is Verdict.UNKNOWN), "a clean no has its answer, and nobody is told"
 
 
 def test_v26_a_delivery_that_is_put_off_is_not_counted_and_waits() -> None:
