@@ -39,11 +39,12 @@ SELECT paused_at FROM former
 HURRY = """
 WITH waiting AS MATERIALIZED (
     SELECT DISTINCT step.instance_id FROM {s}.saga_step AS step
+    JOIN {s}.saga_instance AS own ON own.id = step.instance_id AND own.saga = :choreography
     WHERE step.name = :handler AND step.event_id IS NOT NULL AND step.finished_at IS NULL AND step.task IS NOT NULL
       AND step.status = 'pending' AND step.not_before > clock_timestamp() AND step.dispatched_at IS NULL LIMIT :limit
 ), run AS MATERIALIZED (
     SELECT id FROM {s}.saga_instance
-    WHERE id IN (SELECT instance_id FROM waiting) AND saga = :choreography AND due_at IS NOT NULL FOR UPDATE SKIP LOCKED
+    WHERE id IN (SELECT instance_id FROM waiting) AND due_at IS NOT NULL FOR UPDATE SKIP LOCKED
 ), due AS (
     UPDATE {s}.saga_instance AS instance SET due_at = clock_timestamp() FROM run WHERE instance.id = run.id
 )

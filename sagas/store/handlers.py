@@ -71,7 +71,7 @@ class Handlers(InSchema):
         named = self._named(choreography, handler)
         with self._database.autocommit() as connection:
             since: datetime | None = connection.scalar(self._sql(handler_statements.RESUME), named)
-        while since is not None and self._hurry(named) == HURRIED_AT_ONCE:
+        while since is not None and self._hurry(named):
             pass
         return since
 

@@ -137,8 +137,8 @@ instance.id IN (
     SELECT id FROM waiting)
 """
 
-#: It stands still, whether it has been looked at since or not.
-IS_QUIET = "instance.quiet_from <= statement_timestamp()"
+#: It stands still, whether it has been looked at since or not. A release that knows no quiet runs may have ended it.
+IS_QUIET = "(instance.quiet_from <= statement_timestamp() AND instance.finished_at IS NULL)"
 
 #: Why the instances of a page need a person, and then why they turned back. One that goes forward has no error.
 REASONS = (

@@ -5,7 +5,8 @@
 STANDING = """
 WITH quiet AS (
     SELECT saga, count(*) AS n FROM (
-        SELECT saga FROM {s}.saga_instance WHERE quiet_from <= statement_timestamp() LIMIT :most) AS found GROUP BY saga
+        SELECT saga FROM {s}.saga_instance
+        WHERE quiet_from <= statement_timestamp() AND finished_at IS NULL LIMIT :most) AS found GROUP BY saga
 ), dead AS (
     SELECT run.saga, count(*) AS n, min(found.dead_at) AS since FROM (
         SELECT instance_id, dead_at FROM {s}.saga_step WHERE dead_at IS NOT NULL ORDER BY dead_at LIMIT :most) AS found

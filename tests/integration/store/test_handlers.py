@@ -114,6 +114,19 @@ def test_v26_a_claim_says_that_its_handler_is_paused_and_what_is_put_off_goes_on
     assert (state.steps[0].not_before, state.due_at is not None and state.due_at < paused.paused_until) == (None, True)
 
 
+def test_v26_all_that_waits_goes_on_however_many_there_are(
+    handlers: Handlers, runs: RunBench, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sagas.store.handlers.HURRIED_AT_ONCE", 2)
+    waiting = [runs.start(LINE) for _ in range(5)]
+    pause(handlers)
+    bench.sql("UPDATE {s}.saga_step SET not_before = clock_timestamp() + interval '1 hour', dispatched_at = NULL")
+
+    handlers.resume(*CHARGE)
+
+    assert [runs.state(run).steps[0].not_before for run in waiting] == [None] * 5
+
+
 def test_v26_letters_of_one_kind_are_told_at_once_and_then_once_a_minute_with_their_number(
     handlers: Handlers, runs: RunBench, bench: Bench
 ) -> None:
