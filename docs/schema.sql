@@ -263,6 +263,58 @@ CREATE TABLE sagas.saga_alarm (
     PRIMARY KEY (choreography, handler, error)
 ) WITH (fillfactor = 50);
 
+-- -- Bridges to other services
+
+-- What leaves: an event of a run, at its place among those of the run that leave by a bridge.
+CREATE TABLE sagas.saga_export (
+    id          bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    bridge      text        NOT NULL,
+    run_id      uuid        NOT NULL,
+    index       integer     NOT NULL,            -- dense, from 1
+    number      integer     NOT NULL,            -- the event's own, in its run
+    born_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    due_at      timestamptz DEFAULT clock_timestamp(), -- when it is sent, again if need be; null: the other side has it
+    sent_at     timestamptz,                     -- when the broker took it last
+    received_at timestamptz,                     -- when the other side said so
+    tries       integer     NOT NULL DEFAULT 0,  -- how often the broker took it; an outage does not count
+    skipped     text,                            -- why a mark was sent in its place
+    CONSTRAINT saga_export_index UNIQUE (bridge, run_id, index),
+    CONSTRAINT saga_export_due_until_received CHECK ((due_at IS NULL) = (received_at IS NOT NULL))
+) WITH (autovacuum_vacuum_scale_factor = 0.01);
+CREATE INDEX saga_export_due ON sagas.saga_export (bridge, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX saga_export_run ON sagas.saga_export (run_id);
+
+-- What has come. It is remembered for as long as its run, and for 30 days at least.
+CREATE TABLE sagas.saga_import (
+    bridge      text        NOT NULL,
+    event_id    uuid        NOT NULL,            -- as the other side has it
+    run_there   uuid        NOT NULL,            -- the id of its run there
+    run_id      uuid        NOT NULL,            -- and here
+    index       integer,                         -- its place among those of its run; they are taken in this order
+    message     bytea,                           -- as it came, until it is taken; for good if it was refused
+    received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    taken_at    timestamptz,                     -- published into its run, or refused when it had its turn
+    refused     text,                            -- why it is not published
+    acknowledged_at timestamptz,                 -- a person has dealt with that
+    PRIMARY KEY (bridge, event_id),
+    CONSTRAINT saga_import_index UNIQUE (bridge, run_there, index),
+    CONSTRAINT saga_import_without_an_index_is_refused CHECK (index IS NOT NULL OR refused IS NOT NULL)
+) WITH (autovacuum_vacuum_scale_factor = 0.01);
+CREATE INDEX saga_import_run ON sagas.saga_import (run_id);
+CREATE INDEX saga_import_held ON sagas.saga_import (bridge, received_at) WHERE taken_at IS NULL;
+CREATE INDEX saga_import_refused ON sagas.saga_import (bridge, received_at)
+    WHERE refused IS NOT NULL AND acknowledged_at IS NULL;
+
+-- How a bridge stands, for people.
+CREATE TABLE sagas.saga_bridge (
+    name         text        PRIMARY KEY,
+    closed_until timestamptz,                    -- its broker is away: when it is tried again
+    error        text,                           -- what was met last; null: it is open
+    dropped      bigint      NOT NULL DEFAULT 0, -- how many messages were of no sender, and are not kept
+    dropped_at   timestamptz,
+    dropped_for  text
+);
+
 -- Who holds, or waits in a line for, a named resource; a limit of concurrent instances is a resource that several hold.
 CREATE TABLE sagas.saga_lock (
     resource    text        NOT NULL,

@@ -1,5 +1,6 @@
 """Sagas on Celery: business transactions whose finished steps are undone, in reverse order, when a later one fails."""
 
+from sagas.bridges import Bridge
 from sagas.choreography import Choreography, event, upcast
 from sagas.definition import (
     BestEffort,
@@ -82,6 +83,7 @@ __all__ = [
     "Const",
     "Retry",
     "Inline",
+    "Bridge",
     "Choreography",
     "event",
     "upcast",

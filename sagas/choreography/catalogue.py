@@ -104,6 +104,10 @@ class _Entry:
                 ("undoes", handler.undo_when),
             ):
                 self._lists.setdefault(key, set()).update({name} if type_ in types else ())
+        for bridge in plan.bridges:
+            for key, types in (("published_by", bridge.accepts), ("heard_by", bridge.sends)):
+                if type_ in types:
+                    self._lists.setdefault(key, set()).add(f"{plan.name}/bridge {bridge.name}")
         for key, types in (
             ("starts", (plan.starts,)),
             ("ends", plan.ends),

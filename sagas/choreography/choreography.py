@@ -28,7 +28,7 @@ from sagas.definition.part import NAME
 from sagas.definition.signatures import CeleryTask
 from sagas.engine import Engine, current_app, declare_choreography
 from sagas.errors import DefinitionError
-from sagas.model.choreography import ChoreographyPlan, IfDead, Order
+from sagas.model.choreography import BridgePlan, ChoreographyPlan, IfDead, Order
 from sagas.model.choreography.plan import EARLY_FOR, MAX_EVENTS, MOST_HEARERS, QUIET_AFTER
 
 ATask = TypeVar("ATask", bound=CeleryTask)
@@ -84,6 +84,7 @@ class Choreography(Published):
         self.version = version
         self._known = known = KnownEvents(self.who)
         self.handlers: dict[str, Handler] = {}
+        self.bridges: dict[str, BridgePlan] = {}
         #: By engine: the plan, and the sagas that start on its events, which may be declared later.
         self._plans: WeakKeyDictionary[Engine, tuple[dict[str, Saga], ChoreographyPlan]] = WeakKeyDictionary()
         self.starts = known.one(starts, "starts")
@@ -242,6 +243,18 @@ class Choreography(Published):
             "the handler's own task; an undo itself is not undone"
         )
 
+    def bridged(self, name: str, sends: EventClasses, accepts: EventClasses) -> BridgePlan:
+        """Let events leave by a bridge and come by it. Raises DefinitionError. See `Bridge`."""
+        with self._within():
+            plan = BridgePlan(
+                name=name,
+                sends=names(self._known.several(sends, "types")),
+                accepts=names(self._known.several(accepts, "accepts")),
+            )
+        self.bridges[name] = plan
+        self._plans.clear()
+        return plan
+
     # -- compiling
 
     def tasks(self) -> list[CeleryTask]:
@@ -313,6 +326,7 @@ class Choreography(Published):
             early_for=self.early_for,
             max_events=self.max_events,
             priority=self.priority,
+            bridges=tuple(bridge for _, bridge in sorted(self.bridges.items())),
         )
 
     @contextmanager

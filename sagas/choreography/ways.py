@@ -15,6 +15,7 @@ class Ways:
         self.ending = frozenset({*plan.ends, *plan.refuses})
         #: The events that come without a handler: the start, what is awaited from outside, and what a cancel publishes.
         self.outside = frozenset({plan.starts, *dict(plan.awaits), *([plan.on_cancel] if plan.on_cancel else [])})
+        self.outside = self.outside.union(*(bridge.accepts for bridge in plan.bridges))
 
     # -- one step
 
@@ -33,8 +34,12 @@ class Ways:
         return tuple(one for one in self.plan.handlers if type_ in one.publishes or type_ in one.undo_publishes)
 
     def is_heard(self, type_: str) -> bool:
-        """Return whether an event changes anything: a handler hears it, it undoes one, or it ends the run."""
-        return type_ in self.ending or bool(self.plan.hearers(type_) or self.plan.undone_by(type_))
+        """Return whether an event changes anything: it is heard or leaves, it undoes something, or it ends the run."""
+        return (
+            type_ in self.ending
+            or type_ in self.plan.leaving
+            or bool(self.plan.hearers(type_) or self.plan.undone_by(type_))
+        )
 
     # -- all steps
 

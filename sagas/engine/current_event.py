@@ -23,6 +23,7 @@ class EventContext(StepContext):
     number: int
     cause: int | None
     edits: int
+    correlation: UUID
     trigger: int | str | None
     publish: Callable[[Any], None] = field(repr=False)
 
@@ -86,8 +87,8 @@ class CurrentEvent:
 
     @property
     def correlation_id(self) -> UUID:
-        """The id that all events of the run share: that of the run."""
-        return self._context().saga_id
+        """The id that all have that belong together: of the run, or of the saga or the run that began it."""
+        return self._context().correlation
 
     @property
     def number(self) -> int:

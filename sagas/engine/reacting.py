@@ -93,6 +93,7 @@ class _ReactionRun(Run):
             number=address.position,
             cause=claim.cause,
             edits=claim.edits,
+            correlation=claim.correlation_id or self._delivery.instance_id,
             trigger=None if address.is_action else claim.closed_by or claim.reason,
             publish=self._publish,
         )

@@ -35,7 +35,8 @@ def purge(engine: Engine, older_than: timedelta, *, keep_keys: bool = False) -> 
     while last is not None:
         purged = purging.oldest(before, after=last, keep_keys=keep_keys, limit=BATCH)
         count, last = count + purged.count, purged.last
-    while purging.forget_mail(before, BATCH) == BATCH:
-        pass
+    for forget in (purging.forget_mail, purging.forget_imports):
+        while forget(before, BATCH) == BATCH:
+            pass
     logger.info("purged %d sagas that ended before %s", count, before.isoformat(), extra={"purged": count})
     return count

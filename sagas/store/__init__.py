@@ -44,6 +44,7 @@ class Store:
         self.headers = Headers(self.database, quoted)
         self.instances = Instances(self.database, self.tables, quoted, timing)
         self.runs = self.instances.runs
+        self.bridges = self.runs.bridges
         self.letters = Letters(self.database, quoted)
         self.handlers = Handlers(self.database, quoted)
         self.standings = Standings(self.database, quoted)

@@ -56,6 +56,7 @@ class ClaimedDelivery(Claim):
     edits: int
     closed_by: int | None  # the number of the event that closed the handler; 0: its run turned back
     reason: str | None  # why its run turned back
+    correlation_id: UUID | None  # of its run, if that was not begun by a caller
     dead_in_row: int  # deliveries that its handler has given up since it last did one
     paused_until: datetime | None  # the handler is paused, since it only fails
 

@@ -3,11 +3,15 @@
 #: The moment before which an instance must have ended, by the clock that recorded its end.
 CUT_OFF = "SELECT clock_timestamp() - CAST(:older_than AS interval)"
 
-#: Whether a run has a dead letter, or an event that was not delivered, which no person has looked at.
+#: Whether a run has a dead letter, or an event that was not delivered or came by a bridge and was refused, which no
+#: person has looked at; or one that the other side of a bridge does not have yet.
 HAS_LETTERS = """
 (EXISTS (SELECT FROM {s}.saga_step WHERE instance_id = old.id AND event_id IS NOT NULL AND dead_at IS NOT NULL)
  OR EXISTS (SELECT FROM {s}.saga_inbox WHERE instance_id = old.id AND letter IS NOT NULL AND letter <> 'muted'
-            AND acknowledged_at IS NULL))
+            AND acknowledged_at IS NULL)
+ OR EXISTS (SELECT FROM {s}.saga_export WHERE run_id = old.id AND due_at IS NOT NULL)
+ OR EXISTS (SELECT FROM {s}.saga_import WHERE run_id = old.id AND acknowledged_at IS NULL
+            AND (taken_at IS NULL OR refused IS NOT NULL)))
 """
 
 #: The oldest first, by an index of their own; younger ones are not read. Locked instances are passed over, as are those
@@ -62,6 +66,8 @@ WITH mail AS (
     DELETE FROM {s}.saga_record WHERE instance_id = ANY (CAST(:ids AS uuid[]))
 ), steps AS (
     DELETE FROM {s}.saga_step WHERE instance_id = ANY (CAST(:ids AS uuid[]))
+), exports AS (
+    DELETE FROM {s}.saga_export WHERE run_id = ANY (CAST(:ids AS uuid[]))
 )
 DELETE FROM {s}.saga_instance WHERE id = ANY (CAST(:ids AS uuid[])) AND NOT id = ANY (CAST(:keep AS uuid[]))
 """
@@ -92,5 +98,15 @@ DELETE FROM {s}.saga_inbox WHERE id IN (
     WHERE (kind <> 'event' OR acknowledged_at IS NOT NULL) AND sent_at < :before
       AND NOT EXISTS (
           SELECT FROM {s}.saga_instance WHERE id = mail.instance_id AND NOT starts_with(plan_hash, 'purged '))
+    LIMIT :limit FOR UPDATE SKIP LOCKED)
+"""
+
+#: What came by a bridge is remembered for as long as its run, and for 30 days at least: it may come again.
+FORGET_IMPORTS = """
+DELETE FROM {s}.saga_import WHERE (bridge, event_id) IN (
+    SELECT bridge, event_id FROM {s}.saga_import AS old
+    WHERE received_at < :before AND received_at < clock_timestamp() - interval '31 days' AND taken_at IS NOT NULL
+      AND (refused IS NULL OR acknowledged_at IS NOT NULL)
+      AND NOT EXISTS (SELECT FROM {s}.saga_instance WHERE id = old.run_id)
     LIMIT :limit FOR UPDATE SKIP LOCKED)
 """

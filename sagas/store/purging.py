@@ -59,9 +59,15 @@ class Purging(InSchema):
 
     def forget_mail(self, before: datetime, limit: int) -> int:
         """Delete orphaned mail; return the number of rows deleted."""
+        return self._forget(purge_statements.FORGET_ABANDONED_MAIL, before, limit)
+
+    def forget_imports(self, before: datetime, limit: int) -> int:
+        """Delete what is remembered of bridges for runs that are gone; return the number of rows deleted."""
+        return self._forget(purge_statements.FORGET_IMPORTS, before, limit)
+
+    def _forget(self, statement: str, before: datetime, limit: int) -> int:
         with self._database.autocommit() as connection:
-            given = {"before": before, "limit": limit}
-            return connection.execute(self._sql(purge_statements.FORGET_ABANDONED_MAIL), given).rowcount
+            return connection.execute(self._sql(statement), {"before": before, "limit": limit}).rowcount
 
     def _delete(self, connection: Connection, roots: Sequence[UUID], before: datetime, keep_keys: bool) -> int:
         """Delete those families of the locked roots of which every member is over."""

@@ -82,7 +82,8 @@ SELECT claimed.attempts, claimed.forgiven, claimed.claimed_at, claimed.timeout, 
              AND edited.position = claimed.position AND edited.branch = claimed.branch AND edited.round = 0),
            mail.payload) END::text AS payload,
        mail.cause, mail.depth, claimed.edits, (instance.closed ->> claimed.name)::int AS closed_by,
-       instance.error ->> 'message' AS reason, coalesce(handler.dead_in_row, 0) AS dead_in_row, handler.paused_until
+       instance.error ->> 'message' AS reason, instance.correlation_id,
+       coalesce(handler.dead_in_row, 0) AS dead_in_row, handler.paused_until
 FROM claimed CROSS JOIN unsynced JOIN {s}.saga_instance AS instance ON instance.id = claimed.instance_id
 JOIN {s}.saga_inbox AS mail ON mail.instance_id = claimed.instance_id AND mail.number = claimed.position
 LEFT JOIN {s}.saga_handler AS handler

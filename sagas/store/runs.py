@@ -22,6 +22,7 @@ from sagas.model.choreography.state import (
     RunState,
 )
 from sagas.store import run_statements
+from sagas.store.bridges import Bridges
 from sagas.store.database import Database
 from sagas.store.ids import uuid7
 from sagas.store.rows import evidence_of, json_text, own_fields, step_fields
@@ -85,6 +86,7 @@ class Runs:
     def __init__(self, database: Database, quoted_schema: str, timing: Timing) -> None:
         self._database = database
         self._timing = timing
+        self.bridges = Bridges(database, quoted_schema)
         self._quoted_schema = quoted_schema
         self._statements: dict[str, TextClause] = {}
 
@@ -211,6 +213,18 @@ class Runs:
                     "letters": [_letter(given.letter) for given in decision.numbered],
                 },
             )
+        self._record(connection, plan, decision)
+        self._let_leave(connection, plan, decision)
+
+    def _let_leave(self, connection: Connection, plan: ChoreographyPlan, decision: RunDecision) -> None:
+        """Let what has just got a number leave by the bridges."""
+        numbers = [given.number for given in decision.numbered]
+        numbers += [recorded.number for recorded in decision.published if recorded.number is not None]
+        for bridge in plan.bridges if numbers else ():
+            self.bridges.export(connection, decision.state.id, bridge.name, bridge.sends, before=min(numbers) - 1)
+
+    def _record(self, connection: Connection, plan: ChoreographyPlan, decision: RunDecision) -> None:
+        state = decision.state
         for recorded in decision.published:
             event = recorded.event
             known = plan.by_type.get(event.type)

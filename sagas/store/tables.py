@@ -11,6 +11,7 @@ from sqlalchemy import (
     Float,
     Identity,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -183,6 +184,45 @@ class Tables:
             _time("former_at", nullable=False),
             _time("told_at", nullable=False),
             Column("more", Boolean, nullable=False),
+        )
+        self.exported = Table(
+            "saga_export",
+            metadata,
+            Column("id", BigInteger, Identity(always=True), primary_key=True),
+            Column("bridge", Text, nullable=False),
+            Column("run_id", Uuid, nullable=False),
+            Column("index", Integer, nullable=False),
+            Column("number", Integer, nullable=False),
+            _time("born_at", nullable=False),
+            _time("due_at"),
+            _time("sent_at"),
+            _time("received_at"),
+            Column("tries", Integer, nullable=False),
+            Column("skipped", Text),
+        )
+        self.imported = Table(
+            "saga_import",
+            metadata,
+            Column("bridge", Text, primary_key=True),
+            Column("event_id", Uuid, primary_key=True),
+            Column("run_there", Uuid, nullable=False),
+            Column("run_id", Uuid, nullable=False),
+            Column("index", Integer),
+            Column("message", LargeBinary),
+            _time("received_at", nullable=False),
+            _time("taken_at"),
+            Column("refused", Text),
+            _time("acknowledged_at"),
+        )
+        self.bridge = Table(
+            "saga_bridge",
+            metadata,
+            Column("name", Text, primary_key=True),
+            _time("closed_until"),
+            Column("error", Text),
+            Column("dropped", BigInteger, nullable=False),
+            _time("dropped_at"),
+            Column("dropped_for", Text),
         )
         self.lock = Table(
             "saga_lock",

@@ -1,5 +1,6 @@
 """All reversals."""
 
+from tests.holes.bridges import OF_BRIDGES
 from tests.holes.choreography import OF_CHOREOGRAPHY
 from tests.holes.continuing import OF_CONTINUING
 from tests.holes.critical import CRITICAL
@@ -27,7 +28,7 @@ def number(reversal: Reversal) -> int:
 #: Of doubt as the default, and of its neighbours.
 DOUBT = sorted((*OF_DOUBT, *OF_HEADERS, *OF_LIMITS, *PLANS, *PROMISES, *TASKS), key=number)
 LINES = sorted(OF_LINES, key=number)
-CHOREOGRAPHY = sorted((*OF_CHOREOGRAPHY, *OF_LETTERS, *OF_RUN_LENGTH), key=number)
+CHOREOGRAPHY = sorted((*OF_CHOREOGRAPHY, *OF_BRIDGES, *OF_LETTERS, *OF_RUN_LENGTH), key=number)
 GROUPS = (("C", 10), ("H", 13), ("M", 14))
 LETTERS = [
     *(f"{group}{number}" for group, last in GROUPS for number in range(1, last + 1)),

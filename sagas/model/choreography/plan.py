@@ -137,6 +137,23 @@ class HandlerPlan:
         return cls(**{name: read.get(name, tuple)(value) for name, value in known.items()})
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BridgePlan:
+    """A bridge to another service: the events that leave by it, and those that come."""
+
+    name: str
+    sends: tuple[str, ...] = ()
+    accepts: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return _without_defaults(self, {"name"})
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        known = known_fields(stored, cls.__dataclass_fields__, f"the bridge {stored.get('name')!r:.80}")
+        return cls(name=known["name"], sends=tuple(known.get("sends", ())), accepts=tuple(known.get("accepts", ())))
+
+
 @dataclass(frozen=True, kw_only=True)
 class ChoreographyPlan:
     """The graph of a choreography: its events and its handlers, by place.
@@ -159,6 +176,7 @@ class ChoreographyPlan:
     early_for: float = EARLY_FOR
     max_events: int = MAX_EVENTS
     priority: int | None = None  # the priority of its messages, on the broker's own scale
+    bridges: tuple[BridgePlan, ...] = ()
 
     def __post_init__(self) -> None:
         for problem in self._problems():
@@ -190,6 +208,7 @@ class ChoreographyPlan:
         """Return every type of event that the graph mentions."""
         own = {self.starts, *self.ends, *self.refuses, *(type_ for type_, _ in self.awaits)}
         own |= {self.on_cancel} if self.on_cancel else set()
+        own = own.union(*((*bridge.sends, *bridge.accepts) for bridge in self.bridges))
         return own.union(*(handler.types() for handler in self.handlers))
 
     # -- JSON
@@ -198,6 +217,7 @@ class ChoreographyPlan:
         stored = _without_defaults(self, {"version", "starts"})
         del stored["name"]
         lists = {"handlers": [it.to_json() for it in self.handlers], "events": [it.to_json() for it in self.events]}
+        lists |= {"bridges": [it.to_json() for it in self.bridges]} if self.bridges else {}
         return stored | lists | {_NAME: self.name}
 
     @cached_property
@@ -229,6 +249,7 @@ class ChoreographyPlan:
             "refuses": tuple,
             "handlers": lambda handlers: tuple(HandlerPlan.from_json(handler) for handler in handlers),
             "events": lambda events: tuple(EventPlan.from_json(event) for event in events),
+            "bridges": lambda bridges: tuple(BridgePlan.from_json(bridge) for bridge in bridges),
             "awaits": lambda awaits: tuple((type_, float(seconds)) for type_, seconds in awaits),
         }
         return cls(**{name: read[name](value) if name in read else value for name, value in known.items()})
@@ -253,6 +274,11 @@ class ChoreographyPlan:
         return tuple(handler for handler in self.handlers if type_ in handler.undo_when)
 
     @cached_property
+    def leaving(self) -> frozenset[str]:
+        """The types of the events that leave by a bridge."""
+        return frozenset[str]().union(*(bridge.sends for bridge in self.bridges))
+
+    @cached_property
     def by_type(self) -> Mapping[str, EventPlan]:
         return {event.type: event for event in self.events}
 
@@ -264,12 +290,13 @@ class ChoreographyPlan:
         return tuple(self._contradictions(whole))
 
     def _contradictions(self, whole: "ChoreographyPlan") -> Iterable[str]:
-        for name in sorted(self.__dataclass_fields__.keys() - {"awaits", "handlers", "events"}):
+        for name in sorted(self.__dataclass_fields__.keys() - {"awaits", "bridges", "handlers", "events"}):
             if getattr(self, name) != getattr(whole, name):
                 yield f"its option {name}"
         for type_, seconds in self.awaits:
             if dict(whole.awaits).get(type_) != seconds:
                 yield f"how long {type_!r} is awaited"
+        yield from (f"the bridge {own.name!r}" for own in self.bridges if own not in whole.bridges)
         handlers = {handler.name: handler for handler in whole.unmarked().handlers}
         for own in self.unmarked().handlers:
             there = handlers.get(own.name)

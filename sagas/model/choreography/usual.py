@@ -42,8 +42,9 @@ def usual_end(plan: ChoreographyPlan, handled: Handled) -> UsualEnd | None:
 
 
 def is_unusual(plan: ChoreographyPlan, type_: str) -> bool:
-    """Return whether an event turns its run back, closes a handler, or is one that its run awaits."""
-    return type_ in plan.refuses or type_ in dict(plan.awaits) or bool(plan.undone_by(type_))
+    """Return whether an event turns its run back, closes a handler, leaves by a bridge, or is awaited by its run."""
+    special = {*plan.refuses, *dict(plan.awaits), *plan.leaving}
+    return type_ in special or bool(plan.undone_by(type_))
 
 
 def births(plan: ChoreographyPlan, handled: Handled) -> Iterator[Birth]:

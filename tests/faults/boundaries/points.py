@@ -90,6 +90,19 @@ EXPLAINED: dict[str, str] = {
         ("NOTE_DEATH", "RAISE_ALARM", "RESUME", "TAKE_ALARMS", "TAKE_PROBE"),
         "one statement after the commit that it is about: the next letter or success says it anew; letters stay listed",
     ),
+    "EXPORT": "within the transaction that numbers the events, of runs with a bridge (`tests/integration/bridges`)",
+    **dict.fromkeys(
+        ("LOCK_STREAM", "IMPORT", "HAS_COME", "NEXT", "TAKE", "MISSING"),
+        "one transaction, before a message is confirmed: it comes again (see `tests/integration/bridges`)",
+    ),
+    **dict.fromkeys(
+        ("DUE", "SENT", "SKIPPED", "RECEIVED"),
+        "of a bridge's process: what is sent and not known to be received is sent again, and is taken once",
+    ),
+    **dict.fromkeys(
+        ("SETTLE_REFUSAL", "CLOSED", "DROPPED", "ENTRIES", "HOW_BRIDGES_STAND", "OPENED", "SEND_AGAIN"),
+        "of those who look at bridges: one statement, whose loss a person sees",
+    ),
     "HURRY": "one statement: what it did not reach begins when its pause is over",
     "REGISTER_GRAPH": "one statement, of a worker that begins; each that begins does it",
     "UNPARK": "one statement, of a worker that begins: what it leaves waits a little longer",
@@ -104,6 +117,7 @@ EXPLAINED: dict[str, str] = {
             "PURGE",
             "KEEP_KEYS",
             "FORGET_ABANDONED_MAIL",
+            "FORGET_IMPORTS",
         ),
         "of a purge alone: one transaction for whole families of what has ended; the next purge goes on",
     ),

@@ -1,0 +1,150 @@
+"""The messages of a bridge: an event as CloudEvents 1.0 JSON, with the attributes by which its run is found there."""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+from uuid import UUID
+
+from sagas.definition.options import LONGEST_RESOURCE
+from sagas.model import payload
+
+CONTENT_TYPE = "application/cloudevents+json"
+#: The largest message, in bytes.
+LARGEST = 128 * 1024
+#: The types of the library's own messages: a receipt for what was stored, and a mark in place of an event.
+RECEIPT, SKIPPED = "sagas.received", "sagas.skipped"
+_LARGEST_NUMBER = 2**31 - 1
+#: The run of what belongs to none.
+NOWHERE = UUID(int=0)
+
+
+class Refused(Exception):
+    """A message that cannot be taken; the text says why, without the values that it carries."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Envelope:
+    """One message. ``data`` is tagged JSON, decoded."""
+
+    id: UUID
+    type: str
+    source: str  # the service that sends it
+    audience: str  # the service that it is for
+    time: datetime
+    data: Any
+    choreography: str = ""
+    run: UUID = NOWHERE
+    key: str | None = None
+    index: int = 0  # its place among those of its run that leave by the bridge, from 1
+    version: int = 1
+    depth: int = 0
+    correlation: UUID | None = None
+    cause: str | None = None
+    traceparent: str | None = None
+
+    def to_bytes(self) -> bytes:
+        told = {
+            "specversion": "1.0",
+            "id": str(self.id),
+            "type": self.type,
+            "source": self.source,
+            "time": self.time.astimezone(UTC).isoformat(),
+            "datacontenttype": "application/json",
+            "subject": self.key,
+            "audience": self.audience,
+            "choreography": self.choreography or None,
+            "runid": str(self.run),
+            "index": self.index,
+            "dataversion": self.version,
+            "depth": self.depth,
+            "correlationid": str(self.correlation) if self.correlation else None,
+            "causationid": self.cause,
+            "traceparent": self.traceparent,
+            "data": self.data,
+        }
+        said = {name: value for name, value in told.items() if value is not None}
+        return json.dumps(said, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+    @classmethod
+    def read(cls, body: bytes) -> "Envelope":
+        """Return a message by its bytes. Raises Refused."""
+        said = _decoded(body)
+        if said.get("specversion") != "1.0":
+            raise Refused("it is not a CloudEvent of version 1.0")
+        return cls(
+            id=_uuid(said, "id"),
+            type=_text(said, "type", 200),
+            source=_text(said, "source", 200),
+            audience=_text(said, "audience", 200),
+            time=_time(said, "time"),
+            data=said.get("data"),
+            choreography=_text(said, "choreography", 200) if "choreography" in said else "",
+            run=_uuid(said, "runid"),
+            key=_text(said, "subject", LONGEST_RESOURCE) if "subject" in said else None,
+            index=_number(said, "index"),
+            version=_number(said, "dataversion", 1),
+            depth=_number(said, "depth"),
+            correlation=_uuid(said, "correlationid") if "correlationid" in said else None,
+            cause=_text(said, "causationid", LONGEST_RESOURCE) if "causationid" in said else None,
+            traceparent=_text(said, "traceparent", 200) if "traceparent" in said else None,
+        )
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The event's fields as they were published. Raises Refused if they are not such."""
+        if not isinstance(self.data, dict):
+            raise Refused(f"its data is {payload.shown(self.data)}, not an object with fields")
+        try:
+            fields = payload.restore(self.data)
+            text = payload.dumps(fields, "data")
+        except Exception as error:  # a tag whose value is not one: whatever its decoder raises
+            raise Refused(f"its data cannot be read: {type(error).__qualname__}") from error
+        if not isinstance(fields, dict) or '"$secret"' in text:
+            raise Refused("its data is not an object with fields in the clear")
+        return fields
+
+
+def _decoded(body: bytes) -> dict[str, Any]:
+    try:
+        said = json.loads(body.decode(), parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise Refused(f"it is not valid JSON: {type(error).__qualname__}") from error
+    if not isinstance(said, dict):
+        raise Refused("it is not a JSON object")
+    return said
+
+
+def _no_number(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a number")
+
+
+def _text(said: dict[str, Any], name: str, longest: int) -> str:
+    value = said.get(name)
+    if not isinstance(value, str) or not 1 <= len(value) <= longest or not payload.is_storable(value):
+        raise Refused(f"its attribute {name!r} is not text of 1 to {longest} characters")
+    return value
+
+
+def _uuid(said: dict[str, Any], name: str) -> UUID:
+    try:
+        return UUID(_text(said, name, 36))
+    except ValueError:
+        raise Refused(f"its attribute {name!r} is not a UUID") from None
+
+
+def _number(said: dict[str, Any], name: str, least: int = 0) -> int:
+    value = said.get(name)
+    if type(value) is not int or not least <= value <= _LARGEST_NUMBER:
+        raise Refused(f"its attribute {name!r} is not a whole number from {least} on")
+    return value
+
+
+def _time(said: dict[str, Any], name: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(_text(said, name, 64))
+    except ValueError:
+        raise Refused(f"its attribute {name!r} is not a time") from None
+    if found.tzinfo is None:
+        raise Refused(f"its attribute {name!r} has no time zone")
+    return found

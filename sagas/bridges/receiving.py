@@ -1,0 +1,211 @@
+"""The receiving end of a bridge: messages are checked, stored, and published into their runs in the order they left."""
+
+import hashlib
+import logging
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid5
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from sagas.bridges.envelope import LARGEST, NOWHERE, RECEIPT, SKIPPED, Envelope, Refused
+from sagas.bridges.signing import SIGNATURE, is_signed
+from sagas.engine import Engine, JoinedConnection
+from sagas.errors import PayloadError
+from sagas.model import payload
+from sagas.model.choreography.state import Published
+from sagas.store import NewRun, run_id_of
+from sagas.store.bridges import Imported, came_by
+from sagas.store.database import is_conflict, is_impatient, is_outage
+
+if TYPE_CHECKING:
+    from sagas.bridges.bridge import Bridge
+
+logger = logging.getLogger("sagas")
+
+#: A message that was sent longer ago is not taken: what is remembered about its run may be gone.
+OLDEST = timedelta(days=30)
+#: Ids of messages that have none that can be read.
+_UNREADABLE = UUID("5e6b5a5e-7f0b-5d3e-8f0b-2f6c8f3f1d11")
+
+#: What the other side is told of a message: the run and the index that it has there.
+Receipt = tuple[UUID, int]
+
+
+class Receiver:
+    """Takes the messages of one bridge. It runs no task, and reaches one choreography."""
+
+    def __init__(self, engine: Engine, bridge: "Bridge") -> None:
+        self._engine = engine
+        self._bridge = bridge
+        self._store = engine.store.bridges
+        self._choreography = bridge.choreography
+
+    def receive(self, body: bytes, headers: dict[str, Any]) -> Receipt | None:
+        """Take a message: when this returns it is stored, or never will be. Safe to repeat.
+
+        Returns:
+            What its sender is to be told; None if it is of no sender, or a receipt itself.
+
+        Raises:
+            SQLAlchemyError, NotRegistered: it could not be stored now.
+        """
+        try:
+            self._check_sender(body, headers)
+        except Refused as refused:
+            self._drop(str(refused))
+            return None
+        try:
+            envelope = Envelope.read(body)
+        except Refused as refused:
+            self._keep_unreadable(body, str(refused))
+            return None
+        return self._read(envelope, body)
+
+    def _check_sender(self, body: bytes, headers: dict[str, Any]) -> None:
+        """Refuse what may be of anyone. Nothing of it is read."""
+        if len(body) > LARGEST:
+            raise Refused(f"it has {len(body)} bytes; the limit is {LARGEST}")
+        if not is_signed(body, headers.get(SIGNATURE), self._bridge.keys):
+            raise Refused("it is not signed with a key of this bridge")
+
+    def _read(self, envelope: Envelope, body: bytes) -> Receipt | None:
+        bridge = self._bridge
+        if (envelope.source, envelope.audience) != (bridge.name, bridge.source):
+            self._drop(f"it is from {envelope.source!r:.80} for {envelope.audience!r:.80}")
+            return None
+        if datetime.now(UTC) - envelope.time > OLDEST:
+            self._drop(f"it was sent on {envelope.time:%Y-%m-%d}, more than {OLDEST.days} days ago")
+            return None
+        if envelope.type == RECEIPT:
+            self._store.received(bridge.name, receipts_in(envelope.data))
+            return None
+        self._take(envelope, body)
+        return envelope.run, envelope.index
+
+    def _drop(self, why: str) -> None:
+        logger.warning(
+            "bridge %s: a message was dropped: %s", self._bridge.name, why, extra={"bridge": self._bridge.name}
+        )
+        self._store.dropped(self._bridge.name, why)
+
+    # -- storing
+
+    def _take(self, envelope: Envelope, body: bytes) -> None:
+        came = Imported(
+            event_id=envelope.id,
+            run_there=envelope.run,
+            run_id=self._run_of(envelope),
+            index=envelope.index,
+            message=body,
+            refused=self._why_refused(envelope),
+        )
+        self.release(envelope.run, came)
+
+    def _keep_unreadable(self, body: bytes, why: str) -> None:
+        """Keep a signed message that cannot be read, for a person: it has no index."""
+        id_ = uuid5(_UNREADABLE, hashlib.sha256(body).hexdigest())
+        came = Imported(event_id=id_, run_there=NOWHERE, run_id=NOWHERE, index=None, message=body, refused=why)
+        logger.error("bridge %s: a message cannot be read: %s", self._bridge.name, why)
+        with self._store.stream(self._bridge.name, NOWHERE) as connection:
+            if self._store.keep(connection, self._bridge.name, came):
+                self._store.take(connection, self._bridge.name, id_, why)
+
+    def release(self, run_there: UUID, came: Imported | None = None) -> None:
+        """Store what came, and publish what has its turn, in one transaction."""
+
+        def work() -> list[UUID]:
+            with self._store.stream(self._bridge.name, run_there) as connection:
+                if came is not None:
+                    self._store.keep(connection, self._bridge.name, came)
+                return self._published(connection, run_there)
+
+        for run_id in dict.fromkeys(self._engine.store.database.retrying(work)):
+            self._engine.loop.poke(run_id, wait_for_broker=False)
+
+    def _published(self, connection: Connection, run_there: UUID) -> list[UUID]:
+        reached = []
+        while (row := self._store.next(connection, self._bridge.name, run_there)) is not None:
+            why = row.refused or self._publish(connection, row.run_id, bytes(row.message))
+            if why is None:
+                reached.append(row.run_id)
+            else:
+                logger.error("bridge %s: event %s was refused: %s", self._bridge.name, row.event_id, why)
+            self._store.take(connection, self._bridge.name, row.event_id, why)
+        return reached
+
+    def _publish(self, connection: Connection, run_id: UUID, body: bytes) -> str | None:
+        """Publish an event; return why that cannot be."""
+        envelope, transaction = Envelope.read(body), JoinedConnection(connection)
+        insert = partial(self._inserted, transaction, run_id, envelope)
+        try:
+            done = self._engine.store.starting.unharmed(transaction, insert, may_wait=True)
+        except DBAPIError as error:
+            if is_outage(error) or is_conflict(error) or is_impatient(error):
+                raise
+            return f"it cannot be stored: {type(error.orig).__qualname__}"
+        return "its run began with another event, or has another one of its id" if done is None else None
+
+    def _inserted(self, transaction: JoinedConnection, run_id: UUID, envelope: Envelope) -> bool | None:
+        runs, by = self._engine.store.runs, came_by(self._bridge.name)
+        event = Published(
+            id=envelope.id,
+            type=envelope.type,
+            version=envelope.version,
+            payload=self._engine.secrecy.dumps(envelope.fields, "data"),
+            depth=envelope.depth + 1,
+            caused_by=envelope.cause,
+        )
+        plan = self._choreography.plan(self._engine)
+        if envelope.type != plan.starts:
+            return runs.publish(transaction.scalar, run_id, event, f"{by}:{envelope.id}", by)
+        whole = self._engine.publisher.whole_graph(plan)
+        new = NewRun(
+            id=run_id, plan=whole, key=envelope.key, event=event, by=by, beginner=envelope.correlation or envelope.run
+        )
+        return runs.start(transaction.scalar, new)
+
+    # -- judging
+
+    def _run_of(self, envelope: Envelope) -> UUID:
+        """Return the run here: that of the same business key, or of the same id."""
+        return envelope.run if envelope.key is None else run_id_of(self._choreography.name, envelope.key)
+
+    def _why_refused(self, envelope: Envelope) -> str | None:
+        if envelope.type == SKIPPED:
+            return f"the other side left it out: {payload.shown(envelope.data)}"
+        if envelope.type not in self._bridge.plan.accepts:
+            return f"events of the type {payload.shown(envelope.type)} are not accepted"
+        if envelope.index < 1:
+            return "its index is below 1"
+        try:
+            fields = envelope.fields
+            self._engine.secrecy.dumps(fields, "data")
+            self._check_fit(envelope, fields)
+        except (Refused, PayloadError) as error:
+            return str(error)
+        return None
+
+    def _check_fit(self, envelope: Envelope, fields: dict[str, Any]) -> None:
+        """Refuse an event whose fields do not fit. One of a newer version waits for newer code, as deliveries do."""
+        known = self._choreography.types[envelope.type]
+        if envelope.version <= known.version:
+            try:
+                known.read(envelope.version, fields)
+            except Exception as error:
+                raise Refused(str(error)) from error
+
+
+def receipts_in(data: Any) -> list[Receipt]:
+    """Return what a receipt names; whatever is not of its form is left out."""
+    found = []
+    for one in data if isinstance(data, list) else ():
+        try:
+            run, index = one
+            if type(index) is int and 0 < index < 2**31:
+                found.append((UUID(run), index))
+        except (TypeError, ValueError, AttributeError):
+            continue
+    return found

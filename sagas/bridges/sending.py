@@ -1,0 +1,115 @@
+"""The sending end of a bridge: one process sends in batches, and an outage of the broker costs nothing."""
+
+import json
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID, uuid4
+
+from sqlalchemy import Row
+
+from sagas.bridges.envelope import LARGEST, RECEIPT, SKIPPED, Envelope
+from sagas.bridges.receiving import Receipt
+from sagas.engine import Engine
+from sagas.model import payload
+
+if TYPE_CHECKING:
+    from sagas.bridges.bridge import Bridge
+
+logger = logging.getLogger("sagas")
+
+#: How long a process keeps the right to send, unless it renews it.
+LEASE = timedelta(seconds=30)
+#: How many receipts one message carries.
+RECEIPTS_AT_ONCE = 500
+
+
+class Line(Protocol):
+    """The open way to the other side."""
+
+    confirms: bool  # whether the other side says what it has received
+
+    def send(self, body: bytes) -> None:
+        """Return once the broker has taken a message. Raises its errors."""
+
+
+class Exporter:
+    """Sends the events of one bridge in their order, as long as it holds the lease."""
+
+    def __init__(self, engine: Engine, bridge: "Bridge") -> None:
+        self._engine = engine
+        self._bridge = bridge
+        self._store = engine.store.bridges
+        self._me = uuid4()
+
+    @property
+    def _lease(self) -> str:
+        return f"bridge {self._bridge.name}"
+
+    def send_batch(self, line: Line) -> int:
+        """Send what is due; return how many. What was not confirmed is sent again, with its id and its index."""
+        if not self._engine.store.lines.take_lease(self._lease, self._me, LEASE):
+            return 0
+        rows = self._store.due(self._bridge.name)
+        sent: list[Row[Any]] = []
+        try:
+            for row in rows:
+                line.send(self._message(row))
+                sent.append(row)
+        finally:
+            if sent:
+                self._store.sent([row.id for row in sent])
+                if not line.confirms:
+                    self._store.received(self._bridge.name, [(row.run_id, row.place) for row in sent])
+        return len(sent)
+
+    def send_receipts(self, line: Line, receipts: Sequence[Receipt]) -> None:
+        """Tell the other side what is stored here. If that is lost, it sends again, and is told again."""
+        for place in range(0, len(receipts), RECEIPTS_AT_ONCE):
+            told = [[str(run), index] for run, index in receipts[place : place + RECEIPTS_AT_ONCE]]
+            line.send(self._envelope(id=uuid4(), type=RECEIPT, data=told).to_bytes())
+
+    def give_back(self) -> None:
+        """Let another process send at once."""
+        self._engine.store.lines.give_lease_back(self._lease, self._me)
+
+    def _message(self, row: Row[Any]) -> bytes:
+        body = self._event(row, row.type, self._leaving(row.payload)).to_bytes()
+        if len(body) <= LARGEST:
+            return body
+        why = f"it has {len(body)} bytes; the limit is {LARGEST}"
+        logger.error("bridge %s: event %s does not leave: %s", self._bridge.name, row.event_id, why)
+        self._store.skipped(row.id, why)
+        return self._event(row, SKIPPED, why).to_bytes()
+
+    def _leaving(self, text: str) -> Any:
+        """Return an event's fields as tagged JSON, without secrets unless the bridge says that they leave."""
+        secrecy = self._engine.secrecy
+        if not secrecy.is_wanted:
+            return json.loads(text)
+        fields = payload.loads(text)
+        if self._bridge.sends_secrets:
+            fields = secrecy.open(fields)
+        else:
+            fields = {name: value for name, value in fields.items() if name not in secrecy.names}
+        return json.loads(payload.dumps(fields, "data"))
+
+    def _event(self, row: Row[Any], type_: str, data: Any) -> Envelope:
+        return self._envelope(
+            id=UUID(str(row.event_id)),
+            type=type_,
+            data=data,
+            choreography=row.saga,
+            run=row.run_id,
+            key=row.key,
+            index=row.place,
+            version=row.version,
+            depth=row.depth,
+            correlation=row.correlation_id,
+            cause=row.cause,
+            traceparent=row.traceparent,
+        )
+
+    def _envelope(self, **fields: Any) -> Envelope:
+        return Envelope(source=self._bridge.source, audience=self._bridge.name, time=datetime.now(UTC), **fields)

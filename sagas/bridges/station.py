@@ -1,0 +1,89 @@
+"""The process of a bridge: it sends what leaves, takes what comes, and waits while a broker or the database is away."""
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from sagas.bridges.receiving import Receipt, Receiver
+from sagas.bridges.sending import Exporter
+from sagas.bridges.transport import BrokerLine, FunctionLine
+from sagas.engine import Engine
+from sagas.errors import DatabaseUnreachable, NotRegistered, PlanChanged
+from sagas.store.database import is_conflict, is_impatient, is_outage
+
+if TYPE_CHECKING:
+    from sagas.bridges.bridge import Bridge
+
+logger = logging.getLogger("sagas")
+
+#: How long it waits after an outage was met, and at most, in seconds; doubled each time.
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+#: How long it waits for a message while nothing leaves; so late an event leaves at most.
+IDLE = 0.5
+
+
+class Station:
+    """Runs one bridge in this thread. Several processes may: one of them sends, all of them receive."""
+
+    def __init__(self, engine: Engine, bridge: "Bridge") -> None:
+        self._engine = engine
+        self._bridge = bridge
+        self._exporter = Exporter(engine, bridge)
+        self._receiver = Receiver(engine, bridge)
+        self._receipts: list[Receipt] = []
+        self._pause = FIRST_PAUSE
+
+    def run(self, stop: threading.Event) -> None:
+        """Send and receive until it is told to stop. An outage ends neither; a bug does."""
+        while not stop.is_set():
+            line: BrokerLine | FunctionLine = self._line()
+            try:
+                with line:
+                    self._engine.store.bridges.opened(self._bridge.name)
+                    while not stop.is_set():
+                        self._round(line)
+                        self._pause = FIRST_PAUSE
+            except Exception as error:
+                if not (isinstance(error, line.errors) or may_pass(error)):
+                    raise
+                self._wait(error, stop)
+        self._leave()
+
+    def _line(self) -> "BrokerLine | FunctionLine":
+        return FunctionLine(self._bridge) if self._bridge.publish else BrokerLine(self._bridge, self._take)
+
+    def _round(self, line: Any) -> None:
+        sent = self._exporter.send_batch(line)
+        line.drain(0.01 if sent else IDLE)
+        receipts, self._receipts = self._receipts, []
+        self._exporter.send_receipts(line, receipts)
+
+    def _take(self, body: bytes, headers: dict[str, Any]) -> None:
+        receipt = self._receiver.receive(body, headers)
+        if receipt is not None:
+            self._receipts.append(receipt)
+
+    def _wait(self, error: Exception, stop: threading.Event) -> None:
+        told = f"{type(error).__qualname__}: {str(error).partition(chr(10))[0][:200]}"
+        logger.warning("bridge %s is closed for %g s: %s", self._bridge.name, self._pause, told)
+        try:
+            self._engine.store.bridges.closed(self._bridge.name, self._pause, told)
+        except SQLAlchemyError:
+            logger.warning("bridge %s: the database is away, too", self._bridge.name)
+        stop.wait(self._pause)
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+
+    def _leave(self) -> None:
+        try:
+            self._exporter.give_back()
+        except SQLAlchemyError:
+            logger.warning("bridge %s: its lease runs out by itself", self._bridge.name)
+
+
+def may_pass(error: Exception) -> bool:
+    """Return whether an error is one of the moment: the database is away, or a deploy is under way."""
+    if isinstance(error, DBAPIError):
+        return is_outage(error) or is_conflict(error) or is_impatient(error)
+    return isinstance(error, SQLAlchemyError | DatabaseUnreachable | NotRegistered | PlanChanged)

@@ -1,0 +1,1 @@
+"""Bridges between two services, each with a database and a broker of its own."""
