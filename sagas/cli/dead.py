@@ -1,7 +1,7 @@
 """The commands about dead letters of choreographies: `dead list`, `show`, `replay`, `edit`, `skip` and `resume`."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 import click
@@ -11,7 +11,7 @@ from sagas.cli.columns import MOST_COUNTED, indented, moment
 from sagas.cli.commands import bound_sagas, cli_errors, json_line, optional_duration, sagas
 from sagas.cli.lists import say_what_is_left
 from sagas.errors import SagaError
-from sagas.handle import DeadLetter, LetterAnswer, LetterKind, LetterOutcome
+from sagas.handle import DeadLetter, DeadLetters, LetterAnswer, LetterKind, LetterOutcome
 from sagas.handle.dead_letters import MOST_LETTERS
 from sagas.model import payload
 
@@ -24,11 +24,20 @@ def dead() -> None:
     """List and answer what was given up in choreographies."""
 
 
+def filtered(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that say which letters are meant."""
+    for option in (
+        click.option("--older-than", callback=optional_duration, help="Only those given up so long ago: 30m, 12h, 8w."),
+        click.option("--error", help="Only those with an error of this type."),
+        click.option("--handler", help="Only those of this handler."),
+        click.option("--choreography", help="Only those of this choreography."),
+    ):
+        command = option(command)
+    return command
+
+
 @dead.command("list")
-@click.option("--choreography", help="Only those of this choreography.")
-@click.option("--handler", help="Only those of this handler.")
-@click.option("--error", help="Only those with an error of this type.")
-@click.option("--older-than", callback=optional_duration, help="Only those given up so long ago: 30m, 12h, 8w.")
+@filtered
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(1, MOST_LETTERS), help="How many.")
 @click.option("--after", help="Where the previous page ended, as it says.")
 @AS_JSON
@@ -63,15 +72,31 @@ def show(context: click.Context, letter: str, as_json: bool) -> None:
 
 
 @dead.command()
-@LETTERS
+@click.argument("letters", metavar="[ID…]", nargs=-1)
+@filtered
 @REASON
 @AS_JSON
 @click.pass_context
-def replay(context: click.Context, letters: Sequence[str], reason: str, as_json: bool) -> None:
-    """Deliver again, under the same key; later events of the run follow in their order."""
+def replay(context: click.Context, /, letters: Sequence[str], reason: str, as_json: bool, **asked: Any) -> None:
+    """Deliver again, under the same key; later events of the run follow in their order.
+
+    Name letters by their ids, or all that some filters find. These are read first: what dies meanwhile is not touched.
+    """
+    if bool(letters) == any(asked.values()):
+        raise click.UsageError("pass ids, or filters such as --handler, and not both")
     with cli_errors():
-        outcomes = bound_sagas(context).dead_letters.replay(letters, reason=reason, by=who())
+        answers = bound_sagas(context).dead_letters
+        sets = [letters] if letters else pages(answers, asked)
+        outcomes = [outcome for some in sets for outcome in answers.replay(some, reason=reason, by=who())]
     _tell(outcomes, as_json)
+
+
+def pages(letters: DeadLetters, asked: dict[str, Any]) -> list[Sequence[DeadLetter]]:
+    """Return all letters that the filters find now."""
+    found = [letters.list(limit=MOST_LETTERS, **asked)]
+    while found[-1].after is not None:
+        found.append(letters.list(limit=MOST_LETTERS, after=found[-1].after, **asked))
+    return [*found]
 
 
 @dead.command()

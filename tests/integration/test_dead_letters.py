@@ -156,6 +156,25 @@ def test_an_edit_that_does_not_fit_the_event_names_each_wrong_field_and_changes_
     assert run.wait(60) is SagaStatus.COMPLETED
 
 
+def test_the_command_line_replays_what_its_filters_find(ring_shop: Shop) -> None:
+    runs = [start(ring_shop, {"ship": ["no", "ok"]}) for _ in range(3)]
+    for run in runs:
+        assert run.wait(60) is SagaStatus.FAILED
+    ids = {letter.id for run in runs for letter in letters(ring_shop, run)}
+
+    for wrong in ((), (*ids, "--handler", "ship")):
+        assert "pass ids, or filters" in run_command(ring_shop, "replay", "--reason", "mended", *wrong).output
+    told = run_command(
+        ring_shop, "replay", "--choreography", "ring", "--handler", "ship", "--reason", "mended", "--json"
+    )
+
+    outcomes = {outcome["id"]: outcome["answer"] for outcome in map(json.loads, told.output.splitlines())}
+    assert ids <= outcomes.keys()
+    assert {outcomes[id_] for id_ in ids} == {"done"}
+    for run in runs:
+        assert run.wait(60) is SagaStatus.COMPLETED
+
+
 def test_the_command_line_edits_what_it_shows(ring_shop: Shop, tmp_path: Path) -> None:
     run = start(ring_shop, {"charge": "invalid"})
     assert run.wait(60) is SagaStatus.FAILED
