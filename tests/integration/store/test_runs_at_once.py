@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from sagas.model import Address, SagaStatus, StepStatus, Verdict
+from sagas.model import Address, SagaStatus, StepStatus, Stop, StopKind, StopRequested, Verdict
 from sagas.model.choreography import Order
 from sagas.model.choreography.state import Delivery, RunState
 from tests.support.bench import Bench
@@ -37,8 +37,9 @@ class Abandoned(Exception):
 class Chaos:
     """One round: threads that do what processes do, each with its own dice."""
 
-    def __init__(self, runs: RunBench, seed: int) -> None:
-        self.runs = runs
+    def __init__(self, runs: RunBench, bench: Bench, seed: int, *, rough: bool) -> None:
+        self.runs, self.bench = runs, bench
+        self.rough = rough  # runs are cancelled, and the database crashes and loses claims
         self.dice = random.Random(seed)
         self.ids = [runs.start(PLAN) for _ in range(RUNS)]
         self.errors: list[BaseException] = []
@@ -50,7 +51,8 @@ class Chaos:
     def goes_on(self) -> None:
         publishers = [threading.Thread(target=self.safely, args=(self.publishes,)) for _ in range(PUBLISHERS)]
         others = [threading.Thread(target=self.safely, args=(self.works,)) for _ in range(WORKERS)]
-        others += [threading.Thread(target=self.safely, args=(it,)) for it in (self.operates, self.sweeps)]
+        alone = [self.operates, self.sweeps, *([self.cancels, self.crashes] if self.rough else [])]
+        others += [threading.Thread(target=self.safely, args=(it,)) for it in alone]
         for thread in (*publishers, *others):
             thread.start()
         for thread in publishers:
@@ -124,6 +126,22 @@ class Chaos:
             if not self.runs.answers(dice.choice(self.ids), dice):
                 self.is_over.wait(0.01)
 
+    def cancels(self, dice: random.Random) -> None:
+        """One of the runs turns back in the middle of it all."""
+        self.is_over.wait(dice.uniform(0.2, 1.0))
+        self.runs.happens(self.ids[0], StopRequested(stop=Stop(kind=StopKind.CANCELLED, reason="changed mind")))
+
+    def crashes(self, dice: random.Random) -> None:
+        """The database crashes, and forgets half of the claims. Whoever held one goes on, and reports."""
+        while not self.is_over.is_set():
+            self.is_over.wait(dice.uniform(0.1, 0.5))
+            self.bench.sql("UPDATE {s}.saga_epoch SET epoch = gen_random_uuid()")
+            self.bench.sql(
+                "UPDATE {s}.saga_step SET status = 'pending', token = NULL, claimed_at = NULL, attempts = attempts - 1 "
+                "WHERE status = 'running' AND branch = %s AND round = 0 AND random() < 0.5",
+                CHARGE,
+            )
+
     def sweeps(self, dice: random.Random) -> None:
         while not self.is_over.is_set():
             self.runs.look(dice.choice(self.ids))
@@ -135,10 +153,11 @@ def dead(row: object) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("rough", [False, True], ids=["smooth", "rough"])
 @pytest.mark.parametrize("seed", range(3))
-def test_e9_whatever_happens_at_once_a_run_keeps_its_promises(bench: Bench, seed: int) -> None:
+def test_e9_whatever_happens_at_once_a_run_keeps_its_promises(bench: Bench, seed: int, rough: bool) -> None:
     runs = RunBench(bench.store)
-    chaos = Chaos(runs, seed)
+    chaos = Chaos(runs, bench, seed, rough=rough)
 
     chaos.goes_on()
 
