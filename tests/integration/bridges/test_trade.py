@@ -127,6 +127,38 @@ def test_v28_a_cancel_reaches_the_other_service_last_and_turns_its_run_back(
     eventually(lambda: nothing_left(trade), "both to know", 60)
 
 
+def test_databases_that_cut_every_connection_lose_nothing_and_double_nothing(
+    make_trade: MakeTrade, bridge_broker: EmbeddedBroker
+) -> None:
+    trade = make_trade(bridge_broker.url_of(0))
+    begin(trade)
+    trade.sale.bridge()
+    trade.till.bridge()
+    others = "datname = current_database() AND pid <> pg_backend_pid()"
+    cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"
+    runs = [trade.sell(5, key=f"cut-{number}") for number in range(4)]
+
+    for _ in range(4):
+        booked = sum(len(trade.booked(str(run.key))) for run in runs)
+        eventually(
+            lambda booked=booked: (
+                sum(len(trade.booked(str(run.key))) for run in runs) > booked
+                or all(run.status.is_final for run in runs)
+            ),
+            "some to be booked",
+            90,
+        )
+        for service in (trade.sale, trade.till):
+            service.query(cut)
+
+    for run in runs:
+        assert run.wait(120) is SagaStatus.COMPLETED
+        assert trade.booked(str(run.key)) == whole(5)
+        assert trade.sale.shop.effects(run) == ["ring up", "ship"]
+    stations = [process for service in (trade.sale, trade.till) for process in service.processes]
+    assert [process.process.poll() for process in stations if process.process] == [None] * 4
+
+
 @pytest.mark.parametrize("seed", [1])
 def test_v31_whoever_is_killed_there_is_one_effect_for_each_event_and_in_its_order(
     make_trade: MakeTrade, bridge_broker: EmbeddedBroker, seed: int
