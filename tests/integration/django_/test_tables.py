@@ -31,9 +31,10 @@ print(Instance.objects.count())
 
 def catalogs(url: str, schema: str = "sagas") -> dict[str, list[Any]]:
     quoted = '"' + schema.replace('"', '""') + '"'
-    found = {what: sorted(map(repr, journal.query(url, asked, quoted))) for what, asked in CATALOGS.items()}
-    # The names of the schema itself
-    return {what: [row.replace(quoted, "…").replace(schema, "…") for row in rows] for what, rows in found.items()}
+    found = {what: journal.query(url, asked, quoted) for what, asked in CATALOGS.items()}
+    # Without the name of the schema, and as text: how Python quotes a row depends on the quotes in that name.
+    rows = {what: [" ".join(map(str, row)) for row in rows] for what, rows in found.items()}
+    return {what: sorted(row.replace(quoted, "…").replace(schema, "…") for row in rows[what]) for what in rows}
 
 
 def applied(url: str, schema: str = "sagas") -> list[tuple[Any, ...]]:
