@@ -17,8 +17,9 @@ logger = logging.getLogger(__name__)
 #: A parameter as the driver writes it, or as SQLAlchemy does.
 PARAMETER = re.compile(r"%\((\w+)\)s|(?<!:):([a-z]\w*)")
 #: One plan for all parameters, which suits large tables even if it was made while they were small. For this transaction
-#: only: a pooler may give the session to another client after it.
-PLANNING = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off"
+#: only: a pooler may give the session to another client after it. Before PostgreSQL 18 a scan that cannot be avoided
+#: makes a plan look so dear that each execution would be compiled (JIT), which takes seconds.
+PLANNING = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off; SET LOCAL jit = off"
 #: Who holds a lock may be frozen.
 HURRY = "SET LOCAL lock_timeout = '1s'"
 

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from sagas.errors import SchemaMissing
 from sagas.model import Address, SagaStatus, StepStatus, Stop, StopKind, StopRequested
-from sagas.store.prepared import Prepared
+from sagas.store.prepared import Prepared, run_together
 from tests.support.bench import THREE, Bench, bench_on
 
 FIRST = Address(0)
@@ -108,9 +108,19 @@ def plan_of(bench: Bench, name: str) -> str:
 def test_the_settings_for_planning_end_with_the_statement(bench: Bench) -> None:
     claim(bench, bench.start(), uuid4())
 
-    assert asked(bench, "SELECT current_setting('plan_cache_mode'), current_setting('enable_seqscan')") == [
-        ("auto", "on")
-    ]
+    settings = "current_setting('plan_cache_mode'), current_setting('enable_seqscan'), current_setting('jit')"
+    assert asked(bench, f"SELECT {settings}") == [("auto", "on", "on")]
+
+
+def test_a_prepared_statement_is_never_compiled_however_dear_its_plan_looks(bench: Bench) -> None:
+    """Before PostgreSQL 18 whatever `enable_seqscan = off` cannot avoid looks dearer than all limits of JIT."""
+    asking = Prepared("SELECT current_setting('jit'), current_setting(%(other)s::text)")
+    other = {"other": "plan_cache_mode"}
+    database = bench.store.database
+
+    assert asking.row(database, other) == ("off", "force_generic_plan")
+    with database.transaction(begun=False) as connection:
+        assert tuple(run_together(connection, [asking], other).one()) == ("off", "force_generic_plan")
 
 
 def test_a_session_that_has_forgotten_is_told_in_full_and_so_are_all_from_then_on(bench: Bench) -> None:
