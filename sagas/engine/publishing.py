@@ -1,12 +1,16 @@
 """Publish events and start runs: in the caller's transaction if there is one, and looked at after its commit."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from sagas.engine.registry import choreographies
 from sagas.errors import KeyInUse, NotRegistered, PublishInProgress
+from sagas.model import Address
 from sagas.model.choreography import ChoreographyPlan
 from sagas.model.choreography.as_plan import RunPlan
 from sagas.model.choreography.state import Published
@@ -18,6 +22,8 @@ from sagas.store.starting import WAITED_IN_VAIN
 if TYPE_CHECKING:
     from sagas.engine.core import Engine
     from sagas.engine.registry import WrittenEvent
+
+logger = logging.getLogger("sagas")
 
 
 class Publisher:
@@ -35,7 +41,7 @@ class Publisher:
         transaction: CallersTransaction | None,
         rejects: bool = False,
     ) -> UUID:
-        """Insert a run with its first event; the first look, after the commit, numbers and delivers it.
+        """Insert a run with its first event and the deliveries of that, which are sent after the commit.
 
         Args:
             plan: the graph as this process knows it: a part of what the workers have registered is enough.
@@ -49,7 +55,14 @@ class Publisher:
         engine = self._engine
         engine.refuse_eager(plan.name)
         new = NewRun.of(self.whole_graph(plan), key, published(written))
-        begun = self._insert(new.id, lambda scalar: engine.store.runs.start(scalar, new), key, transaction)
+        to_send: list[Address] = []
+
+        def insert(scalar: Scalar) -> bool | None:
+            begun = engine.store.runs.begin(scalar, new, engine.messages)
+            to_send[:] = begun or ()
+            return engine.store.runs.is_started_so(scalar, new) if begun is None else True
+
+        begun = self._insert(new.id, insert, key, transaction, partial(self._begin, new, to_send))
         if begun is None or (rejects and not begun):
             how = "and began with another event" if begun is None else "already"
             raise KeyInUse(f"choreography {plan.name!r} has a run with the key {key!r} {how}: {new.id}")
@@ -108,14 +121,20 @@ class Publisher:
         insert: Callable[[Scalar], bool | None],
         key: str | None,
         transaction: CallersTransaction | None,
+        follow: Callable[[], None] | None = None,
     ) -> bool | None:
+        """Insert in the caller's transaction, or in one of its own.
+
+        Args:
+            follow: what is done after the commit; by default the run is looked at.
+        """
         engine = self._engine
         if transaction is None:
             transaction = engine.ambient()
         look = partial(engine.loop.poke, run_id, wait_for_broker=False)
         if transaction is None:
             said = blocking(partial(self._insert_now, insert))
-            look()
+            (follow or look)()
             return said
         engine.refuse_elsewhere(transaction)
         try:
@@ -129,9 +148,25 @@ class Publisher:
                 f"the key {key!r} is being taken in another open transaction; publish last in yours, take several keys "
                 "in one order, and try again when the other has ended"
             ) from error
-        # A look before the commit finds nothing; the sweep will.
-        transaction.after_commit(look, lambda: True)
+        if follow is not None:
+            transaction.after_commit(follow, lambda: engine.store.instances.read(run_id) is not None)
+        else:  # a look before the commit finds nothing; the sweep will
+            transaction.after_commit(look, lambda: True)
         return said
+
+    def _begin(self, new: NewRun, to_send: Sequence[Address]) -> None:
+        """Send the first deliveries; look at the run if there are none, or if events have come before it."""
+        loop, store = self._engine.loop, self._engine.store
+        store.headers.remember(new.id, new.headers)
+        for address in to_send:
+            loop.send_window(new.id, RunPlan.of(new.plan), [address], wait_for_broker=False)
+        try:
+            is_awaited = not to_send or (new.key is not None and store.runs.has_early(new.id))
+        except SQLAlchemyError as error:  # the start is committed: the sweep finds what came before it
+            logger.warning("events before run %s not looked for: %s", new.id, type(error).__qualname__)
+            return
+        if is_awaited:
+            loop.poke(new.id, wait_for_broker=False)
 
     def _insert_now(self, insert: Callable[[Scalar], bool | None]) -> bool | None:
         def work() -> bool | None:

@@ -1,6 +1,6 @@
 """Column arrays for inserting several step rows in one statement."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from sagas.model import PlanStep
@@ -35,3 +35,9 @@ def head_columns(heads: Sequence[PlanStep], placement: Placement) -> dict[str, l
         "soft_timeouts": [limit.soft for limit in limits],
         "synced_claims": [is_claim_synced(head, 0) for head in heads],
     }
+
+
+#: The columns of no row.
+NO_HEADS: Mapping[str, list[Any]] = {
+    name: [] for name in ("branches", "lanes", "names", "tasks", "queues", "timeouts", "soft_timeouts", "synced_claims")
+}

@@ -4,7 +4,7 @@ import re
 
 from sagas.store.loop_statements import HOLDER
 from sagas.store.neighbour_statements import CORRELATION
-from sagas.store.statements import CLAIM
+from sagas.store.statements import CLAIM, HAS_LINE
 
 #: What `CLAIM` does to the row of an execution, without what only a step's deadline and pivot ask for.
 _TAKE = re.sub(r"/\* of a step alone \*/.*?/\* of any execution \*/", "", CLAIM, flags=re.DOTALL).partition(
@@ -30,23 +30,52 @@ SELECT payload = CAST(CAST(:payload AS text) AS jsonb) AND version = :version FR
 WHERE instance_id = :run_id AND kind = 'event' AND name = :type AND key = :key
 """
 
-#: A run with its first event. It is due at once: the first look numbers that. Its id is made of its key, so two
-#: starts with one key meet in it.
-START_RUN = """
+#: A run with its first event. If its deliveries are given, the event has its number at once, since no other transaction
+#: can know the run: returns the branches to be sent now, which stand in no line. Otherwise the run is due at once, and
+#: the first look numbers the event. The id of a run is made of its key, so two starts with one key meet in it.
+START_RUN = (
+    """
 WITH born AS (
-    INSERT INTO {s}.saga_instance
-        (id, saga, version, key, plan, plan_hash, data, headers, deadline_seconds, pending, due_at, numbered, closed)
-    VALUES (:run_id, :saga, :saga_version, CAST(:run_key AS text), CAST(CAST(:plan AS text) AS jsonb), :plan_hash, '{}',
-            CAST(CAST(:headers AS text) AS jsonb), CAST(:deadline_seconds AS double precision), 0, clock_timestamp(), 0,
-            '{}')
+    INSERT INTO {s}.saga_instance (id, saga, version, key, plan, plan_hash, data, headers, deadline, deadline_seconds,
+                                   pending, due_at, numbered, closed)
+    SELECT :run_id, :saga, :saga_version, CAST(:run_key AS text), CAST(CAST(:plan AS text) AS jsonb), :plan_hash, '{}',
+           CAST(CAST(:headers AS text) AS jsonb), CASE WHEN first.births > 0 THEN first.deadline END,
+           CASE WHEN first.births = 0 THEN CAST(:deadline_seconds AS double precision) END, first.births,
+           CASE WHEN first.births > 0 THEN least(clock_timestamp() + CAST(:silence AS interval), first.deadline)
+                ELSE clock_timestamp() END, least(first.births, 1), '{}'
+    FROM (SELECT cardinality(CAST(:branches AS int[])) AS births,
+                 clock_timestamp() + make_interval(secs => CAST(:deadline_seconds AS double precision)) AS deadline
+         ) AS first
     ON CONFLICT DO NOTHING
-    RETURNING id
+    RETURNING id, nullif(numbered, 0) AS number, CASE WHEN numbered > 0 THEN clock_timestamp() END AS numbered_at
+),
+first AS (
+    INSERT INTO {s}.saga_inbox (instance_id, kind, name, payload, sent_by, event_id, version, depth, caused_by, number,
+                                seen_at, consumed_at)
+    SELECT id, 'event', :type, CAST(CAST(:payload AS text) AS jsonb), :by, :event_id, :version, :depth,
+           CAST(:caused_by AS text), number, numbered_at, numbered_at FROM born
+),
+delivery AS (
+    INSERT INTO {s}.saga_step (instance_id, position, branch, round, lane, name, task, queue, timeout, soft_timeout,
+                               synced_claim, event_id, epoch, line, dispatches)
+    SELECT born.id, born.number, head.branch, 0, head.lane, head.name, head.task, head.queue, head.timeout,
+           head.soft_timeout, head.synced_claim, CAST(:event_id AS uuid), (SELECT epoch FROM {s}.saga_epoch), head.line,
+           CASE WHEN head.line IS NULL THEN 1 ELSE 0 END
+    FROM born, (SELECT *, CASE WHEN """
+    + HAS_LINE
+    + """ THEN '' END AS line
+          FROM unnest(CAST(:branches AS int[]), CAST(:lanes AS int[]), CAST(:names AS text[]), CAST(:tasks AS text[]),
+                      CAST(:queues AS text[]), CAST(:timeouts AS float8[]), CAST(:soft_timeouts AS float8[]),
+                      CAST(:synced_claims AS boolean[]))
+               AS head (branch, lane, name, task, queue, timeout, soft_timeout, synced_claim)) AS head
+    RETURNING branch, line
 )
-INSERT INTO {s}.saga_inbox (instance_id, kind, name, payload, sent_by, event_id, version, depth, caused_by)
-SELECT id, 'event', :type, CAST(CAST(:payload AS text) AS jsonb), :by, :event_id, :version, :depth,
-       CAST(:caused_by AS text) FROM born
-RETURNING id
+SELECT ARRAY(SELECT branch FROM delivery WHERE line IS NULL ORDER BY branch) FROM born
 """
+)
+
+#: Whether events have come before the start of their run.
+HAS_EARLY = "SELECT EXISTS (SELECT FROM {s}.saga_inbox WHERE instance_id = :run_id AND consumed_at IS NULL)"
 
 #: Beside the start of what another instance (``id``) began: it belongs to whatever that belongs to.
 CORRELATE = (

@@ -21,9 +21,12 @@ from sagas.model.choreography.state import (
     RunDecision,
     RunState,
 )
+from sagas.model.choreography.usual import usual_start
+from sagas.model.executions import LONGEST_SILENCE
 from sagas.store import run_statements
 from sagas.store.bridges import Bridges
 from sagas.store.database import Database
+from sagas.store.head_columns import NO_HEADS, Placement, head_columns
 from sagas.store.ids import uuid7
 from sagas.store.rows import evidence_of, json_text, own_fields, step_fields
 from sagas.store.timing import Timing
@@ -123,10 +126,36 @@ class Runs:
         return None if same is False else False
 
     def start(self, scalar: Scalar, new: NewRun) -> bool | None:
-        """Insert a run with its first event. False: it was started already; None: with another first event."""
+        """Insert a run with its first event, which the first look numbers.
+
+        False: it was started already; None: with another first event.
+        """
+        return True if self._start(scalar, new, NO_HEADS) is not None else self.is_started_so(scalar, new)
+
+    def begin(self, scalar: Scalar, new: NewRun, placement: Placement) -> list[Address] | None:
+        """Insert a run with its first event and, as a rule, the deliveries of that, which need no look.
+
+        Returns:
+            The deliveries to be sent after the commit. None: it was started already (see `is_started_so`).
+        """
+        branches = self._start(scalar, new, head_columns(usual_start(new.plan), placement))
+        return None if branches is None else [Address(1, branch) for branch in branches]
+
+    def is_started_so(self, scalar: Scalar, new: NewRun) -> bool | None:
+        """Return False if a run was started with the same first event, and None if with another one."""
+        values = _values(new.id, new.event, new.by)
+        same = scalar(self._sql("IS_STARTED_SO"), {name: values[name] for name in _COMPARED})
+        return None if same is False else False
+
+    def has_early(self, run_id: UUID) -> bool:
+        """Return whether events have come that have no number yet."""
+        with self._database.autocommit() as connection:
+            return bool(connection.scalar(self._sql("HAS_EARLY"), {"run_id": run_id}))
+
+    def _start(self, scalar: Scalar, new: NewRun, births: Mapping[str, list[Any]]) -> list[int] | None:
         plan = new.plan
         values = _values(new.id, new.event, new.by)
-        inserted = scalar(
+        branches: list[int] | None = scalar(
             self._sql("START_RUN"),
             {name: values[name] for name in _FIRST}
             | {
@@ -137,13 +166,13 @@ class Runs:
                 "plan_hash": plan.fingerprint,
                 "headers": new.headers,
                 "deadline_seconds": plan.deadline,
-            },
+                "silence": LONGEST_SILENCE,
+            }
+            | dict(births),
         )
-        if inserted is not None:
+        if branches is not None:
             self._correlate(scalar, new)
-            return True
-        same = scalar(self._sql("IS_STARTED_SO"), {name: values[name] for name in _COMPARED})
-        return None if same is False else False
+        return branches
 
     def _correlate(self, scalar: Scalar, new: NewRun) -> None:
         if new.beginner is not None:

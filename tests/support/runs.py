@@ -36,7 +36,10 @@ class RunBench:
         run_id = uuid7() if key is None else run_id_of(plan.name, key)
         with self.store.database.autocommit() as connection:
             new = NewRun(id=run_id, plan=plan, key=key, event=event(plan.starts, **fields))
-            self.store.runs.start(connection.scalar, new)
+            if looks:  # as the engine does; without a look, as a step does that starts a run
+                self.store.runs.begin(connection.scalar, new, PLACED)
+            else:
+                self.store.runs.start(connection.scalar, new)
         self.plans[run_id] = plan
         if looks:
             self.look(run_id)

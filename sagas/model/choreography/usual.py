@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sagas.model.choreography.events import Handled
 from sagas.model.choreography.plan import ChoreographyPlan, HandlerPlan
 from sagas.model.choreography.state import LONGEST_CHAIN
+from sagas.model.plan import PlanStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,13 @@ def usual_end(plan: ChoreographyPlan, handled: Handled) -> UsualEnd | None:
     if ending and ending != [len(published)]:
         return None
     return UsualEnd(tuple(births(plan, handled)), bool(ending))
+
+
+def usual_start(plan: ChoreographyPlan) -> tuple[PlanStep, ...]:
+    """Return the deliveries of the event that starts a run; none if it means more than that."""
+    if is_unusual(plan, plan.starts):
+        return ()
+    return tuple(handler.step for handler in plan.hearers(plan.starts))
 
 
 def is_unusual(plan: ChoreographyPlan, type_: str) -> bool:

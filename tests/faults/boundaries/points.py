@@ -67,6 +67,7 @@ EXPLAINED: dict[str, str] = {
     "OF_OTHER_RELEASES": "a read, of `check`",
     "PARKED": "a read, of `check`",
     "PULSE": "one statement, of pools of greenlets alone: the next one makes up for it",
+    "LOAD_FIRST": "a read, of a run that a step starts after more events have come for it than one look numbers",
     "UNHEARD": "a read, of `check` and `show`",
     **dict.fromkeys(("CORRELATED", "CORRELATION_OF"), "a read, of handles: which instances belong together"),
     **dict.fromkeys(

@@ -22,7 +22,8 @@ FAILS = at("action", "publish callback by chain") | at("parent", "ack of callbac
 #: The callback finds that what was given up is recorded already.
 ASKS = at("callback", "task", "LOCK_INSTANCE", "LOAD_ARRIVED", "SAVE_RUN", "commit of LOCK_INSTANCE")
 UNDOES = at("compensation", *DELIVERED, *ENDS) | at("parent", "ack of compensation")
-STARTS = at("start", "START_RUN", *LOOK, "NUMBER", "publish action by loop")
+#: With a business key, under which events may have come before.
+STARTS = at("start", "START_RUN", "HAS_EARLY", "publish action by loop")
 PUBLISHES = at("publisher", "PUBLISH", *LOOK, "NUMBER", "publish action by loop")
 ANSWERS = at("operator", *LOOK)
 IN_A_TRANSACTION = ("INSERT ledger", "WHERE_AM_I", "SAVEPOINT", "RELEASE SAVEPOINT", "commit of INSERT ledger")
@@ -82,7 +83,7 @@ RUN_DETOURS: tuple[Workload, ...] = (
     resting(
         name="run-expected",
         story=run_stories.expected_early,
-        points=STARTS | at("start", "LOAD_FIRST"),
+        points=STARTS | at("start", *LOOK, "NUMBER"),
         besides=STARTS,
         events=("Ordered", *("Noted",) * MANY, "Reserved", "Shipped"),
     ),

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,9 +11,9 @@ import pytest
 from sagas.model import Address, Failed, StepStatus, Stop, StopKind, StopRequested, Verdict
 from sagas.model.choreography import Order
 from sagas.model.choreography.events import Handled
-from sagas.store import Reached
-from tests.support.bench import Bench
-from tests.support.runs import RunBench
+from sagas.store import NewRun, Reached
+from tests.support.bench import PLACED, Bench
+from tests.support.runs import RunBench, event
 from tests.unit.model.choreography.graphs import graph, handler
 from tests.unit.model.story import error, tries
 
@@ -108,6 +109,23 @@ def test_the_statement_leaves_the_rows_that_the_loop_would_leave(bench: Bench, s
             twins.agree()
         how += twins.how
     assert how["statement"] > 5, how
+
+
+@pytest.mark.parametrize("deadline", [None, 3600.0])
+def test_a_start_leaves_the_rows_that_the_first_look_would_leave(bench: Bench, deadline: float | None) -> None:
+    twins = Twins(bench, 0)
+    plan = replace(PLAN, deadline=deadline)
+    by_statement, by_loop = (NewRun.of(plan, None, event("A")) for _ in range(2))
+    with bench.store.database.autocommit() as connection:
+        to_send = bench.store.runs.begin(connection.scalar, by_statement, PLACED)
+        bench.store.runs.start(connection.scalar, by_loop)
+    looked = twins.runs.look(by_loop.id)
+
+    twins.twins = [by_statement.id, by_loop.id]
+    twins.agree()
+
+    assert looked is not None
+    assert to_send == [send.address for send in looked.sends]
 
 
 def test_a_completion_that_is_reported_twice_counts_once(bench: Bench) -> None:

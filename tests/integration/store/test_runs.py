@@ -23,7 +23,7 @@ LINE = graph(
     ends=("C",),
 )
 STREAM = graph(handler("one", ("A", "B")), ends=("E",))
-BOTH = graph(handler("one", "A"), handler("two", "A"), ends=("E",))
+BOTH = graph(handler("one", ("A", "B")), handler("two", "A"), ends=("E",))
 RESERVE, CHARGE = 1, 0
 
 
@@ -161,6 +161,20 @@ def test_v3_a_delivery_born_while_the_one_before_completes_is_released(
     completing.join()
 
     assert statuses(runs, run) == [(1, "completed"), (2, "pending")]
+
+
+def test_v3_a_delivery_that_ends_releases_the_next_one_of_its_handler_beside_others_that_go_on(
+    runs: RunBench,
+) -> None:
+    run = runs.start(BOTH)
+    token = runs.claim(run, Address(1, 0), "tasks.one")
+    assert token is not None
+    runs.publish(run, "B")
+    assert statuses(runs, run) == [(1, "running"), (1, "pending"), (2, "held")]
+
+    assert isinstance(runs.ends(run, Address(1, 0), token), Reached)
+
+    assert statuses(runs, run) == [(1, "completed"), (1, "pending"), (2, "pending")]
 
 
 def test_v3_two_deliveries_that_end_at_once_count_one_another(
