@@ -62,9 +62,9 @@ class Execution:
             return BY_LOOP | BY_ITSELF
         if "SAVEPOINT:before" in self.points:
             return BY_LOOP | WITH_EVENTS
-        # Whoever asks further after the statement was told that it did nothing.
-        asked = {"OWN_TOKEN:before", "LOCK_INSTANCE:before"} & set(self.points)
-        return BY_LOOP if asked else BY_LOOP | BY_STATEMENT
+        # A statement that did nothing is followed by a question: about the token, or of a delivery by the loop.
+        asks = {"OWN_TOKEN:before"} | ({"LOCK_INSTANCE:before"} if "CLAIM_DELIVERY:after" in self.points else set())
+        return BY_LOOP if asks & set(self.points) else BY_LOOP | BY_STATEMENT
 
 
 def executions(passages: Sequence[Passage]) -> list[Execution]:
