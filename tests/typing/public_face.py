@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session, scoped_session
 
 from sagas import (
     BestEffort,
+    Bridge,
     Child,
     Choreography,
     CompensationView,
@@ -341,6 +342,15 @@ def take_back(event: Created) -> None: ...
 
 fulfilment.on(Shipped, undo=None)(charge)
 fulfilment.undo("charge")(release)
+
+
+def to_a_log(body: bytes, headers: dict[str, str]) -> None: ...
+
+
+billing = Bridge(
+    "billing", source="shop", choreography=fulfilment, broker="amqp://", types=Created, accepts=(Shipped,), keys=["k"]
+)
+log = Bridge("log", source="shop", choreography=fulfilment, publish=to_a_log, types=Created, keys=[b"k"])
 
 
 def run_by_events(session: Session) -> None:
