@@ -1,4 +1,4 @@
-"""`Sagas.standings`: how each choreography stands."""
+"""`Sagas.standing`: how each choreography stands."""
 
 from dataclasses import dataclass
 from datetime import datetime

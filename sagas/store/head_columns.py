@@ -37,7 +37,6 @@ def head_columns(heads: Sequence[PlanStep], placement: Placement) -> dict[str, l
     }
 
 
+HEAD_COLUMNS = ("branches", "lanes", "names", "tasks", "queues", "timeouts", "soft_timeouts", "synced_claims")
 #: The columns of no row.
-NO_HEADS: Mapping[str, list[Any]] = {
-    name: [] for name in ("branches", "lanes", "names", "tasks", "queues", "timeouts", "soft_timeouts", "synced_claims")
-}
+NO_HEADS: Mapping[str, list[Any]] = {name: [] for name in HEAD_COLUMNS}

@@ -15,22 +15,11 @@ from sagas.model import Plan, StepRole
 from sagas.model.executions import LONGEST_SILENCE
 from sagas.store import wake_statements
 from sagas.store.database import Database
-from sagas.store.head_columns import Placement, head_columns
+from sagas.store.head_columns import HEAD_COLUMNS, Placement, head_columns
 from sagas.store.hot import NextSteps
 from sagas.store.instances import Instances
 
-COLUMNS = (
-    "plans",
-    "after",
-    "branches",
-    "lanes",
-    "names",
-    "tasks",
-    "queues",
-    "timeouts",
-    "soft_timeouts",
-    "synced_claims",
-)
+COLUMNS = ("plans", "after", *HEAD_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
