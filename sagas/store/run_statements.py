@@ -87,10 +87,11 @@ WHERE begun.id = :begun RETURNING begun.id
 """
 )
 
-#: Whether a run was started with the same event.
+#: Whether a run was started with the same event. What was published for its key before the start names a choreography.
 IS_STARTED_SO = """
 SELECT payload = CAST(CAST(:payload AS text) AS jsonb) AND version = :version FROM {s}.saga_inbox
-WHERE instance_id = :run_id AND kind = 'event' AND name = :type ORDER BY number NULLS LAST, id LIMIT 1
+WHERE instance_id = :run_id AND kind = 'event' AND name = :type
+ORDER BY number NULLS LAST, choreography IS NOT NULL, id LIMIT 1
 """
 
 #: Takes a delivery, as `CLAIM` takes a step: 1 round trip, 0 fsyncs. It brings back the event, and nothing that grows
@@ -151,14 +152,14 @@ WHERE id = :id AND (numbered, ended_by, turned_at, closed, came, quiet_from, qui
 
 #: Events without a number, in the order of their insertion. At most one more than are numbered at once.
 LOAD_ARRIVED = """
-SELECT id, event_id, name, version, cause, depth FROM {s}.saga_inbox
+SELECT id, event_id, name, version, cause, depth, choreography IS NOT NULL AS by_key FROM {s}.saga_inbox
 WHERE instance_id = :id AND kind = 'event' AND consumed_at IS NULL ORDER BY id LIMIT :limit
 """
 
-#: A run's first look begins with the event that starts it, however many have come before.
+#: A run's first look begins with the event of its start, however many have come before, of the same type too.
 LOAD_FIRST = """
-SELECT id, event_id, name, version, cause, depth FROM {s}.saga_inbox
-WHERE instance_id = :id AND kind = 'event' AND consumed_at IS NULL AND name = :starts ORDER BY id LIMIT 1
+SELECT id, event_id, name, version, cause, depth, choreography IS NOT NULL AS by_key FROM {s}.saga_inbox
+WHERE instance_id = :id AND kind = 'event' AND consumed_at IS NULL AND name = :starts ORDER BY by_key, id LIMIT 1
 """
 
 NUMBER = """

@@ -212,8 +212,9 @@ class Runs:
         )
         has_more = len(arrived) > NUMBERED_AT_ONCE
         arrived = arrived[:NUMBERED_AT_ONCE]
-        if row.numbered == 0 and not any(event.name == plan.starts for event in arrived):
-            arrived = [*connection.execute(self._sql("LOAD_FIRST"), {"id": run_id, "starts": plan.starts}), *arrived]
+        if row.numbered == 0 and all(event.by_key or event.name != plan.starts for event in arrived):
+            first = list(connection.execute(self._sql("LOAD_FIRST"), {"id": run_id, "starts": plan.starts}))
+            arrived = [*first, *(event for event in arrived if event not in first)]
         return RunState(
             **own_fields(run_id, row),
             steps=tuple(sorted(map(_delivery, steps), key=lambda delivery: delivery.address)),
@@ -354,7 +355,14 @@ def _delivery(row: Row[Any]) -> Delivery:
 
 def _arrived(row: Row[Any]) -> Arrived:
     return Arrived(
-        row=row.id, id=row.event_id, type=row.name, version=row.version, cause=row.cause, depth=row.depth, payload=""
+        row=row.id,
+        id=row.event_id,
+        type=row.name,
+        version=row.version,
+        cause=row.cause,
+        depth=row.depth,
+        payload="",
+        by_key=row.by_key,
     )
 
 

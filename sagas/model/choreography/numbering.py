@@ -20,13 +20,15 @@ from sagas.model.vocabulary import HistoryEvent, Reason
 def number_arrived(draft: RunDraft) -> None:
     """Give numbers to the events that have come, in the order of their insertion.
 
-    An event may come before its run is started. The one that starts it is the first all the same.
+    An event may come before its run is started, even one of the type that starts runs. That of the start is the first
+    all the same.
     """
     arrived = sorted(draft.before.arrived, key=lambda event: event.row)
     if draft.count == 0:
-        start = next((event for event in arrived if event.type == draft.plan.starts), None)
-        if start is None:
+        starts = [event for event in arrived if event.type == draft.plan.starts]
+        if not starts:
             return
+        start = min(starts, key=lambda event: event.by_key)
         arrived = [start, *(event for event in arrived if event is not start)]
     for event in arrived:
         number = draft.count + 1  # an event that turns the run back publishes another one

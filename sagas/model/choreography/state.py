@@ -43,6 +43,7 @@ class Arrived(Published):
     """An event in the run's inbox that has no number yet."""
 
     row: int
+    by_key: bool = False  # it was published for the run of a key, which may not have been started then
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

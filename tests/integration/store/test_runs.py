@@ -12,7 +12,7 @@ from sagas.errors import PlanChanged
 from sagas.model import Address, SagaStatus, StepStatus, Stop, StopKind, StopRequested, Tick
 from sagas.model.choreography import EventPlan, FieldPlan
 from sagas.model.choreography.state import RunDecision
-from sagas.store import NewRun, Reached, run_id_of, uuid7
+from sagas.store import IntendedRun, NewRun, Reached, run_id_of, uuid7
 from tests.support.bench import PLACED, Background, Bench
 from tests.support.runs import RunBench, event
 from tests.unit.model.choreography.graphs import graph, handler
@@ -231,6 +231,26 @@ def test_v16_an_early_event_and_a_start_that_do_not_see_each_other_meet(
     runs.look(run)
 
     assert numbers(bench, run) == [(1, "A"), (2, "B")]
+
+
+def test_v16_an_early_event_of_the_type_that_starts_runs_is_not_taken_for_the_start(
+    runs: RunBench, bench: Bench
+) -> None:
+    run = run_id_of(STREAM.name, "order-42")
+    early = event("A", payload='{"total": 7}')
+    first = NewRun(id=run, plan=STREAM, key="order-42", event=event("A", payload='{"total": 1}'))
+    with bench.store.database.autocommit() as connection:
+        meant = IntendedRun(choreography=STREAM.name, key="order-42")
+        runs.store.runs.publish(connection.scalar, run, early, None, intended=meant)
+        assert runs.store.runs.start(connection.scalar, first) is True
+        assert runs.store.runs.start(connection.scalar, first) is False
+
+    runs.plans[run] = STREAM
+    runs.look(run)
+
+    assert bench.sql("SELECT number, payload ->> 'total' FROM {s}.saga_inbox ORDER BY 1") == [(1, "1"), (2, "7")]
+    with bench.store.database.autocommit() as connection:
+        assert runs.store.runs.start(connection.scalar, first) is False
 
 
 def test_starts_with_one_key_meet_in_one_run(runs: RunBench, bench: Bench) -> None:
