@@ -1,5 +1,6 @@
 """The only package with SQL: tables, named statements, migrations."""
 
+from sagas.store.book import StatementBook
 from sagas.store.clock import Clock
 from sagas.store.database import Database, reachable, sqlstate
 from sagas.store.deliveries import Deliveries, Reached
@@ -36,32 +37,32 @@ class Store:
     """Everything that one ``Sagas`` keeps in its schema of one database."""
 
     def __init__(self, url: DatabaseUrl, schema: str, timing: Timing) -> None:
-        quoted = quote(schema)
+        book = StatementBook(schema)
         self.schema = schema
         self.timing = timing
         self.database = Database(url)
         self.tables = Tables(schema)
-        self.headers = Headers(self.database, quoted)
-        self.instances = Instances(self.database, self.tables, quoted, timing)
+        self.headers = Headers(self.database, book)
+        self.instances = Instances(self.database, self.tables, book, timing)
         self.runs = self.instances.runs
         self.bridges = self.runs.bridges
-        self.letters = Letters(self.database, quoted)
-        self.handlers = Handlers(self.database, quoted)
-        self.standings = Standings(self.database, quoted)
-        self.starting = Starting(self.database, self.instances, quoted)
-        self.locks = Locks(self.database, schema, quoted)
-        self.listing = Listing(self.database, quoted)
-        self.kinship = Kinship(self.database, quoted)
-        self.records = Records(self.database, quoted)
-        self.doubts = Doubts(self.database, quoted)
-        self.hot = HotPath(self.database, quoted, timing)
-        self.deliveries = Deliveries(self.database, quoted)
+        self.letters = Letters(self.database, book)
+        self.handlers = Handlers(self.database, book)
+        self.standings = Standings(self.database, book)
+        self.starting = Starting(self.database, self.instances, book)
+        self.locks = Locks(self.database, book)
+        self.listing = Listing(self.database, book)
+        self.kinship = Kinship(self.database, book)
+        self.records = Records(self.database, book)
+        self.doubts = Doubts(self.database, book)
+        self.hot = HotPath(self.database, book, timing)
+        self.deliveries = Deliveries(self.database, book)
         self.clock = Clock()
-        self.lines = Lines(self.database, quoted, timing)
-        self.sweeping = Sweeping(self.database, quoted, timing)
-        self.waking = Waking(self.database, self.instances, quoted)
-        self.purging = Purging(self.database, quoted)
-        self.fleet = Fleet(self.database, schema, quoted, timing)
+        self.lines = Lines(self.database, book, timing)
+        self.sweeping = Sweeping(self.database, book, timing)
+        self.waking = Waking(self.database, self.instances, book)
+        self.purging = Purging(self.database, book)
+        self.fleet = Fleet(self.database, book, timing)
 
     def migrate(self) -> list[str]:
         """Apply the missing migrations; return their file names."""

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row
 
 from sagas.store import bridge_statements
-from sagas.store.database import InSchema
+from sagas.store.book import InSchema
 
 #: How many events one pass sends.
 BATCH = 100

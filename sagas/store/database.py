@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, NullPool, PoolProxiedConnection, TextClause, create_engine, event, text
+from sqlalchemy import URL, Connection, Engine, NullPool, PoolProxiedConnection, create_engine, event
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError, ProgrammingError
 
 from sagas.errors import ConfigurationError, DatabaseUnreachable, SagaError, SchemaMissing
@@ -236,20 +236,6 @@ def _has_something_to_read(connection: Any) -> bool:
         return bool(select.select([connection], [], [], 0)[0])
     except ValueError:  # select() cannot handle file descriptors from 1024 on
         return True
-
-
-class InSchema:
-    """A base for classes that run named statements, in which ``{s}`` stands for the schema."""
-
-    def __init__(self, database: Database, quoted_schema: str) -> None:
-        self._database = database
-        self._quoted_schema = quoted_schema
-        self._parsed: dict[str, TextClause] = {}
-
-    def _sql(self, statement: str) -> TextClause:
-        if statement not in self._parsed:
-            self._parsed[statement] = text(statement.replace("{s}", self._quoted_schema))
-        return self._parsed[statement]
 
 
 def is_conflict(error: DBAPIError) -> bool:

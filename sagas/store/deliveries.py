@@ -13,9 +13,10 @@ from sagas.model.choreography.events import Handled
 from sagas.model.choreography.usual import UsualEnd
 from sagas.model.limits import Limits
 from sagas.store import delivery_statements, loop_statements
+from sagas.store.book import InSchema, StatementBook
 from sagas.store.database import OUTAGE_PATIENCE, Database
 from sagas.store.head_columns import Placement, head_columns
-from sagas.store.prepared import Prepared, PreparedAfterLock
+from sagas.store.prepared import PreparedAfterLock
 from sagas.store.runs import BY_A_HANDLER
 
 
@@ -30,13 +31,13 @@ class Reached:
     limits: Limits | None  # of the released one
 
 
-class Deliveries:
+class Deliveries(InSchema):
     """Completes deliveries."""
 
-    def __init__(self, database: Database, quoted_schema: str) -> None:
-        self._database = database
-        lock = Prepared(loop_statements.LOCK_INSTANCE.replace("{s}", quoted_schema))
-        complete = delivery_statements.COMPLETE_DELIVERY.replace("{s}", quoted_schema)
+    def __init__(self, database: Database, book: StatementBook) -> None:
+        super().__init__(database, book)
+        lock = book.prepared(loop_statements.LOCK_INSTANCE)
+        complete = book.written(delivery_statements.COMPLETE_DELIVERY)
         self._complete = PreparedAfterLock(lock, complete)
 
     def complete(

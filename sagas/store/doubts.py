@@ -8,7 +8,7 @@ from sqlalchemy import Row
 
 from sagas.model.retry import PERMANENT, Verdict
 from sagas.store import neighbour_statements
-from sagas.store.database import InSchema
+from sagas.store.book import InSchema
 
 
 class Doubts(InSchema):

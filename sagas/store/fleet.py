@@ -10,23 +10,23 @@ from sqlalchemy import Row
 
 from sagas.model.neighbours import Neighbour
 from sagas.store import fleet_statements
-from sagas.store.database import Database, InSchema
+from sagas.store.book import InSchema, StatementBook
+from sagas.store.database import Database
 from sagas.store.timing import Timing
 
 
 class Fleet(InSchema):
     """Reads and writes the workers' descriptions."""
 
-    def __init__(self, database: Database, schema: str, quoted_schema: str, timing: Timing) -> None:
-        super().__init__(database, quoted_schema)
-        self._schema = schema
+    def __init__(self, database: Database, book: StatementBook, timing: Timing) -> None:
+        super().__init__(database, book)
         self._lease = timing.lease
 
     def home(self) -> str:
         """Return the mark of this schema: the same for all processes, however they reach it, and no other schema's."""
         with self._database.autocommit() as connection:
             row = connection.execute(self._sql(fleet_statements.WHERE_HOME_IS)).one()
-        return f"{row.database}/{self._schema}/{row.home}"
+        return f"{row.database}/{self._book.schema}/{row.home}"
 
     def introduce(
         self, worker_id: UUID, *, app: str | None, control_queue: str, broker: str, plans: Mapping[str, str]

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from sagas.store import handler_statements
-from sagas.store.database import InSchema
+from sagas.store.book import InSchema
 
 #: How many deliveries in a row a handler gives up, with none done between, before it is paused.
 DEAD_BEFORE_PAUSE = 20

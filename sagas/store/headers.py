@@ -11,7 +11,8 @@ from sagas.errors import PayloadError
 from sagas.model import Secrecy, payload
 from sagas.model.headers import Kept, digest_of
 from sagas.store import statements
-from sagas.store.database import Database, InSchema
+from sagas.store.book import InSchema, StatementBook
+from sagas.store.database import Database
 
 #: Headers are encoded as kombu encodes its JSON.
 _kombu: Any = kombu_json
@@ -23,8 +24,8 @@ UNKNOWN: Any = object()
 class Headers(InSchema):
     """The headers of an instance's messages. Code that reads or writes the instance's row remembers them here."""
 
-    def __init__(self, database: Database, quoted_schema: str) -> None:
-        super().__init__(database, quoted_schema)
+    def __init__(self, database: Database, book: StatementBook) -> None:
+        super().__init__(database, book)
         # No lock, which a fork might copy while it is held: every line is a single operation on a dict.
         self._recent: dict[UUID, str | Kept | None] = {}
         self._former: dict[UUID, str | Kept | None] = {}

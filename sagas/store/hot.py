@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from sagas.model import Address, Plan, PlanStep, SagaStatus, StepStatus
 from sagas.store import run_statements, statements
+from sagas.store.book import InSchema, StatementBook
 from sagas.store.database import OUTAGE_PATIENCE, Database
 from sagas.store.head_columns import Placement, head_columns
 from sagas.store.prepared import Prepared
@@ -98,16 +99,16 @@ class Progress:
         return self.status is SagaStatus.COMPENSATING or self.is_late or hands_over
 
 
-class HotPath:
+class HotPath(InSchema):
     """Claims and completes executions."""
 
-    def __init__(self, database: Database, quoted_schema: str, timing: Timing) -> None:
-        self._database = database
+    def __init__(self, database: Database, book: StatementBook, timing: Timing) -> None:
+        super().__init__(database, book)
         self._timing = timing
-        self._claim = Prepared(statements.CLAIM.replace("{s}", quoted_schema))
-        self._claim_delivery = Prepared(run_statements.CLAIM_DELIVERY.replace("{s}", quoted_schema))
-        self._complete = Prepared(statements.COMPLETE.replace("{s}", quoted_schema))
-        self._own_token = Prepared(statements.OWN_TOKEN.replace("{s}", quoted_schema))
+        self._claim = book.prepared(statements.CLAIM)
+        self._claim_delivery = book.prepared(run_statements.CLAIM_DELIVERY)
+        self._complete = book.prepared(statements.COMPLETE)
+        self._own_token = book.prepared(statements.OWN_TOKEN)
         self._reported_at = 0.0
 
     def claim(

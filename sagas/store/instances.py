@@ -9,18 +9,19 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Delete, Update, delete, func, insert, select, text, update
+from sqlalchemy import Connection, Delete, Update, delete, func, insert, select, update
 
 from sagas.errors import RowDamaged
 from sagas.model import Address, Decision, InstanceState, Plan, StartChild
 from sagas.model.choreography import ChoreographyPlan, is_choreography
 from sagas.model.choreography.as_plan import RunPlan
 from sagas.model.choreography.state import RunDecision, RunState
-from sagas.store import loop_statements, neighbour_statements, sweep_statements
+from sagas.store import loop_statements, neighbour_statements, statements, sweep_statements
+from sagas.store.book import StatementBook
 from sagas.store.database import Database
 from sagas.store.head_columns import Placement
 from sagas.store.inbox import Inbox
-from sagas.store.prepared import Prepared, run_together
+from sagas.store.prepared import run_together
 from sagas.store.reading import Reading
 from sagas.store.rows import encoded_whole, legible, merged, state_of
 from sagas.store.runs import Runs
@@ -68,18 +69,16 @@ def has_numbered(decision: Decision) -> bool:
 class Instances(Reading):
     """Loads and saves instances, always under the instance's row lock."""
 
-    def __init__(self, database: Database, tables: Tables, quoted_schema: str, timing: Timing) -> None:
-        super().__init__(database, tables, quoted_schema)
+    def __init__(self, database: Database, tables: Tables, book: StatementBook, timing: Timing) -> None:
+        super().__init__(database, tables, book)
         self._timing = timing
         self._plans: dict[str, Plan] = {}
-        self._lock_it = Prepared(loop_statements.LOCK_INSTANCE.replace("{s}", quoted_schema))
-        self._lock_if_free = Prepared(loop_statements.LOCK_INSTANCE_IF_FREE.replace("{s}", quoted_schema))
-        self._load = Prepared(loop_statements.LOAD.replace("{s}", quoted_schema))
-        self._save = Prepared(loop_statements.SAVE.replace("{s}", quoted_schema))
-        self._stop = text(sweep_statements.STOP_RUNNING.replace("{s}", quoted_schema))
-        self._mark_ended = text(neighbour_statements.MARK_ENDED.replace("{s}", quoted_schema))
-        self.inbox = Inbox(database, quoted_schema)
-        self.runs = Runs(database, quoted_schema, timing)
+        self._lock_it = book.prepared(loop_statements.LOCK_INSTANCE)
+        self._lock_if_free = book.prepared(loop_statements.LOCK_INSTANCE_IF_FREE)
+        self._load = book.prepared(loop_statements.LOAD)
+        self._save = book.prepared(loop_statements.SAVE)
+        self.inbox = Inbox(database, book)
+        self.runs = Runs(database, book, timing)
 
     # -- plans: an instance's own plan rules, and there are few of them
 
@@ -190,13 +189,14 @@ class Instances(Reading):
             self.inbox.put(connection.scalar, post.to, post.mail)
         for address in decision.stops:
             place = {"position": address.position, "branch": address.branch}
-            connection.execute(self._stop, place | {"id": before.id})
+            connection.execute(self._sql(sweep_statements.STOP_RUNNING), place | {"id": before.id})
         if isinstance(decision, RunDecision) and isinstance(loaded.plan, RunPlan):
             self.runs.save(connection, loaded.plan.graph, decision)
         if before.inbox:
             self.inbox.mark_read(connection, [mail.id for mail in before.inbox], decision.consumed)
         if loaded.plan.is_limited and after.status is not before.status:
-            connection.execute(self._mark_ended, {"id": before.id, "status": after.status.value})
+            ended = {"id": before.id, "status": after.status.value}
+            connection.execute(self._sql(neighbour_statements.MARK_ENDED), ended)
         changed = changes(before, after)
         moved = bool(changed or decision.notes) or before.status is not after.status or has_numbered(decision)
         in_line: Sequence[Sequence[int]] = ()
@@ -220,7 +220,8 @@ class Instances(Reading):
         assert step.child is not None
         with legible(loaded.state.id):
             place = {"position": step.position, "lane": step.lane, "branch": step.branch}
-            data = merged(*connection.execute(self._data, place | {"id": loaded.state.id}).one())
+            asked = place | {"id": loaded.state.id}
+            data = merged(*connection.execute(self._sql(statements.DATA_AND_RESULTS), asked).one())
         wanted = data if step.child_input is None else {name: data[name] for name in step.child_input if name in data}
         connection.execute(
             insert(self._tables.instance).values(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from sagas.store import neighbour_statements
-from sagas.store.database import InSchema
+from sagas.store.book import InSchema
 
 
 class Kinship(InSchema):

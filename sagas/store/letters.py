@@ -8,7 +8,7 @@ from sqlalchemy import Row
 
 from sagas.model import Address
 from sagas.store import letter_statements
-from sagas.store.database import InSchema
+from sagas.store.book import InSchema
 
 
 class Letters(InSchema):

@@ -11,7 +11,8 @@ from sqlalchemy import Row
 from sagas.model import Address
 from sagas.model.limits import Limits
 from sagas.store import line_statements
-from sagas.store.database import Database, InSchema
+from sagas.store.book import InSchema, StatementBook
+from sagas.store.database import Database
 from sagas.store.timing import Timing
 
 
@@ -49,8 +50,8 @@ class Released:
 class Lines(InSchema):
     """Statements of the line. Those that give out steps do nothing for a worker that does not hold the lease."""
 
-    def __init__(self, database: Database, quoted_schema: str, timing: Timing) -> None:
-        super().__init__(database, quoted_schema)
+    def __init__(self, database: Database, book: StatementBook, timing: Timing) -> None:
+        super().__init__(database, book)
         self._timing = timing
 
     def take_lease(self, name: str, me: UUID, hold: timedelta) -> bool:

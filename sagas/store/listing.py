@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, text
 
 from sagas.model import SagaStatus, payload
 from sagas.store import listing_statements as statements
-from sagas.store.database import InSchema
+from sagas.store.book import InSchema
 from sagas.store.rows import UNREADABLE, legible
 
 #: Instances in flight have an index without saga or order.
@@ -151,4 +151,4 @@ class Listing(InSchema):
         return self._composed(columns, statements.PAGE_OF_EACH_SAGA, [statements.OF_NAMED, *conditions])
 
     def _composed(self, columns: str, page: str, conditions: Sequence[str]) -> str:
-        return (columns + page.replace("{conditions}", " AND ".join(conditions))).replace("{s}", self._quoted_schema)
+        return self._book.written(columns + page.replace("{conditions}", " AND ".join(conditions)))

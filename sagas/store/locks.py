@@ -9,7 +9,8 @@ from sqlalchemy import Connection, Row
 
 from sagas.model import Plan
 from sagas.store import neighbour_statements
-from sagas.store.database import Database, InSchema
+from sagas.store.book import InSchema, StatementBook
+from sagas.store.database import Database
 
 #: A limit is a resource with this prefix, which no semantic lock may have.
 LIMIT_PREFIX = "limit:"
@@ -27,9 +28,8 @@ class LockRequest:
 class Locks(InSchema):
     """Grants and releases, each under the advisory locks of the resources until the end of its transaction."""
 
-    def __init__(self, database: Database, schema: str, quoted_schema: str) -> None:
-        super().__init__(database, quoted_schema)
-        self._schema = schema
+    def __init__(self, database: Database, book: StatementBook) -> None:
+        super().__init__(database, book)
 
     def take_place(self, connection: Connection, instance_id: UUID, plan: Plan) -> tuple[bool, Sequence[UUID]]:
         """Take a place under the limit again, for an instance that a person let go on, inside the loop's transaction.
@@ -89,7 +89,7 @@ class Locks(InSchema):
 
     def _serialise(self, connection: Connection, instance_id: UUID, also: str | None = None) -> None:
         statement = self._sql(neighbour_statements.SERIALISE_RESOURCES)
-        connection.execute(statement, {"schema": self._schema, "id": instance_id, "also": also}).all()
+        connection.execute(statement, {"schema": self._book.schema, "id": instance_id, "also": also}).all()
 
     def _wake(self, connection: Connection, resources: Sequence[str]) -> Sequence[UUID]:
         values: dict[str, Any] = {"resources": list(resources)}

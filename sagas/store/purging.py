@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from sagas.store import purge_statements
-from sagas.store.database import InSchema
+from sagas.store.book import InSchema
 
 #: The place of an instance in the order of their ends.
 PurgeCursor = tuple[datetime, UUID]

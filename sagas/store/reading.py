@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Row, Select, and_, or_, select, text
 
 from sagas.model import Address, StepState, StepStatus, payload
 from sagas.store import statements
+from sagas.store.book import InSchema, StatementBook
 from sagas.store.database import Database
 from sagas.store.records import recorded
 from sagas.store.rows import legible, stored_step_of
@@ -19,15 +20,13 @@ READ_PATIENCE = 5.0
 EVERYWHERE = {"position": None, "lane": None, "branch": None}
 
 
-class Reading:
+class Reading(InSchema):
     """Reads instances."""
 
-    def __init__(self, database: Database, tables: Tables, quoted_schema: str) -> None:
-        self._database = database
+    def __init__(self, database: Database, tables: Tables, book: StatementBook) -> None:
+        super().__init__(database, book)
         self._tables = tables
-        self._find = text(statements.FIND_CURRENT.replace("{s}", quoted_schema))
-        self._recorded = recorded(tables, quoted_schema)
-        self._data = text(statements.DATA_AND_RESULTS.replace("{s}", quoted_schema))
+        self._recorded = recorded(tables, book)
 
     def contents(self, instance_id: UUID, connection: Connection | None = None) -> Sequence[Any]:
         """Return all stored data of an instance: the input and its steps' results; empty if it no longer exists.
@@ -39,7 +38,8 @@ class Reading:
             with self._database.autocommit() as own:
                 return self.contents(instance_id, own)
         with legible(instance_id):
-            row = connection.execute(self._data, EVERYWHERE | {"id": instance_id}).one_or_none()
+            asked = EVERYWHERE | {"id": instance_id}
+            row = connection.execute(self._sql(statements.DATA_AND_RESULTS), asked).one_or_none()
             return () if row is None else (payload.loads(row[0]), *payload.loads(row[1] or "[]"))
 
     def read(self, instance_id: UUID) -> Row[Any] | None:
@@ -131,7 +131,7 @@ class Reading:
         if not payload.is_storable(saga + key):
             return None  # PostgreSQL cannot store such a text, which may be an address typed by a stranger
         with self._database.autocommit() as connection:
-            found: UUID | None = connection.scalar(self._find, {"saga": saga, "key": key})
+            found: UUID | None = connection.scalar(self._sql(statements.FIND_CURRENT), {"saga": saga, "key": key})
             return found
 
     def between(self, lowest: UUID, highest: UUID, *, limit: int) -> Sequence[UUID]:

@@ -4,35 +4,35 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Label, literal_column, text
+from sqlalchemy import Label, literal_column
 
 from sagas.model import Address
 from sagas.store import neighbour_statements
+from sagas.store.book import InSchema, StatementBook
 from sagas.store.database import OUTAGE_PATIENCE, Database
 from sagas.store.tables import Tables
 
 
-def recorded(tables: Tables, quoted_schema: str) -> Label[Any]:
+def recorded(tables: Tables, book: StatementBook) -> Label[Any]:
     """Return an action's records, oldest first, as a column beside those of its row."""
-    statement = neighbour_statements.RECORDED.replace("{s}", quoted_schema).strip()
+    statement = book.written(neighbour_statements.RECORDED).strip()
     return literal_column(statement, tables.record.c.data.type).label("records")
 
 
-class Records:
+class Records(InSchema):
     """Appends to and reads `saga_record`."""
 
-    def __init__(self, database: Database, quoted_schema: str) -> None:
-        self._database = database
-        self._add = text(neighbour_statements.ADD_RECORD.replace("{s}", quoted_schema))
-        self._read = text(neighbour_statements.RECORDS_OF.replace("{s}", quoted_schema))
+    def __init__(self, database: Database, book: StatementBook) -> None:
+        super().__init__(database, book)
 
     def add(self, instance_id: UUID, action: Address, token: UUID, data: str) -> bool:
         """Keep a record, whatever has become of the claim. False: the token no longer holds it."""
-        values = {"instance_id": instance_id, "position": action.position, "branch": action.branch}
+        place = {"instance_id": instance_id, "position": action.position, "branch": action.branch}
+        record = place | {"token": token, "data": data}
 
         def work() -> bool:
             with self._database.autocommit() as connection:
-                return bool(connection.scalar(self._add, values | {"token": token, "data": data}))
+                return bool(connection.scalar(self._sql(neighbour_statements.ADD_RECORD), record))
 
         return self._database.retrying(work, OUTAGE_PATIENCE)
 
@@ -42,6 +42,6 @@ class Records:
 
         def work() -> Sequence[str]:
             with self._database.autocommit() as connection:
-                return connection.scalars(self._read, values).all()
+                return connection.scalars(self._sql(neighbour_statements.RECORDS_OF), values).all()
 
         return self._database.retrying(work, OUTAGE_PATIENCE)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 from uuid import UUID, uuid5
 
-from sqlalchemy import Connection, Row, TextClause, text
+from sqlalchemy import Connection, Row, TextClause
 
 from sagas.errors import PlanChanged
 from sagas.model import Address
@@ -24,6 +24,7 @@ from sagas.model.choreography.state import (
 from sagas.model.choreography.usual import usual_start
 from sagas.model.executions import LONGEST_SILENCE
 from sagas.store import run_statements
+from sagas.store.book import InSchema, StatementBook
 from sagas.store.bridges import Bridges
 from sagas.store.database import Database
 from sagas.store.head_columns import NO_HEADS, Placement, head_columns
@@ -83,21 +84,13 @@ class Sample:
 Scalar = Callable[[TextClause, Mapping[str, Any]], Any]
 
 
-class Runs:
+class Runs(InSchema):
     """Writes and reads what runs have beside an instance's row and its steps."""
 
-    def __init__(self, database: Database, quoted_schema: str, timing: Timing) -> None:
-        self._database = database
+    def __init__(self, database: Database, book: StatementBook, timing: Timing) -> None:
+        super().__init__(database, book)
         self._timing = timing
-        self.bridges = Bridges(database, quoted_schema)
-        self._quoted_schema = quoted_schema
-        self._statements: dict[str, TextClause] = {}
-
-    def _sql(self, name: str) -> TextClause:
-        if name not in self._statements:
-            statement: str = getattr(run_statements, name)
-            self._statements[name] = text(statement.replace("{s}", self._quoted_schema))
-        return self._statements[name]
+        self.bridges = Bridges(database, book)
 
     # -- in the caller's transaction
 
@@ -119,9 +112,9 @@ class Runs:
         intended = intended or IntendedRun()
         values = _values(run_id, event, by) | {"key": key}
         addressed = {"choreography": intended.choreography, "run_key": intended.key, "early_for": intended.early_for}
-        if scalar(self._sql("PUBLISH"), values | addressed) is not None:
+        if scalar(self._sql(run_statements.PUBLISH), values | addressed) is not None:
             return True
-        same = scalar(self._sql("IS_THE_SAME"), {name: values[name] for name in _COMPARED} | {"key": key})
+        same = scalar(self._sql(run_statements.IS_THE_SAME), {name: values[name] for name in _COMPARED} | {"key": key})
         # Not there: committed after this transaction's snapshot, so it cannot be compared.
         return None if same is False else False
 
@@ -144,19 +137,19 @@ class Runs:
     def is_started_so(self, scalar: Scalar, new: NewRun) -> bool | None:
         """Return False if a run was started with the same first event, and None if with another one."""
         values = _values(new.id, new.event, new.by)
-        same = scalar(self._sql("IS_STARTED_SO"), {name: values[name] for name in _COMPARED})
+        same = scalar(self._sql(run_statements.IS_STARTED_SO), {name: values[name] for name in _COMPARED})
         return None if same is False else False
 
     def has_early(self, run_id: UUID) -> bool:
         """Return whether events have come that have no number yet."""
         with self._database.autocommit() as connection:
-            return bool(connection.scalar(self._sql("HAS_EARLY"), {"run_id": run_id}))
+            return bool(connection.scalar(self._sql(run_statements.HAS_EARLY), {"run_id": run_id}))
 
     def _start(self, scalar: Scalar, new: NewRun, births: Mapping[str, list[Any]]) -> list[int] | None:
         plan = new.plan
         values = _values(new.id, new.event, new.by)
         branches: list[int] | None = scalar(
-            self._sql("START_RUN"),
+            self._sql(run_statements.START_RUN),
             {name: values[name] for name in _FIRST}
             | {
                 "saga": plan.name,
@@ -180,7 +173,7 @@ class Runs:
 
     def correlate(self, scalar: Scalar, begun: UUID, beginner: UUID, caused_by: str | None) -> None:
         """Record that one instance, or a run of another service, began an instance that was just inserted."""
-        scalar(self._sql("CORRELATE"), {"begun": begun, "id": beginner, "caused_by": caused_by})
+        scalar(self._sql(run_statements.CORRELATE), {"begun": begun, "id": beginner, "caused_by": caused_by})
 
     # -- under the lock of the run's row
 
@@ -206,14 +199,14 @@ class Runs:
         if whole or about is not None:
             place = {"position": about.position if about else -1, "branch": about.branch if about else -1}
             asked = {"id": run_id, "lease": self._timing.lease, "whole": whole, **place}
-            steps += connection.execute(self._sql("LOAD_DONE"), asked).all()
-        arrived = list(
-            connection.execute(self._sql("LOAD_ARRIVED"), {"id": run_id, "limit": NUMBERED_AT_ONCE + 1}).all()
-        )
+            steps += connection.execute(self._sql(run_statements.LOAD_DONE), asked).all()
+        asked = {"id": run_id, "limit": NUMBERED_AT_ONCE + 1}
+        arrived = list(connection.execute(self._sql(run_statements.LOAD_ARRIVED), asked))
         has_more = len(arrived) > NUMBERED_AT_ONCE
         arrived = arrived[:NUMBERED_AT_ONCE]
         if row.numbered == 0 and all(event.by_key or event.name != plan.starts for event in arrived):
-            first = list(connection.execute(self._sql("LOAD_FIRST"), {"id": run_id, "starts": plan.starts}))
+            asked = {"id": run_id, "starts": plan.starts}
+            first = list(connection.execute(self._sql(run_statements.LOAD_FIRST), asked))
             arrived = [*first, *(event for event in arrived if event not in first)]
         return RunState(
             **own_fields(run_id, row),
@@ -233,10 +226,10 @@ class Runs:
     def save(self, connection: Connection, plan: ChoreographyPlan, decision: RunDecision) -> None:
         """Write the numbers of events, and the events that were published with the decision."""
         state = decision.state
-        connection.execute(self._sql("SAVE_RUN"), run_columns(state) | {"id": state.id})
+        connection.execute(self._sql(run_statements.SAVE_RUN), run_columns(state) | {"id": state.id})
         if decision.numbered:
             connection.execute(
-                self._sql("NUMBER"),
+                self._sql(run_statements.NUMBER),
                 {
                     "rows": [given.row for given in decision.numbered],
                     "numbers": [given.number for given in decision.numbered],
@@ -259,7 +252,7 @@ class Runs:
             event = recorded.event
             known = plan.by_type.get(event.type)
             connection.execute(
-                self._sql("RECORD"),
+                self._sql(run_statements.RECORD),
                 _values(state.id, event, BY_THE_LIBRARY if event.payload is None else BY_A_HANDLER)
                 | {
                     "number": recorded.number,
@@ -286,7 +279,7 @@ class Runs:
                 raise _changed(plan, said)
             with self._database.autocommit() as connection:
                 connection.execute(
-                    self._sql("REGISTER_GRAPH"),
+                    self._sql(run_statements.REGISTER_GRAPH),
                     {
                         "saga": plan.name,
                         "version": plan.version,
@@ -310,12 +303,13 @@ class Runs:
     def samples(self) -> list[Sample]:
         """Return the newest stored event of each type and version."""
         with self._database.autocommit() as connection:
-            rows = connection.execute(self._sql("SAMPLES")).all()
+            rows = connection.execute(self._sql(run_statements.SAMPLES)).all()
         return [Sample(choreography=row.saga, type=row.name, version=row.version, payload=row.payload) for row in rows]
 
     def _registered(self, plan: ChoreographyPlan) -> ChoreographyPlan | None:
+        named = {"saga": plan.name, "version": plan.version}
         with self._database.autocommit() as connection:
-            stored = connection.scalar(self._sql("REGISTERED"), {"saga": plan.name, "version": plan.version})
+            stored = connection.scalar(self._sql(run_statements.REGISTERED), named)
         return None if stored is None else ChoreographyPlan.from_json(json.loads(stored))
 
 

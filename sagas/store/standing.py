@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from sagas.store import standing_statements
-from sagas.store.database import InSchema
+from sagas.store.book import InSchema
 
 
 class Standings(InSchema):

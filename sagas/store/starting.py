@@ -14,6 +14,7 @@ from sagas.errors import ConfigurationError, PlanChanged, StartInProgress
 from sagas.model import Plan, SagaStatus
 from sagas.model.executions import LONGEST_SILENCE
 from sagas.store import statements
+from sagas.store.book import InSchema, StatementBook
 from sagas.store.database import (
     DEADLOCK_DETECTED,
     LOCK_NOT_AVAILABLE,
@@ -26,7 +27,6 @@ from sagas.store.head_columns import Placement, head_columns
 from sagas.store.instances import Instances
 from sagas.store.locks import LockRequest
 from sagas.store.off_the_loop import blocking
-from sagas.store.prepared import Prepared
 
 T = TypeVar("T")
 
@@ -82,21 +82,13 @@ class Started:
     is_to_be_sent: bool = False  # False: it is not new, or waits in its queue's line
 
 
-class Starting:
+class Starting(InSchema):
     """Inserts new instances."""
 
-    def __init__(self, database: Database, instances: Instances, quoted_schema: str) -> None:
-        self._database = database
+    def __init__(self, database: Database, instances: Instances, book: StatementBook) -> None:
+        super().__init__(database, book)
         self._instances = instances
-        self._start = text(statements.START.replace("{s}", quoted_schema))
-        self._start_by_name = Prepared(statements.START.replace("{s}", quoted_schema))
-        self._find = text(statements.FIND_CURRENT.replace("{s}", quoted_schema))
-        self._retire = text(statements.RETIRE_ENDED.replace("{s}", quoted_schema))
-        self._limit_wait = text(statements.LIMIT_LOCK_WAIT)
-        self._restore_wait = text(statements.RESTORE_LOCK_WAIT)
-        self._register = text(statements.REGISTER_PLAN.replace("{s}", quoted_schema))
-        self._count = text(statements.COUNT_IN_FLIGHT.replace("{s}", quoted_schema))
-        self._where = text(statements.WHERE_AM_I)
+        self._start_by_name = book.prepared(statements.START)
         self._registered: dict[str, list[URL]] = {}
 
     def register(self, plan: Plan) -> None:
@@ -111,9 +103,10 @@ class Starting:
     def _register_now(self, plan: Plan) -> None:
         named = {"saga": plan.saga, "version": plan.version}
         with self._database.autocommit() as connection:
-            row = connection.execute(self._register, named | {"plan_hash": plan.fingerprint}).one_or_none()
+            asked = named | {"plan_hash": plan.fingerprint}
+            row = connection.execute(self._sql(statements.REGISTER_PLAN), asked).one_or_none()
             if row is None:
-                count = connection.scalar(self._count, named)
+                count = connection.scalar(self._sql(statements.COUNT_IN_FLIGHT), named)
                 raise PlanChanged(
                     f"saga {plan.saga!r} version {plan.version} has other steps or policies than the {count} instances "
                     f"in flight were started with: raise version={plan.version + 1}. They go on by their own plan."
@@ -179,9 +172,9 @@ class Starting:
         with translated(), transaction.savepoint():
             if not may_wait:
                 return work()
-            waited = transaction.scalar(self._limit_wait, {"wait": KEY_WAIT})
+            waited = transaction.scalar(self._sql(statements.LIMIT_LOCK_WAIT), {"wait": KEY_WAIT})
             done = work()
-            transaction.scalar(self._restore_wait, {"wait": waited})
+            transaction.scalar(self._sql(statements.RESTORE_LOCK_WAIT), {"wait": waited})
             return done
 
     def _may_be_retired(self, instance_id: UUID) -> bool:
@@ -199,7 +192,7 @@ class Starting:
             ConfigurationError: the transaction is in another database.
         """
         here = blocking(self._where_we_are)
-        if url.get_backend_name() != "postgresql" or transaction.scalar(self._where, {}) != here:
+        if url.get_backend_name() != "postgresql" or transaction.scalar(self._sql(statements.WHERE_AM_I), {}) != here:
             raise ConfigurationError(
                 f"the transaction to join is in {url!r} and sagas are in {self._database.url!r}, where no worker would "
                 "find what was started: give Sagas the transaction's database, or start outside of the transaction "
@@ -208,7 +201,7 @@ class Starting:
 
     def _where_we_are(self) -> str:
         with self._database.autocommit() as connection:
-            return str(connection.scalar(self._where))
+            return str(connection.scalar(self._sql(statements.WHERE_AM_I)))
 
     def _insert_by(
         self,
@@ -218,14 +211,14 @@ class Starting:
     ) -> Started | None:
         """Return the new instance, or the one that has the key; None if that cannot be seen from here."""
         if new.anew:
-            scalar(self._retire, _named(new))
-        inserted = scalar(self._start, self._values(new, placement))
+            scalar(self._sql(statements.RETIRE_ENDED), _named(new))
+        inserted = scalar(self._sql(statements.START), self._values(new, placement))
         if inserted is not None or new.key is None:
             return Started(new.id, bool(inserted))
         return self._found_by(scalar, new)
 
     def _found_by(self, scalar: Callable[[TextClause, Mapping[str, Any]], Any], new: NewInstance) -> Started | None:
-        found = scalar(self._find, _named(new))
+        found = scalar(self._sql(statements.FIND_CURRENT), _named(new))
         if found is None:
             return None
         id_ = UUID(str(found))  # a driver may have its own class for UUIDs

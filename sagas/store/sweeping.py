@@ -12,7 +12,8 @@ from sqlalchemy import Row
 from sagas.errors import RowDamaged
 from sagas.model.executions import TIMEOUT_GRACE
 from sagas.store import sweep_statements
-from sagas.store.database import Database, InSchema
+from sagas.store.book import InSchema, StatementBook
+from sagas.store.database import Database
 from sagas.store.handlers import ALARM_PAUSE
 from sagas.store.release import RELEASE
 from sagas.store.timing import Timing
@@ -44,8 +45,8 @@ class Heartbeat:
 class Sweeping(InSchema):
     """Statements of liveness and recovery."""
 
-    def __init__(self, database: Database, quoted_schema: str, timing: Timing) -> None:
-        super().__init__(database, quoted_schema)
+    def __init__(self, database: Database, book: StatementBook, timing: Timing) -> None:
+        super().__init__(database, book)
         self._times = {"lease": timing.lease, "silence": timing.silence, "outage": timing.outage}
         # Less than the shortest pause, so that a timer's own ticks never fall just short of it.
         self._times["often"] = timedelta(seconds=timing.pause * 0.7)

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
-
 from sagas.model import Plan, StepRole
 from sagas.model.executions import LONGEST_SILENCE
 from sagas.store import wake_statements
+from sagas.store.book import InSchema, StatementBook
 from sagas.store.database import Database
 from sagas.store.head_columns import HEAD_COLUMNS, Placement, head_columns
 from sagas.store.hot import NextSteps
@@ -31,14 +30,12 @@ class Woken:
     has_begun: bool  # its status has just become `running`
 
 
-class Waking:
+class Waking(InSchema):
     """Wakes many instances at a time."""
 
-    def __init__(self, database: Database, instances: Instances, quoted_schema: str) -> None:
-        self._database = database
+    def __init__(self, database: Database, instances: Instances, book: StatementBook) -> None:
+        super().__init__(database, book)
         self._instances = instances
-        self._lock_due = text(wake_statements.LOCK_DUE.replace("{s}", quoted_schema))
-        self._wake_plain = text(wake_statements.WAKE_PLAIN.replace("{s}", quoted_schema))
 
     def wake(self, limit: int, placement: Placement) -> Sequence[Woken]:
         """Move on those due instances for which only time has passed, longest overdue first.
@@ -46,14 +43,14 @@ class Waking:
         Instances with a plan that this process does not know yet are left to a look, which loads the plan.
         """
         with self._database.transaction() as connection:
-            due = connection.execute(self._lock_due, {"limit": limit}).all()
+            due = connection.execute(self._sql(wake_statements.LOCK_DUE), {"limit": limit}).all()
             known = set(self._instances.known_plans).intersection(row.plan_hash for row in due)
             plans = {plan_hash: self._instances.plan(plan_hash, None) for plan_hash in known}
             ids = [row.id for row in due if row.plan_hash in plans]
             if not ids:
                 return []
             asked = {"ids": ids, "silence": LONGEST_SILENCE, **_after_sleeps(plans.items(), placement)}
-            woken = connection.execute(self._wake_plain, asked).all()
+            woken = connection.execute(self._sql(wake_statements.WAKE_PLAIN), asked).all()
         return [Woken(row.id, plans[row.plan_hash].saga, row.has_begun) for row in woken]
 
 
