@@ -1,15 +1,8 @@
 """Named statements about choreographed runs (see `statements` for their conventions)."""
 
-import re
-
 from sagas.store.loop_statements import HOLDER
 from sagas.store.neighbour_statements import CORRELATION
-from sagas.store.statements import CLAIM, HAS_LINE
-
-#: What `CLAIM` does to the row of an execution, without what only a step's deadline and pivot ask for.
-_TAKE = re.sub(r"/\* of a step alone \*/.*?/\* of any execution \*/", "", CLAIM, flags=re.DOTALL).partition(
-    "SELECT claimed."
-)[0]
+from sagas.store.statements import HAS_LINE, TAKE, TAKEN
 
 # -- Publishing and starting: in the caller's transaction. No lock on a run, and no number: that comes after the commit.
 
@@ -97,7 +90,8 @@ ORDER BY number NULLS LAST, choreography IS NOT NULL, id LIMIT 1
 #: Takes a delivery, as `CLAIM` takes a step: 1 round trip, 0 fsyncs. It brings back the event, and nothing that grows
 #: with the run. Nothing of the run's row gates it: whatever is not to begin any more was voided under the run's lock.
 CLAIM_DELIVERY = (
-    _TAKE
+    TAKE
+    + TAKEN
     + """
 SELECT claimed.attempts, claimed.forgiven, claimed.claimed_at, claimed.timeout, claimed.soft_timeout,
        claimed.epoch_changed, claimed.doubt, instance.saga, instance.plan_hash,

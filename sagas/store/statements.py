@@ -37,13 +37,11 @@ AND NOT (synced_claim IS TRUE AND NOT EXISTS (SELECT FROM {s}.saga_worker WHERE 
 
 # -- The hot path: driver-level parameters, since compiling bound names costs a quarter of a worker's CPU.
 
-#: Takes an execution. 1 round trip; no fsync, since the epoch finds a claim that a crash has lost, or 1 if it must not
-#: run twice. Touches and tests the step's row alone; the instance's row is only read. Safe to repeat with its token.
-#: A compensation that waits for its turn (neither dispatched nor to be retried) must not be claimed; a row may only be
-#: claimed by its own task, and by a message with the headers that its saga keeps. No action begins after the deadline
-#: of an instance that can still be stopped (see `is_overdue`): its pivot, if it has one, is neither claimed nor in
-#: doubt.
-CLAIM = (
+#: Takes an execution, which is in `claimed` then: a step (see `CLAIM`) or a delivery. Touches and tests its row alone;
+#: the instance's row is only read. Safe to repeat with its token. A compensation that waits for its turn (neither
+#: dispatched nor to be retried) must not be claimed; a row may only be claimed by its own task, and by a message with
+#: the headers that its saga keeps. More conditions may stand between `TAKE` and `TAKEN`.
+TAKE = (
     """
 WITH epoch AS MATERIALIZED (SELECT max(epoch::text)::uuid AS current FROM {s}.saga_epoch),
 claimed AS (
@@ -59,20 +57,10 @@ claimed AS (
       AND step.task = %(task)s AND (status = 'pending' OR (status = 'running' AND token = %(token)s))
       AND (not_before IS NULL OR not_before < clock_timestamp() + interval '5 seconds')
       AND (round = 0 OR dispatched_at IS NOT NULL OR not_before IS NOT NULL)
-      /* of a step alone */
-      AND (round > 0 OR status = 'running' OR NOT EXISTS (
-          SELECT FROM {s}.saga_instance AS instance
-          WHERE instance.id = %(instance_id)s AND instance.status IN ('pending', 'running') AND """
-    + DEADLINE
-    + """ <= clock_timestamp() AND NOT EXISTS (
-              SELECT FROM jsonb_array_elements(instance.plan -> 'steps') AS planned JOIN {s}.saga_step AS pivot
-                ON planned ->> 'kind' = 'pivot' AND pivot.position = (planned ->> 'position')::int
-              WHERE pivot.instance_id = instance.id AND pivot.round = 0
-                AND (pivot.attempts > 0 OR pivot.doubt OR pivot.status NOT IN ('pending', 'failed')
-                     OR (pivot.status = 'pending' AND pivot.epoch IS DISTINCT FROM epoch.current """
-    + UNLESS_SYNCED
-    + """)))))
-      /* of any execution */
+"""
+)
+TAKEN = (
+    """
       AND NOT EXISTS (SELECT FROM {s}.saga_worker WHERE id = %(worker_id)s AND dead_at IS NOT NULL)
       AND NOT EXISTS (SELECT FROM {s}.saga_instance AS told
                       WHERE told.id = step.instance_id AND told.headers ->> 'digest' <> coalesce(%(digest)s, ''))
@@ -88,6 +76,35 @@ progress AS (
     SELECT queue, %(sent)s::timestamptz FROM claimed WHERE %(sent)s::timestamptz IS NOT NULL AND queue IS NOT NULL
     ON CONFLICT (queue) DO UPDATE SET claimed_sent = greatest(seen.claimed_sent, excluded.claimed_sent)
 )
+"""
+)
+
+#: No action begins after the deadline of an instance that can still be stopped (see `is_overdue`): its pivot, if it has
+#: one, is neither claimed nor in doubt.
+BEFORE_DEADLINE = (
+    """
+      AND (round > 0 OR status = 'running' OR NOT EXISTS (
+          SELECT FROM {s}.saga_instance AS instance
+          WHERE instance.id = %(instance_id)s AND instance.status IN ('pending', 'running') AND """
+    + DEADLINE
+    + """ <= clock_timestamp() AND NOT EXISTS (
+              SELECT FROM jsonb_array_elements(instance.plan -> 'steps') AS planned JOIN {s}.saga_step AS pivot
+                ON planned ->> 'kind' = 'pivot' AND pivot.position = (planned ->> 'position')::int
+              WHERE pivot.instance_id = instance.id AND pivot.round = 0
+                AND (pivot.attempts > 0 OR pivot.doubt OR pivot.status NOT IN ('pending', 'failed')
+                     OR (pivot.status = 'pending' AND pivot.epoch IS DISTINCT FROM epoch.current """
+    + UNLESS_SYNCED
+    + """)))))
+"""
+)
+
+#: Takes a step. 1 round trip; no fsync, since the epoch finds a claim that a crash has lost, or 1 if it must not run
+#: twice.
+CLAIM = (
+    TAKE
+    + BEFORE_DEADLINE
+    + TAKEN
+    + """
 SELECT claimed.attempts, claimed.forgiven, claimed.claimed_at, claimed.timeout, claimed.soft_timeout,
        claimed.epoch_changed, claimed.doubt, instance.saga, instance.plan_hash,
        CASE WHEN instance.plan_hash = ANY (%(known_plans)s) THEN NULL ELSE instance.plan::text END AS plan,

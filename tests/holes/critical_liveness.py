@@ -74,7 +74,7 @@ CRITICAL_LIVENESS = (
         taken_away="a claim under another epoch begins in doubt",
         edits=(
             Edit(
-                "sagas/store/statements.py::CLAIM::claimed",
+                "sagas/store/statements.py::TAKE",
                 "doubt = doubt OR (round = 0 AND ",
                 "doubt = doubt OR (false AND ",
             ),
@@ -91,7 +91,7 @@ CRITICAL_LIVENESS = (
         taken_away="the claim of a step that must not run twice waits for the disk",
         edits=(
             Edit(
-                "sagas/store/statements.py::CLAIM::unsynced",
+                "sagas/store/statements.py::TAKEN::unsynced",
                 "CASE WHEN synced_claim IS NOT TRUE THEN",
                 "CASE WHEN true THEN",
             ),

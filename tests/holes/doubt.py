@@ -159,7 +159,7 @@ OF_DOUBT = (
         taken_away="the claim compares the message's headers with the row's",
         edits=(
             Edit(
-                "sagas/store/statements.py::CLAIM::claimed",
+                "sagas/store/statements.py::TAKEN",
                 "told.headers ->> 'digest' <> coalesce(%(digest)s, '')",
                 "told.headers ->> 'digest' <> coalesce(%(digest)s, '') AND false",
             ),

@@ -98,7 +98,7 @@ OF_LINES = (
         taken_away="a claim tells when its message was sent, not when its step was born",
         edits=(
             Edit(
-                "sagas/store/statements.py::CLAIM::progress",
+                "sagas/store/statements.py::TAKEN::progress",
                 "SELECT queue, %(sent)s::timestamptz FROM claimed WHERE %(sent)s::timestamptz IS NOT NULL AND queue",
                 "SELECT queue, coalesce(created_at, %(sent)s::timestamptz) FROM claimed WHERE queue",
             ),

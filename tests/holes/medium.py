@@ -28,7 +28,7 @@ MEDIUM = (
         taken_away="a claim touches nothing that is indexed; now it moves `due_at`, as a lease would",
         edits=(
             Edit(
-                "sagas/store/statements.py::CLAIM::progress",
+                "sagas/store/statements.py::TAKEN::progress",
                 "progress AS (\n    INSERT INTO {s}.saga_queue AS seen",
                 "leased AS (\n"
                 "    UPDATE {s}.saga_instance AS leased SET due_at = clock_timestamp() + interval '4 seconds'\n"
@@ -60,7 +60,7 @@ MEDIUM = (
         taken_away="the first completion moves the status, no claim does; now each of them",
         edits=(
             Edit(
-                "sagas/store/statements.py::CLAIM::progress",
+                "sagas/store/statements.py::TAKEN::progress",
                 "progress AS (\n    INSERT INTO {s}.saga_queue AS seen",
                 "begun AS (\n"
                 "    UPDATE {s}.saga_instance AS begun SET status = 'running'\n"
@@ -261,7 +261,7 @@ MEDIUM = (
         taken_away="settings end with their transaction",
         edits=(
             Edit(
-                "sagas/store/statements.py::CLAIM::unsynced",
+                "sagas/store/statements.py::TAKEN::unsynced",
                 "set_config('synchronous_commit', 'off', true)",
                 "set_config('synchronous_commit', 'off', false)",
             ),

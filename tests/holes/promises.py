@@ -27,7 +27,7 @@ PROMISES = (
         letter="D26",
         hole="A step that is tried again every second is tried as often as its policy says, deadline or not.",
         taken_away="no action is claimed after the deadline",
-        edits=(Edit(f"{STATEMENTS}::CLAIM::claimed", "AND (round > 0 OR status = 'running' OR", "AND (true OR"),),
+        edits=(Edit(f"{STATEMENTS}::BEFORE_DEADLINE", "AND (round > 0 OR status = 'running' OR", "AND (true OR"),),
         tests=(f"{STORE}test_deadlines.py::test_d26_a_claim_is_refused_by_sql_exactly_when_it_is_by_decide",),
     ),
     Reversal(
