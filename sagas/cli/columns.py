@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
+from sagas.store import MOST_COUNTED
+
 WIDTH = 80
 #: The shortest beginning of an id that lists show: its milliseconds, and some of its random part.
 SHORT = 18
-#: How far the instances after a page are counted.
-MOST_COUNTED = 10_000
 
 
 def short_ids(ids: Sequence[UUID]) -> dict[UUID, str]:

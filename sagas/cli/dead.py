@@ -7,13 +7,14 @@ from typing import Any, TextIO
 import click
 
 from sagas.cli.acting import REASON, who
-from sagas.cli.columns import MOST_COUNTED, indented, moment
+from sagas.cli.columns import indented, moment
 from sagas.cli.commands import bound_sagas, cli_errors, json_line, optional_duration, sagas
 from sagas.cli.lists import say_what_is_left
 from sagas.errors import SagaError
 from sagas.handle import DeadLetter, DeadLetters, LetterAnswer, LetterKind, LetterOutcome
 from sagas.handle.dead_letters import MOST_LETTERS
 from sagas.model import payload
+from sagas.store import MOST_COUNTED
 
 LETTERS = click.argument("letters", metavar="ID…", nargs=-1, required=True)
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")

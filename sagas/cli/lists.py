@@ -6,12 +6,13 @@ from uuid import UUID
 
 import click
 
-from sagas.cli.columns import MOST_COUNTED, cut, indented, moment, more, short_ids
+from sagas.cli.columns import cut, indented, moment, more, short_ids
 from sagas.cli.commands import bound_sagas, cli_errors, json_line, optional_duration, sagas
 from sagas.errors import RowDamaged
 from sagas.extension import Sagas
 from sagas.handle import InstanceView, SagaHandle, left_after
 from sagas.model import SagaStatus
+from sagas.store import MOST_COUNTED
 
 
 @sagas.command(name="list")

@@ -7,9 +7,8 @@ from typing import Any
 from sqlalchemy import Row
 
 from sagas.engine import Engine
+from sagas.store import MOST_COUNTED
 
-#: How far things are counted.
-MOST_COUNTED = 10_000
 #: From how many events on a run is long: it is a business transaction, and not a log.
 MANY_EVENTS = 1_000
 

@@ -6,7 +6,7 @@ from sagas.store.database import Database, reachable, sqlstate
 from sagas.store.deliveries import Deliveries, Reached
 from sagas.store.doubts import Doubts
 from sagas.store.fleet import Fleet
-from sagas.store.handlers import Alarm, Alert, Handlers
+from sagas.store.handlers import MOST_COUNTED, Alarm, Alert, Handlers
 from sagas.store.headers import Headers, encode_headers, size_of_headers
 from sagas.store.hot import Claim, ClaimedDelivery, HotPath, NextSteps, Progress
 from sagas.store.ids import uuid7
@@ -78,6 +78,7 @@ class Store:
 __all__ = [
     "BY_A_STEP",
     "LIMIT_PREFIX",
+    "MOST_COUNTED",
     "RELEASE",
     "Heartbeat",
     "Alarm",

@@ -16,7 +16,7 @@ DEAD_BEFORE_PAUSE = 20
 LONGEST_PAUSE = 3600.0
 #: How often an alert of one kind is given, at most.
 ALARM_PAUSE = timedelta(minutes=1)
-#: How far the letters that an alert tells of are counted.
+#: How far things are counted: letters that an alert tells of, instances after a page, runs of a choreography.
 MOST_COUNTED = 10_000
 #: How many waiting runs are made due at a time.
 HURRIED_AT_ONCE = 500
