@@ -8,6 +8,7 @@ of these, and costs less than the work.
 import logging
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -19,8 +20,8 @@ logger = logging.getLogger("sagas")
 
 #: The most steps that one statement takes out of a line: so many a crash between marking and publishing leaves behind.
 BATCH = 100
-#: Lost messages that one statement puts back.
-AT_A_TIME = 500
+#: Lost messages of each queue that one statement puts back, and the most such statements before others are sent.
+AT_A_TIME, TIMES = 500, 4
 #: The window of a queue without known consumers, and the smallest window.
 LEAST = 10
 #: The most messages of one queue that may be sent and unclaimed.
@@ -40,6 +41,16 @@ class Window:
 
     size: int = 0
     left_out: int = 0  # sent and unclaimed after the last look
+    sent_from: datetime | None = None  # when the first of those was sent that were sent last
+
+    def still_out(self, claimed_sent: datetime | None) -> int:
+        """Return how many messages count as unclaimed while lost ones, which are in no line yet, look like sent ones.
+
+        As many as were left out, until the first that was sent after that has been claimed.
+        """
+        if self.sent_from is None or (claimed_sent is not None and claimed_sent >= self.sent_from):
+            return 0
+        return self.left_out
 
     def room(self, out: int, slots: int, *, is_held: bool = False) -> int:
         """Return how many more messages to send.
@@ -67,6 +78,7 @@ class Filler:
         self._engine = engine
         self._own_id = uuid4()
         self._windows: dict[str, Window] = {}
+        self._lossy: frozenset[str] = frozenset()  # the queues that had more lost messages than were put back
         self.has_lines = False  # at the last look
         self._connection: Any = None
         self._failures = 0
@@ -102,12 +114,7 @@ class Filler:
             time.sleep(0.1)
         sent = 0
         try:
-            lost = found = lines.put_lost_back(self._lease, self._me, AT_A_TIME)
-            while found and lines.take_lease(self._lease, self._me, timing.hold):
-                found = lines.put_lost_back(self._lease, self._me, AT_A_TIME)
-                lost += found
-            if lost:
-                logger.warning("%d messages are lost by all evidence, and wait to be sent again", lost)
+            self._put_lost_back()
             waiting = lines.waiting(MOST)
             self.has_lines = bool(waiting)
             self._windows = {one.queue: self._windows.get(one.queue, Window()) for one in waiting}
@@ -128,16 +135,33 @@ class Filler:
             self._connection.collect()
             self._connection = None
 
+    def _put_lost_back(self) -> None:
+        """Put some lost messages back, the oldest first. The work does not wait until all of a hundred thousand are."""
+        lines, former, lost = self._engine.store.lines, self._lossy, 0
+        for _ in range(TIMES):
+            found = lines.put_lost_back(self._lease, self._me, AT_A_TIME)
+            lost += sum(found.values())
+            self._lossy = frozenset(queue for queue, count in found.items() if count >= AT_A_TIME)
+            if not self._lossy or not lines.take_lease(self._lease, self._me, self._engine.store.timing.hold):
+                break
+        for queue in self._lossy - former:
+            self._windows.pop(queue, None)  # what it has sent is lost, too
+        if lost:
+            logger.warning("%d messages are lost by all evidence, and wait to be sent again", lost)
+
     def _fill_queue(self, waiting: Waiting) -> int:
         window = self._windows[waiting.queue]
+        out = window.still_out(waiting.claimed_sent) if waiting.queue in self._lossy else waiting.out
         is_held = waiting.kept > 0 and any(map(self._engine.messages.is_rate_limited, waiting.tasks))
-        room = window.room(waiting.out, waiting.slots, is_held=is_held or self._tries)
-        window.left_out = waiting.out + room
+        room = window.room(out, waiting.slots, is_held=is_held or self._tries)
+        window.left_out = out + room
         sent = 0
         store = self._engine.store
         while sent < room and self._failures < 2:
             limit = 1 if self._tries else min(BATCH, room - sent)
             released = store.lines.release(self._lease, self._me, waiting.queue, limit, store.instances.known_plans)
+            if released and not sent:
+                window.sent_from = min(each.dispatched_at for each in released)
             for each in released:
                 if self._failures < 2:
                     sent += self._send(each)

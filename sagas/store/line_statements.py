@@ -48,8 +48,8 @@ WITH RECURSIVE queues AS (
             ORDER BY queue LIMIT 1)
     FROM queues WHERE queues.queue IS NOT NULL
 )
-SELECT queues.queue, sent.out, sent.tasks, consumers.slots, consumers.kept
-FROM queues
+SELECT queues.queue, sent.out, sent.tasks, consumers.slots, consumers.kept, seen.claimed_sent
+FROM queues LEFT JOIN {s}.saga_queue AS seen ON seen.queue = queues.queue
 CROSS JOIN LATERAL (
     SELECT count(*) AS out, coalesce(array_agg(DISTINCT task), '{}') AS tasks
     FROM (SELECT task FROM {s}.saga_step WHERE {unclaimed}
@@ -159,4 +159,5 @@ FROM lost JOIN {s}.saga_instance AS instance ON instance.id = lost.instance_id
 WHERE step.instance_id = lost.instance_id AND step.position = lost.position AND step.branch = lost.branch
   AND step.round = lost.round AND step.status = 'pending' AND step.line IS NULL AND """
     + LEASE_HELD
+    + " RETURNING step.queue"
 ).replace("{unclaimed}", UNCLAIMED)

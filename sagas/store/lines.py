@@ -1,6 +1,7 @@
 """The line: steps that wait to be sent, and the lease of their sender."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,6 +26,7 @@ class Waiting:
         slots: how many tasks its consumers run at a time.
         kept: how many messages its consumers have received but keep back.
         tasks: the tasks whose messages are sent.
+        claimed_sent: when the youngest message that has been claimed was sent; None if none has been.
     """
 
     queue: str
@@ -32,6 +34,7 @@ class Waiting:
     slots: int
     kept: int
     tasks: Sequence[str]
+    claimed_sent: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +68,24 @@ class Lines(InSchema):
         with self._database.autocommit() as connection:
             connection.execute(self._sql(line_statements.GIVE_LEASE_BACK), {"lease_name": name, "me": me})
 
-    def put_lost_back(self, name: str, me: UUID, limit: int) -> int:
-        """Put steps whose message is lost, by evidence, back into their lines. Return how many."""
+    def put_lost_back(self, name: str, me: UUID, limit: int) -> Mapping[str, int]:
+        """Put steps whose message is lost, by evidence, back into their lines.
+
+        Args:
+            limit: how many of each queue, at most.
+
+        Returns:
+            How many of each queue.
+        """
         asked = {"lease_name": name, "me": me, "lease": self._timing.lease, "limit": limit}
         with self._database.autocommit() as connection:
-            return connection.execute(self._sql(line_statements.PUT_LOST_BACK), asked).rowcount
+            return Counter(connection.scalars(self._sql(line_statements.PUT_LOST_BACK), asked))
 
     def waiting(self, most: int) -> Sequence[Waiting]:
         """Return the queues that have a line; at most ``most`` of their sent messages are counted."""
         with self._database.autocommit() as connection:
             found = connection.execute(self._sql(line_statements.LOOK_AT_QUEUES), {"most": most})
-            return [Waiting(row.queue, row.out, row.slots, row.kept, row.tasks) for row in found]
+            return [Waiting(row.queue, row.out, row.slots, row.kept, row.tasks, row.claimed_sent) for row in found]
 
     def release(self, name: str, me: UUID, queue: str, limit: int, known_plans: Sequence[str]) -> Sequence[Released]:
         """Take the next steps out of a queue's line, as sent; the caller publishes them, or puts them back."""

@@ -60,6 +60,26 @@ OF_LINES = (
         tests=(f"{WINDOW}test_b3_it_doubles_whenever_the_queue_ran_empty",),
     ),
     Reversal(
+        letter="B3",
+        hole="A hundred thousand lost messages stand in line again before one is sent: nothing ends for a minute.",
+        taken_away="work goes on while the lost return to the line",
+        edits=(Edit("sagas/recovery/filling.py::Filler::_put_lost_back", "range(TIMES)", "range(10**6)"),),
+        tests=(f"{FILLING}test_b3_work_goes_on_before_all_of_a_great_loss_stands_in_line_again",),
+    ),
+    Reversal(
+        letter="B3",
+        hole="The same, since lost messages that are in no line yet count as sent ones, and fill the window.",
+        taken_away="while more are lost than were put back, claims tell what is out",
+        edits=(
+            Edit(
+                "sagas/recovery/filling.py::Filler::_fill_queue",
+                "window.still_out(waiting.claimed_sent) if waiting.queue in self._lossy else waiting.out",
+                "waiting.out",
+            ),
+        ),
+        tests=(f"{FILLING}test_b3_work_goes_on_before_all_of_a_great_loss_stands_in_line_again",),
+    ),
+    Reversal(
         letter="B4",
         hole="What waits to be sent is looked at again and again, and timers starve behind it.",
         taken_away="what is out, or in line, is not due",

@@ -8,8 +8,9 @@ from kombu.exceptions import OperationalError
 
 from sagas import SagaStatus
 from sagas.engine import Messages
-from sagas.recovery import sweep
+from sagas.recovery import filling, sweep
 from sagas.recovery.filling import LEAST, Filler
+from sagas.store import hot
 from tests.conftest import Shop
 from tests.support import queues, scripted
 from tests.support.bench import FIRST, Bench
@@ -48,6 +49,32 @@ def test_a_backlog_needs_each_of_its_messages_once(shop: Shop, rows: Bench, monk
         taken += len(run_messages(shop.sagas.app))
 
     # Then: three steps each, three messages each
+    assert {run.status for run in runs} == {SagaStatus.COMPLETED}
+    assert taken == 3 * len(runs)
+
+
+def test_b3_work_goes_on_before_all_of_a_great_loss_stands_in_line_again(
+    shop: Shop, rows: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAGAS_DATABASE_URL", shop.database_url)
+    monkeypatch.setattr(filling, "AT_A_TIME", 5)
+    monkeypatch.setattr(filling, "TIMES", 2)
+    monkeypatch.setattr(hot, "REPORT_EVERY", 0.0)
+    # Given: 100 messages that the broker has lost, and a consumer that was idle since
+    runs = [shop.start(scripted.three) for _ in range(100)]
+    queues.forget_everything(shop.sagas)
+    rows.age(10)
+    rows.beat(uuid4(), idle=True)
+    filler, taken, begun = Filler(shop.sagas.engine), 0, []
+
+    # When: ten of them a pass return to the line
+    while any(run.status.is_forward for run in runs):
+        filler.fill()
+        taken += len(run_messages(shop.sagas.app))
+        begun.append(sum(run.status is not SagaStatus.PENDING for run in runs))
+
+    # Then: each pass has let some go on, and none was sent twice
+    assert begun[:4] == [10, 20, 30, 40]
     assert {run.status for run in runs} == {SagaStatus.COMPLETED}
     assert taken == 3 * len(runs)
 

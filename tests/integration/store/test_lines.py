@@ -48,7 +48,7 @@ def in_order(bench: Bench, released: Sequence[Released]) -> list[Released]:
 
 def lost(bench: Bench, me: UUID, limit: int = 500) -> int:
     bench.store.lines.take_lease("sagas", me, HOLD)
-    return bench.store.lines.put_lost_back("sagas", me, limit)
+    return sum(bench.store.lines.put_lost_back("sagas", me, limit).values())
 
 
 def idle(bench: Bench, **options: Any) -> None:

@@ -1,6 +1,10 @@
 """The window of a queue: how many messages may be out, so that it never runs empty and is never flooded (B3)."""
 
+from datetime import UTC, datetime, timedelta
+
 from sagas.recovery.filling import LEAST, MOST, Window
+
+NOW, SECOND = datetime(2026, 11, 30, tzinfo=UTC), timedelta(seconds=1)
 
 
 def test_b3_a_new_queue_begins_with_twice_its_slots() -> None:
@@ -58,6 +62,16 @@ def test_b3_steps_of_ten_minutes_neither_grow_nor_empty_it() -> None:
         window.left_out = 8 + window.room(out=8, slots=4)
 
     assert window.size == LEAST
+
+
+def test_b3_where_losses_count_as_sent_the_next_batch_waits_for_the_first_of_the_last_one() -> None:
+    window = Window(left_out=24)
+    assert window.still_out(claimed_sent=None) == 0
+
+    window.sent_from = NOW
+    assert window.still_out(claimed_sent=None) == 24
+    assert window.still_out(claimed_sent=NOW - SECOND) == 24
+    assert window.still_out(claimed_sent=NOW) == 0
 
 
 def test_b3_it_has_a_limit() -> None:
