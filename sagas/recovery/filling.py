@@ -43,12 +43,12 @@ class Window:
     left_out: int = 0  # sent and unclaimed after the last look
     sent_from: datetime | None = None  # when the first of those was sent that were sent last
 
-    def still_out(self, claimed_sent: datetime | None) -> int:
+    def still_out(self, taken_until: datetime | None) -> int:
         """Return how many messages count as unclaimed while lost ones, which are in no line yet, look like sent ones.
 
-        As many as were left out, until the first that was sent after that has been claimed.
+        As many as were left out, until the first that was sent last has been taken.
         """
-        if self.sent_from is None or (claimed_sent is not None and claimed_sent >= self.sent_from):
+        if self.sent_from is None or (taken_until is not None and taken_until >= self.sent_from):
             return 0
         return self.left_out
 
@@ -151,7 +151,7 @@ class Filler:
 
     def _fill_queue(self, waiting: Waiting) -> int:
         window = self._windows[waiting.queue]
-        out = window.still_out(waiting.claimed_sent) if waiting.queue in self._lossy else waiting.out
+        out = window.still_out(waiting.taken_until) if waiting.queue in self._lossy else waiting.out
         is_held = waiting.kept > 0 and any(map(self._engine.messages.is_rate_limited, waiting.tasks))
         room = window.room(out, waiting.slots, is_held=is_held or self._tries)
         window.left_out = out + room

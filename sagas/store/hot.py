@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from sagas.model import Address, Plan, PlanStep, SagaStatus, StepStatus
+from sagas.model.executions import LONGEST_COUNTDOWN
 from sagas.store import run_statements, statements
 from sagas.store.book import InSchema, StatementBook
 from sagas.store.database import OUTAGE_PATIENCE, Database
@@ -140,6 +141,7 @@ class HotPath(InSchema):
             "digest": digest,
             "known_plans": list(known_plans) or [""],
             "sent": sent if report else None,
+            "countdown": LONGEST_COUNTDOWN,
             "outage": self._timing.outage,
         }
         row = self._one(self._claim_delivery if is_delivery else self._claim, parameters)

@@ -48,7 +48,8 @@ WITH RECURSIVE queues AS (
             ORDER BY queue LIMIT 1)
     FROM queues WHERE queues.queue IS NOT NULL
 )
-SELECT queues.queue, sent.out, sent.tasks, consumers.slots, consumers.kept, seen.claimed_sent
+SELECT queues.queue, sent.out, sent.tasks, consumers.slots, consumers.kept,
+       greatest(seen.claimed_sent, consumers.idle_at - CAST(:lease AS interval)) AS taken_until
 FROM queues LEFT JOIN {s}.saga_queue AS seen ON seen.queue = queues.queue
 CROSS JOIN LATERAL (
     SELECT count(*) AS out, coalesce(array_agg(DISTINCT task), '{}') AS tasks
@@ -57,7 +58,8 @@ CROSS JOIN LATERAL (
             AND (not_before IS NULL OR not_before <= clock_timestamp()) LIMIT :most) AS step
 ) AS sent
 CROSS JOIN LATERAL (
-    SELECT coalesce(sum(slots), 0) AS slots, coalesce(sum(cardinality(kept)), 0) AS kept
+    SELECT coalesce(sum(slots), 0) AS slots, coalesce(sum(cardinality(kept)), 0) AS kept,
+           max(least(idle_at, clock_timestamp())) AS idle_at
     FROM {s}.saga_worker AS worker
     WHERE queues.queue = ANY (worker.queues) AND worker.dead_at IS NULL AND worker.stopped_at IS NULL
       AND worker.suspected_at IS NULL

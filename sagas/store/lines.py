@@ -26,7 +26,8 @@ class Waiting:
         slots: how many tasks its consumers run at a time.
         kept: how many messages its consumers have received but keep back.
         tasks: the tasks whose messages are sent.
-        claimed_sent: when the youngest message that has been claimed was sent; None if none has been.
+        taken_until: a moment up to which messages that were sent have been taken: the youngest that is claimed was
+            sent then, or a consumer was idle. None if nothing tells.
     """
 
     queue: str
@@ -34,7 +35,7 @@ class Waiting:
     slots: int
     kept: int
     tasks: Sequence[str]
-    claimed_sent: datetime | None
+    taken_until: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,9 @@ class Lines(InSchema):
     def waiting(self, most: int) -> Sequence[Waiting]:
         """Return the queues that have a line; at most ``most`` of their sent messages are counted."""
         with self._database.autocommit() as connection:
-            found = connection.execute(self._sql(line_statements.LOOK_AT_QUEUES), {"most": most})
-            return [Waiting(row.queue, row.out, row.slots, row.kept, row.tasks, row.claimed_sent) for row in found]
+            asked = {"most": most, "lease": self._timing.lease}
+            found = connection.execute(self._sql(line_statements.LOOK_AT_QUEUES), asked)
+            return [Waiting(row.queue, row.out, row.slots, row.kept, row.tasks, row.taken_until) for row in found]
 
     def release(self, name: str, me: UUID, queue: str, limit: int, known_plans: Sequence[str]) -> Sequence[Released]:
         """Take the next steps out of a queue's line, as sent; the caller publishes them, or puts them back."""

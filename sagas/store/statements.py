@@ -55,7 +55,7 @@ claimed AS (
     FROM epoch
     WHERE instance_id = %(instance_id)s AND position = %(position)s AND branch = %(branch)s AND round = %(round)s
       AND step.task = %(task)s AND (status = 'pending' OR (status = 'running' AND token = %(token)s))
-      AND (not_before IS NULL OR not_before < clock_timestamp() + interval '5 seconds')
+      AND (not_before IS NULL OR not_before < clock_timestamp() + %(countdown)s::interval)
       AND (round = 0 OR dispatched_at IS NOT NULL OR not_before IS NOT NULL)
 """
 )

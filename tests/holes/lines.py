@@ -73,7 +73,7 @@ OF_LINES = (
         edits=(
             Edit(
                 "sagas/recovery/filling.py::Filler::_fill_queue",
-                "window.still_out(waiting.claimed_sent) if waiting.queue in self._lossy else waiting.out",
+                "window.still_out(waiting.taken_until) if waiting.queue in self._lossy else waiting.out",
                 "waiting.out",
             ),
         ),

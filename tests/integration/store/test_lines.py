@@ -359,3 +359,20 @@ def test_queues_with_a_line_tell_what_is_out_and_who_consumes_them(bench: Bench)
 
     assert (waiting.queue, waiting.out, waiting.slots) == (QUEUE, 1, 4)
     assert (waiting.kept, list(waiting.tasks)) == (1, ["do.a"])
+
+
+def test_a_queue_with_a_line_tells_up_to_when_its_messages_have_been_taken(bench: Bench) -> None:
+    in_line(bench, bench.start(ONE))
+    (waiting,) = bench.store.lines.waiting(100)
+    assert waiting.taken_until is None
+
+    sent = bench.store.sweeping.clock()
+    bench.claim(bench.start(ONE), sent=sent)
+    (waiting,) = bench.store.lines.waiting(100)
+    assert waiting.taken_until == sent
+
+    bench.age(10)
+    idle(bench)
+    (waiting,) = bench.store.lines.waiting(100)
+    assert waiting.taken_until is not None
+    assert waiting.taken_until > sent - timedelta(seconds=10)

@@ -23,6 +23,7 @@ from sagas.model import (
     Tick,
     Verdict,
 )
+from sagas.model.executions import LONGEST_COUNTDOWN
 from sagas.store import loop_statements, statements
 from sagas.store.database import DEADLOCK_DETECTED
 from tests.support.bench import THREE, Background, Bench, plan_beside, plan_of
@@ -79,6 +80,7 @@ def test_c2_a_cancel_that_waited_for_a_claim_drains_what_was_claimed(bench: Benc
         "delivery": None,
         "digest": None,
         "known_plans": [""],
+        "countdown": LONGEST_COUNTDOWN,
         "outage": bench.store.timing.outage,
         "sent": None,
     }

@@ -66,12 +66,12 @@ def test_b3_steps_of_ten_minutes_neither_grow_nor_empty_it() -> None:
 
 def test_b3_where_losses_count_as_sent_the_next_batch_waits_for_the_first_of_the_last_one() -> None:
     window = Window(left_out=24)
-    assert window.still_out(claimed_sent=None) == 0
+    assert window.still_out(taken_until=None) == 0
 
     window.sent_from = NOW
-    assert window.still_out(claimed_sent=None) == 24
-    assert window.still_out(claimed_sent=NOW - SECOND) == 24
-    assert window.still_out(claimed_sent=NOW) == 0
+    assert window.still_out(taken_until=None) == 24
+    assert window.still_out(taken_until=NOW - SECOND) == 24
+    assert window.still_out(taken_until=NOW) == 0
 
 
 def test_b3_it_has_a_limit() -> None:
