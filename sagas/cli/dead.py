@@ -170,7 +170,7 @@ def _fields(text: str) -> Any:
     """Return what `dead show` prints, with the types that JSON lacks."""
     try:
         return payload.loads(text)
-    except (ValueError, ArithmeticError, TypeError, LookupError, RecursionError, SagaError) as error:
+    except (ValueError, ArithmeticError, AttributeError, TypeError, LookupError, RecursionError, SagaError) as error:
         raise click.BadParameter(f"not valid JSON: {error}", param_hint="'--payload'") from error
 
 

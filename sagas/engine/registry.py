@@ -45,6 +45,7 @@ class EventKind(Protocol):
     """The interface that the layers below need of a type of event."""
 
     type: str
+    version: int
 
 
 def event_kind(kind: Any) -> EventKind | None:

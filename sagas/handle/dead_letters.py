@@ -16,6 +16,7 @@ from sagas.engine import Engine, redacted_error
 from sagas.errors import ConfigurationError
 from sagas.handle.editing import edit_of
 from sagas.handle.letter_pages import LetterPage, Place, after_deliveries, after_events
+from sagas.handle.words import LONGEST_REASON, checked_text
 from sagas.model import Address, ErrorInfo, payload
 from sagas.model.choreography.events import LetterSkipped, ReplayRequested
 from sagas.model.choreography.letters import CHANGED
@@ -126,6 +127,9 @@ class DeadLetters:
             raise ConfigurationError(f"dead_letters.list(limit={shown(limit)}): pass a number from 1 to {MOST_LETTERS}")
         if older_than is not None and not isinstance(older_than, timedelta):
             raise ConfigurationError(f"dead_letters.list(older_than={shown(older_than)}): pass a timedelta")
+        for name, given in (("choreography", choreography), ("handler", handler), ("error", error)):
+            if given is not None:
+                checked_text(given, f"dead_letters.list({name}=…)", error=ConfigurationError)
         filters = {"choreography": choreography, "handler": handler, "error": error, "older_than": older_than}
         return self._read(filters, limit, None if after is None else Place.parse(after))
 
@@ -153,7 +157,7 @@ class DeadLetters:
         Letters of one run are delivered in the order of their numbers, whatever the order given. More than ten at a
         time are not sent at once: they wait in the lines of their queues, as after an outage.
         """
-        meant = self._meant(letters, reason)
+        meant = self._meant(letters, reason, by)
         joining = Joining.ALWAYS if len(meant) > SENT_AT_ONCE else None
         once = {letter.id: letter for letter in reversed(meant)}.values()
         in_order = sorted(once, key=lambda letter: (letter.run, letter.number or 0))
@@ -188,7 +192,7 @@ class DeadLetters:
         """
         if vouch not in (None, *get_args(VouchWord)):
             raise ConfigurationError(f"dead_letters.edit(vouch={shown(vouch)}): pass 'not done', or leave it out")
-        (meant,) = self._meant(letter, reason)
+        (meant,) = self._meant([letter], reason, by)
         if meant.handler is None:
             return _refused(meant, NO_HANDLER)
         edit = edit_of(self._engine, meant.run, address_of(meant), payload, vouched=vouch is not None)
@@ -206,7 +210,7 @@ class DeadLetters:
         """
         return [
             self._answered(letter, LetterSkipped, reason, by) if letter.handler else self._seen(letter, reason, by)
-            for letter in self._meant(letters, reason)
+            for letter in self._meant(letters, reason, by)
         ]
 
     def resume(self, choreography: str, handler: str, *, reason: str, by: str = "operator") -> bool:
@@ -216,7 +220,9 @@ class DeadLetters:
             choreography, handler: their names.
             reason, by: why, and who; they are in the log.
         """
-        self._check_reason(reason)
+        _check_words(reason, by)
+        checked_text(choreography, "dead_letters.resume(): the choreography", error=ConfigurationError)
+        checked_text(handler, "dead_letters.resume(): the handler", error=ConfigurationError)
         since = self._engine.store.handlers.resume(choreography, handler)
         if since is not None:
             extra = {"event": "handler_resumed", "saga": choreography, "step": handler}
@@ -284,17 +290,12 @@ class DeadLetters:
 
     # -- answering
 
-    def _meant(self, given: Any, reason: str) -> Sequence[DeadLetter]:
-        self._check_reason(reason)
-        several = [given] if isinstance(given, DeadLetter | str) else [*given]
+    def _meant(self, given: Any, reason: str, by: str) -> Sequence[DeadLetter]:
+        _check_words(reason, by)
+        several = [*given] if isinstance(given, Iterable) and not isinstance(given, str) else [given]
         if len(several) > MOST_LETTERS:
             raise ConfigurationError(f"answer up to {MOST_LETTERS} letters at a time, not {len(several)}")
         return [one if isinstance(one, DeadLetter) else self._by_id(one) for one in several]
-
-    @staticmethod
-    def _check_reason(reason: str) -> None:
-        if not isinstance(reason, str) or not reason.strip():
-            raise ConfigurationError("pass reason=…: it is kept in the history to say why")
 
     def _by_id(self, given: Any) -> DeadLetter:
         found = _ID.fullmatch(given) if isinstance(given, str) else None
@@ -334,6 +335,14 @@ class DeadLetters:
         if self._engine.store.letters.acknowledge(letter.run, letter.event, detail):
             return LetterOutcome(id=letter.id, answer=LetterAnswer.DONE)
         return _refused(letter, CHANGED)
+
+
+def _check_words(reason: str, by: str) -> None:
+    """Check what the history is to say. Raises ConfigurationError."""
+    if not isinstance(reason, str) or not reason.strip():
+        raise ConfigurationError("pass reason=…: it is kept in the history to say why")
+    checked_text(reason, "the reason", LONGEST_REASON, ConfigurationError)
+    checked_text(by, "by=", error=ConfigurationError)
 
 
 def _all(filters: dict[str, Any]) -> dict[str, Any]:

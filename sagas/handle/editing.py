@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from sagas.engine import Engine, choreography_of
-from sagas.errors import ConfigurationError
+from sagas.engine import Engine, choreography_of, event_kind
+from sagas.errors import ConfigurationError, PayloadError
 from sagas.model import Address, payload
 from sagas.model.choreography.events import Edit
 from sagas.model.payload import HIDDEN
@@ -27,11 +27,22 @@ def edit_of(engine: Engine, run: UUID, delivery: Address, given: Any, *, vouched
             f"choreography {row.choreography!r} is not declared in this process, so that a payload cannot be checked: "
             "edit where its modules are imported"
         )
+    refuse_another(given, row.type, row.version)
     stored = payload.loads(row.payload)
     fields = payload.fields_of(given, f"event {row.type!r}")
     fields = kept_secrets(fields, stored, engine.secrecy.hide(stored))
     text = declared.exchange.edited(row.type, row.version, fields, engine.secrecy)
     return Edit(payload=text, fields=changed(stored, payload.loads(text)), vouched=vouched)
+
+
+def refuse_another(given: Any, type_: str, version: int) -> None:
+    """Refuse an event of another type, or of another version than the stored one. Raises PayloadError."""
+    kind = event_kind(type(given))
+    if kind is not None and (kind.type, kind.version) != (type_, version):
+        raise PayloadError(
+            f"event {type_!r} of version {version} cannot get the fields of {kind.type} of version {kind.version}: "
+            f"pass a dict of the fields of {type_}, as they were in version {version}"
+        )
 
 
 def kept_secrets(given: Any, stored: Any, shown: Any) -> Any:

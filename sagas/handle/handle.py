@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from sagas.engine import callers_transaction
 from sagas.errors import PayloadError, TransitionRefused
 from sagas.handle.reading import Reading
+from sagas.handle.words import LONGEST_NAME, LONGEST_REASON, checked_text
 from sagas.model import (
     DoubtResolved,
     Event,
@@ -23,15 +24,10 @@ from sagas.model import (
     StopRequested,
     waits_for_a_person,
 )
-from sagas.model.payload import is_storable, shown
 from sagas.store import CallersTransaction
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, scoped_session
-
-#: Limit for signal names, keys and operators' names; they are indexed.
-LONGEST_NAME = 512
-LONGEST_REASON = 4000
 
 
 class SagaHandle(Reading):
@@ -69,8 +65,8 @@ class SagaHandle(Reading):
             SignalInProgress: the same signal is being sent in another open transaction.
             PayloadError: the payload cannot be stored; the message names the key.
         """
-        name = _text(name, "signal(): the name", LONGEST_NAME)
-        key = None if key is None else _text(key, "signal(): the key", LONGEST_NAME)
+        name = checked_text(name, "signal(): the name", LONGEST_NAME)
+        key = None if key is None else checked_text(key, "signal(): the key", LONGEST_NAME)
         what = f"payload of the signal {name}"
         encoded = None if payload is None else self._engine.secrecy.dumps(payload, what)
         seen = self.snapshot()
@@ -241,14 +237,8 @@ def _waits_at(plan: Plan, state: InstanceState) -> str:
 def _reason(reason: str, verb: str) -> str:
     if not isinstance(reason, str) or not reason.strip():
         raise PayloadError(f"{verb}() needs a reason: it is kept in the history to say why")
-    return _text(reason.strip(), f"{verb}(): the reason", LONGEST_REASON)
+    return checked_text(reason.strip(), f"{verb}(): the reason", LONGEST_REASON)
 
 
 def _by(by: str) -> str:
-    return _text(by, "by=", LONGEST_NAME)
-
-
-def _text(text: str, what: str, longest: int) -> str:
-    if not isinstance(text, str) or not 1 <= len(text) <= longest or not is_storable(text):
-        raise PayloadError(f"{what} must be text without NUL of 1 to {longest} characters, not {shown(text)}")
-    return text
+    return checked_text(by, "by=", LONGEST_NAME)

@@ -143,7 +143,7 @@ def test_an_edit_that_does_not_fit_the_event_names_each_wrong_field_and_changes_
         "unknown": ({"script": {}, "total": 1, "note": 2}, "the field 'note' is unknown; the field 'total' is unknown"),
         "of another type": ({"script": "no"}, "script is a str, not dict"),
         "no fields": ("no", "not an object with fields"),
-        "another event": (Noted(script={}, number=1), "the field 'number' is unknown"),
+        "another event": (Ordered(script={}), "pass a dict of the fields of Reserved, as they were in version 1"),
     }.values():
         with pytest.raises(PayloadError, match=told):
             answers.edit(letter, wrong, reason="mended")
@@ -296,6 +296,23 @@ def test_what_names_no_letter_is_refused(ring_shop: Shop) -> None:
         answers.list(after="bm9uZQ==")
     with pytest.raises(ConfigurationError, match="pass a timedelta"):
         answers.list(older_than=5)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="a NoneType is not the id of a dead letter"):
+        answers.replay(None, reason="mended")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["no\0", "\udcff", "x" * 10_000, 7], ids=["NUL", "surrogate", "long", "a number"])
+def test_words_that_the_database_cannot_store_are_refused(ring_shop: Shop, text: Any) -> None:
+    answers = ring_shop.sagas.dead_letters
+    for asked in ("choreography", "handler", "error"):
+        with pytest.raises(ConfigurationError, match=f"{asked}=….* must be text without NUL"):
+            answers.list(**{asked: text})
+    for names in (("ring", text), (text, "ship")):
+        with pytest.raises(ConfigurationError, match="must be text without NUL"):
+            answers.resume(*names, reason="mended")
+    with pytest.raises(ConfigurationError, match="reason"):
+        answers.replay([], reason=text)
+    with pytest.raises(ConfigurationError, match="by= must be text without NUL"):
+        answers.skip([], reason="mended", by=text)
 
 
 def run_command(shop: Shop, *arguments: str) -> Result:

@@ -1,7 +1,7 @@
 """Whatever is typed after `sagas …`: an answer, a refusal or how to use it, never a traceback."""
 
 from collections.abc import Iterator
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from celery.bin.base import CLIContext
@@ -52,6 +52,7 @@ typed = text | st.sampled_from(
             "9" * 5000,
             "[" * 50_000,
         ),
+        *("show", "replay", "edit", "resume"),  # of `dead`
         *("--payload", '{"a": "\\u0000"}', "--key", "\udcff", "x" * 10_000, "approval", "three", str(uuid4())),
     ]
 )
@@ -102,6 +103,10 @@ def invoke(sagas: Sagas, arguments: list[str]) -> Result:
 @example("skip", ["ID", "--reason", "why", "--result", '{"a": NaN}'], 0)
 @example("list", ["--saga", "\udcff"], 0)
 @example("graph", ["\udcff"], 0)
+@example("dead", ["list", "--handler", "\udcff"], 0)
+@example("dead", ["replay", "--error", "\udcff", "--reason", "why"], 0)
+@example("dead", ["edit", f"{UUID(int=1)}:1.0.0", "--reason", "why", "--payload", '{"$uuid": 5}'], 0)
+@example("dead", ["resume", "\udcff/\udcff", "--reason", "why"], 0)
 def test_whatever_is_typed_there_is_an_answer(
     sagas: Sagas, runs: list[SagaHandle], command: str, arguments: list[str], number: int
 ) -> None:
