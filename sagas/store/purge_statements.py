@@ -39,8 +39,10 @@ SELECT id, parent_id FROM {s}.saga_instance WHERE parent_id = ANY (CAST(:parents
 
 #: A separate statement, which sees the locked rows as they are now, and the children that others have locked. A family
 #: is purged as a whole or not at all: a child's steps are its parent's to undo. Signals that no step waited for count
-#: as read once they were seen. Counted, since EXISTS might be answered by reading whole tables.
-LOOK_AT_MEMBERS = """
+#: as read once they were seen; an event has been read when it has its number. A letter may have come before the lock.
+#: Counted, since EXISTS might be answered by reading whole tables.
+LOOK_AT_MEMBERS = (
+    """
 SELECT id, parent_id, current AND key IS NOT NULL
            AND (:keep_keys OR (numbered IS NOT NULL AND NOT starts_with(plan_hash, 'purged '))) AS keeps_key,
        status IN ('completed', 'compensated') AND finished_at < :before AND due_at IS NULL
@@ -48,18 +50,25 @@ SELECT id, parent_id, current AND key IS NOT NULL
        AND (SELECT count(*) FROM {s}.saga_step
             WHERE instance_id = member.id AND status IN ('pending', 'running')) = 0
        AND (SELECT count(*) FROM {s}.saga_inbox
-            WHERE instance_id = member.id AND consumed_at IS NULL AND seen_at IS NULL) = 0 AS is_over
+            WHERE instance_id = member.id AND consumed_at IS NULL AND (seen_at IS NULL OR kind = 'event')) = 0
+       AND (SELECT count(*) FROM {s}.saga_instance AS old
+            WHERE old.id = member.id AND old.numbered IS NOT NULL AND """
+    + HAS_LETTERS
+    + """) = 0 AS is_over
 FROM {s}.saga_instance AS member WHERE id = ANY (CAST(:ids AS uuid[])) OR parent_id = ANY (CAST(:ids AS uuid[]))
 """
+)
 
-#: Consumed mail without a key has been deleted already, but for a run's events: three conditions, each with its own
-#: index, cover the rest.
+#: Consumed mail without a key has been deleted already, but for a run's events: four conditions, each with its own
+#: index, cover the rest. An event without a number stays: it was committed since the look at the members, and is late.
 PURGE = """
 WITH mail AS (
-    DELETE FROM {s}.saga_inbox WHERE (instance_id = ANY (CAST(:ids AS uuid[])) AND consumed_at IS NULL)
-                                  OR (instance_id = ANY (CAST(:ids AS uuid[])) AND key IS NOT NULL)
-                                  OR (instance_id = ANY (CAST(:ids AS uuid[])) AND number IS NOT NULL)
-                                  OR (instance_id = ANY (CAST(:ids AS uuid[])) AND letter IS NOT NULL)
+    DELETE FROM {s}.saga_inbox
+    WHERE ((instance_id = ANY (CAST(:ids AS uuid[])) AND consumed_at IS NULL)
+        OR (instance_id = ANY (CAST(:ids AS uuid[])) AND key IS NOT NULL)
+        OR (instance_id = ANY (CAST(:ids AS uuid[])) AND number IS NOT NULL)
+        OR (instance_id = ANY (CAST(:ids AS uuid[])) AND letter IS NOT NULL))
+      AND (kind <> 'event' OR consumed_at IS NOT NULL)
 ), events AS (
     DELETE FROM {s}.saga_event WHERE instance_id = ANY (CAST(:ids AS uuid[]))
 ), records AS (

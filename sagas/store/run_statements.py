@@ -144,16 +144,18 @@ WHERE id = :id AND (numbered, ended_by, turned_at, closed, came, quiet_from, qui
     CAST(:quiet_at AS timestamptz))
 """
 
-#: Events without a number, in the order of their insertion. At most one more than are numbered at once.
+#: Events without a number, in the order of their insertion. At most one more than are numbered at once. Locked, since
+#: the sweep makes a letter of one whose run has not come in time, and may not see yet that it has.
 LOAD_ARRIVED = """
 SELECT id, event_id, name, version, cause, depth, choreography IS NOT NULL AS by_key FROM {s}.saga_inbox
-WHERE instance_id = :id AND kind = 'event' AND consumed_at IS NULL ORDER BY id LIMIT :limit
+WHERE instance_id = :id AND kind = 'event' AND consumed_at IS NULL ORDER BY id LIMIT :limit FOR UPDATE
 """
 
 #: A run's first look begins with the event of its start, however many have come before, of the same type too.
 LOAD_FIRST = """
 SELECT id, event_id, name, version, cause, depth, choreography IS NOT NULL AS by_key FROM {s}.saga_inbox
 WHERE instance_id = :id AND kind = 'event' AND consumed_at IS NULL AND name = :starts ORDER BY by_key, id LIMIT 1
+FOR UPDATE
 """
 
 NUMBER = """

@@ -45,11 +45,34 @@ OF_LETTERS = (
         ),
     ),
     Reversal(
+        letter="V16",
+        hole="A run numbers an early event of which the sweep makes a letter at the same moment.",
+        taken_away="a look locks the events that it numbers",
+        edits=(Edit("sagas/store/run_statements.py::LOAD_ARRIVED", "LIMIT :limit FOR UPDATE", "LIMIT :limit"),),
+        tests=(
+            f"{EARLY}test_v16_a_run_that_starts_while_its_early_event_becomes_a_letter_has_no_number_without_an_event",
+        ),
+    ),
+    Reversal(
         letter="V17",
         hole="A run is purged with a letter that later events have passed, and no person has ever seen it.",
         taken_away="a run with a letter that no person has answered stays",
         edits=(Edit("sagas/store/purge_statements.py::HAS_LETTERS", "dead_at IS NOT NULL", "dead_at = 'infinity'"),),
         tests=(f"{EARLY}test_v17_a_run_with_a_letter_that_no_person_has_answered_is_not_purged",),
+    ),
+    Reversal(
+        letter="V17",
+        hole="A purge has looked at a run, and deletes with it what comes for it a moment later.",
+        taken_away="an event without a number outlives its run, and letters are looked for once the run is locked",
+        edits=(
+            Edit("sagas/store/purge_statements.py::PURGE", "AND (kind <> 'event' OR consumed_at IS NOT NULL)", ""),
+            Edit("sagas/store/purge_statements.py::LOOK_AT_MEMBERS", "old.numbered IS NOT NULL AND", "false AND"),
+        ),
+        tests=(
+            f"{EARLY}test_v17_an_event_that_is_committed_while_its_run_is_purged_is_kept[None]",
+            f"{EARLY}test_v17_an_event_that_is_committed_while_its_run_is_purged_is_kept[order-42]",
+            f"{EARLY}test_v17_a_letter_that_comes_before_the_lock_of_a_purge_is_seen_by_it",
+        ),
     ),
     Reversal(
         letter="V20",

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from psycopg2.extensions import connection as DriverConnection
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 
 from sagas.model import Address, Decision, Event, InstanceState, Plan, PlanStep, RetryPolicy, SagaStatus, StepKind
 from sagas.model import decide as decide_purely
@@ -261,6 +261,22 @@ class Bench:
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
         eventually(lambda: self.sql(waiting)[0][0] >= number, f"{number} sessions to wait for a lock", 15)
+
+    @contextmanager
+    def before(self, part: str, happens: Callable[[], Any]) -> Iterator[None]:
+        """Let something happen, once, before the store sends a statement that has ``part`` in its text."""
+        engine, waiting = self.store.database.engine, [happens]
+
+        def look(_: object, __: object, statement: str, *___: object) -> None:
+            if part in statement and waiting:
+                waiting.pop()()
+
+        event.listen(engine, "before_cursor_execute", look)
+        try:
+            yield
+        finally:
+            event.remove(engine, "before_cursor_execute", look)
+        assert not waiting, f"no statement has {part!r}"
 
     def close(self) -> None:
         for connection in self._opened:

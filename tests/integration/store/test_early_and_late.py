@@ -1,5 +1,6 @@
 """Events whose run is not there yet, or not any more (V16), and what a purge takes and leaves (V17)."""
 
+import re
 from datetime import timedelta
 from uuid import UUID
 
@@ -10,11 +11,11 @@ from sagas.model import SagaStatus
 from sagas.model.choreography import ChoreographyPlan, IfDead
 from sagas.model.choreography.events import LetterSkipped
 from sagas.model.choreography.state import Delivery
-from sagas.store import run_id_of
+from sagas.store import letter_statements, purge_statements, run_id_of
 from sagas.store.purging import BEGINNING
 from sagas.store.runs import IntendedRun
 from tests.integration.store.test_runs import LINE, RESERVE, STREAM, numbers
-from tests.support.bench import Bench
+from tests.support.bench import Background, Bench
 from tests.support.runs import RunBench
 from tests.unit.model.choreography.graphs import graph, handler
 
@@ -66,6 +67,28 @@ def test_an_early_event_of_a_run_that_is_there_by_now_is_numbered_and_no_letter(
 
     assert numbers(bench, run) == [(1, "A"), (2, "B")]
     assert not bench.store.sweeping.look_around().has_early
+
+
+def test_v16_a_run_that_starts_while_its_early_event_becomes_a_letter_has_no_number_without_an_event(
+    runs: RunBench, bench: Bench
+) -> None:
+    """The sweep does not see a start that commits meanwhile, and the look at the run does not see the letter."""
+    run = run_id_of(STREAM.name, "order-42")
+    runs.publish(run, "B")
+    bench.store.instances.inbox.forget(run)
+    bench.sql(WAITED_LONG, run)
+    sweep = bench.driver()
+    sweep.autocommit = False
+    sweep.cursor().execute(letter_statements.BURY_EARLY.replace("{s}", "sagas").replace(":limit", "10"))
+
+    start = Background(lambda: runs.start(STREAM, key="order-42"))
+    bench.wait_for_lock_waiters(1)
+    sweep.commit()
+    start.join()
+
+    assert numbers(bench, run) == [(1, "A")]
+    assert [row.address.position for row in runs.state(run).steps] == [1]
+    assert bench.sql("SELECT numbered FROM {s}.saga_instance") == [(1,)]
 
 
 def test_an_early_letter_that_was_dealt_with_goes_with_the_next_purge(runs: RunBench, bench: Bench) -> None:
@@ -158,3 +181,32 @@ def test_v17_a_run_with_a_letter_that_no_person_has_answered_is_not_purged(runs:
     runs.happens(run, LetterSkipped(address=one, seen=row.dead_at, reason="told by phone"))
 
     assert purge(bench) == 1
+
+
+@pytest.mark.parametrize("key", [None, "order-42"])
+def test_v17_an_event_that_is_committed_while_its_run_is_purged_is_kept(
+    runs: RunBench, bench: Bench, key: str | None
+) -> None:
+    run = ended(runs, key=key)
+
+    with bench.before("WITH mail AS", lambda: runs.publish(run, "B", looks=False, key="psp-77")):
+        assert purge(bench) == 1
+    runs.look(run)
+
+    assert bench.sql("SELECT name, letter FROM {s}.saga_inbox") == [("B", "late" if key else None)]
+
+
+def test_v17_a_letter_that_comes_before_the_lock_of_a_purge_is_seen_by_it(runs: RunBench, bench: Bench) -> None:
+    """What is picked was looked at before it was locked: the look at the members comes after that."""
+    run = ended(runs)
+    runs.publish(run, "B")
+    parameters = {"ids": [str(run)], "before": "infinity", "keep_keys": False}
+    look = re.sub(r"(?<!:):([a-z]\w*)", r"%(\1)s", purge_statements.LOOK_AT_MEMBERS).replace("{s}", "sagas")
+    cursor = bench.driver().cursor()
+
+    cursor.execute(look, parameters)
+    assert [is_over for *_, is_over in cursor.fetchall()] == [False]
+
+    bench.sql("UPDATE {s}.saga_inbox SET acknowledged_at = clock_timestamp() WHERE letter IS NOT NULL")
+    cursor.execute(look, parameters)
+    assert [is_over for *_, is_over in cursor.fetchall()] == [True]
