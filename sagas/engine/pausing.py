@@ -22,4 +22,5 @@ def is_put_off(claimed: Claimed) -> bool:
             return False
         until = claim.claimed_at + WHILE_PROBED
     engine.loop.handle(delivery.instance_id, PutOff(address=delivery.address, token=delivery.token, until=until))
+    engine.store.handlers.hurry_if_resumed(claim.saga, claimed.step.name)
     return True

@@ -35,11 +35,13 @@ WITH former AS (
 SELECT paused_at FROM former
 """
 
-#: Deliveries that wait for the end of a pause begin now: some of them at a time, each with its run locked first.
+#: Deliveries that wait for the end of a pause begin now: some of them at a time, each with its run locked first. Runs
+#: that are locked just now are passed over; returns how many were not, and how many were.
 HURRY = """
 WITH waiting AS MATERIALIZED (
     SELECT DISTINCT step.instance_id FROM {s}.saga_step AS step
-    JOIN {s}.saga_instance AS own ON own.id = step.instance_id AND own.saga = :choreography
+    JOIN {s}.saga_instance AS own
+      ON own.id = step.instance_id AND own.saga = :choreography AND own.due_at IS NOT NULL
     WHERE step.name = :handler AND step.event_id IS NOT NULL AND step.finished_at IS NULL AND step.task IS NOT NULL
       AND step.status = 'pending' AND step.not_before > clock_timestamp() AND step.dispatched_at IS NULL LIMIT :limit
 ), run AS MATERIALIZED (
@@ -47,9 +49,20 @@ WITH waiting AS MATERIALIZED (
     WHERE id IN (SELECT instance_id FROM waiting) AND due_at IS NOT NULL FOR UPDATE SKIP LOCKED
 ), due AS (
     UPDATE {s}.saga_instance AS instance SET due_at = clock_timestamp() FROM run WHERE instance.id = run.id
+), begun AS (
+    UPDATE {s}.saga_step AS step SET not_before = NULL FROM run
+    WHERE step.instance_id = run.id AND step.name = :handler AND step.status = 'pending'
+      AND step.dispatched_at IS NULL
 )
-UPDATE {s}.saga_step AS step SET not_before = NULL FROM run
-WHERE step.instance_id = run.id AND step.name = :handler AND step.status = 'pending' AND step.dispatched_at IS NULL
+SELECT (SELECT count(*) FROM run) AS hurried, (SELECT count(*) FROM waiting) AS found
+"""
+
+#: The same of one run, whose lock it waits for.
+HURRY_ONE = HURRY.replace(" SKIP LOCKED", "")
+
+IS_PAUSED = """
+SELECT EXISTS (SELECT FROM {s}.saga_handler
+               WHERE choreography = :choreography AND handler = :handler AND paused_until IS NOT NULL)
 """
 
 PAUSED = """

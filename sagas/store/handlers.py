@@ -6,9 +6,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row
+from sqlalchemy.exc import DBAPIError
 
 from sagas.store import handler_statements
 from sagas.store.book import InSchema
+from sagas.store.database import is_impatient
+from sagas.store.prepared import HURRY as BRIEFLY
 
 #: How many deliveries in a row a handler gives up, with none done between, before it is paused.
 DEAD_BEFORE_PAUSE = 20
@@ -71,18 +74,43 @@ class Handlers(InSchema):
         named = self._named(choreography, handler)
         with self._database.autocommit() as connection:
             since: datetime | None = connection.scalar(self._sql(handler_statements.RESUME), named)
-        while since is not None and self._hurry(named):
-            pass
+        if since is not None:
+            self._hurry(named)
         return since
+
+    def hurry_if_resumed(self, choreography: str, handler: str) -> None:
+        """Let what was just put off begin after all, if its handler was resumed meanwhile, which could not see it."""
+        named = self._named(choreography, handler)
+        with self._database.autocommit() as connection:
+            is_paused = connection.scalar(self._sql(handler_statements.IS_PAUSED), named)
+        if not is_paused:
+            self._hurry(named)
 
     def paused(self, choreography: str | None = None) -> Sequence[Row[Any]]:
         """Return the paused handlers: choreography, handler, since when, until when, the type of the last error."""
         with self._database.autocommit() as connection:
             return connection.execute(self._sql(handler_statements.PAUSED), {"choreography": choreography}).all()
 
-    def _hurry(self, named: dict[str, Any]) -> int:
-        with self._database.autocommit() as connection:
-            return connection.execute(self._sql(handler_statements.HURRY), named | {"limit": HURRIED_AT_ONCE}).rowcount
+    def _hurry(self, named: dict[str, Any]) -> None:
+        """Let all deliveries of a handler begin that wait for the end of a pause."""
+        while True:
+            with self._database.autocommit() as connection:
+                asked = named | {"limit": HURRIED_AT_ONCE}
+                done = connection.execute(self._sql(handler_statements.HURRY), asked).one()
+            if not done.found or (not done.hurried and not self._hurry_one(named)):
+                return
+
+    def _hurry_one(self, named: dict[str, Any]) -> bool:
+        """Wait for the lock of a run that was passed over. False: for too long, since its holder may be frozen."""
+        try:
+            with self._database.transaction() as connection:
+                connection.exec_driver_sql(BRIEFLY)
+                connection.execute(self._sql(handler_statements.HURRY_ONE), named | {"limit": 1})
+        except DBAPIError as error:
+            if not is_impatient(error):
+                raise
+            return False
+        return True
 
     # -- alerts
 

@@ -111,4 +111,23 @@ OF_LETTERS = (
             f"{MODEL}test_run.py::test_v26_a_delivery_that_is_put_off_is_not_counted_and_waits",
         ),
     ),
+    Reversal(
+        letter="V26",
+        hole="A person lets a handler go on, and some of its deliveries wait for an hour all the same.",
+        taken_away="what is put off at that moment looks again, and runs that are locked are waited for",
+        edits=(
+            Edit(
+                "sagas/engine/pausing.py::is_put_off",
+                "engine.store.handlers.hurry_if_resumed(claim.saga, claimed.step.name)",
+                "pass",
+            ),
+            Edit("sagas/store/handlers.py::Handlers::_hurry", "not self._hurry_one(named)", "True"),
+        ),
+        tests=(
+            "tests/integration/test_paused_handlers.py::"
+            "test_v26_what_is_put_off_while_a_person_lets_its_handler_go_on_does_not_wait",
+            "tests/integration/store/test_handlers.py::"
+            "test_v26_what_waits_in_a_run_that_is_locked_just_now_goes_on_too",
+        ),
+    ),
 )

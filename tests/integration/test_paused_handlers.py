@@ -11,9 +11,12 @@ from click.testing import CliRunner, Result
 from sagas import LetterAnswer, PausedHandler, SagaHandle, SagaStatus, StepStatus
 from sagas.cli import sagas as group
 from sagas.handle.dead_letters import SENT_AT_ONCE
+from sagas.store.database import BEGIN
 from sagas.store.handlers import DEAD_BEFORE_PAUSE
 from tests.conftest import Shop
+from tests.support.bench import Bench
 from tests.support.choreographed import Ordered, ring
+from tests.support.inline import run_messages
 from tests.support.workers import eventually, running
 
 
@@ -131,3 +134,22 @@ def test_v26_a_person_lets_a_paused_handler_go_on(ring_shop: Shop) -> None:
     for run in runs:
         assert run.wait(60) is SagaStatus.COMPLETED
     assert run_command(ring_shop, *resume).exit_code == 1
+
+
+def test_v26_what_is_put_off_while_a_person_lets_its_handler_go_on_does_not_wait(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The delivery has seen the pause, and the person's command has not seen the delivery."""
+    monkeypatch.setenv("SAGAS_DATABASE_URL", shop.database_url)
+    shop.sagas.register()
+    store, answers = shop.sagas.engine.store, shop.sagas.dead_letters
+    for _ in range(DEAD_BEFORE_PAUSE):
+        store.handlers.note_death("ring", "charge", "shop.Away")
+    run = start(shop, {})
+
+    with Bench(shop.database_url, store).before(BEGIN, lambda: answers.resume("ring", "charge", reason="it is back")):
+        run_messages(shop.sagas.app)
+    shop.sagas.sweep()
+    run_messages(shop.sagas.app)
+
+    assert run.status is SagaStatus.COMPLETED

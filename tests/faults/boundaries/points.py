@@ -104,7 +104,9 @@ EXPLAINED: dict[str, str] = {
         ("SETTLE_REFUSAL", "CLOSED", "DROPPED", "ENTRIES", "HOW_BRIDGES_STAND", "OPENED", "SEND_AGAIN"),
         "of those who look at bridges: one statement, whose loss a person sees",
     ),
-    "HURRY": "one statement: what it did not reach begins when its pause is over",
+    **dict.fromkeys(
+        ("HURRY", "HURRY_ONE", "IS_PAUSED"), "one statement: what it did not reach begins when its pause is over"
+    ),
     "REGISTER_GRAPH": "one statement, of a worker that begins; each that begins does it",
     "UNPARK": "one statement, of a worker that begins: what it leaves waits a little longer",
     "WHERE_HOME_IS": "a read, of workers that begin and of beat",

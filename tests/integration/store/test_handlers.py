@@ -11,7 +11,7 @@ from sagas.model.choreography.events import LetterSkipped, PutOff
 from sagas.model.choreography.state import Delivery
 from sagas.store import Alarm, Handlers
 from sagas.store.handlers import DEAD_BEFORE_PAUSE
-from tests.support.bench import Bench
+from tests.support.bench import Background, Bench
 from tests.support.runs import RunBench
 from tests.unit.model.choreography.graphs import graph, handler
 
@@ -125,6 +125,39 @@ def test_v26_all_that_waits_goes_on_however_many_there_are(
     handlers.resume(*CHARGE)
 
     assert [runs.state(run).steps[0].not_before for run in waiting] == [None] * 5
+
+
+def test_v26_what_waits_in_a_run_that_is_locked_just_now_goes_on_too(
+    handlers: Handlers, runs: RunBench, bench: Bench
+) -> None:
+    waiting = [runs.start(LINE) for _ in range(2)]
+    pause(handlers)
+    bench.sql("UPDATE {s}.saga_step SET not_before = clock_timestamp() + interval '1 hour', dispatched_at = NULL")
+    holder = bench.driver()
+    holder.autocommit = False
+    holder.cursor().execute("SELECT FROM sagas.saga_instance WHERE id = %s FOR UPDATE", (str(waiting[0]),))
+
+    resumed = Background(lambda: handlers.resume(*CHARGE))
+    bench.wait_for_lock_waiters(1)
+    holder.rollback()
+    assert resumed.join() is not None
+
+    assert [runs.state(run).steps[0].not_before for run in waiting] == [None] * 2
+
+
+def test_v26_a_run_whose_holder_is_frozen_keeps_no_person_waiting(
+    handlers: Handlers, runs: RunBench, bench: Bench
+) -> None:
+    runs.start(LINE)
+    pause(handlers)
+    bench.sql("UPDATE {s}.saga_step SET not_before = clock_timestamp() + interval '1 hour', dispatched_at = NULL")
+    holder = bench.driver()
+    holder.autocommit = False
+    holder.cursor().execute("SELECT FROM sagas.saga_instance FOR UPDATE")
+
+    assert Background(lambda: handlers.resume(*CHARGE)).join(10) is not None
+
+    holder.rollback()
 
 
 def test_v26_letters_of_one_kind_are_told_at_once_and_then_once_a_minute_with_their_number(
