@@ -104,8 +104,7 @@ def check_filled(start: EventType, filled: EventType) -> None:
     Raises:
         DefinitionError: a field has no source; the message names it.
     """
-    there = {field.name: field.type for field in start.plan.fields}
-    there.setdefault(REASON, "str")
+    there = {field.name: field.type for field in start.plan.fields} | {REASON: "str"}  # which is always the turn's
     for field in filled.plan.fields:
         if field.name not in there and field.required:
             raise DefinitionError(
@@ -113,8 +112,9 @@ def check_filled(start: EventType, filled: EventType) -> None:
                 f"of {start.type} and {REASON!r}. Give it a default, or leave it out"
             )
         if field.name in there and not _takes(field, there[field.name]):
+            source = "why the run turned back" if field.name == REASON else start.type
             raise DefinitionError(
-                f"on_cancel={filled.type}: the field {field.name!r} is {field.type}, and is filled from {start.type}, "
+                f"on_cancel={filled.type}: the field {field.name!r} is {field.type}, and is filled from {source}, "
                 f"where it is {there[field.name]}: make them one type"
             )
 

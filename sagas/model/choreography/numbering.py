@@ -75,11 +75,13 @@ def take(draft: RunDraft, event: Published) -> Letter | None:
 
 
 def why_undelivered(draft: RunDraft, event: Published) -> Letter | None:
+    if event.id == cancellation_id(draft):  # the last one, however many a run has had
+        return None
     if draft.count > draft.plan.max_events:
         return Letter.TOO_MANY
     if event.depth > LONGEST_CHAIN:
         return Letter.LOOP
-    if draft.takes_events or event.id == cancellation_id(draft):
+    if draft.takes_events:
         return None
     # What only runs out after the end, and has no hearer, is recorded and needs no person.
     is_heard = bool(draft.plan.hearers(event.type) or draft.plan.undone_by(event.type))

@@ -160,10 +160,25 @@ def test_it_is_filled_from_the_first_event_and_the_reason(fields: Any, defaults:
             " requires the field 'note', which nothing fills: it gets the fields of OrderCreated and 'reason'",
         ),
         (("total", str), ": the field 'total' is str, and is filled from OrderCreated, where it is Decimal"),
-        (("reason", int), ": the field 'reason' is int, and is filled from OrderCreated, where it is str"),
+        (("reason", int), ": the field 'reason' is int, and is filled from why the run turned back, where it is str"),
     ],
     ids=range(3),
 )
 def test_what_nothing_can_fill_is_refused_when_it_is_compiled(field: Any, told: str) -> None:
     with pytest.raises(DefinitionError, match=f"choreography 'cancelled': on_cancel=Cancelled{told}"):
         cancelled(field).plan(bound("unfilled").engine)
+
+
+def test_its_reason_is_that_of_the_turn_whatever_the_first_event_says() -> None:
+    @event
+    class Asked:
+        reason: int
+
+    @event
+    class Cancelled:
+        reason: int
+
+    asked = Choreography("asked", starts=Asked, ends=ShipmentCreated, on_cancel=Cancelled)
+
+    with pytest.raises(DefinitionError, match="is filled from why the run turned back, where it is str"):
+        asked.plan(bound("asked").engine)

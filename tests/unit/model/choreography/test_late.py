@@ -140,6 +140,16 @@ def test_v14_an_event_too_many_is_a_letter() -> None:
     assert not run.has(3, "any")
 
 
+def test_a_run_that_has_had_all_of_its_events_tells_of_its_turn_all_the_same() -> None:
+    plan = graph(handler("any", "A"), handler("mail", "X"), ends=("E",), on_cancel="X", max_events=1)
+    run = RunStory(plan)
+
+    run.cancels()
+
+    assert run.letters == {}
+    assert run.stands("mail") == ["pending"]
+
+
 def test_v32_an_event_that_goes_round_in_a_loop_is_a_letter() -> None:
     run = RunStory(graph(handler("any", ("A", "B")), ends=("E",))).comes("B", depth=LONGEST_CHAIN + 1)
 
