@@ -66,7 +66,7 @@ def add_starting_tasks(app: Celery, engine: Engine) -> None:
 
     @app.task(name=CANCEL_TASK, shared=False, ignore_result=True)
     def cancel_saga(event: Any) -> str | None:
-        return cancel_on_undo(engine, event)
+        return cancel_on_undo(engine)
 
 
 def start_on_event(engine: Engine, event: Any) -> None:
@@ -82,15 +82,15 @@ def start_on_event(engine: Engine, event: Any) -> None:
         engine.store.runs.correlate(connection.scalar, handle.id, current_event.run_id, cause)
 
 
-def cancel_on_undo(engine: Engine, event: Any) -> str | None:
-    """Cancel the saga that the undone delivery started. A person is asked if it can no longer turn back."""
-    saga = _saga_of_delivery()
-    assert saga.starts_on is not None
-    data = payload.fields_of(event, f"event {current_event.type!r}")
-    found = engine.store.instances.find(saga.name, saga.starts_on.key_for(data, saga.name))
-    handle = None if found is None else SagaHandle(engine, found)
-    if handle is None or handle.snapshot().caused_by != current_event.action_key:
+def cancel_on_undo(engine: Engine) -> str | None:
+    """Cancel the saga that the undone delivery started. A person is asked if it can no longer turn back.
+
+    It is found by its cause: a later release may make other keys of the same event.
+    """
+    found = engine.store.kinship.begun_by(current_event.correlation_id, current_event.action_key)
+    if found is None:
         return None  # it was not started, or its key had a saga of others already
+    handle = SagaHandle(engine, found)
     reason = f"what began it was undone: {current_step.saga} {current_event.run_id}"
     try:
         handle.cancel(reason, by="sagas")

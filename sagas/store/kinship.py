@@ -27,3 +27,10 @@ class Kinship(InSchema):
         with self._database.autocommit() as connection:
             found = connection.scalars(self._sql(neighbour_statements.CORRELATED), {"correlation": correlation})
             return found.all()
+
+    def begun_by(self, correlation: UUID, cause: str) -> UUID | None:
+        """Return the instance that an execution began, by the idempotency key of that. None: it began none."""
+        asked = {"correlation": correlation, "cause": cause}
+        with self._database.autocommit() as connection:
+            found: UUID | None = connection.scalar(self._sql(neighbour_statements.BEGUN_BY), asked)
+        return found

@@ -211,6 +211,9 @@ CORRELATION = """
 
 CORRELATION_OF = "SELECT " + CORRELATION
 
+#: What one execution began, by an index on the correlation id.
+BEGUN_BY = "SELECT id FROM {s}.saga_instance WHERE correlation_id = :correlation AND caused_by = :cause LIMIT 1"
+
 #: All that have a correlation id, and their child sagas, the oldest first.
 CORRELATED = """
 WITH RECURSIVE related AS (

@@ -12,6 +12,11 @@ from tests.support import journal
 from tests.support.started import Arrived, Closed, Left, depot, unloading
 from tests.support.workers import eventually, running
 
+OPEN = (
+    "INSERT INTO public.gate (saga_id, name, open) VALUES (%s, 'gate', true) "
+    "ON CONFLICT (saga_id, name) DO UPDATE SET open = true RETURNING open"
+)
+
 
 @pytest.fixture(scope="module")
 def depot_shop(own_shop: Shop) -> Iterator[Shop]:
@@ -79,11 +84,7 @@ def test_a_run_that_turns_back_cancels_the_saga_that_it_started(depot_shop: Shop
 
     depot.publish_on(depot_shop.sagas.engine, Closed(script={}), run=run)
     assert run.wait(60) is SagaStatus.COMPENSATED
-    statement = (
-        "INSERT INTO public.gate (saga_id, name, open) VALUES (%s, 'gate', true) "
-        "ON CONFLICT (saga_id, name) DO UPDATE SET open = true RETURNING open"
-    )
-    journal.query(depot_shop.database_url, statement, str(saga.id))
+    journal.query(depot_shop.database_url, OPEN, str(saga.id))
 
     assert saga.wait(60) is SagaStatus.COMPENSATED
     assert depot_shop.effects(saga) == ["unload", "load"]
@@ -100,6 +101,20 @@ def test_a_saga_that_has_completed_is_left_to_a_person_when_its_run_turns_back(d
 
     assert run.wait(60) is SagaStatus.FAILED
     assert [step.name for step in run.snapshot().needs_a_person] == ["start.unloading"]
+
+
+def test_a_saga_is_cancelled_whose_key_a_later_release_would_make_otherwise(depot_shop: Shop) -> None:
+    number = uuid4().hex
+    run = arrive(depot_shop, number, unload=["wait:gate"])
+    saga = saga_of(depot_shop, number)
+    renamed = "UPDATE sagas.saga_instance SET key = %s WHERE id = %s RETURNING key"
+    journal.query(depot_shop.database_url, renamed, f"lorry-{number}", str(saga.id))
+
+    run.cancel("the truck never came")
+
+    assert run.wait(60) is SagaStatus.COMPENSATED
+    journal.query(depot_shop.database_url, OPEN, str(saga.id))
+    assert saga.wait(60) is SagaStatus.COMPENSATED
 
 
 def test_a_saga_of_a_caller_with_the_same_key_is_not_cancelled(depot_shop: Shop) -> None:
