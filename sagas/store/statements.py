@@ -69,7 +69,9 @@ TAKEN = (
     + """ AS epoch_changed
 ),
 unsynced AS MATERIALIZED (
-    SELECT CASE WHEN synced_claim IS NOT TRUE THEN set_config('synchronous_commit', 'off', true) END FROM claimed
+    SELECT CASE WHEN synced_claim IS NOT TRUE THEN set_config('synchronous_commit', 'off', true)
+                WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', true) END
+    FROM claimed
 ),
 progress AS (
     INSERT INTO {s}.saga_queue AS seen (queue, claimed_sent)
@@ -99,7 +101,7 @@ BEFORE_DEADLINE = (
 )
 
 #: Takes a step. 1 round trip; no fsync, since the epoch finds a claim that a crash has lost, or 1 if it must not run
-#: twice.
+#: twice, whatever the default of the database is.
 CLAIM = (
     TAKE
     + BEFORE_DEADLINE

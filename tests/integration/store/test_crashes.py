@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import make_url
 
 from config.servers import EmbeddedPostgres
 from sagas.model import Address, SagaStatus, StepStatus, Stop, StopKind, StopRequested, Tick
@@ -209,6 +210,9 @@ def test_c9_the_claims_that_the_kill_of_one_backend_loses_are_in_doubt(own_bench
 def test_c9_the_claim_of_a_step_that_is_not_idempotent_survives_the_kill_of_a_backend(own_bench: Bench) -> None:
     # Given: claims alone, since any later commit that waits for the disk takes earlier ones along
     runs = [own_bench.start(CAREFUL) for _ in range(5)]
+    # And a database in which no commit waits, unless it says so
+    own_bench.sql(f"ALTER DATABASE {make_url(own_bench.url).database} SET synchronous_commit = off")
+    own_bench.store.database.dispose()
     for run in runs:
         assert own_bench.claim(run) is not None
 
