@@ -21,7 +21,6 @@ from tests.conftest import Shop
 from tests.faults.boundaries import fates
 from tests.faults.boundaries.starter import Errand, run
 from tests.support import journal
-from tests.support.choreographed import Ordered
 from tests.support.workers import Worker
 
 T = TypeVar("T")
@@ -95,7 +94,7 @@ class Lane:
     ) -> SagaHandle:
         """Start a saga here, in the test's own process, which does not die. The id of a run is made of its key."""
         if isinstance(saga, Choreography):
-            return saga.start_on(self.shop.sagas.engine, Ordered(**data), **options)
+            return saga.start_on(self.shop.sagas.engine, saga.starts.kind(**data), **options)
         token = _wanted.set(saga_id)
         try:
             return self.shop.sagas.start(saga, data, **options)

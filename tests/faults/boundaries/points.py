@@ -81,7 +81,6 @@ EXPLAINED: dict[str, str] = {
             "REGISTERED",
             "SAMPLES",
             "STANDING",
-            "STORED",
             "UNDELIVERED",
         ),
         "a read, of choreographies: of those who publish, look at letters or check stored events",

@@ -1,11 +1,13 @@
 """What is done to a choreographed run, from its start to its end, while one of its processes dies somewhere."""
 
+from functools import partial
 from typing import Any
 
 from sagas import DeadLetter, SagaHandle, SagaStatus, StepStatus
 from tests.faults.boundaries.stories import PATIENCE, Trial, must_exist
 from tests.support import gates, journal
 from tests.support.choreographed import Noted, Shipped, ring
+from tests.support.started import Closed, Left, depot, unloading
 from tests.support.workers import eventually
 
 #: More events than one look numbers.
@@ -32,12 +34,18 @@ def started_in_a_transaction(trial: Trial) -> SagaHandle:
 
 
 def expected_early(trial: Trial) -> SagaHandle:
-    """So many events are there before their run that its first look does not read the one that starts it."""
+    """So many events are there before their run that its first look does not read the one that starts it.
+
+    It is its start that looks at it: the sweep has seen the events, and the first delivery does not end before.
+    """
     for number in range(MANY):
         publish(trial, number)
+    unseen = "SELECT 1 FROM sagas.saga_inbox WHERE instance_id = %s AND seen_at IS NULL"
+    eventually(lambda: not journal.query(trial.url, unseen, str(trial.saga_id)), "the events to wait", PATIENCE)
     trial.arm()
     trial.errand("start_run", key=trial.key)
     trial.start()
+    gates.open_gate(trial.url, trial.run, "begun")
     until_resting(trial)
     return shipped(trial)
 
@@ -128,6 +136,44 @@ def replayed(trial: Trial) -> SagaHandle:
     return trial.until_ended()
 
 
+def edited(trial: Trial) -> SagaHandle:
+    """A person gives a letter another payload; whoever does not know whether it was taken does it once more."""
+    trial.start()
+    assert trial.until_ended().status is SagaStatus.FAILED
+    trial.arm()
+    mended = {"payload": {"script": {}}, "reason": "mistyped"}
+    trial.errand("edit", **mended)
+    for letter in letters_of(trial):
+        trial.lane.shop.sagas.dead_letters.edit(letter, **mended)
+    eventually(lambda: trial.run.status is not SagaStatus.FAILED, "the edit to have an effect", PATIENCE)
+    return trial.until_ended()
+
+
+def begins_a_saga(trial: Trial) -> SagaHandle:
+    """An event starts a saga, which is there once however often the delivery ran."""
+    trial.arm()
+    trial.start()
+    saga = begun_by(trial)
+    assert saga.wait(PATIENCE) is SagaStatus.COMPLETED
+    assert journal.effects(trial.url, saga.id) == ["unload", "seal"]
+    depot.publish_on(trial.lane.shop.sagas.engine, Left(script={}), run=trial.saga_id)
+    return trial.until_ended()
+
+
+def turns_from_its_saga(trial: Trial) -> SagaHandle:
+    """A run turns back while the saga that it started is under way: that turns back, too."""
+    trial.start()
+    saga = begun_by(trial)
+    gates.until_reached(trial.url, saga, "yard")
+    trial.arm()
+    depot.publish_on(trial.lane.shop.sagas.engine, Closed(script={}), run=trial.saga_id)
+    run = trial.until_ended()
+    gates.open_gate(trial.url, saga, "yard")
+    assert saga.wait(PATIENCE) is SagaStatus.COMPENSATED
+    assert journal.effects(trial.url, saga.id) == ["unload", "load"]
+    return run
+
+
 def let_go(trial: Trial) -> SagaHandle:
     trial.start()
     assert trial.until_ended().status is SagaStatus.FAILED
@@ -162,6 +208,14 @@ def announced(trial: Trial) -> SagaHandle:
 
 
 # -- what the stories have in common
+
+
+def begun_by(trial: Trial) -> SagaHandle:
+    find = partial(trial.lane.shop.sagas.find, saga=unloading.name, key=f"truck-{trial.saga_id}")
+    eventually(find, "the saga to start", PATIENCE)
+    found = find()
+    assert found is not None
+    return found
 
 
 def publish(trial: Trial, number: int, **options: Any) -> None:

@@ -8,6 +8,8 @@ from tests.faults.boundaries.run_stories import MANY
 from tests.faults.boundaries.workloads import COMPENSATED, LOOP, SWEPT, Workload, at
 from tests.support.choreographed import ring
 from tests.support.publishing import announcing
+from tests.support.started import depot
+from tests.support.strict import strict
 
 #: A delivery, from its message to its end.
 DELIVERED = ("task", "CLAIM_DELIVERY", "body", "effect")
@@ -35,6 +37,7 @@ TURNED = ("Ordered", "Reserved", "Cancelled")
 NOTED = ("Ordered", "Reserved", "Noted", "Shipped")
 
 a_run = partial(Workload, saga=ring)
+begins = partial(Workload, saga=depot, data={"number": "{id}"})
 resting = partial(a_run, script={"charge": "say:nothing"})
 
 #: Their maps are whole.
@@ -80,8 +83,9 @@ RUN_DETOURS: tuple[Workload, ...] = (
         besides=STARTS - at("start", "START_RUN"),
         events=SHIPPED,
     ),
-    resting(
+    a_run(
         name="run-expected",
+        script={"reserve": "wait:begun", "charge": "say:nothing"},
         story=run_stories.expected_early,
         points=STARTS | at("start", *LOOK, "NUMBER"),
         besides=STARTS,
@@ -144,6 +148,45 @@ RUN_DETOURS: tuple[Workload, ...] = (
         tries=5,  # four by itself, and the operator's
         needs_a_person=True,
         events=DECLINED,
+    ),
+    a_run(
+        name="run-edited",
+        script={"charge": "no"},
+        story=run_stories.edited,
+        points=ANSWERS | at("operator", "STORED", "publish action by loop"),
+        few=at("operator", "commit of LOCK_INSTANCE") | {"operator | STORED:after"},
+        tries=2,
+        needs_a_person=True,
+        events=SHIPPED,
+    ),
+    Workload(
+        name="run-given-up",
+        saga=strict,
+        script={"deliver": "no"},
+        ends=COMPENSATED,
+        points=ACTS
+        | FAILS
+        | at("action", *ENDS, "publish compensation by loop")
+        | at("compensation", *DELIVERED, *LOOK, "LOAD_DONE"),
+        few=at("action", "commit of LOCK_INSTANCE", "publish compensation by loop"),
+        events=TURNED,
+    ),
+    begins(
+        name="run-begins-a-saga",
+        story=run_stories.begins_a_saga,
+        points=at("action", "task", "CLAIM_DELIVERY", "SAVEPOINT", "LIMIT_LOCK_WAIT", "body"),
+        # What comes between them is about the saga that is started.
+        few=frozenset({"action | LIMIT_LOCK_WAIT:after", "action | body:after"}),
+        events=("Arrived", "Left"),
+    ),
+    begins(
+        name="run-turns-from-its-saga",
+        story=run_stories.turns_from_its_saga,
+        script={"unload": "wait:yard"},
+        ends=COMPENSATED,
+        points=at("compensation", "task", "CLAIM_DELIVERY", "BEGUN_BY", "body", *LOOK, "LOAD_DONE"),
+        few=frozenset({"compensation | BEGUN_BY:after", "compensation | body:after"}),
+        events=("Arrived", "Closed"),
     ),
     a_run(
         name="run-let-go",

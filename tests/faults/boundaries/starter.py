@@ -107,6 +107,11 @@ def replay(sagas: Sagas, errand: Errand) -> None:
     sagas.dead_letters.replay(letters_of(sagas, errand), **errand.options)
 
 
+def edit(sagas: Sagas, errand: Errand) -> None:
+    (letter,) = letters_of(sagas, errand)
+    sagas.dead_letters.edit(letter, **errand.options)
+
+
 def let_go(sagas: Sagas, errand: Errand) -> None:
     sagas.dead_letters.skip(letters_of(sagas, errand), **errand.options)
 
@@ -128,6 +133,7 @@ ERRANDS: dict[str, Callable[[Sagas, Errand], None]] = {
     "publish": publish,
     "publish_in_transaction": publish_in_transaction,
     "replay": replay,
+    "edit": edit,
     "let_go": let_go,
 }
 STARTS = ("start", "start_in_transaction", "start_run", "start_run_in_transaction")

@@ -20,6 +20,7 @@ STORE = Path(sagas.store.__file__).parent
 #: Parts of other statements, never sent by themselves.
 FRAGMENTS = frozenset(
     {
+        "BEFORE_DEADLINE",
         "CORRELATION",
         "DEADLINE",
         "HAS_ALARMS",
@@ -30,13 +31,13 @@ FRAGMENTS = frozenset(
         "LINE_OF",
         "PAYLOAD",
         "RECORDED",
+        "TAKEN",
         "UNCLAIMED",
         "UNLESS_SYNCED",
         "_ARE_DEAD",
         "_ARE_UNDELIVERED",
         "_EXECUTIONS",
         "_LOCKED",
-        "_TAKE",
     }
 )
 #: A list puts its statement together of these.
