@@ -144,7 +144,10 @@ def _made(kind: Any, fields: Mapping[str, Any], path: str) -> Any:
 
 
 def _computed(kind: Any) -> set[str]:
-    return set(getattr(kind, "model_computed_fields", ())) if is_pydantic(kind) else set()
+    """Return the fields that a record makes of the others: they are stored, and made anew."""
+    if is_pydantic(kind):
+        return set(getattr(kind, "model_computed_fields", ()))
+    return {name for name, field in getattr(kind, "__dataclass_fields__", {}).items() if not field.init}
 
 
 def _takes_any(kind: Any) -> bool:

@@ -1,7 +1,7 @@
 """A class becomes a type of event, and what it publishes comes back as it was."""
 
 import json
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sagas import PayloadError
+from sagas.choreography import event
 from sagas.choreography.events import event_type, type_of
 from sagas.model import Secrecy, payload
 from tests.unit.choreography.samples import (
@@ -48,6 +49,20 @@ def test_an_event_comes_back_as_it_was(value: Any) -> None:
     assert type(came_back) is type(value)
     if isinstance(value, Everything):
         assert [type(part) for part in vars(came_back).values()] == [type(part) for part in vars(value).values()]
+
+
+def test_a_field_that_is_made_of_others_is_stored_and_made_anew() -> None:
+    @event
+    @dataclass(frozen=True)
+    class Counted:
+        parts: list[int]
+        total: int = field(init=False)
+
+        def __post_init__(self) -> None:
+            object.__setattr__(self, "total", sum(self.parts))
+
+    assert stored(Counted([1, 2])) == {"parts": [1, 2], "total": 3}
+    assert read(Counted, {"parts": [1, 2], "total": 7}) == Counted([1, 2])
 
 
 @given(data=st.data())
