@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import URL, TextClause, text
 
-from sagas.errors import ConfigurationError, PlanChanged, StartInProgress
+from sagas.errors import ConfigurationError, PlanChanged, StartInProgress, StartRefused
 from sagas.model import Plan, SagaStatus
 from sagas.model.executions import LONGEST_SILENCE
 from sagas.store import statements
@@ -18,6 +18,7 @@ from sagas.store.book import InSchema, StatementBook
 from sagas.store.database import (
     DEADLOCK_DETECTED,
     LOCK_NOT_AVAILABLE,
+    NO_TRANSACTION,
     SERIALIZATION_FAILURE,
     Database,
     sqlstate,
@@ -168,14 +169,25 @@ class Starting(InSchema):
 
         Args:
             may_wait: whether to wait for a moment for a key that another open transaction holds.
+
+        Raises:
+            StartRefused: it is not a transaction.
         """
-        with translated(), transaction.savepoint():
-            if not may_wait:
-                return work()
-            waited = transaction.scalar(self._sql(statements.LIMIT_LOCK_WAIT), {"wait": KEY_WAIT})
-            done = work()
-            transaction.scalar(self._sql(statements.RESTORE_LOCK_WAIT), {"wait": waited})
-            return done
+        try:
+            with translated(), transaction.savepoint():
+                if not may_wait:
+                    return work()
+                waited = transaction.scalar(self._sql(statements.LIMIT_LOCK_WAIT), {"wait": KEY_WAIT})
+                done = work()
+                transaction.scalar(self._sql(statements.RESTORE_LOCK_WAIT), {"wait": waited})
+                return done
+        except Exception as error:
+            if sqlstate(error) != NO_TRANSACTION:
+                raise
+            raise StartRefused(
+                "the connection to join commits every statement by itself (AUTOCOMMIT): pass one with a transaction, "
+                "or none, and what you start or publish is committed at once"
+            ) from error
 
     def _may_be_retired(self, instance_id: UUID) -> bool:
         """Return whether it should have been retired: another transaction is about to, and may still roll back."""

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, TextClause, event, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
-from sagas import InstanceNotFound, SagaStatus, SchemaMissing, StartInProgress
+from sagas import InstanceNotFound, SagaStatus, SchemaMissing, StartInProgress, StartRefused
 from sagas.engine import JoinedSession
 from sagas.signals import saga_started
 from tests.conftest import Shop
@@ -203,6 +203,17 @@ def test_where_nothing_is_around_it_is_committed_at_once(office: Office) -> None
 
     assert [run.status for run in runs] == [SagaStatus.PENDING] * 2
     assert (len(asked), office.messages()) == (2, 2)
+
+
+@pytest.mark.parametrize("key", [None, "order-1"])
+def test_a_connection_without_a_transaction_is_refused(office: Office, key: str | None) -> None:
+    with (
+        office.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+        pytest.raises(StartRefused, match="pass one with a transaction, or none"),
+    ):
+        office.start(connection=connection, key=key)
+
+    assert office.messages() == 0
 
 
 # -- what it costs
