@@ -1,6 +1,7 @@
 """`Bridge`: which events of a choreography leave for another service, and which come from it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from inspect import iscoroutinefunction
 
 from sagas.bridges.receiving import Receiver
 from sagas.bridges.signing import checked_keys
@@ -10,7 +11,7 @@ from sagas.definition.part import NAME
 from sagas.engine import Engine, engine_for
 from sagas.errors import ConfigurationError, DefinitionError
 
-#: Takes the body of a message and its headers; raises if they were not taken.
+#: Takes the body of a message and its headers, and returns once they are stored; raises if they are not.
 Publish = Callable[[bytes, dict[str, str]], object]
 
 _bridges: dict[str, "Bridge"] = {}
@@ -31,8 +32,8 @@ class Bridge:
         keys: secret keys that both services have. The first one signs, and all are accepted, so that they can be
             replaced one by one.
         broker: the URL of the broker between the two, best with a user of its own.
-        publish: instead of a broker of kombu's: a function that gets the body of a message and its headers, and raises
-            if it was not taken; what comes goes to `receive`.
+        publish: instead of a broker of kombu's: a function that gets the body of a message and its headers, returns
+            once the message is stored on the way, and raises if it is not; what comes goes to `receive`.
         sends_secrets: whether fields that `Sagas(secrets=…)` names leave, in the clear. By default they stay.
 
     Raises:
@@ -62,6 +63,11 @@ class Bridge:
             raise DefinitionError(f"{self.who}: choreography={choreography!r:.80} is not a choreography")
         if (broker is None) == (publish is None):
             raise ConfigurationError(f"{self.who}: pass broker=, the URL of a broker, or publish=, a function")
+        if publish is not None and (not callable(publish) or iscoroutinefunction(publish)):
+            raise ConfigurationError(
+                f"{self.who}: publish={publish!r:.80} must be a plain function that returns once a message is taken; "
+                "nothing awaits a coroutine"
+            )
         self.keys = checked_keys(keys, self.who)
         self.broker, self.publish, self.sends_secrets = broker, publish, sends_secrets
         self.choreography = choreography
@@ -94,13 +100,17 @@ class Bridge:
         """The queue of what comes."""
         return f"sagas-bridge.{self.name}.{self.source}"
 
-    def receive(self, body: bytes, headers: dict[str, str]) -> None:
+    def receive(self, body: bytes, headers: Mapping[str, str | bytes]) -> None:
         """Take a message that came by another way than the broker. Confirm it there when this has returned.
+
+        Args:
+            body: exactly the bytes that the other side's ``publish=`` got.
+            headers: the headers that it got; capital letters and further headers change nothing.
 
         Raises:
             DatabaseUnreachable, SQLAlchemyError: it is not stored: take it again later.
         """
-        Receiver(self.engine, self).receive(body, headers)
+        Receiver(self.engine, self).receive(body, {name.lower(): value for name, value in headers.items()})
 
     @property
     def engine(self) -> Engine:

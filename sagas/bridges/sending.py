@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("sagas")
 
-#: How long a process keeps the right to send, unless it renews it.
+#: How long a process keeps the right to send, unless it renews it with the next batch. A batch ends after half of it.
 LEASE = timedelta(seconds=30)
 #: How many receipts one message carries.
 RECEIPTS_AT_ONCE = 500
@@ -48,13 +49,18 @@ class Exporter:
         return f"bridge {self._bridge.name}"
 
     def send_batch(self, line: Line) -> int:
-        """Send what is due; return how many. What was not confirmed is sent again, with its id and its index."""
+        """Send what is due, as long as the lease surely lasts; return how many.
+
+        What was not confirmed is sent again, with its id and its index.
+        """
         if not self._engine.store.lines.take_lease(self._lease, self._me, LEASE):
             return 0
-        rows = self._store.due(self._bridge.name)
+        ends_at = time.monotonic() + LEASE.total_seconds() / 2
         sent: list[Row[Any]] = []
         try:
-            for row in rows:
+            for row in self._store.due(self._bridge.name):
+                if time.monotonic() > ends_at:
+                    break
                 line.send(self._message(row))
                 sent.append(row)
         finally:

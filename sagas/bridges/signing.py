@@ -32,7 +32,9 @@ def sign(body: bytes, keys: Sequence[bytes]) -> str:
 
 
 def is_signed(body: bytes, signature: Any, keys: Sequence[bytes]) -> bool:
-    """Return whether one of the keys made the signature."""
+    """Return whether one of the keys made the signature, which some brokers give as bytes."""
+    if isinstance(signature, bytes):
+        signature = signature.decode(errors="replace")
     if not isinstance(signature, str) or not signature.isascii():
         return False
     return any(hmac.compare_digest(sign(body, [key]), signature) for key in keys)

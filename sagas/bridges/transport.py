@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from inspect import isawaitable, iscoroutine
 from typing import TYPE_CHECKING, Any
 
 import kombu as untyped
@@ -90,11 +91,15 @@ class BrokerLine:
         message.ack()
 
 
+class NotTaken(Exception):
+    """A function of the application did not take a message; the text says why."""
+
+
 class FunctionLine:
     """A function of the application that publishes: what it has taken is not confirmed by the other side."""
 
     confirms = False
-    errors = (Exception,)
+    errors = (NotTaken,)
 
     def __init__(self, bridge: "Bridge") -> None:
         assert bridge.publish is not None
@@ -107,7 +112,17 @@ class FunctionLine:
         return
 
     def send(self, body: bytes) -> None:
-        self._publish(body, {SIGNATURE: sign(body, self._bridge.keys), "content-type": CONTENT_TYPE})
+        headers = {SIGNATURE: sign(body, self._bridge.keys), "content-type": CONTENT_TYPE}
+        try:
+            returned = self._publish(body, headers)
+        except Exception as error:
+            raise NotTaken(f"publish= raised {type(error).__qualname__}: {error}") from error
+        if isawaitable(returned):
+            if iscoroutine(returned):
+                returned.close()
+            raise NotTaken(
+                f"publish= returned a {type(returned).__qualname__}: it must return once the message is taken"
+            )
 
     def drain(self, seconds: float) -> None:
         time.sleep(seconds)

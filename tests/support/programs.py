@@ -22,25 +22,26 @@ def briefly(*workers: Worker) -> Iterator[None]:
 
 
 class Program(Worker):
-    """`celery <arguments>` in its own process group; ready when its log says so."""
+    """`celery <arguments>`, or another program, in its own process group; ready when its log says so."""
 
     def __init__(
         self,
         environment: dict[str, str],
         log: Path,
         *,
-        arguments: tuple[str, ...],
         ready: str,
+        arguments: tuple[str, ...] = (),
         application: str = "tests.support.application",
+        program: tuple[str, ...] = (),
     ) -> None:
         super().__init__(environment, log)
-        self._command = ["celery", "-A", application, *arguments]
+        self._command = [*program] or ["celery", "-A", application, *arguments]
         self._ready = ready
 
     def _is_ready(self) -> bool:
         assert self.process is not None
         if self.process.poll() is not None:
-            raise AssertionError(f"{self._command[3:]} ended with {self.process.returncode}:\n{self.text()[-4000:]}")
+            raise AssertionError(f"{self._command} ended with {self.process.returncode}:\n{self.text()[-4000:]}")
         return self._ready in self.text()[self._from :]
 
     def stop(self) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
@@ -11,6 +11,7 @@ from config.servers import EmbeddedBroker, EmbeddedPostgres
 from sagas import Choreography, SagaHandle
 from tests.conftest import GivenPostgres, Shop, empty_keyspace, make_shop
 from tests.support import journal
+from tests.support.bridged import stream
 from tests.support.bridged.sale import Sold, sale
 from tests.support.bridged.till import till
 from tests.support.programs import Program
@@ -54,6 +55,25 @@ class Service:
         self.processes.append(station.start())
         return station
 
+    def carry(self) -> None:
+        """Start the process that takes what comes by a stream."""
+        carrier = Program(
+            {
+                "SAGAS_DATABASE_URL": self.shop.database_url,
+                "SAGAS_BROKER_URL": self.shop.broker_url,
+                "SAGAS_TEST_BRIDGE": self.bridge_url,
+            },
+            self.shop.directory / "carrier.log",
+            program=("tests.support.bridged.stream", self.choreography.name, self.other),
+            ready=f"carries from {self.other}",
+        )
+        self.processes.append(carrier.start())
+
+    @property
+    def outgoing(self) -> tuple[str, str]:
+        """The server and the name of the stream of what leaves."""
+        return self.bridge_url, stream.name(self.choreography.name, self.other)
+
     def kill(self) -> None:
         """Kill all of its processes."""
         for process in self.processes:
@@ -83,14 +103,39 @@ class Trade:
         run = self.till.run_of(key)
         return [] if run is None else self.till.shop.effects(run)
 
+    def all_booked(self, runs: list[SagaHandle]) -> int:
+        return sum(len(self.booked(str(run.key))) for run in runs)
+
+    def some_more_is_booked(self, runs: list[SagaHandle]) -> None:
+        """Wait until the till has done more than now, or all is over."""
+        before = self.all_booked(runs)
+        eventually(
+            lambda: self.all_booked(runs) > before or all(run.status.is_final for run in runs), "some to be booked", 90
+        )
+
+    def nothing_is_left(self) -> None:
+        """Wait until both know that the other one has everything."""
+        open_ = "SELECT count(*) FROM sagas.saga_export WHERE due_at IS NOT NULL"
+        held = "SELECT count(*) FROM sagas.saga_import WHERE taken_at IS NULL"
+        services = (self.sale, self.till)
+        eventually(
+            lambda: all(service.query(asked) == [(0,)] for service in services for asked in (open_, held)),
+            "both to know",
+            60,
+        )
+
     def an_hour_passes(self) -> None:
-        """Let all that was to happen within an hour be due now, on both sides."""
+        """Let all that was to happen within an hour be due now, on both sides, and leases run out."""
         for service in (self.sale, self.till):
             service.query(
                 "UPDATE sagas.saga_export "
                 "SET due_at = due_at - interval '1 hour', born_at = born_at - interval '1 hour' "
                 "WHERE due_at IS NOT NULL RETURNING id"
             )
+            service.query("UPDATE sagas.saga_lease SET until = until - interval '1 hour' RETURNING 1")
+
+
+MakeTrade = Callable[[str], Trade]
 
 
 @pytest.fixture
@@ -103,7 +148,7 @@ def bridge_broker(broker: EmbeddedBroker) -> Iterator[EmbeddedBroker]:
 @pytest.fixture
 def make_trade(
     postgres: EmbeddedPostgres | GivenPostgres, broker: EmbeddedBroker, tmp_path: Path
-) -> Iterator[Callable[[str], Trade]]:
+) -> Iterator[MakeTrade]:
     made: list[Service] = []
 
     def trade(bridge_url: str) -> Trade:
@@ -131,5 +176,6 @@ def begin(trade: Trade) -> None:
         eventually(lambda engine=engine, plan=plan: engine.store.runs.whole_graph(plan), "the graph", 60)
 
 
-def ids(handles: list[SagaHandle]) -> list[UUID]:
-    return [handle.id for handle in handles]
+def whole(items: int) -> list[str]:
+    """Return what the till does for a sale."""
+    return [f"book {number}" for number in range(1, items + 1)]

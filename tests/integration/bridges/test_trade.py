@@ -1,7 +1,6 @@
 """Events leave for another service and come back, whatever of the two is killed meanwhile (E7)."""
 
 import random
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,22 +8,9 @@ from redis import Redis
 
 from config.servers import EmbeddedBroker
 from sagas import SagaStatus
-from tests.integration.bridges.conftest import Trade, begin
+from tests.integration.bridges.conftest import MakeTrade, Trade, begin, whole
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.workers import eventually
-
-MakeTrade = Callable[[str], Trade]
-
-
-def whole(items: int) -> list[str]:
-    return [f"book {number}" for number in range(1, items + 1)]
-
-
-def nothing_left(trade: Trade) -> bool:
-    """Return whether both know that the other one has everything."""
-    open_ = "SELECT count(*) FROM sagas.saga_export WHERE due_at IS NOT NULL"
-    held = "SELECT count(*) FROM sagas.saga_import WHERE taken_at IS NULL"
-    return all(service.query(asked) == [(0,)] for service in (trade.sale, trade.till) for asked in (open_, held))
 
 
 def make_the_round(trade: Trade) -> None:
@@ -41,7 +27,7 @@ def make_the_round(trade: Trade) -> None:
     assert trade.booked("first") == whole(5)
     assert trade.sale.shop.effects(run) == ["ring up", "ship"]
     assert there.correlation_id == run.id
-    eventually(lambda: nothing_left(trade), "both to know", 60)
+    trade.nothing_is_left()
     came = trade.till.query(
         "SELECT name, sent_by, depth, caused_by IS NOT NULL FROM sagas.saga_inbox ORDER BY number LIMIT 2"
     )
@@ -85,7 +71,7 @@ def test_v30_an_hour_without_the_other_service_loses_nothing_and_costs_no_attemp
         assert run.wait(90) is SagaStatus.COMPLETED
         assert trade.booked(str(run.key)) == whole(4)
         assert trade.sale.shop.effects(run) == ["ring up", "ship"]
-    eventually(lambda: nothing_left(trade), "both to know", 60)
+    trade.nothing_is_left()
 
 
 def test_a_broker_that_loses_everything_loses_nothing(make_trade: MakeTrade, bridge_broker: EmbeddedBroker) -> None:
@@ -124,7 +110,7 @@ def test_v28_a_cancel_reaches_the_other_service_last_and_turns_its_run_back(
     there: Any = trade.till.run_of("cancelled")
     assert there.status is SagaStatus.COMPENSATED
     assert "GivenUp" in str(there.error)
-    eventually(lambda: nothing_left(trade), "both to know", 60)
+    trade.nothing_is_left()
 
 
 def test_databases_that_cut_every_connection_lose_nothing_and_double_nothing(
@@ -139,15 +125,7 @@ def test_databases_that_cut_every_connection_lose_nothing_and_double_nothing(
     runs = [trade.sell(5, key=f"cut-{number}") for number in range(4)]
 
     for _ in range(4):
-        booked = sum(len(trade.booked(str(run.key))) for run in runs)
-        eventually(
-            lambda booked=booked: (
-                sum(len(trade.booked(str(run.key))) for run in runs) > booked
-                or all(run.status.is_final for run in runs)
-            ),
-            "some to be booked",
-            90,
-        )
+        trade.some_more_is_booked(runs)
         for service in (trade.sale, trade.till):
             service.query(cut)
 
@@ -171,15 +149,7 @@ def test_v31_whoever_is_killed_there_is_one_effect_for_each_event_and_in_its_ord
 
     for _ in range(6):
         name = dice.choice(sorted(stations))
-        booked = sum(len(trade.booked(str(run.key))) for run in runs)
-        eventually(
-            lambda booked=booked: (
-                sum(len(trade.booked(str(run.key))) for run in runs) > booked
-                or all(run.status.is_final for run in runs)
-            ),
-            "some to be booked",
-            90,
-        )
+        trade.some_more_is_booked(runs)
         stations[name].kill()
         trade.an_hour_passes()
         stations[name] = getattr(trade, name).bridge()

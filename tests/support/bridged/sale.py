@@ -6,7 +6,7 @@ from celery import shared_task
 
 from sagas import Bridge, Choreography, event
 from tests.support import journal
-from tests.support.bridged import BROKER, KEYS
+from tests.support.bridged import KEYS, way
 
 
 @event
@@ -63,8 +63,8 @@ till_bridge = Bridge(
     "till",
     source="sale",
     choreography=sale,
-    broker=BROKER,
     types=(Opened, Item, GivenUp),
     accepts=Paid,
     keys=KEYS,
+    **way("sale", "till"),
 )

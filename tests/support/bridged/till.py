@@ -4,7 +4,7 @@ from celery import shared_task
 
 from sagas import Bridge, Choreography, event
 from tests.support import journal
-from tests.support.bridged import BROKER, KEYS
+from tests.support.bridged import KEYS, way
 
 
 @event
@@ -55,8 +55,8 @@ sale_bridge = Bridge(
     "sale",
     source="till",
     choreography=till,
-    broker=BROKER,
     types=Paid,
     accepts=(Opened, Item, GivenUp),
     keys=KEYS[::-1],
+    **way("till", "sale"),
 )

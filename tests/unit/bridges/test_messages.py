@@ -127,6 +127,7 @@ def test_v13_a_signature_is_over_the_exact_bytes_and_by_any_of_the_keys() -> Non
 
     assert is_signed(body, sign(body, KEYS), KEYS)
     assert is_signed(body, sign(body, KEYS[1:]), KEYS)
+    assert is_signed(body, sign(body, KEYS).encode(), KEYS)
     assert not is_signed(body + b" ", sign(body, KEYS), KEYS)
     assert not is_signed(body, sign(body, (b"o" * 32,)), KEYS)
 
