@@ -59,15 +59,17 @@ WHERE bridge = :bridge AND run_id = :run_id
 #: One after the other for each run of the other side, in every process.
 LOCK_STREAM = "SELECT pg_advisory_xact_lock(hashtextextended(:bridge || CAST(:run_there AS text), 0))"
 
-#: Another one has its id, or its index.
+#: A second message with an id does nothing. One with the index of another event has no index, and is refused.
 IMPORT = """
 INSERT INTO {s}.saga_import (bridge, event_id, run_there, run_id, index, message, refused)
-VALUES (:bridge, :event_id, :run_there, :run_id, :index, :message, CAST(:refused AS text))
-ON CONFLICT DO NOTHING
+SELECT :bridge, :event_id, :run_there, :run_id, CASE WHEN NOT place.is_taken THEN CAST(:index AS int) END, :message,
+       CASE WHEN place.is_taken THEN 'another event has come with index ' || CAST(:index AS int) || ' of its run'
+            ELSE CAST(:refused AS text) END
+FROM (SELECT EXISTS (SELECT FROM {s}.saga_import WHERE bridge = :bridge AND run_there = :run_there
+                       AND index = CAST(:index AS int)) AS is_taken) AS place
+ON CONFLICT (bridge, event_id) DO NOTHING
 RETURNING event_id
 """
-
-HAS_COME = "SELECT EXISTS (SELECT FROM {s}.saga_import WHERE bridge = :bridge AND event_id = :event_id)"
 
 #: The one whose turn it is.
 NEXT = """

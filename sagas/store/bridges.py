@@ -80,13 +80,7 @@ class Bridges(InSchema):
             "message": came.message,
             "refused": came.refused,
         }
-        if connection.scalar(self._sql(bridge_statements.IMPORT), given) is not None:
-            return True
-        if connection.scalar(self._sql(bridge_statements.HAS_COME), {"bridge": bridge, "event_id": came.event_id}):
-            return False
-        why = f"another event has come with index {came.index} of its run"
-        without_index = given | {"index": None, "refused": why}
-        return connection.scalar(self._sql(bridge_statements.IMPORT), without_index) is not None
+        return connection.scalar(self._sql(bridge_statements.IMPORT), given) is not None
 
     def next(self, connection: Connection, bridge: str, run_there: UUID) -> Row[Any] | None:
         """Return the message whose turn it is; None: it has not come."""

@@ -52,8 +52,8 @@ OF_BRIDGES = (
         edits=(
             Edit(
                 "sagas/store/bridge_statements.py::IMPORT",
-                "ON CONFLICT DO NOTHING",
-                "ON CONFLICT (bridge, event_id) DO UPDATE SET taken_at = NULL",
+                "DO NOTHING",
+                "DO UPDATE SET taken_at = NULL",
             ),
             Edit("sagas/bridges/receiving.py::Receiver::_inserted", 'f"{by}:{envelope.id}"', "None"),
         ),

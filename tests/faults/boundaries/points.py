@@ -92,7 +92,7 @@ EXPLAINED: dict[str, str] = {
     ),
     "EXPORT": "within the transaction that numbers the events, of runs with a bridge (`tests/integration/bridges`)",
     **dict.fromkeys(
-        ("LOCK_STREAM", "IMPORT", "HAS_COME", "NEXT", "TAKE", "MISSING"),
+        ("LOCK_STREAM", "IMPORT", "NEXT", "TAKE", "MISSING"),
         "one transaction, before a message is confirmed: it comes again (see `tests/integration/bridges`)",
     ),
     **dict.fromkeys(
