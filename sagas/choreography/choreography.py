@@ -51,7 +51,8 @@ class Choreography(Published):
         deadline: how long after its start a run turns back, if it has not ended.
         quiet_after: how long a run may have nothing to do and no end before it is listed as quiet; an hour by default.
             None never does so; the run then needs a deadline.
-        awaits: events that come from outside, and how long each may take: meanwhile a run is not quiet.
+        awaits: events that come from outside, and how long each may take: meanwhile a run is not quiet. What a bridge
+            accepts may take a day, unless it is named here.
         early_for: how long an event waits for a run that does not exist yet; 7 days by default.
         max_events: how many events a run may have.
         priority: the priority of its messages, as that of `Saga`.

@@ -47,6 +47,11 @@ def unheard(ways: Ways) -> Iterator[str]:
             )
         elif type_ in dict(plan.awaits):
             yield f"the event {type_} is awaited, and no handler hears it: declare one, or leave it out of awaits="
+        elif by := [bridge.name for bridge in plan.bridges if type_ in bridge.accepts]:
+            yield (
+                f"the event {type_} may come by the bridge {by[0]}, and no handler hears it: declare one, or leave it "
+                "out of accepts="
+            )
         else:
             yield (
                 f"the event {type_}, which {listed(ways.publishers(type_))} may publish, is heard by no handler, "

@@ -87,6 +87,7 @@ OF_LETTERS = (
             f"{MODEL}test_quiet.py::"
             "test_v20_a_run_in_which_nothing_is_open_and_no_end_has_come_is_quiet_and_announced_once",
             f"{MODEL}test_quiet.py::test_v20_what_is_awaited_may_take_as_long_as_it_says_until_it_has_come",
+            f"{MODEL}test_quiet.py::test_v20_what_comes_by_a_bridge_may_take_a_day_without_being_named",
             f"{MODEL}test_quiet.py::test_v20_an_outage_is_not_silence",
         ),
     ),

@@ -132,8 +132,8 @@ def _event(plan: ChoreographyPlan, type_: str, id_: str) -> EventNode:
         traits.append(f"version {version}")
     if type_ == plan.starts:
         traits.append("starts a run")
-    if (within := dict(plan.awaits).get(type_)) is not None:
-        traits.append(f"from outside, may take {duration(within)}")
+    if (within := plan.awaited.get(type_)) is not None:
+        traits += ["from outside", f"may take {duration(within)}"]
     if type_ == plan.on_cancel:
         traits.append("published when a run turns back")
     if type_ in plan.ends:

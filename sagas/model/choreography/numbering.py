@@ -63,7 +63,7 @@ def take(draft: RunDraft, event: Published) -> Letter | None:
         return None
     if event.type in (*draft.plan.ends, *draft.plan.refuses):
         draft.ended_by = number
-    if event.type in dict(draft.plan.awaits):
+    if event.type in draft.plan.awaited:
         draft.came |= {event.type}
     for handler in draft.plan.undone_by(event.type):
         close_handler(draft, handler, number)

@@ -13,6 +13,8 @@ from sagas.model.releases import known_fields
 
 #: How long a run with nothing open and without an end is left alone, unless its choreography says; in seconds.
 QUIET_AFTER = 3600.0
+#: How long what comes by a bridge may take, unless the choreography says in ``awaits``; in seconds.
+BY_BRIDGE = 86_400.0
 #: How long an event waits for a run that does not exist yet, in seconds.
 EARLY_FOR = 7 * 86_400.0
 #: How many events a run may have: it is a business transaction, not a log.
@@ -272,6 +274,12 @@ class ChoreographyPlan:
     def undone_by(self, type_: str) -> tuple[HandlerPlan, ...]:
         """Return the handlers that an event closes, by place."""
         return tuple(handler for handler in self.handlers if type_ in handler.undo_when)
+
+    @cached_property
+    def awaited(self) -> Mapping[str, float]:
+        """The types that may take longer than `quiet_after`, with their seconds: also those that come by a bridge."""
+        come = {type_ for bridge in self.bridges for type_ in bridge.accepts} - {self.starts}
+        return dict.fromkeys(sorted(come), BY_BRIDGE) | dict(self.awaits)
 
     @cached_property
     def leaving(self) -> frozenset[str]:

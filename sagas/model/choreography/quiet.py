@@ -34,7 +34,7 @@ def silence_allowed(draft: RunDraft) -> timedelta | None:
 
 def awaited(draft: RunDraft) -> dict[str, float]:
     """Return the awaited events that have not come yet, with the seconds that each may take."""
-    return {type_: seconds for type_, seconds in draft.plan.awaits if type_ not in draft.came}
+    return {type_: seconds for type_, seconds in draft.plan.awaited.items() if type_ not in draft.came}
 
 
 def kept_moment(draft: RunDraft) -> datetime | None:

@@ -51,7 +51,7 @@ def usual_start(plan: ChoreographyPlan) -> tuple[PlanStep, ...]:
 
 def is_unusual(plan: ChoreographyPlan, type_: str) -> bool:
     """Return whether an event turns its run back, closes a handler, leaves by a bridge, or is awaited by its run."""
-    special = {*plan.refuses, *dict(plan.awaits), *plan.leaving}
+    special = {*plan.refuses, *plan.awaited, *plan.leaving}
     return type_ in special or bool(plan.undone_by(type_))
 
 

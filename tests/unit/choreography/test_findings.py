@@ -55,6 +55,10 @@ class Graph:
             self.choreography.undo(name, when=undone)(undo)
         return self
 
+    def bridged(self, name: str, accepts: Any) -> "Graph":
+        self.choreography.bridged(name, (), accepts)
+        return self
+
     def undo_publishing(self, name: str, when: Any, to: Any) -> "Graph":
         self.choreography.undo(name, when=when, publishes=to)(undo)
         return self
@@ -113,6 +117,10 @@ FINDINGS: dict[str, tuple[Callable[[], Graph], list[str]]] = {
     "an awaited event that is heard by no handler": (
         lambda: Graph(awaits={B: 60}).on("a", A, to=E),
         ["the event B is awaited, and no handler hears it: declare one, or leave it out of awaits="],
+    ),
+    "an event of a bridge that is heard by no handler": (
+        lambda: Graph().on("a", A, to=E).bridged("till", accepts=(B,)),
+        ["the event B may come by the bridge till, and no handler hears it: declare one, or leave it out of accepts="],
     ),
     "a cancel that is heard by no handler": (
         lambda: Graph(on_cancel=B).on("a", A, to=E),

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from sagas.model import SagaStatus
+from sagas.model.choreography import BridgePlan
 from sagas.model.state import Outage
 from sagas.model.vocabulary import HistoryEvent
 from tests.unit.model.choreography.graphs import graph, handler
@@ -47,6 +48,20 @@ def test_v20_what_is_awaited_may_take_as_long_as_it_says_until_it_has_come() -> 
     run.comes("B").does(2, "one")
 
     assert run.state.quiet_from == run.now + timedelta(minutes=20)
+
+
+def test_v20_what_comes_by_a_bridge_may_take_a_day_without_being_named() -> None:
+    till = BridgePlan(name="till", sends=("C",), accepts=("A", "B"))
+    one = handler("one", ("A", "B"), publishes=("C",))
+    bridged = graph(one, ends=("E",), quiet_after=20 * MINUTE, bridges=(till,))
+    run = RunStory(bridged).does(1, "one")
+    assert run.state.quiet_from == run.now + timedelta(days=1), "what starts a run has come"
+
+    run.comes("B").does(2, "one")
+    assert run.state.quiet_from == run.now + timedelta(minutes=20)
+
+    named = replace(bridged, awaits=(("B", 120 * MINUTE),))
+    assert named.awaited == {"B": 120 * MINUTE}
 
 
 def test_v20_an_outage_is_not_silence() -> None:
