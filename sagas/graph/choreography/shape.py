@@ -110,7 +110,7 @@ def shape_of(plan: ChoreographyPlan, snapshot: Snapshot | None = None) -> Shape:
 
 def _in_order(plan: ChoreographyPlan) -> list[str]:
     """Return all events: the start and what follows from it, then those from outside, then all others."""
-    outside = [plan.starts, *(type_ for type_, _ in plan.awaits), *([plan.on_cancel] if plan.on_cancel else [])]
+    outside = [plan.starts, *plan.awaited, *([plan.on_cancel] if plan.on_cancel else [])]
     order: list[str] = []
     for begin in (*outside, *(event.type for event in plan.events)):
         waiting = [begin]
@@ -132,8 +132,11 @@ def _event(plan: ChoreographyPlan, type_: str, id_: str) -> EventNode:
         traits.append(f"version {version}")
     if type_ == plan.starts:
         traits.append("starts a run")
+    comes = [f"comes from {clean(bridge.name)}" for bridge in plan.bridges if type_ in bridge.accepts]
     if (within := plan.awaited.get(type_)) is not None:
-        traits += ["from outside", f"may take {duration(within)}"]
+        comes = [*(comes or ["from outside"]), f"may take {duration(within)}"]
+    traits += comes
+    traits += [f"leaves for {clean(bridge.name)}" for bridge in plan.bridges if type_ in bridge.sends]
     if type_ == plan.on_cancel:
         traits.append("published when a run turns back")
     if type_ in plan.ends:

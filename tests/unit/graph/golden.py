@@ -4,9 +4,11 @@ from pathlib import Path
 
 from sagas.graph import choreography, mermaid, svg
 from sagas.model import Plan
+from sagas.model.choreography import BridgePlan
 from tests.unit.choreography.fulfilment import bound, fulfilment
 from tests.unit.graph.samples import Look
 from tests.unit.graph.scenes import DRAWN, SCENES
+from tests.unit.model.choreography.graphs import graph, handler
 
 DIRECTORY = Path(__file__).parent / "golden"
 
@@ -24,13 +26,23 @@ def in_lines(document: str) -> str:
     return document.replace("><", ">\n<").replace("}.", "}\n.")
 
 
+#: A choreography with a bridge: what leaves by it, and what comes.
+BRIDGED = graph(
+    handler("order", "Asked", publishes=("Ordered",)),
+    handler("ship", "Paid", publishes=("Shipped",)),
+    starts="Asked",
+    ends=("Shipped",),
+    refuses=("Declined",),
+    awaits=(("Declined", 7200.0),),
+    bridges=(BridgePlan(name="billing", sends=("Ordered", "Shipped"), accepts=("Paid", "Declined")),),
+)
+
+
 def choreographed() -> dict[str, str]:
-    """Return the pictures of a choreography."""
-    plan = fulfilment.plan(bound("golden").engine)
-    return {
-        "choreography.mmd": choreography.mermaid(plan),
-        "choreography.svg": in_lines(choreography.svg(plan)),
-    }
+    """Return the pictures of choreographies."""
+    drawn = {"choreography": fulfilment.plan(bound("golden").engine), "bridged": BRIDGED}
+    charts = {f"{name}.mmd": choreography.mermaid(plan) for name, plan in drawn.items()}
+    return charts | {f"{name}.svg": in_lines(choreography.svg(plan)) for name, plan in drawn.items()}
 
 
 def pictures() -> dict[str, str]:
