@@ -1,6 +1,7 @@
 """The messages of a bridge: an event as CloudEvents 1.0 JSON, with the attributes by which its run is found there."""
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NoReturn
@@ -15,6 +16,11 @@ LARGEST = 128 * 1024
 #: The types of the library's own messages: a receipt for what was stored, and a mark in place of an event.
 RECEIPT, SKIPPED = "sagas.received", "sagas.skipped"
 _LARGEST_NUMBER = 2**31 - 1
+#: The forms of a trace's attributes. The second one means nothing without the first.
+_TRACE = {
+    "traceparent": re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"),
+    "tracestate": re.compile(r"[\x20-\x7e]{1,512}"),
+}
 #: The run of what belongs to none.
 NOWHERE = UUID(int=0)
 
@@ -42,6 +48,7 @@ class Envelope:
     correlation: UUID | None = None
     cause: str | None = None
     traceparent: str | None = None
+    tracestate: str | None = None
 
     def to_bytes(self) -> bytes:
         told = {
@@ -60,7 +67,7 @@ class Envelope:
             "depth": self.depth,
             "correlationid": str(self.correlation) if self.correlation else None,
             "causationid": self.cause,
-            "traceparent": self.traceparent,
+            **self.trace,
             "data": self.data,
         }
         said = {name: value for name, value in told.items() if value is not None}
@@ -87,8 +94,14 @@ class Envelope:
             depth=_number(said, "depth"),
             correlation=_uuid(said, "correlationid") if "correlationid" in said else None,
             cause=_text(said, "causationid", LONGEST_RESOURCE) if "causationid" in said else None,
-            traceparent=_text(said, "traceparent", 200) if "traceparent" in said else None,
+            **_trace(said),
         )
+
+    @property
+    def trace(self) -> dict[str, str]:
+        """The headers of the trace that it is part of."""
+        own = {"traceparent": self.traceparent, "tracestate": self.tracestate}
+        return {name: value for name, value in own.items() if value is not None}
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -131,6 +144,17 @@ def _uuid(said: dict[str, Any], name: str) -> UUID:
         return UUID(_text(said, name, 36))
     except ValueError:
         raise Refused(f"its attribute {name!r} is not a UUID") from None
+
+
+def _trace(said: dict[str, Any]) -> dict[str, str]:
+    """Return the trace that a message names. If it is not in the form of W3C's, the event is taken without it."""
+    found = {}
+    for name, form in _TRACE.items():
+        value = said.get(name)
+        if not isinstance(value, str) or not form.fullmatch(value):
+            break
+        found[name] = value
+    return found
 
 
 def _number(said: dict[str, Any], name: str, least: int = 0) -> int:

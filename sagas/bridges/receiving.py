@@ -163,7 +163,13 @@ class Receiver:
             return runs.publish(transaction.scalar, run_id, event, f"{by}:{envelope.id}", by)
         whole = self._engine.publisher.whole_graph(plan)
         new = NewRun(
-            id=run_id, plan=whole, key=envelope.key, event=event, by=by, beginner=envelope.correlation or envelope.run
+            id=run_id,
+            plan=whole,
+            key=envelope.key,
+            event=event,
+            headers=self._engine.captor.of_trace(envelope.trace),
+            by=by,
+            beginner=envelope.correlation or envelope.run,
         )
         return runs.start(transaction.scalar, new)
 

@@ -115,6 +115,7 @@ class Exporter:
             correlation=row.correlation_id,
             cause=row.cause,
             traceparent=row.traceparent,
+            tracestate=row.tracestate,
         )
 
     def _envelope(self, **fields: Any) -> Envelope:

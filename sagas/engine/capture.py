@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sagas.engine.messages import ADDRESS_HEADER, first_task_of, saga_id_of
+from sagas.engine.messages import ADDRESS_HEADER, saga_id_of
 from sagas.errors import ConfigurationError, StartRefused
 from sagas.model import Plan, Secrecy, tracing
 from sagas.model.headers import MOST_BYTES, Choice, Kept
@@ -102,7 +102,7 @@ class Captor:
             StartRefused: there are too many, or the task drops headers that a message needs.
             PayloadError: a header cannot be stored.
         """
-        step = first_task_of(plan)
+        step = plan.first_task
         if step is not None and ADDRESS_HEADER not in headers:
             raise StartRefused(
                 f"saga {plan.saga!r}: the task class of {step.task} publishes without the headers that its "
@@ -114,6 +114,15 @@ class Captor:
         if not kept.names():
             return None
         return encode_headers(self._bounded(kept, plan), self._secrecy)
+
+    def of_trace(self, trace: Mapping[str, str]) -> str | None:
+        """Return the headers for the row of an instance that another service began; None if there is no trace to keep.
+
+        Nothing else of its context is taken: a tenant, for example, is not for another service to say.
+        """
+        if not self.is_wanted or not trace:
+            return None
+        return encode_headers(Kept(at=time.time(), top=tracing.only(trace)), self._secrecy)
 
     def _bounded(self, kept: Kept, plan: Plan) -> Kept:
         for superfluous in (tracing.BAGGAGE, tracing.TRACE):

@@ -88,7 +88,7 @@ class Messages:
 
     def rehearse(self, instance_id: UUID, plan: Plan, **options: Any) -> None:
         """Publish the message of the first step that is a task; for a saga without one, its error callback."""
-        step = first_task_of(plan)
+        step = plan.first_task
         if step is None:
             message = self._callback(instance_id, plan)
         else:
@@ -184,11 +184,6 @@ class Messages:
 def limit_options(limits: Limits) -> dict[str, float]:
     """Return the limits as options of a message."""
     return {"soft_time_limit": limits.for_body, "time_limit": limits.for_process}
-
-
-def first_task_of(plan: Plan) -> PlanStep | None:
-    """Return the first step that is a task."""
-    return next((step for step in plan.steps if step.is_task), None)
 
 
 def saga_id_of(body: Any) -> UUID | None:

@@ -50,21 +50,23 @@ class Publisher:
         Raises:
             NotRegistered: no worker has registered the choreography.
             PlanChanged: this process declares the choreography otherwise than the workers.
+            StartRefused, PayloadError: the headers of the caller cannot be kept.
             KeyInUse: the key has a run that began with another event, or any run if that is to be rejected.
         """
         engine = self._engine
         engine.refuse_eager(plan.name)
-        new = NewRun.of(self.whole_graph(plan), key, published(written))
-        to_send: list[Address] = []
+        whole = self.whole_graph(plan)
+        new = NewRun.of(whole, key, published(written), headers=engine.begin(RunPlan.of(whole)).headers)
+        to_send: list[Address] | None = None
 
         def insert(scalar: Scalar) -> bool | None:
-            begun = engine.store.runs.begin(scalar, new, engine.messages)
-            to_send[:] = begun or ()
-            return engine.store.runs.is_started_so(scalar, new) if begun is None else True
+            nonlocal to_send
+            to_send = engine.store.runs.begin(scalar, new, engine.messages)
+            return engine.store.runs.is_started_so(scalar, new) if to_send is None else True
 
-        begun = self._insert(new.id, insert, key, transaction, partial(self._begin, new, to_send))
-        if begun is None or (rejects and not begun):
-            how = "and began with another event" if begun is None else "already"
+        said = self._insert(new.id, insert, key, transaction, lambda: self._begin(new, to_send))
+        if said is None or (rejects and not said):
+            how = "and began with another event" if said is None else "already"
             raise KeyInUse(f"choreography {plan.name!r} has a run with the key {key!r} {how}: {new.id}")
         return new.id
 
@@ -154,11 +156,16 @@ class Publisher:
             transaction.after_commit(look, lambda: True)
         return said
 
-    def _begin(self, new: NewRun, to_send: Sequence[Address]) -> None:
-        """Send the first deliveries; look at the run if there are none, or if events have come before it."""
+    def _begin(self, new: NewRun, to_send: Sequence[Address] | None) -> None:
+        """Send the first deliveries; look at the run if there are none, or if events have come before it.
+
+        Args:
+            to_send: None: there was a run already.
+        """
         loop, store = self._engine.loop, self._engine.store
-        store.headers.remember(new.id, new.headers)
-        for address in to_send:
+        if to_send is not None:
+            store.headers.remember(new.id, new.headers)
+        for address in to_send or ():
             loop.send_window(new.id, RunPlan.of(new.plan), [address], wait_for_broker=False)
         try:
             is_awaited = not to_send or (new.key is not None and store.runs.has_early(new.id))

@@ -282,6 +282,11 @@ class Plan:
         """Return all steps of a position, lane by lane; empty past the end."""
         return self._by_position[position] if position < len(self._by_position) else ()
 
+    @property
+    def first_task(self) -> PlanStep | None:
+        """The first step that is a task: its message shows which headers an instance's messages carry."""
+        return next((step for step in self.steps if step.is_task), None)
+
     def heads(self, position: int) -> tuple[PlanStep, ...]:
         """Return the steps dispatched when a position is reached: the first of each lane; empty past the end."""
         return tuple(next(lane) for _, lane in groupby(self.beside(position), key=attrgetter("lane")))

@@ -24,7 +24,7 @@ SELECT export.id, export.run_id, export.index AS place, event.event_id, event.na
        coalesce(run.correlation_id, run.id) AS correlation_id,
        coalesce((SELECT cause.event_id::text FROM {s}.saga_inbox AS cause
                  WHERE cause.instance_id = event.instance_id AND cause.number = event.cause), event.caused_by) AS cause,
-       run.headers -> 'top' ->> 'traceparent' AS traceparent
+       run.headers -> 'top' ->> 'traceparent' AS traceparent, run.headers -> 'top' ->> 'tracestate' AS tracestate
 FROM {s}.saga_export AS export
 JOIN {s}.saga_inbox AS event ON event.instance_id = export.run_id AND event.number = export.number
 JOIN {s}.saga_instance AS run ON run.id = export.run_id

@@ -32,7 +32,9 @@ WITH born AS (
     INSERT INTO {s}.saga_instance (id, saga, version, key, plan, plan_hash, data, headers, deadline, deadline_seconds,
                                    pending, due_at, numbered, closed)
     SELECT :run_id, :saga, :saga_version, CAST(:run_key AS text), CAST(CAST(:plan AS text) AS jsonb), :plan_hash, '{}',
-           CAST(CAST(:headers AS text) AS jsonb), CASE WHEN first.births > 0 THEN first.deadline END,
+           coalesce(CAST(CAST(:headers AS text) AS jsonb), (SELECT heir_of.headers FROM {s}.saga_instance AS heir_of
+                                                            WHERE heir_of.id = CAST(:heir_of AS uuid))),
+           CASE WHEN first.births > 0 THEN first.deadline END,
            CASE WHEN first.births = 0 THEN CAST(:deadline_seconds AS double precision) END, first.births,
            CASE WHEN first.births > 0 THEN least(clock_timestamp() + CAST(:silence AS interval), first.deadline)
                 ELSE clock_timestamp() END, least(first.births, 1), '{}'

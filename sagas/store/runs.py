@@ -51,7 +51,7 @@ class NewRun:
     plan: ChoreographyPlan
     key: str | None
     event: Published
-    headers: str | None = None
+    headers: str | None = None  # None: those of the saga whose step starts it
     by: str = "application"
     beginner: UUID | None = None  # the instance that starts it: the run belongs to whatever that belongs to
 
@@ -158,6 +158,7 @@ class Runs(InSchema):
                 "plan": plan.text,
                 "plan_hash": plan.fingerprint,
                 "headers": new.headers,
+                "heir_of": new.beginner if new.by == BY_A_STEP else None,
                 "deadline_seconds": plan.deadline,
                 "silence": LONGEST_SILENCE,
             }

@@ -9,7 +9,7 @@ import pytest
 from sagas import Saga, SagaHandle, SagaStatus, StepStatus
 from sagas.store import run_id_of
 from tests.conftest import Shop
-from tests.support import journal
+from tests.support import journal, tenants
 from tests.support.choreographed import Ordered, ring
 from tests.support.publishing import announcing, announcing_inline
 from tests.support.workers import eventually, running
@@ -46,7 +46,8 @@ def published(shop: Shop, run_id: UUID) -> list[tuple[str, str | None]]:
 def test_a_step_starts_a_run_and_both_are_one_timeline(shop_of_both: Shop, saga: Saga) -> None:
     key = key_of("starts")
 
-    order = announce(shop_of_both, saga, run=key, **{"announce publishes": ["start"]})
+    with tenants.connected(tenants.put), tenants.of("acme"):
+        order = announce(shop_of_both, saga, run=key, **{"announce publishes": ["start"]})
     assert order.wait(60) is SagaStatus.COMPLETED
     run = shop_of_both.sagas.find(saga="ring", key=key)
 
@@ -55,6 +56,7 @@ def test_a_step_starts_a_run_and_both_are_one_timeline(shop_of_both: Shop, saga:
     cause = f"{order.id}:announce"
     assert published(shop_of_both, run.id) == [("Ordered", cause)]
     assert run.correlation_id == order.correlation_id == order.id
+    assert run.snapshot().headers == order.snapshot().headers == ["tenant"]
     assert order.related() == run.related() == [order, run]
     told = run.timeline(related=True)
     assert told.index(f"{saga.name} v1") < told.index("ring v1")

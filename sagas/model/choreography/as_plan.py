@@ -23,6 +23,12 @@ class RunPlan(Plan):
     def has_windows(self) -> bool:
         return False
 
+    @property
+    def first_task(self) -> PlanStep | None:
+        """The delivery of the first event to one of those that hear it."""
+        hearers = self.graph.hearers(self.graph.starts)
+        return self.step(1, hearers[0].place) if hearers else None
+
     def to_json(self) -> dict[str, Any]:
         return self.graph.to_json()
 
