@@ -61,6 +61,7 @@ CREATE TABLE sagas.saga_instance (
     came             jsonb,                               -- the awaited types of which an event has come
     quiet_from       timestamptz,                         -- from when on it is quiet, if nothing happens
     quiet_at         timestamptz,                         -- when that was announced, once a run
+    depth            integer,                             -- how many causes what it publishes is away from outside
     CONSTRAINT saga_instance_status CHECK
         (status IN ('pending', 'running', 'completed', 'compensating', 'compensated', 'failed')),
     CONSTRAINT saga_instance_finished_exactly_when_final CHECK

@@ -79,7 +79,9 @@ def start_on_event(engine: Engine, event: Any) -> None:
     handle = saga.start_on(engine, data, key=key, connection=connection, beginning=beginning)
     if handle.id == beginning.id:
         cause = current_event.idempotency_key
-        engine.store.runs.correlate(connection.scalar, handle.id, current_event.run_id, cause)
+        engine.store.runs.correlate(
+            connection.scalar, handle.id, current_event.run_id, cause, number=current_event.number
+        )
 
 
 def cancel_on_undo(engine: Engine) -> str | None:

@@ -56,7 +56,7 @@ def _run(delivery: Delivery, claim: Claim) -> Answer:
         plan = store.instances.plan(claim.plan_hash, claim.plan)
         step = plan.step(address.position, address.branch)
     transaction = StepTransaction(store.database)
-    claimed = Claimed(delivery, claim, plan, step, transaction, Outbox(delivery.engine))
+    claimed = Claimed(delivery, claim, plan, step, transaction, Outbox(delivery.engine, delivery.instance_id))
     if is_put_off(claimed):
         return END
     run, recording = reaction_to(claimed) if isinstance(claim, ClaimedDelivery) else (Run(claimed), Recording(claimed))

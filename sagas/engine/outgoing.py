@@ -1,7 +1,7 @@
 """`current_step.publish`: events that a step of a saga publishes with its completion, in one commit or not at all."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
@@ -39,6 +39,11 @@ class Posted:
     starts: NewRun | None = None
     intended: IntendedRun | None = None
 
+    def at(self, depth: int) -> "Posted":
+        """Return the same, as many causes away from an event from outside."""
+        event = replace(self.event, depth=depth)
+        return replace(self, event=event, starts=self.starts and replace(self.starts, event=event))
+
 
 class Addressee(Protocol):
     """The interface that a step needs of a choreography into which it publishes."""
@@ -51,6 +56,7 @@ class Outbox:
     """The events that one execution publishes, kept until it completes."""
 
     engine: "Engine"
+    publisher: UUID  # the instance whose execution it is
     posted: list[Posted] = field(default_factory=list)
 
     def __bool__(self) -> bool:
@@ -83,8 +89,9 @@ class Outbox:
             KeyInUse: the business key of a run that it starts has a run that began with another event.
         """
         transaction = JoinedConnection(connection)
+        depth = self.engine.store.runs.depth_of(transaction.scalar, self.publisher)
         for place, one in self._in_one_order():
-            insert = partial(self._inserted, transaction, one, f"{one.event.caused_by}:{place}")
+            insert = partial(self._inserted, transaction, one.at(depth), f"{one.event.caused_by}:{place}")
             if self.engine.store.starting.unharmed(transaction, insert, may_wait=True) is None:
                 raise KeyInUse(
                     f"{one.event.caused_by} cannot publish {one.event.type}: run {one.run_id} has its business key, "

@@ -72,15 +72,29 @@ SELECT ARRAY(SELECT branch FROM delivery WHERE line IS NULL ORDER BY branch) FRO
 #: Whether events have come before the start of their run.
 HAS_EARLY = "SELECT EXISTS (SELECT FROM {s}.saga_inbox WHERE instance_id = :run_id AND consumed_at IS NULL)"
 
-#: Beside the start of what another instance (``id``) began: it belongs to whatever that belongs to.
+#: Beside the start of what another instance (``id``) began: it belongs to whatever that belongs to. If an event of that
+#: began it, by its number, what it publishes is one cause further away than that event.
 CORRELATE = (
     """
 UPDATE {s}.saga_instance AS begun SET caused_by = :caused_by, correlation_id = coalesce("""
     + CORRELATION
-    + """, :id)
+    + """, :id), depth = (SELECT event.depth + 1 FROM {s}.saga_inbox AS event
+                          WHERE event.instance_id = :id AND event.number = CAST(:number AS int))
 WHERE begun.id = :begun RETURNING begun.id
 """
 )
+
+#: How many causes lie between an event from outside and what a saga publishes: the saga's own number, or that of the
+#: nearest of its ancestors which an event began.
+DEPTH = """
+WITH RECURSIVE above AS (
+    SELECT own.parent_id, own.depth FROM {s}.saga_instance AS own WHERE own.id = :id
+    UNION ALL
+    SELECT parent.parent_id, parent.depth
+    FROM {s}.saga_instance AS parent JOIN above ON parent.id = above.parent_id WHERE above.depth IS NULL
+)
+SELECT coalesce(max(depth), 0) FROM above
+"""
 
 #: Whether a run was started with the same event. What was published for its key before the start names a choreography.
 IS_STARTED_SO = """

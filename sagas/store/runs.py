@@ -172,9 +172,20 @@ class Runs(InSchema):
         if new.beginner is not None:
             self.correlate(scalar, new.id, new.beginner, new.event.caused_by)
 
-    def correlate(self, scalar: Scalar, begun: UUID, beginner: UUID, caused_by: str | None) -> None:
-        """Record that one instance, or a run of another service, began an instance that was just inserted."""
-        scalar(self._sql(run_statements.CORRELATE), {"begun": begun, "id": beginner, "caused_by": caused_by})
+    def correlate(
+        self, scalar: Scalar, begun: UUID, beginner: UUID, caused_by: str | None, number: int | None = None
+    ) -> None:
+        """Record that one instance, or a run of another service, began an instance that was just inserted.
+
+        Args:
+            number: that of the event which began it, if it is a saga.
+        """
+        given = {"begun": begun, "id": beginner, "caused_by": caused_by, "number": number}
+        scalar(self._sql(run_statements.CORRELATE), given)
+
+    def depth_of(self, scalar: Scalar, saga_id: UUID) -> int:
+        """Return the depth of the events that a saga publishes: they go on counting if an event began it."""
+        return int(scalar(self._sql(run_statements.DEPTH), {"id": saga_id}))
 
     # -- under the lock of the run's row
 

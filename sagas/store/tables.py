@@ -82,6 +82,7 @@ class Tables:
             Column("came", _Json),
             _time("quiet_from"),
             _time("quiet_at"),
+            Column("depth", Integer),
             Column("setback", Text),  # PostgreSQL itself generates it from the status
         )
         self.step = Table(

@@ -1,4 +1,4 @@
-"""V13, V29 to V31 and V50: bridges between services."""
+"""V13, V29 to V32 and V50: bridges between services, and loops through them."""
 
 from tests.holes.reversal import Edit, Reversal
 
@@ -58,6 +58,24 @@ OF_BRIDGES = (
             Edit("sagas/bridges/receiving.py::Receiver::_inserted", 'f"{by}:{envelope.id}"', "None"),
         ),
         tests=(f"{RECEIVING}test_v31_a_doubled_message_does_nothing_and_is_receipted_again",),
+    ),
+    Reversal(
+        letter="V32",
+        hole="Two handlers answer each other for ever, with a new event each time.",
+        taken_away="an event that is too many causes away from the beginning of its run is a letter",
+        edits=(
+            Edit(
+                "sagas/model/choreography/numbering.py::why_undelivered",
+                "event.depth > LONGEST_CHAIN",
+                "event.depth < 0",
+            ),
+            Edit("sagas/choreography/starters.py::start_on_event", "number=current_event.number", "number=None"),
+        ),
+        tests=(
+            "tests/unit/model/choreography/test_late.py::test_v32_an_event_that_goes_round_in_a_loop_is_a_letter",
+            "tests/integration/test_started_on_events.py::"
+            "test_v32_a_loop_through_sagas_that_start_on_events_and_publish_again_ends_as_a_letter",
+        ),
     ),
     Reversal(
         letter="V50",

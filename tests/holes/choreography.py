@@ -372,13 +372,6 @@ OF_CHOREOGRAPHY = (
         ),
     ),
     Reversal(
-        letter="V32",
-        hole="Two handlers answer each other for ever, with a new event each time.",
-        taken_away="an event that is too many causes away from the beginning of its run is a letter",
-        edits=(Edit(f"{RULES}numbering.py::why_undelivered", "event.depth > LONGEST_CHAIN", "event.depth < 0"),),
-        tests=(f"{MODEL}test_late.py::test_v32_an_event_that_goes_round_in_a_loop_is_a_letter",),
-    ),
-    Reversal(
         letter="V33",
         hole="A success that is reported after the undo of its handler is taken for a completion, and stays.",
         taken_away="the late effect of a closed handler is undone again",

@@ -1,12 +1,16 @@
 """Sagas start on events of a choreography: a delivery as any other, once for each key."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from sagas import SagaHandle, SagaStatus, StepStatus
+from sagas.engine import published
+from sagas.model.choreography.state import LONGEST_CHAIN
+from sagas.store import NewRun
 from tests.conftest import Shop
 from tests.support import journal
 from tests.support.started import Arrived, Closed, Left, depot, unloading
@@ -66,6 +70,25 @@ def test_a_key_starts_one_saga_however_many_events_have_it(depot_shop: Shop) -> 
     assert saga_of(depot_shop, number).wait(60) is SagaStatus.COMPLETED
     count = "SELECT count(*) FROM sagas.saga_instance WHERE saga = 'unloading' AND key = %s"
     assert journal.query(depot_shop.database_url, count, f"truck-{number}") == [(1,)]
+
+
+def test_v32_a_loop_through_sagas_that_start_on_events_and_publish_again_ends_as_a_letter(depot_shop: Shop) -> None:
+    engine, number = depot_shop.sagas.engine, uuid4().hex
+    written = depot.exchange.write(Arrived(number=number, script={"goes round": True}), engine.secrecy)
+    far_away = replace(published(written), depth=LONGEST_CHAIN - 1)
+    new = NewRun.of(engine.publisher.whole_graph(depot.plan(engine)), None, far_away)
+
+    with engine.store.database.autocommit() as connection:
+        engine.store.runs.start(connection.scalar, new)
+    engine.loop.poke(new.id)
+
+    def come() -> list[Any]:
+        said = "SELECT payload ->> 'number', depth, letter FROM sagas.saga_inbox WHERE payload ->> 'number' LIKE %s"
+        return journal.query(depot_shop.database_url, f"{said} ORDER BY id", f"{number}%")
+
+    eventually(lambda: come()[-1][2] is not None, "a letter", 60)
+    assert come() == [(number, 99, None), (f"{number}.", 100, None), (f"{number}..", 101, "loop")]
+    assert depot_shop.sagas.find(saga="unloading", key=f"truck-{number}..") is None
 
 
 def test_an_event_without_the_value_of_the_key_is_a_dead_letter(depot_shop: Shop) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from celery import shared_task
 
-from sagas import Pivot, Retry, Saga, Step
+from sagas import Pivot, Retry, Saga, Step, current_step
 from sagas.choreography import Choreography, event
 from tests.support.scripted import play
 
@@ -37,7 +37,9 @@ def see_off(event: Any) -> None:
 
 
 @shared_task
-def unload(script: dict[str, Any]) -> None:
+def unload(number: str, script: dict[str, Any]) -> None:
+    if "goes round" in script:
+        current_step.publish(Arrived(number=f"{number}.", script=script), to=depot)
     play(script, "unload")
 
 

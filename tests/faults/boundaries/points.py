@@ -90,6 +90,7 @@ EXPLAINED: dict[str, str] = {
         ("NOTE_DEATH", "RAISE_ALARM", "RESUME", "TAKE_ALARMS", "TAKE_PROBE"),
         "one statement after the commit that it is about: the next letter or success says it anew; letters stay listed",
     ),
+    "DEPTH": "a read, within the transaction of a completion that publishes",
     "EXPORT": "within the transaction that numbers the events, of runs with a bridge (`tests/integration/bridges`)",
     **dict.fromkeys(
         ("LOCK_STREAM", "IMPORT", "NEXT", "TAKE", "MISSING"),

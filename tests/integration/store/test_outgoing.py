@@ -21,7 +21,7 @@ def started(key: str) -> Posted:
 
 def outbox(bench: Bench, keys: Sequence[str]) -> Outbox:
     engine: Any = SimpleNamespace(store=bench.store)
-    return Outbox(engine, [started(key) for key in keys])
+    return Outbox(engine, uuid4(), [started(key) for key in keys])
 
 
 def test_v22_two_steps_that_start_the_same_runs_do_not_wait_for_each_other_crosswise(bench: Bench) -> None:

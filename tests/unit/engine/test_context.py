@@ -29,7 +29,7 @@ def context(round_: int = 0, **changes: Any) -> StepContext:
         "attempt": 2,
         "deadline": datetime(2040, 1, 1, tzinfo=UTC),
         "recorder": Recorder(cast(Engine, None), ID, Address(0), UUID(int=1), "pay"),
-        "outbox": Outbox(cast(Engine, None)),
+        "outbox": Outbox(cast(Engine, None), ID),
         "transaction": StepTransaction(Database("postgresql://nobody@/nowhere?host=/nonexistent")),
     }
     return StepContext(**given | changes)
