@@ -191,18 +191,21 @@ def problem_of_celery(words: list[str]) -> str | None:
     return None if command in {*celery_command.commands, "flower"} else f"celery has no command {command}"
 
 
-def problem_of_sagas(words: list[str]) -> str | None:
+def problem_of_sagas(words: list[str], group: click.Group = saga_commands) -> str | None:
     if not words or words[0] == "--help" or PLACEHOLDER.fullmatch(words[0]):
         return None
     # Django's and Flask's have the same ones; `list|show|…` names several.
     for name in words[0].split("|"):
-        command = saga_commands.commands.get(name)
+        command = group.commands.get(name)
         if command is None and not PLACEHOLDER.fullmatch(name):
-            return f"sagas has no command {name}"
+            return f"{group.name} has no command {name}"
     (first, *more) = words[0].split("|")
-    if more or first not in saga_commands.commands:
+    if more or first not in group.commands:
         return None
-    return problem_of_options(saga_commands.commands[first], words[1:])
+    command = group.commands[first]
+    if isinstance(command, click.Group):
+        return problem_of_sagas(words[1:], command)
+    return problem_of_options(command, words[1:])
 
 
 def problem_of_options(command: click.Command, words: list[str]) -> str | None:
@@ -226,6 +229,8 @@ def problem_of_options(command: click.Command, words: list[str]) -> str | None:
         "celery -A config wroker",
         "flask sagas lits",
         "python manage.py sagas cancel ID --because x",
+        "celery -A config sagas dead lits",
+        "celery -A config sagas dead list --handlers charge",
     ],
 )
 def test_a_command_that_is_misspelt_is_found(command: str) -> None:
