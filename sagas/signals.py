@@ -1,6 +1,6 @@
 """Signals that announce what happened, after the commit that made it true.
 
-Connect as to any Celery signal: ``saga_finished.connect(receiver)``. A receiver runs in the process that recorded the
+Connect as to any Celery signal: ``saga_event.connect(receiver)``. A receiver runs in the process that recorded the
 change (usually a worker), gets the keyword arguments named here, and cannot break anything: Celery logs any exception
 that it raises.
 """

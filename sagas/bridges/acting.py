@@ -8,17 +8,17 @@ from sagas.bridges.receiving import Receiver
 from sagas.engine import Engine
 from sagas.store.bridges import Imported
 
-#: Why an index is taken by nothing.
+#: The reason that is kept with an index which no event takes.
 SKIPPED_HERE = "skipped by a person: it was lost"
 
 
 def standing(engine: Engine, names: list[str]) -> list[dict[str, Any]]:
-    """Return how some bridges stand: what leaves and waits, and since when, and what was refused or dropped."""
+    """Return how some bridges stand: how much leaves, waits, was refused and was dropped, and since when."""
     return [dict(row._mapping) for row in engine.store.bridges.standing(names)]
 
 
 def entries_of(engine: Engine, bridge: Bridge, limit: int) -> list[dict[str, Any]]:
-    """Return what came and was refused, or waits for an earlier one: the oldest first. Messages are shown as text."""
+    """Return the events that were refused or wait for an earlier one, the oldest first. Messages are shown as text."""
     return [
         {
             "event": row.event_id,
@@ -39,7 +39,7 @@ def _shown(engine: Engine, message: bytes) -> str:
 
 
 def skip_missing(engine: Engine, bridge: Bridge, run_there: UUID) -> int | None:
-    """Take the index that others of a run wait for, by nothing; return it. None: nothing waits."""
+    """Fill the index that later events of a run wait for without an event; return it. None: nothing waits."""
     with engine.store.bridges.stream(bridge.name, run_there) as connection:
         index = engine.store.bridges.missing(connection, bridge.name, run_there)
     if index is None:
@@ -52,10 +52,10 @@ def skip_missing(engine: Engine, bridge: Bridge, run_there: UUID) -> int | None:
 
 
 def acknowledge(engine: Engine, bridge: Bridge, event_id: UUID) -> bool:
-    """Record that a person has dealt with what was refused. False: there is no such entry."""
+    """Record that a person has dealt with a refused event. False: there is no such entry."""
     return engine.store.bridges.acknowledge(bridge.name, event_id)
 
 
 def send_again(engine: Engine, bridge: Bridge, run_id: UUID) -> int:
-    """Send all that has left of a run again, under the same ids; return how many."""
+    """Send all events of a run that have left again, under the same ids; return how many."""
     return engine.store.bridges.send_again(bridge.name, run_id)

@@ -21,7 +21,7 @@ _TRACE = {
     "traceparent": re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"),
     "tracestate": re.compile(r"[\x20-\x7e]{1,512}"),
 }
-#: The run of what belongs to none.
+#: The run of messages that belong to none.
 NOWHERE = UUID(int=0)
 
 

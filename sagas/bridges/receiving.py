@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("sagas")
 
-#: A message that was sent longer ago is not taken: what is remembered about its run may be gone.
+#: A message that was sent longer ago is not taken, since the memory of what its run has taken may be gone.
 OLDEST = timedelta(days=30)
-#: Ids of messages that have none that can be read.
+#: The namespace of the ids that unreadable messages get.
 _UNREADABLE = UUID("5e6b5a5e-7f0b-5d3e-8f0b-2f6c8f3f1d11")
 
-#: What the other side is told of a message: the run and the index that it has there.
+#: The receipt for a message: its run and its index on the other side.
 Receipt = tuple[UUID, int]
 
 
@@ -47,7 +47,7 @@ class Receiver:
         """Take a message: when this returns it is stored, or never will be. Safe to repeat.
 
         Returns:
-            What its sender is to be told; None if it is of no sender, or a receipt itself.
+            The receipt for its sender; None if the sender is not the other side, or the message is a receipt itself.
 
         Raises:
             SQLAlchemyError, NotRegistered: it could not be stored now.
@@ -65,7 +65,7 @@ class Receiver:
         return self._read(envelope, body)
 
     def _check_sender(self, body: bytes, headers: dict[str, Any]) -> None:
-        """Refuse what may be of anyone. Nothing of it is read."""
+        """Refuse a message that anyone may have sent, before anything of it is read. Raises Refused."""
         if len(body) > LARGEST:
             raise Refused(f"it has {len(body)} bytes; the limit is {LARGEST}")
         if not is_signed(body, headers.get(SIGNATURE), self._bridge.keys):
@@ -114,7 +114,7 @@ class Receiver:
                 self._store.take(connection, self._bridge.name, id_, why)
 
     def release(self, run_there: UUID, came: Imported | None = None) -> None:
-        """Store what came, and publish what has its turn, in one transaction."""
+        """Store an event that came, and publish those whose turn it is, in one transaction."""
 
         def work() -> list[UUID]:
             with self._store.stream(self._bridge.name, run_there) as connection:
@@ -137,7 +137,7 @@ class Receiver:
         return reached
 
     def _publish(self, connection: Connection, run_id: UUID, body: bytes) -> str | None:
-        """Publish an event; return why that cannot be."""
+        """Publish an event; return the reason if that is impossible."""
         envelope, transaction = Envelope.read(body), JoinedConnection(connection)
         insert = partial(self._inserted, transaction, run_id, envelope)
         try:
@@ -205,7 +205,7 @@ class Receiver:
 
 
 def receipts_in(data: Any) -> list[Receipt]:
-    """Return what a receipt names; whatever is not of its form is left out."""
+    """Return the messages that a receipt names, without entries of another form."""
     found = []
     for one in data if isinstance(data, list) else ():
         try:

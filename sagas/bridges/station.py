@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("sagas")
 
-#: How long it waits after an outage was met, and at most, in seconds; doubled each time.
+#: The first and the longest pause after an outage, in seconds; each is twice as long as the one before.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-#: How long it waits for a message while nothing leaves; so late an event leaves at most.
+#: How long it waits for a message while nothing leaves, which is the longest delay of an event that leaves.
 IDLE = 0.5
 
 
@@ -79,11 +79,14 @@ class Station:
         try:
             self._exporter.give_back()
         except SQLAlchemyError:
-            logger.warning("bridge %s: its lease runs out by itself", self._bridge.name)
+            logger.warning(
+                "bridge %s: the database is away, so another process sends only once the lease has run out",
+                self._bridge.name,
+            )
 
 
 def may_pass(error: Exception) -> bool:
-    """Return whether an error is one of the moment: the database is away, or a deploy is under way."""
+    """Return whether an error may pass by itself: the database is away, or a deploy is under way."""
     if isinstance(error, DBAPIError):
         return is_outage(error) or is_conflict(error) or is_impatient(error)
     return isinstance(error, SQLAlchemyError | DatabaseUnreachable | NotRegistered | PlanChanged)

@@ -1,4 +1,4 @@
-"""The catalogue of events: who publishes and who hears each, and what a change of it breaks."""
+"""The catalogue of events: which handlers publish and hear each, and which changes of it break them."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping

@@ -46,13 +46,13 @@ class Choreography(Published):
             started with.
         starts: the event that a run starts with.
         ends: the events that end a run; the first one counts.
-        refuses: the events that end a run and turn it back: what handlers did is undone.
+        refuses: the events that end a run and turn it back, so that its handlers are undone.
         on_cancel: an event that is published when a run turns back, in the same commit, so that others hear of it.
         deadline: how long after its start a run turns back, if it has not ended.
-        quiet_after: how long a run may have nothing to do and no end before it is listed as quiet; an hour by default.
-            None never does so; the run then needs a deadline.
-        awaits: events that come from outside, and how long each may take: meanwhile a run is not quiet. What a bridge
-            accepts may take a day, unless it is named here.
+        quiet_after: how long a run that has not ended may have nothing to do before it is listed as quiet; an hour by
+            default. With None it never is, and ``deadline`` is required.
+        awaits: events that come from outside, and how long each may take: meanwhile a run is not quiet. One that a
+            bridge accepts may take a day, unless it is named here.
         early_for: how long an event waits for a run that does not exist yet; 7 days by default.
         max_events: how many events a run may have.
         priority: the priority of its messages, as that of `Saga`.
@@ -122,18 +122,18 @@ class Choreography(Published):
     ) -> Callable[[ATask], ATask]:
         """Declare a Celery task as a handler of events: put it over the task's own decorator.
 
-        The task gets the event as its only argument. It returns an event, a list of events or None: what it returns is
-        published together with its completion.
+        The task gets the event as its only argument. It returns an event, a list of events or None; these are published
+        together with its completion.
 
         Args:
             events: the classes of the events that it hears.
             publishes: the classes of the events that it may return.
             order: ``"run"`` gives it the events of one run in the order of their numbers, one after the other;
                 ``"none"`` in any order, side by side.
-            if_dead: what becomes of later events of the run when it has given one up: ``"hold"`` keeps them until a
+            if_dead: what follows when it has given an event up: ``"hold"`` keeps later events of the run back until a
                 person has answered; ``"skip"`` lets them pass; ``"compensate"`` turns the run back.
-            undo: None says that it has nothing to undo, so that `check` need not ask for an undo. What it does is
-                undone by the task that `undo` declares.
+            undo: None says that it has nothing to undo, so that `check` does not ask for an undo. Otherwise declare
+                one with `undo`.
             options: ``name``, ``retry``, ``timeout``, ``idempotent``, ``poll_for``, ``max_losses``, ``queue`` and
                 ``clean``, as `Step` has them.
 

@@ -74,7 +74,7 @@ class EventType:
         text = secrecy.dumps(fields, what)
         clear = payload.dumps(fields, what) if secrecy.encrypts else text
         try:
-            # As its handlers will read it: the publisher hears of a wrong field, and not each of them.
+            # Read it as its handlers will: so the publisher learns of a wrong field, and not each of them.
             built(self.kind, payload.loads(clear))
         except Misfit as misfit:
             raise PayloadError(f"{what} cannot be published: {misfit}") from misfit
@@ -122,7 +122,7 @@ def event(
 
     Args:
         version: raise it whenever a field is added without a default, removed, renamed or of another type, and add an
-            `upcast` from the former version: events that are stored or under way are of that.
+            `upcast` from the former version, which stored events have.
         name: the name of the type, in the database and for other services; by default that of the class. It stays when
             the class is renamed.
 
@@ -172,7 +172,7 @@ def upcast(kind: type[Any], *, from_version: int) -> Callable[[AnUpcaster], AnUp
     """Declare how the fields of an older version of an event become those of the next version.
 
     The function gets the fields as a dict, and returns those of version ``from_version + 1``. It runs whenever an event
-    of that version is read; what is stored stays as it is. It should do nothing but that.
+    of that version is read; the stored event stays as it is. It should do nothing else.
 
     Args:
         kind: the event's class, which is of the newest version.

@@ -54,7 +54,7 @@ class Exchange:
             raise PayloadError(f"{who} returned {len(several)} events; the most is {MOST_RETURNED}")
         written = []
         for one in several:
-            type_ = type_of(one, f"{who} returned something else than its events")
+            type_ = type_of(one, f"{who} returned something other than its events")
             if type_.type not in may:
                 told = ", ".join(may) or "none"
                 raise PayloadError(f"{who} returned the event {type_.type}, and publishes= names {told}: add it there")

@@ -155,7 +155,7 @@ def _takes_any(kind: Any) -> bool:
 
 
 def _validated(kind: Any, fields: Mapping[str, Any], prefix: str) -> Any:
-    # Aliases are for others: what is stored has the fields' own names. Older releases of pydantic cannot be asked so.
+    # Aliases are for others: stored fields have their own names. Older releases of pydantic lack these arguments.
     by_name = {"by_alias": False, "by_name": True} if "by_name" in signature(kind.model_validate).parameters else {}
     try:
         return kind.model_validate(fields, **by_name)

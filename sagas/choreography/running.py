@@ -121,7 +121,7 @@ def addressed(plan: ChoreographyPlan, run: SagaHandle | UUID | str, who: str) ->
 
 
 def intended_run(plan: ChoreographyPlan, run: SagaHandle | UUID | str) -> IntendedRun:
-    """Return what is known of a run without a look: a business key cannot be read off the id that is made of it."""
+    """Return what is known of a run without a look: its id is made of its business key, which it does not tell."""
     return IntendedRun(choreography=plan.name, key=run if isinstance(run, str) else None, early_for=plan.early_for)
 
 

@@ -63,7 +63,7 @@ class Ways:
         """The events that may come in a run."""
         come = self.from_(self.outside)
         while True:
-            # Whatever was done may be undone, since any run may turn back.
+            # Everything that was done may be undone, since any run may turn back.
             undone = {type_ for one in self.plan.handlers if come & set(one.hears) for type_ in one.undo_publishes}
             if undone <= come:
                 return come

@@ -48,7 +48,7 @@ def list_(context: click.Context, as_json: bool) -> None:
     for one in found:
         click.echo(json_line(one) if as_json else _in_short(one))
     if not found:
-        click.echo("no bridge is declared here", err=True)
+        click.echo("no bridge is declared in the modules that this app imports", err=True)
 
 
 @bridge.command()
@@ -75,7 +75,9 @@ def skip(context: click.Context, name: str, run: UUID) -> None:
     with cli_errors():
         index = skip_missing(bound_sagas(context).engine, _known(context, name), run)
         if index is None:
-            raise click.ClickException(f"nothing of run {run} waits")
+            raise click.ClickException(
+                f"nothing of run {run} waits: pass the id of the other side's run, as `bridge show {name}` prints it"
+            )
     click.echo(f"index {index} of run {run} is skipped")
 
 
@@ -87,7 +89,9 @@ def done(context: click.Context, name: str, event: UUID) -> None:
     """Record that a refused EVENT was dealt with."""
     with cli_errors():
         if not acknowledge(bound_sagas(context).engine, _known(context, name), event):
-            raise click.ClickException(f"no event {event} was refused")
+            raise click.ClickException(
+                f"no event {event} waits for an answer: pass the id of a refused one, as `bridge show {name}` prints it"
+            )
     click.echo(f"event {event} was dealt with")
 
 
@@ -96,7 +100,7 @@ def done(context: click.Context, name: str, event: UUID) -> None:
 @RUN
 @click.pass_context
 def resend(context: click.Context, name: str, run: UUID) -> None:
-    """Send everything of a RUN again that left by a bridge. What the other side has does nothing there."""
+    """Send all events of a RUN that left by a bridge again. Those that the other side has do nothing there."""
     with cli_errors():
         sent = send_again(bound_sagas(context).engine, _known(context, name), run)
     click.echo(f"{sent} to be sent again")

@@ -191,7 +191,7 @@ def saga_or_handle(sagas: Sagas, name_or_id: str) -> Saga | Choreography | SagaH
         others = ", ".join(sorted({saga.name for saga in own if isinstance(saga, Choreography)}))
         told = f"{names}; its choreographies: {others}" if others else names
         raise InstanceNotFound(
-            f"{name_or_id!r} is neither the id of an instance nor a saga of this app; its sagas: {told}"
+            f"{name_or_id!r} is neither the id of an instance nor a saga or choreography of this app; its sagas: {told}"
         )
     return instance_of(sagas, name_or_id)
 

@@ -22,7 +22,7 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object 
 
 @sagas.group()
 def dead() -> None:
-    """List and answer what was given up in choreographies."""
+    """List and answer dead letters of choreographies."""
 
 
 def filtered(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -81,7 +81,7 @@ def show(context: click.Context, letter: str, as_json: bool) -> None:
 def replay(context: click.Context, /, letters: Sequence[str], reason: str, as_json: bool, **asked: Any) -> None:
     """Deliver again, under the same key; later events of the run follow in their order.
 
-    Name letters by their ids, or all that some filters find. These are read first: what dies meanwhile is not touched.
+    Name letters by their ids, or all that some filters find now: letters that are added meanwhile are not touched.
     """
     if bool(letters) == any(asked.values()):
         raise click.UsageError("pass ids, or filters such as --handler, and not both")
@@ -104,7 +104,7 @@ def pages(letters: DeadLetters, asked: dict[str, Any]) -> list[Sequence[DeadLett
 @click.argument("letter", metavar="ID")
 @click.option("--payload", "given", help="The event's fields as JSON, as `dead show` prints them.")
 @click.option("--payload-file", "file", type=click.File("r", encoding="utf-8"), help="The same in a file; - for stdin.")
-@click.option("--vouch", is_flag=True, help="You know that what is in doubt was not done, or was undone by hand.")
+@click.option("--vouch", is_flag=True, help="You know that a delivery in doubt did not happen, or was undone by hand.")
 @REASON
 @AS_JSON
 @click.pass_context
@@ -146,7 +146,7 @@ def skip(context: click.Context, letters: Sequence[str], reason: str, as_json: b
 @AS_JSON
 @click.pass_context
 def resume(context: click.Context, handler: str, reason: str, as_json: bool) -> None:
-    """Let a handler go on that is paused since it only failed, with the deliveries that wait for it."""
+    """Let a paused handler go on, with the deliveries that wait for it."""
     choreography, slash, name = handler.partition("/")
     if not (choreography and slash and name):
         raise click.BadParameter(f"{handler!r} is not CHOREOGRAPHY/HANDLER, as `sagas standing` prints it")

@@ -37,7 +37,7 @@ def unnamed(saga: Saga) -> Iterator[str]:
 def lacking(saga: Saga) -> Iterator[str]:
     for step, name in uncertain_undos(saga):
         yield (
-            f"the compensation of step {step!r} requires {name!r}, which nothing provides for certain: an action in "
+            f"the compensation of step {step!r} requires {name!r}, which nothing is certain to provide: an action in "
             "doubt has no result, and its undo then waits for a person. Give the parameter a default and undo by "
             "current_step.action_key, or declare the input or the earlier return that has it; "
             "sagas.testing.fail_everywhere tries it"

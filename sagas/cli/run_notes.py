@@ -1,4 +1,4 @@
-"""Notes of `check` on choreographed runs: what stands still, what was given up, what grows too long."""
+"""Notes of `check` on choreographed runs: quiet ones, dead letters, paused handlers, and runs that grow too long."""
 
 from collections.abc import Iterator
 
@@ -26,7 +26,8 @@ def _notes(each: Standing) -> Iterator[str]:
     for paused in each.paused:
         yield (
             f"handler {name}/{paused.handler} is paused, since it gave up many deliveries in a row for {paused.error}; "
-            f"one is tried at {moment(paused.until)}. Mend it, and run `sagas dead resume {name}/{paused.handler}`"
+            f"one is tried at {moment(paused.until)}. Mend it, and run `sagas dead resume {name}/{paused.handler} "
+            "--reason …`"
         )
     if each.long_runs:
         yield (

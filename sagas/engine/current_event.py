@@ -87,7 +87,7 @@ class CurrentEvent:
 
     @property
     def correlation_id(self) -> UUID:
-        """The id that all have that belong together: of the run, or of the saga or the run that began it."""
+        """The id shared by everything that belongs together: of the run, or of the saga or run that began it."""
         return self._context().correlation
 
     @property

@@ -36,7 +36,7 @@ NO_RUN = "there is no such run yet: start it, and replay then; or skip it"
 NOT_THERE = "there is no such dead letter"
 
 
-#: What a person vouches for.
+#: The word that a person gives about a delivery in doubt.
 VouchWord = Literal["not done"]
 
 
@@ -92,7 +92,7 @@ class LetterOutcome:
     reason: str = ""
 
 
-#: In the class `list` is the name of a method.
+#: Named here, since `list` is a method in the class.
 Found = LetterPage[DeadLetter]
 Outcomes = list[LetterOutcome]
 

@@ -24,6 +24,7 @@ from sagas.model import (
     StopRequested,
     waits_for_a_person,
 )
+from sagas.model.choreography.as_plan import RunPlan
 from sagas.store import CallersTransaction
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ class SagaHandle(Reading):
         what = f"payload of the signal {name}"
         encoded = None if payload is None else self._engine.secrecy.dumps(payload, what)
         seen = self.snapshot()
+        if isinstance(seen.plan, RunPlan):
+            raise TransitionRefused(f"run {self.id} of {seen.saga} takes no signals: publish an event into it")
         known = sorted({step.signal for step in seen.plan.steps if step.signal is not None})
         takes_none = f"saga {self.id} is {{}} and takes no signals: only a running one does"
         if name not in known and not seen.status.is_forward:
@@ -218,8 +221,17 @@ class SagaHandle(Reading):
             raise self._not_found()
         if not outcome.decision.accepted:
             state = outcome.decision.state
+            if isinstance(outcome.plan, RunPlan):
+                raise TransitionRefused(f"run {self.id} is {state.status.value} and {_why_not(event)}")
             told = _waits_at(outcome.plan, state)
             raise TransitionRefused(f"saga {self.id} is {state.status.value} and {refusal}{told}")
+
+
+def _why_not(event: Event) -> str:
+    """Return why a choreographed run refuses what a person asks, and the cure."""
+    if isinstance(event, StopRequested):
+        return "cannot be cancelled: it has ended. To take back what it did, start another run"
+    return "has no steps that wait for a person: replay, edit or skip its dead letters (`sagas dead list`)"
 
 
 def _waits_at(plan: Plan, state: InstanceState) -> str:

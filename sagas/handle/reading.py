@@ -88,17 +88,17 @@ class Reading:
         """Return the instance as text for people: its identity, the status of each step, and what happened when.
 
         Args:
-            related: the same of all that belong to it (see `related`), the oldest first.
+            related: show all that belong to it (see `related`), the oldest first.
         """
         shown = self.related() if related else [self]
         return "\n\n".join(one.snapshot(history=True).timeline() for one in shown)
 
     @property
     def correlation_id(self) -> UUID:
-        """The id that all have that belong together: that of the instance which a caller started.
+        """The id shared by everything that belongs together: that of the instance which a caller started.
 
-        An instance that a step or an event began has the correlation id of what began it, as a child saga has that of
-        its parent.
+        An instance that a step or an event began has the correlation id of the saga or run which that belongs to, as a
+        child saga has that of its parent.
         """
         with reachable(self._engine.store.database):
             found = self._engine.store.kinship.correlation_of(self.id)
@@ -107,7 +107,7 @@ class Reading:
         return found
 
     def related(self) -> list[Self]:
-        """Return the handles of all that have its correlation id, this one among them, the oldest first."""
+        """Return the handles of all instances with its correlation id, including this one, the oldest first."""
         correlation = self.correlation_id
         with reachable(self._engine.store.database):
             found = self._engine.store.kinship.correlated(correlation)

@@ -17,7 +17,7 @@ HIDDEN = ("traceback", "step", "key", "number")
 
 
 def timeline(seen: "Snapshot", more: Sequence[str] = ()) -> str:
-    """Return what the instance is and why it is there, the status of each step, and what happened when.
+    """Return the instance's identity and why it has its status, the status of each step, and what happened when.
 
     Args:
         more: further lines about its status.
@@ -35,7 +35,7 @@ def timeline(seen: "Snapshot", more: Sequence[str] = ()) -> str:
 def _facts(seen: "Snapshot") -> Iterator[str]:
     yield f"started {_moment(seen.started_at)}" + (f", ended {_moment(seen.finished_at)}" if seen.finished_at else "")
     if seen.caused_by:
-        yield f"began by {seen.caused_by}"
+        yield f"begun by {seen.caused_by}"
     if seen.headers:
         yield f"carries the headers {', '.join(seen.headers)}"
     for resource in seen.holds:

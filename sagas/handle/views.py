@@ -156,7 +156,7 @@ class Snapshot:
         self.key: str | None = row.key
         self.started_at: datetime = row.created_at
         self.finished_at: datetime | None = row.finished_at
-        #: What began it, if a caller did not: the idempotency key of a step, or of a delivery.
+        #: The idempotency key of the step or delivery that began it; None if a caller did.
         self.caused_by: str | None = row.caused_by
         #: The names of its caller's headers that its messages carry.
         self.headers: list[str] = sorted(

@@ -1,10 +1,10 @@
 """Named statements about bridges to other services (see `statements` for their conventions).
 
-Events leave in the transaction that numbers them, under the lock of their run: so their index is dense. What comes is
-taken in the order of its index, under an advisory lock of its own, and published into its run like any event.
+Events leave in the transaction that numbers them, under the lock of their run, so their index has no gaps. Those that
+come are taken in the order of their index, under an advisory lock, and published into their runs like any event.
 """
 
-#: The events that were just given a number and leave by a bridge. What came by it never goes back.
+#: The events that were just given a number and leave by a bridge. Those that came by it never go back.
 EXPORT = """
 INSERT INTO {s}.saga_export (bridge, run_id, index, number)
 SELECT :bridge, :run_id, leaving.place + coalesce((
@@ -17,7 +17,7 @@ FROM (SELECT number, row_number() OVER (ORDER BY number) AS place FROM {s}.saga_
 ORDER BY leaving.number
 """
 
-#: What is to be sent, in the order of its birth, with all that its message says.
+#: Events to be sent, in the order of their birth, with everything that their messages say.
 DUE = """
 SELECT export.id, export.run_id, export.index AS place, event.event_id, event.name AS type, event.version,
        event.payload::text AS payload, event.sent_at AS time, event.depth, run.key, run.saga,
@@ -32,7 +32,7 @@ WHERE export.bridge = :bridge AND export.due_at <= clock_timestamp()
 ORDER BY export.id LIMIT :limit
 """
 
-#: Sent, and not known to be received: it is sent again later and later, for the broker may lose it.
+#: Sent, and not known to be received: sent again at growing intervals, since the broker may lose them.
 SENT = """
 UPDATE {s}.saga_export SET sent_at = clock_timestamp(), tries = tries + 1,
     due_at = clock_timestamp() + least(make_interval(secs => 15 * power(2, least(tries, 10))), interval '10 minutes')
@@ -41,7 +41,7 @@ WHERE id = ANY (CAST(:ids AS bigint[])) AND received_at IS NULL
 
 SKIPPED = "UPDATE {s}.saga_export SET skipped = :why WHERE id = :id"
 
-#: The other side has stored them; or, where it never says so, they are sent.
+#: The other side has stored them; or they are sent, by a way on which it never says so.
 RECEIVED = """
 UPDATE {s}.saga_export AS export SET received_at = clock_timestamp(), due_at = NULL
 FROM unnest(CAST(:runs AS uuid[]), CAST(:indexes AS int[])) AS told (run_id, index)
@@ -56,7 +56,7 @@ WHERE bridge = :bridge AND run_id = :run_id
 
 # -- What comes
 
-#: One after the other for each run of the other side, in every process.
+#: Lets all processes take the events of one run of the other side one after the other.
 LOCK_STREAM = "SELECT pg_advisory_xact_lock(hashtextextended(:bridge || CAST(:run_there AS text), 0))"
 
 #: A second message with an id does nothing. One with the index of another event has no index, and is refused.
@@ -71,7 +71,7 @@ ON CONFLICT (bridge, event_id) DO NOTHING
 RETURNING event_id
 """
 
-#: The one whose turn it is.
+#: The event whose turn it is.
 NEXT = """
 SELECT event_id, run_id, message, refused FROM {s}.saga_import
 WHERE bridge = :bridge AND run_there = :run_there AND taken_at IS NULL AND index = 1 + coalesce((
@@ -127,7 +127,7 @@ FROM unnest(CAST(:names AS text[])) AS named (name) LEFT JOIN {s}.saga_bridge AS
 ORDER BY 1
 """
 
-#: What was refused and no person has looked at, and what waits for an earlier one.
+#: Events that were refused and that no person has looked at, and those that wait for an earlier one.
 ENTRIES = """
 SELECT event_id, run_there, run_id, index AS place, received_at, refused, taken_at IS NULL AS is_held, message,
        CASE WHEN taken_at IS NULL AND refused IS NULL THEN 1 + coalesce((

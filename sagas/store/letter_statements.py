@@ -1,6 +1,6 @@
 """Named statements about dead letters (see `statements` for their conventions)."""
 
-#: What a delivery and its undos get: the event, or the last payload that a person gave the delivery.
+#: The payload that a delivery and its undos get: the event's, or the last one that a person gave the delivery.
 PAYLOAD = """
 coalesce((SELECT action.input FROM {s}.saga_step AS action
           WHERE action.instance_id = step.instance_id AND action.position = step.position
@@ -47,7 +47,7 @@ SELECT count(*) FROM (
 """
 )
 
-#: What a delivery gets, as it is stored, and by which code it is read.
+#: The payload of a delivery as it is stored, and the choreography whose code reads it.
 STORED = (
     """
 SELECT mail.name AS type, mail.version, instance.saga AS choreography, instance.version AS choreography_version, """

@@ -38,8 +38,8 @@ _LOCKED = "ORDER BY step.position, step.branch, step.round FOR UPDATE OF step"
 
 #: An instance with its executions, which it locks, its neighbours and the evidence: a row for each execution, and one
 #: without any if there are none. After `LOCK_INSTANCE`, in the same round trip: a statement that waited for a lock
-#: would see everything else as it was before. What may be large comes once, in the first row. Of a choreographed run
-#: only what is open or dead is read, by an index of its own, however much is done (see `run_statements`).
+#: would see everything else as it was before. Large columns come once, in the first row. Of a choreographed run only
+#: what is open or dead is read, by an index of its own, however much is done (see `run_statements`).
 LOAD = (
     "WITH of_a_saga AS MATERIALIZED ("
     + _EXECUTIONS

@@ -110,7 +110,7 @@ DELETE FROM {s}.saga_inbox WHERE id IN (
     LIMIT :limit FOR UPDATE SKIP LOCKED)
 """
 
-#: What came by a bridge is remembered for as long as its run, and for 30 days at least: it may come again.
+#: An event that came by a bridge is remembered for as long as its run, and for 30 days at least: it may come again.
 FORGET_IMPORTS = """
 DELETE FROM {s}.saga_import WHERE (bridge, event_id) IN (
     SELECT bridge, event_id FROM {s}.saga_import AS old

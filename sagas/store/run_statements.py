@@ -96,7 +96,7 @@ WITH RECURSIVE above AS (
 SELECT coalesce(max(depth), 0) FROM above
 """
 
-#: Whether a run was started with the same event. What was published for its key before the start names a choreography.
+#: Whether a run was started with the same event. Events that were published for its key earlier name a choreography.
 IS_STARTED_SO = """
 SELECT payload = CAST(CAST(:payload AS text) AS jsonb) AND version = :version FROM {s}.saga_inbox
 WHERE instance_id = :run_id AND kind = 'event' AND name = :type
@@ -133,7 +133,7 @@ LEFT JOIN {s}.saga_handler AS handler
 
 # -- Looking at a run, each in a statement of its own once its row is locked.
 
-#: What is done, beside what `LOAD` has loaded: all of it, or the delivery that an event is about with its undos. So the
+#: Finished deliveries, which `LOAD` leaves out: all of them, or the one that an event is about with its undos. So the
 #: cost of a look does not grow with the run, as long as nothing has to be undone.
 LOAD_DONE = (
     """

@@ -130,8 +130,19 @@ def test_a_dead_letter_leaves_its_run_for_a_person(ring_shop: Shop) -> None:
     assert [step.name for step in run.snapshot().needs_a_person] == ["charge"]
     assert run.error is not None
     assert "dead_letter" in [entry.event for entry in run.history()]
-    with pytest.raises(TransitionRefused):
-        run.retry("mended")
+
+
+def test_a_run_refuses_the_answers_to_sagas_and_names_those_to_runs(ring_shop: Shop) -> None:
+    run, done = start(ring_shop, {"charge": "no"}), start(ring_shop)
+    assert (run.wait(60), done.wait(60)) == (SagaStatus.FAILED, SagaStatus.COMPLETED)
+
+    for answer in (run.retry, run.skip, run.resolve):
+        with pytest.raises(TransitionRefused, match=f"run {run.id} is failed and .* replay, edit or skip its dead"):
+            answer("mended")
+    with pytest.raises(TransitionRefused, match=f"run {run.id} of ring takes no signals: publish an event"):
+        run.signal("approved")
+    with pytest.raises(TransitionRefused, match=f"run {done.id} is completed and cannot be cancelled: it has ended"):
+        done.cancel("too late")
 
 
 def test_v24_what_a_handler_may_not_return_is_doubt_and_never_runs_again(ring_shop: Shop) -> None:

@@ -60,7 +60,7 @@ def test_a_step_starts_a_run_and_both_are_one_timeline(shop_of_both: Shop, saga:
     assert order.related() == run.related() == [order, run]
     told = run.timeline(related=True)
     assert told.index(f"{saga.name} v1") < told.index("ring v1")
-    assert f"began by {cause}" in told
+    assert f"begun by {cause}" in told
 
 
 def test_a_repeated_body_publishes_once_what_it_says_anew(shop_of_both: Shop) -> None:

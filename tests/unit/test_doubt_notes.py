@@ -106,13 +106,13 @@ def test_d14_to_say_that_no_error_is_clean_leaves_the_plan_as_it_is() -> None:
     assert said.fingerprint == unsaid.fingerprint
 
 
-# -- D3: undos whose parameters nothing provides for certain
+# -- D3: undos whose parameters nothing is certain to provide
 
 
 def test_d3_an_undo_that_requires_what_only_its_actions_result_may_give_is_noted() -> None:
     (note,) = noted(Step(charge, compensation=refund))
 
-    assert "the compensation of step 'charge' requires 'charge_id', which nothing provides for certain" in note
+    assert "the compensation of step 'charge' requires 'charge_id', which nothing is certain to provide" in note
     assert "action_key" in note
 
 
@@ -169,7 +169,7 @@ def test_d3_what_is_there_for_certain_is_not_noted(saga: dict[str, Any]) -> None
 )
 def test_d3_what_may_not_be_there_is_noted(steps: list[Any]) -> None:
     (note,) = doubt_notes(Saga("uncertain", steps=steps))
-    assert "which nothing provides for certain" in note
+    assert "which nothing is certain to provide" in note
 
 
 def test_d3_a_child_is_noted_by_itself() -> None:

@@ -110,7 +110,10 @@ def test_a_handler_publishes_what_it_returns(value: Any) -> None:
 @pytest.mark.parametrize(
     ("value", "told"),
     [
-        ({"order_id": "1"}, "handler 'charge_payment' returned something else than its events: a dict is not an event"),
+        (
+            {"order_id": "1"},
+            "handler 'charge_payment' returned something other than its events: a dict is not an event",
+        ),
         ("done", "'done' is not an event"),
         ([PaymentDeclined(order_id="1"), None], "a NoneType is not an event"),
         (ORDER, "returned the event OrderCreated, and publishes= names PaymentCharged, PaymentDeclined: add it there"),

@@ -115,7 +115,7 @@ def test_an_unknown_name_is_told_with_the_names_that_there_are(drawn: Saga, run:
     done = run("oder")
 
     assert done.exit_code == 1
-    assert "'oder' is neither the id of an instance nor a saga of this app; its sagas: " in done.stderr
+    assert "'oder' is neither the id of an instance nor a saga or choreography of this app; its sagas: " in done.stderr
     assert drawn.name in done.stderr
     assert other.name not in done.stderr
 
