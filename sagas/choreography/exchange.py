@@ -79,7 +79,9 @@ class Exchange:
         try:
             self.read(type_, version, payload.loads(payload.dumps(secrecy.open(fields), what)), secrecy)
         except EventUnreadable as error:
-            raise PayloadError(f"{self._who}: this payload cannot be delivered: {error}") from error
+            raise PayloadError(
+                f"{self._who}: this payload cannot be delivered: {error}. Pass all fields as `dead show` prints them"
+            ) from error
         return text
 
     def read(self, type_: str, version: int, fields: Any, secrecy: Secrecy) -> Any:

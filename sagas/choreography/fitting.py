@@ -193,4 +193,5 @@ def _misfit(path: str, annotation: Any, value: Any) -> Misfit:
 
 def _told(value: Any) -> str:
     """Return the type of a value, as it is called in an annotation; the value may be a secret."""
-    return "None" if value is None else f"a {type(value).__name__}"
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

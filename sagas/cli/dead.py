@@ -1,6 +1,7 @@
 """The commands about dead letters of choreographies: `dead list`, `show`, `replay`, `edit`, `skip` and `resume`."""
 
 import dataclasses
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
@@ -69,7 +70,7 @@ def show(context: click.Context, letter: str, as_json: bool) -> None:
     click.echo(indented(f"event {found.event}, version {found.version}"))
     click.echo(f"    {payload.dumps(found.payload, found.id)}")  # in one line, as `dead edit` takes it
     if found.error is not None:
-        click.echo(indented(found.error.traceback or str(found.error)))
+        click.echo(textwrap.indent((found.error.traceback or str(found.error)).rstrip(), "    "))
 
 
 @dead.command()

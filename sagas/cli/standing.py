@@ -27,7 +27,7 @@ def _in_words(each: Standing) -> str:
     held = f", the oldest since {moment(each.oldest_held)}" if each.oldest_held else ""
     facts = [
         f"{each.quiet} quiet, {each.long_runs} with very many events",
-        f"{each.dead_letters} dead letters{dead}",
+        f"{each.dead_letters} dead letter{'' if each.dead_letters == 1 else 's'}{dead}",
         f"{each.held} held{held}",
     ]
     facts += [

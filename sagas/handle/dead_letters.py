@@ -300,7 +300,7 @@ class DeadLetters:
     def _by_id(self, given: Any) -> DeadLetter:
         found = _ID.fullmatch(given) if isinstance(given, str) else None
         if found is None:
-            raise ConfigurationError(f"{shown(given)} is not the id of a dead letter, such as list() gives")
+            raise ConfigurationError(f"{shown(given)} is not the id of a dead letter: pass one that `dead list` prints")
         for letter in self._read({"run": UUID(found[1])}, MOST_LETTERS):
             if letter.id.lower() == given.lower():
                 return letter

@@ -85,9 +85,14 @@ def _shown(record: Any) -> str:
     return " ".join(f"{name}={value}" for name, value in fields)[:160]
 
 
+def _in_short(value: Any) -> str:
+    """Return a detail as text; of an error its type and message, and not its traceback."""
+    return f"{value['type']}: {value['message']}" if isinstance(value, Mapping) and "message" in value else str(value)
+
+
 def _history_line(entry: "HistoryEntry", began: datetime) -> str:
     shown = " ".join(
-        f"{name}={value}" for name, value in entry.detail.items() if value is not None and name not in HIDDEN
+        f"{name}={_in_short(value)}" for name, value in entry.detail.items() if value is not None and name not in HIDDEN
     )
     since = (entry.at - began).total_seconds()
     return f"{since:+9.3f} s  {entry.event:<22} {entry.step or '':<12} {shown}".rstrip()

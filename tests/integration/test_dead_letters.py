@@ -329,11 +329,16 @@ def test_the_command_line_lists_shows_replays_and_skips(ring_shop: Shop) -> None
     assert "dead: ring/charge, event 2 Reserved" in listed.output
     told = run_command(ring_shop, "show", letter.id, "--json")
     assert json.loads(told.output)["payload"] == {"script": {"charge": ["no", "ok"]}}
-    assert "Traceback" in run_command(ring_shop, "show", letter.id).output
+    shown = run_command(ring_shop, "show", letter.id).output.rstrip().splitlines()
+    assert letter.error is not None
+    assert shown[-1].strip() == letter.error.traceback.rstrip().splitlines()[-1].strip()
 
     done = run_command(ring_shop, "replay", letter.id, "--reason", "mended")
     assert (done.exit_code, done.output) == (0, f"{letter.id}  done\n")
     assert run.wait(60) is SagaStatus.COMPLETED
+    timeline = " ".join(run.timeline().split())
+    assert f"error={letter.error} reason=mended" in timeline
+    assert "Traceback" not in timeline
 
     gone = run_command(ring_shop, "skip", letter.id, "--reason", "mended", "--json")
     assert gone.exit_code == 1

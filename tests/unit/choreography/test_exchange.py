@@ -52,7 +52,7 @@ def test_another_payload_for_an_event_is_of_its_own_version_and_each_wrong_field
     assert payload.loads(fulfilment.exchange.edited("OrderCreated", 1, fields, OPEN)) == fields
     with pytest.raises(PayloadError, match="does not fit its class: the field 'currency' is missing"):
         fulfilment.exchange.edited("OrderCreated", 2, fields, OPEN)
-    with pytest.raises(PayloadError, match="order_id is a int, not str; total is a str, not Decimal"):
+    with pytest.raises(PayloadError, match="order_id is an int, not str; total is a str, not Decimal"):
         fulfilment.exchange.edited("OrderCreated", 1, {"order_id": 42, "total": "9.90"}, OPEN)
 
 
@@ -122,7 +122,7 @@ def test_a_handler_publishes_what_it_returns(value: Any) -> None:
             [PaymentDeclined(order_id="1", reason="x" * 600_000)] * 2,
             "returned events of 1200.* bytes; the limit is 1048576",
         ),
-        (PaymentDeclined(order_id=3), "event 'PaymentDeclined' cannot be published: order_id is a int, not str"),
+        (PaymentDeclined(order_id=3), "event 'PaymentDeclined' cannot be published: order_id is an int, not str"),
     ],
     ids=range(7),
 )
