@@ -11,9 +11,10 @@ from sagas.bridges import Bridge, Station, bridge_named, bridges
 from sagas.bridges.acting import acknowledge, entries_of, send_again, skip_missing, standing
 from sagas.cli.columns import moment
 from sagas.cli.commands import bound_sagas, cli_errors, json_line, sagas
+from sagas.cli.finding import instance_of
 
 NAME = click.argument("name", metavar="NAME")
-RUN = click.argument("run", metavar="RUN", type=click.UUID)
+
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 
 
@@ -68,7 +69,7 @@ def show(context: click.Context, name: str, limit: int, as_json: bool) -> None:
 
 @bridge.command()
 @NAME
-@RUN
+@click.argument("run", metavar="RUN", type=click.UUID)
 @click.pass_context
 def skip(context: click.Context, name: str, run: UUID) -> None:
     """Let what waits for a lost event of a RUN of the other side go on without it."""
@@ -97,12 +98,16 @@ def done(context: click.Context, name: str, event: UUID) -> None:
 
 @bridge.command()
 @NAME
-@RUN
+@click.argument("run", metavar="ID")
 @click.pass_context
-def resend(context: click.Context, name: str, run: UUID) -> None:
-    """Send all events of a RUN that left by a bridge again. Those that the other side has do nothing there."""
+def resend(context: click.Context, name: str, run: str) -> None:
+    """Send all events of a run that left by a bridge again. Those that the other side has do nothing there.
+
+    ID may be the beginning of one, or CHOREOGRAPHY/KEY.
+    """
     with cli_errors():
-        sent = send_again(bound_sagas(context).engine, _known(context, name), run)
+        found, known = bound_sagas(context), _known(context, name)
+        sent = send_again(found.engine, known, instance_of(found, run).id)
     click.echo(f"{sent} to be sent again")
 
 

@@ -260,7 +260,7 @@ def said(result: Result) -> str:
 # -- what leaves
 
 
-def test_v29_what_leaves_has_a_dense_index_and_is_done_when_the_other_side_says_so(shop: Shop) -> None:
+def test_v29_what_leaves_has_a_dense_index_and_is_done_when_the_other_side_says_so(shop: Shop, here: Here) -> None:
     engine = shop.sagas.engine
     engine.store.runs.register(sale.plan(engine))
     run = sale.start_on(engine, Sold(items=2), key="order-1")
@@ -277,7 +277,8 @@ def test_v29_what_leaves_has_a_dense_index_and_is_done_when_the_other_side_says_
     body = receipt.to_bytes()
     assert Receiver(engine, till_bridge).receive(body, {SIGNATURE: sign(body, till_bridge.keys)}) is None
     assert [row[2] for row in journal.query(shop.database_url, rows)] == [True, False, False, False]
-    assert acting.send_again(engine, till_bridge, run.id) == 4
+    assert said(here("bridge", "resend", "till", "sale/order-1")) == "4 to be sent again\n"
+    assert here("bridge", "resend", "till", "sale/order-2").exit_code == 1
 
 
 def test_v32_what_came_by_a_bridge_does_not_leave_by_it(shop: Shop) -> None:
