@@ -3,6 +3,7 @@
 Its handlers move money and misbehave as the steps of the sagas do (see `business`).
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from celery import shared_task
@@ -23,39 +24,36 @@ THROUGH_DELIVERY = ("pay_in", "enter")
 THROUGH_BARRIER = ("pay_out_on_event", "tell")
 
 
-@event
-class Sent:
+@dataclass(frozen=True, kw_only=True)
+class Movement:
+    """The fields of every event: what is moved, and how those misbehave who move it."""
+
     moves: dict[str, list[Any]]
     script: dict[str, Any]
 
 
 @event
-class Withdrawn:
-    moves: dict[str, list[Any]]
-    script: dict[str, Any]
+class Sent(Movement): ...
 
 
 @event
-class Deposited:
-    moves: dict[str, list[Any]]
-    script: dict[str, Any]
+class Withdrawn(Movement): ...
 
 
 @event
-class Recalled:
+class Deposited(Movement): ...
+
+
+@event
+class Recalled(Movement):
     """The run turns back."""
 
-    moves: dict[str, list[Any]]
-    script: dict[str, Any]
     reason: str = ""
 
 
 @event
-class Noted:
+class Noted(Movement):
     """From outside: entered in the order of their numbers."""
-
-    moves: dict[str, list[Any]]
-    script: dict[str, Any]
 
 
 remittance = Choreography(
