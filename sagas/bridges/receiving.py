@@ -146,7 +146,7 @@ class Receiver:
             if is_outage(error) or is_conflict(error) or is_impatient(error):
                 raise
             return f"it cannot be stored: {type(error.orig).__qualname__}"
-        return "its run began with another event, or has another one of its id" if done is None else None
+        return "its run began with another event, has another one of its id, or is a saga" if done is None else None
 
     def _inserted(self, transaction: JoinedConnection, run_id: UUID, envelope: Envelope) -> bool | None:
         runs, by = self._engine.store.runs, came_by(self._bridge.name)

@@ -228,6 +228,7 @@ class Published(ABC):
 
         Raises:
             PayloadError: it is not an event of this choreography, or cannot be stored.
+            StartRefused: ``run`` is a saga.
             KeyInUse: the key has an event of this type with another content: this one is kept out.
             PublishInProgress: another open transaction is publishing with the same key.
             DatabaseUnreachable: the database does not answer. With a ``key`` it is safe to call again.

@@ -86,7 +86,8 @@ class Outbox:
         """Insert all events; safe to repeat. No run is locked, and no lock of the step's own saga is held yet.
 
         Raises:
-            KeyInUse: the business key of a run that it starts has a run that began with another event.
+            KeyInUse: the business key of a run that it starts has a run that began with another event, or what it
+                publishes into is a saga.
         """
         transaction = JoinedConnection(connection)
         depth = self.engine.store.runs.depth_of(transaction.scalar, self.publisher)
@@ -95,7 +96,7 @@ class Outbox:
             if self.engine.store.starting.unharmed(transaction, insert, may_wait=True) is None:
                 raise KeyInUse(
                     f"{one.event.caused_by} cannot publish {one.event.type}: run {one.run_id} has its business key, "
-                    "and began with another event"
+                    "and began with another event; or it is a saga"
                 )
 
     def _in_one_order(self) -> Iterator[tuple[int, Posted]]:

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy.exc import SQLAlchemyError
 
 from sagas.engine.registry import choreographies
-from sagas.errors import KeyInUse, NotRegistered, PublishInProgress
+from sagas.errors import KeyInUse, NotRegistered, PublishInProgress, StartRefused
 from sagas.model import Address
 from sagas.model.choreography import ChoreographyPlan
 from sagas.model.choreography.as_plan import RunPlan
@@ -106,12 +106,18 @@ class Publisher:
             False if an event of its type with this key, and the same content, was there already.
 
         Raises:
+            StartRefused: it is for a saga.
             KeyInUse: the key has an event with another content, or any event if that is to be rejected.
         """
         event = published(written)
         store = self._engine.store
         insert = partial(store.runs.publish, run_id=run_id, event=event, key=key, intended=intended)
         said = self._insert(run_id, insert, key, transaction)
+        if said is None and blocking(partial(store.runs.is_a_saga, run_id)):
+            raise StartRefused(
+                f"{run_id} is a saga, which hears no events: publish {event.type} into a run of a choreography, or "
+                "signal the saga"
+            )
         if said is None or (rejects and not said):
             how = "with another content" if said is None else "already"
             raise KeyInUse(f"run {run_id} has an event {event.type} with the key {key!r} {how}: it is kept out")

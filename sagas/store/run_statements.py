@@ -6,13 +6,14 @@ from sagas.store.statements import HAS_LINE, TAKE, TAKEN
 
 # -- Publishing and starting: in the caller's transaction. No lock on a run, and no number: that comes after the commit.
 
-#: One insert. A second event of the same type with the same key does nothing.
+#: One insert. A second event of the same type with the same key does nothing, nor does one for a saga: it hears none.
 PUBLISH = """
 INSERT INTO {s}.saga_inbox (instance_id, kind, name, key, payload, sent_by, event_id, version, cause, depth, caused_by,
                             choreography, run_key, early_until)
-VALUES (:run_id, 'event', :type, CAST(:key AS text), CAST(CAST(:payload AS text) AS jsonb), :by, :event_id, :version,
-        CAST(:cause AS int), :depth, CAST(:caused_by AS text), CAST(:choreography AS text), CAST(:run_key AS text),
-        clock_timestamp() + make_interval(secs => CAST(:early_for AS float8)))
+SELECT :run_id, 'event', :type, CAST(:key AS text), CAST(CAST(:payload AS text) AS jsonb), :by, :event_id, :version,
+       CAST(:cause AS int), :depth, CAST(:caused_by AS text), CAST(:choreography AS text), CAST(:run_key AS text),
+       clock_timestamp() + make_interval(secs => CAST(:early_for AS float8))
+WHERE NOT EXISTS (SELECT FROM {s}.saga_instance WHERE id = :run_id AND numbered IS NULL)
 ON CONFLICT (instance_id, kind, name, key) WHERE key IS NOT NULL DO NOTHING
 RETURNING id
 """
@@ -22,6 +23,8 @@ IS_THE_SAME = """
 SELECT payload = CAST(CAST(:payload AS text) AS jsonb) AND version = :version FROM {s}.saga_inbox
 WHERE instance_id = :run_id AND kind = 'event' AND name = :type AND key = :key
 """
+
+IS_A_SAGA = "SELECT EXISTS (SELECT FROM {s}.saga_instance WHERE id = :run_id AND numbered IS NULL)"
 
 #: A run with its first event. If its deliveries are given, the event has its number at once, since no other transaction
 #: can know the run: returns the branches to be sent now, which stand in no line. Otherwise the run is due at once, and

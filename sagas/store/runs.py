@@ -107,6 +107,7 @@ class Runs(InSchema):
         """Insert an event. False: one of this type has the key already; None: it has the key, and says otherwise.
 
         Args:
+            run_id: the run. None is returned for a saga, too, which hears no events (see `is_a_saga`).
             intended: which run the publisher means, should it not exist yet.
         """
         intended = intended or IntendedRun()
@@ -115,8 +116,14 @@ class Runs(InSchema):
         if scalar(self._sql(run_statements.PUBLISH), values | addressed) is not None:
             return True
         same = scalar(self._sql(run_statements.IS_THE_SAME), {name: values[name] for name in _COMPARED} | {"key": key})
-        # Not there: committed after this transaction's snapshot, so it cannot be compared.
-        return None if same is False else False
+        if same is None:  # not there: for a saga, or committed after this transaction's snapshot and not comparable
+            return None if self.is_a_saga(run_id) else False
+        return False if same else None
+
+    def is_a_saga(self, run_id: UUID) -> bool:
+        """Return whether an id is that of a saga, and not of a run."""
+        with self._database.autocommit() as connection:
+            return bool(connection.scalar(self._sql(run_statements.IS_A_SAGA), {"run_id": run_id}))
 
     def start(self, scalar: Scalar, new: NewRun) -> bool | None:
         """Insert a run with its first event, which the first look numbers.

@@ -36,13 +36,8 @@ OF_CHOREOGRAPHY = (
             ),
             Edit(
                 "sagas/store/run_statements.py::PUBLISH",
-                "VALUES (:run_id,",
-                "SELECT :run_id,",
-            ),
-            Edit(
-                "sagas/store/run_statements.py::PUBLISH",
-                "make_interval(secs => CAST(:early_for AS float8)))",
-                "make_interval(secs => CAST(:early_for AS float8)) FROM counted WHERE n >= 0",
+                "WHERE NOT EXISTS (SELECT FROM {s}.saga_instance WHERE id = :run_id AND numbered IS NULL)",
+                "FROM counted WHERE n >= 0",
             ),
         ),
         tests=(

@@ -10,7 +10,7 @@ from sqlalchemy import create_engine
 from sagas import SagaHandle, SagaStatus, StepStatus
 from sagas.errors import KeyInUse, NotRegistered, PayloadError, StartRefused, TransitionRefused
 from tests.conftest import Shop
-from tests.support import journal
+from tests.support import journal, scripted
 from tests.support.choreographed import Charged, Noted, Ordered, Shipped, ring
 from tests.support.workers import eventually, running
 
@@ -248,6 +248,15 @@ def test_what_cannot_be_published_is_refused_with_the_reason(ring_shop: Shop) ->
     with pytest.raises(StartRefused, match="not both"):
         publish(ring_shop, Charged(script={}), run=run, session=object(), connection=object())  # type: ignore[arg-type]
     assert run.wait(60) is SagaStatus.COMPLETED
+
+
+@pytest.mark.parametrize("key", [None, "psp-77"])
+def test_an_event_for_a_saga_is_refused_and_not_kept_where_nothing_hears_it(ring_shop: Shop, key: str | None) -> None:
+    saga = ring_shop.start(scripted.three)
+
+    for run in (saga, saga.id):
+        with pytest.raises(StartRefused, match="is a saga, which hears no events: publish Noted into a run"):
+            ring.publish_on(ring_shop.sagas.engine, Noted(script={}, number=1), run=run, key=key)
 
 
 def test_v9_a_run_is_not_started_before_a_worker_has_registered_the_graph(shop: Shop) -> None:

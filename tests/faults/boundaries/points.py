@@ -76,6 +76,7 @@ EXPLAINED: dict[str, str] = {
             "COUNT_UNDELIVERED",
             "DEAD",
             "HAS_LETTERS",
+            "IS_A_SAGA",
             "IS_STARTED_SO",
             "IS_THE_SAME",
             "REGISTERED",

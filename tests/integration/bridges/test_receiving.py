@@ -224,7 +224,7 @@ def test_a_key_whose_run_began_otherwise_is_a_refusal(door: Door) -> None:
 
     assert door.takes(door.envelope("Opened", 1)) == (door.run, 1)
 
-    assert door.refusals() == ["its run began with another event, or has another one of its id"]
+    assert door.refusals() == ["its run began with another event, has another one of its id, or is a saga"]
 
 
 def test_a_lost_event_is_skipped_by_a_person(door: Door, here: Here) -> None:

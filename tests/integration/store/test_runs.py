@@ -276,6 +276,15 @@ def test_v21_a_key_is_one_event_of_its_type_and_another_payload_is_told(runs: Ru
     assert numbers(bench, run) == [(1, "A"), (2, "B"), (3, "A")]
 
 
+@pytest.mark.parametrize("key", [None, "psp-77"])
+def test_an_event_for_a_saga_is_kept_out(runs: RunBench, bench: Bench, key: str | None) -> None:
+    saga = bench.start()
+
+    assert runs.publish(saga, "B", key=key, looks=False) is None
+
+    assert bench.sql("SELECT count(*) FROM {s}.saga_inbox") == [(0,)]
+
+
 def test_what_the_library_publishes_is_filled_from_the_first_event(runs: RunBench, bench: Bench) -> None:
     fields = tuple(FieldPlan(name=name, type="str") for name in ("order_id", "reason"))
     plan = graph(
