@@ -69,7 +69,7 @@ class Receiver:
         if len(body) > LARGEST:
             raise Refused(f"it has {len(body)} bytes; the limit is {LARGEST}")
         if not is_signed(body, headers.get(SIGNATURE), self._bridge.keys):
-            raise Refused("it is not signed with a key of this bridge")
+            raise Refused("it is not signed with a key of this bridge: both sides need one key in common in keys=")
 
     def _read(self, envelope: Envelope, body: bytes) -> Receipt | None:
         bridge = self._bridge

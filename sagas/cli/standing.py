@@ -7,6 +7,7 @@ import click
 from sagas.cli.columns import indented, moment
 from sagas.cli.commands import bound_sagas, cli_errors, json_line, sagas
 from sagas.handle import Standing
+from sagas.handle.standing import MANY_EVENTS
 
 
 @sagas.command()
@@ -26,7 +27,7 @@ def _in_words(each: Standing) -> str:
     dead = f", the oldest since {moment(each.oldest_letter)}" if each.oldest_letter else ""
     held = f", the oldest since {moment(each.oldest_held)}" if each.oldest_held else ""
     facts = [
-        f"{each.quiet} quiet, {each.long_runs} with very many events",
+        f"{each.quiet} quiet, {each.long_runs} with {MANY_EVENTS:,} events or more",
         f"{each.dead_letters} dead letter{'' if each.dead_letters == 1 else 's'}{dead}",
         f"{each.held} held{held}",
     ]

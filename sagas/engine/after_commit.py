@@ -1,6 +1,6 @@
 """Run a function once a caller's transaction is committed, and not if it rolls back.
 
-This is only a hurry: if it is missed, the sweep sends; if it comes too early, the worker finds no row and drops the
+This only saves time: if it is missed, the sweep sends; if it comes too early, the worker finds no row and drops the
 message.
 """
 

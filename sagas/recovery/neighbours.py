@@ -89,7 +89,7 @@ class Neighbourhood:
         """Put a control message of another application back, for one of its own workers to take.
 
         A message that comes here again is dropped: no other worker listens, or all are busy, and it would circulate for
-        ever. That is harmless: each control message is only a hurry, and its owner's sweep finds what it asks for.
+        ever. That is harmless: each control message only saves time, and its owner's sweep finds what it asks for.
         """
         home = self._engine.control.foreign_home(message.headers)
         if home is None:

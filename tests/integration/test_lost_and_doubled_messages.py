@@ -1,4 +1,4 @@
-"""The broker is only a hurry: it may forget, repeat and revoke what it likes."""
+"""The broker only makes sagas fast: it may forget, repeat and revoke what it likes."""
 
 import pytest
 from sqlalchemy import event

@@ -1,4 +1,4 @@
-"""Starting without a broker: the row is the truth, the message only a hurry."""
+"""Starting without a broker: the row is the truth, the message only makes it fast."""
 
 import shutil
 import socket
