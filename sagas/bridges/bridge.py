@@ -33,7 +33,7 @@ class Bridge:
             replaced one by one.
         broker: the URL of the broker between the two, best with a user of its own.
         publish: instead of a broker of kombu's: a function that gets the body of a message and its headers, returns
-            once the message is stored on the way, and raises if it is not; what comes goes to `receive`.
+            once the message is stored on the way, and raises if it is not. Pass messages that come to `receive`.
         sends_secrets: whether fields that `Sagas(secrets=…)` names leave, in the clear. By default they stay.
 
     Raises:
@@ -58,9 +58,13 @@ class Bridge:
                 raise DefinitionError(f"bridge {name!r}: {what}={given!r} must be letters, digits, '_', '.' or '-'")
         self.name, self.source = name, source
         if name == source:
-            raise DefinitionError(f"{self.who}: source={source!r} is this service: name the other one first")
+            raise DefinitionError(
+                f"{self.who}: source={source!r} is this service: pass the name of the other one as the first argument"
+            )
         if not isinstance(choreography, Choreography):
-            raise DefinitionError(f"{self.who}: choreography={choreography!r:.80} is not a choreography")
+            raise DefinitionError(
+                f"{self.who}: choreography={choreography!r:.80} is not a choreography: pass the object, not its name"
+            )
         if (broker is None) == (publish is None):
             raise ConfigurationError(f"{self.who}: pass broker=, the URL of a broker, or publish=, a function")
         if publish is not None and (not callable(publish) or iscoroutinefunction(publish)):

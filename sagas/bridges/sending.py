@@ -49,9 +49,9 @@ class Exporter:
         return f"bridge {self._bridge.name}"
 
     def send_batch(self, line: Line) -> int:
-        """Send what is due, as long as the lease surely lasts; return how many.
+        """Send due events while the lease is certain to last; return how many.
 
-        What was not confirmed is sent again, with its id and its index.
+        Unconfirmed ones are due again, with the same id and index.
         """
         if not self._engine.store.lines.take_lease(self._lease, self._me, LEASE):
             return 0
@@ -71,7 +71,7 @@ class Exporter:
         return len(sent)
 
     def send_receipts(self, line: Line, receipts: Sequence[Receipt]) -> None:
-        """Tell the other side what is stored here. If that is lost, it sends again, and is told again."""
+        """Tell the other side what is stored here. If a receipt is lost, it sends again, and gets another one."""
         for place in range(0, len(receipts), RECEIPTS_AT_ONCE):
             told = [[str(run), index] for run, index in receipts[place : place + RECEIPTS_AT_ONCE]]
             line.send(self._envelope(id=uuid4(), type=RECEIPT, data=told).to_bytes())

@@ -22,7 +22,7 @@ kombu: Any = untyped
 PATIENCE, HEARTBEAT = 5.0, 20.0
 #: How many messages are taken from the broker at once.
 PREFETCH = 50
-#: Publishes are confirmed; what a killed process had taken comes again within a minute.
+#: Publishes are confirmed; messages that a killed process had taken come again within a minute.
 OPTIONS: dict[str, dict[str, Any]] = {
     "amqp": {"confirm_publish": True, "read_timeout": PATIENCE * 4, "write_timeout": PATIENCE * 4},
     "redis": {
@@ -64,7 +64,7 @@ class BrokerLine:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(Exception):  # what is unacknowledged goes back to the queue, now or when it is missed
+        with suppress(Exception):  # unacknowledged messages go back to the queue, now or when they are missed
             self._connection.release()
 
     def send(self, body: bytes) -> None:
@@ -96,7 +96,7 @@ class NotTaken(Exception):
 
 
 class FunctionLine:
-    """A function of the application that publishes: what it has taken is not confirmed by the other side."""
+    """A function of the application that publishes: the other side does not confirm the messages that it takes."""
 
     confirms = False
     errors = (NotTaken,)
