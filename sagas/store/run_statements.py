@@ -28,7 +28,8 @@ IS_A_SAGA = "SELECT EXISTS (SELECT FROM {s}.saga_instance WHERE id = :run_id AND
 
 #: A run with its first event. If its deliveries are given, the event has its number at once, since no other transaction
 #: can know the run: returns the branches to be sent now, which stand in no line. Otherwise the run is due at once, and
-#: the first look numbers the event. The id of a run is made of its key, so two starts with one key meet in it.
+#: the first look numbers the event. The id of a run is made of its key, so two starts with one key meet in it. Events
+#: that have come before are unseen again: should the start not look, the sweep does, and makes no letters of them.
 START_RUN = (
     """
 WITH born AS (
@@ -52,6 +53,11 @@ first AS (
                                 seen_at, consumed_at)
     SELECT id, 'event', :type, CAST(CAST(:payload AS text) AS jsonb), :by, :event_id, :version, :depth,
            CAST(:caused_by AS text), number, numbered_at, numbered_at FROM born
+),
+early AS (
+    UPDATE {s}.saga_inbox AS mail SET seen_at = NULL FROM born
+    WHERE CAST(:run_key AS text) IS NOT NULL AND mail.instance_id = born.id AND mail.consumed_at IS NULL
+      AND mail.kind = 'event'
 ),
 delivery AS (
     INSERT INTO {s}.saga_step (instance_id, position, branch, round, lane, name, task, queue, timeout, soft_timeout,
@@ -163,18 +169,16 @@ WHERE id = :id AND (numbered, ended_by, turned_at, closed, came, quiet_from, qui
     CAST(:quiet_at AS timestamptz))
 """
 
-#: Events without a number, in the order of their insertion. At most one more than are numbered at once. Locked, since
-#: the sweep makes a letter of one whose run has not come in time, and may not see yet that it has.
+#: Events without a number, in the order of their insertion. At most one more than are numbered at once.
 LOAD_ARRIVED = """
 SELECT id, event_id, name, version, cause, depth, choreography IS NOT NULL AS by_key FROM {s}.saga_inbox
-WHERE instance_id = :id AND kind = 'event' AND consumed_at IS NULL ORDER BY id LIMIT :limit FOR UPDATE
+WHERE instance_id = :id AND kind = 'event' AND consumed_at IS NULL ORDER BY id LIMIT :limit
 """
 
 #: A run's first look begins with the event of its start, however many have come before, of the same type too.
 LOAD_FIRST = """
 SELECT id, event_id, name, version, cause, depth, choreography IS NOT NULL AS by_key FROM {s}.saga_inbox
 WHERE instance_id = :id AND kind = 'event' AND consumed_at IS NULL AND name = :starts ORDER BY by_key, id LIMIT 1
-FOR UPDATE
 """
 
 NUMBER = """

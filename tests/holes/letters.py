@@ -46,10 +46,18 @@ OF_LETTERS = (
     ),
     Reversal(
         letter="V16",
-        hole="A run numbers an early event of which the sweep makes a letter at the same moment.",
-        taken_away="a look locks the events that it numbers",
-        edits=(Edit("sagas/store/run_statements.py::LOAD_ARRIVED", "LIMIT :limit FOR UPDATE", "LIMIT :limit"),),
+        hole="A process starts a run and dies, and what came before the start waits for an hour; or the sweep makes a "
+        "letter of it while the run numbers it.",
+        taken_away="early events are unseen again once their run is there",
+        edits=(
+            Edit(
+                "sagas/store/run_statements.py::START_RUN",
+                "WHERE CAST(:run_key AS text) IS NOT NULL AND mail.instance_id = born.id",
+                "WHERE false",
+            ),
+        ),
         tests=(
+            f"{EARLY}test_v16_the_sweep_finds_an_early_event_whose_start_died_before_it_looked",
             f"{EARLY}test_v16_a_run_that_starts_while_its_early_event_becomes_a_letter_has_no_number_without_an_event",
         ),
     ),

@@ -7,16 +7,16 @@ from uuid import UUID
 import pytest
 
 from sagas.handle.letter_pages import after_events
-from sagas.model import SagaStatus
+from sagas.model import Address, SagaStatus
 from sagas.model.choreography import ChoreographyPlan, IfDead
 from sagas.model.choreography.events import LetterSkipped
 from sagas.model.choreography.state import Delivery
-from sagas.store import letter_statements, purge_statements, run_id_of
+from sagas.store import NewRun, letter_statements, purge_statements, run_id_of
 from sagas.store.purging import BEGINNING
 from sagas.store.runs import IntendedRun
 from tests.integration.store.test_runs import LINE, RESERVE, STREAM, numbers
-from tests.support.bench import Background, Bench
-from tests.support.runs import RunBench
+from tests.support.bench import PLACED, Background, Bench
+from tests.support.runs import RunBench, event
 from tests.unit.model.choreography.graphs import graph, handler
 
 
@@ -67,6 +67,18 @@ def test_an_early_event_of_a_run_that_is_there_by_now_is_numbered_and_no_letter(
 
     assert numbers(bench, run) == [(1, "A"), (2, "B")]
     assert not bench.store.sweeping.look_around().has_early
+
+
+def test_v16_the_sweep_finds_an_early_event_whose_start_died_before_it_looked(runs: RunBench, bench: Bench) -> None:
+    run = run_id_of(STREAM.name, "order-42")
+    runs.publish(run, "B")
+    bench.store.instances.inbox.forget(run)
+    new = NewRun(id=run, plan=STREAM, key="order-42", event=event("A"))
+
+    with bench.store.database.autocommit() as connection:
+        assert bench.store.runs.begin(connection.scalar, new, PLACED) == [Address(1)]
+
+    assert list(bench.store.instances.inbox.unseen(10)) == [run]
 
 
 def test_v16_a_run_that_starts_while_its_early_event_becomes_a_letter_has_no_number_without_an_event(
