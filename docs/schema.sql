@@ -66,10 +66,11 @@ CREATE TABLE sagas.saga_instance (
         (status IN ('pending', 'running', 'completed', 'compensating', 'compensated', 'failed')),
     CONSTRAINT saga_instance_finished_exactly_when_final CHECK
         ((finished_at IS NOT NULL) = (status IN ('completed', 'compensated', 'failed'))),
-    -- A deadline turns back a run that waits for a person, too.
+    -- But a deadline turns back a run that waits for a person, too; and one that has ended may have an open delivery of
+    -- an event that came late.
     CONSTRAINT saga_instance_final_is_never_due CHECK
-        (NOT (status IN ('completed', 'compensated') AND due_at IS NOT NULL)
-         AND NOT (status = 'failed' AND numbered IS NULL AND due_at IS NOT NULL)),
+        (due_at IS NULL OR status NOT IN ('completed', 'compensated', 'failed')
+         OR (numbered IS NOT NULL AND (status = 'failed' OR pending > 0))),
     CONSTRAINT saga_instance_pending_not_negative CHECK (pending >= 0),
     CONSTRAINT saga_instance_numbered_not_negative CHECK (numbered >= 0)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);

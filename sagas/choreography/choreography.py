@@ -267,6 +267,11 @@ class Choreography(Published):
         handler = self.handlers.get(step)
         return list(handler.step.clean) if handler else []
 
+    def takes(self, handler: str, type_: str) -> bool:
+        """Return whether one of its handlers is written for a type of event, also one that it does not hear."""
+        found = self.handlers.get(handler)
+        return found is not None and found.takes(type_)
+
     @property
     def types(self) -> Mapping[str, EventType]:
         """Every type of event that it names."""

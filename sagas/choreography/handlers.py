@@ -106,6 +106,10 @@ class Handler:
         self.undo_when = tuple(when)
         self.undo_publishes = tuple(publishes)
 
+    def takes(self, type_: str) -> bool:
+        """Return whether its task is written for a type of event: it hears it, or its annotation names it."""
+        return type_ in names(self.hears) or type_ in annotated(self.step.face)
+
     def types(self) -> Iterator[EventType]:
         """Yield every type of event that it names."""
         for several in (self.hears, self.publishes, self.undo_when, self.undo_publishes):
@@ -138,7 +142,7 @@ def check_task(face: TaskFace, who: str, hears: Sequence[EventType], publishes: 
         return
     called = getattr(face.function, "__qualname__", repr(face.function))
     fillable = face.parameters
-    takes = [one for one in fillable if one.kind not in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)]
+    takes = positional(face)
     if not takes:
         raise DefinitionError(f"{who}: {called} takes no event: give it a parameter, as in def {called}(event)")
     required = [one for one in fillable if one.name in face.required and one is not takes[0]]
@@ -147,12 +151,29 @@ def check_task(face: TaskFace, who: str, hears: Sequence[EventType], publishes: 
             f"{who}: {called} requires {required[0].name!r} beside the event, and nothing fills it: give it a default, "
             "or take it from the event"
         )
-    try:
-        hints = typing.get_type_hints(face.function)
-    except Exception:  # annotations that cannot be resolved say nothing
-        return
+    hints = _hints(face)
     _check_parameter(who, takes[0].name, hints.get(takes[0].name), hears)
     _check_return(who, hints.get("return"), publishes)
+
+
+def positional(face: TaskFace) -> list[inspect.Parameter]:
+    """Return the parameters of a task that the event may fill: the first one gets it."""
+    other = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [one for one in face.parameters if one.kind not in other]
+
+
+def annotated(face: TaskFace) -> tuple[str, ...]:
+    """Return the types of event that the annotation of a task's parameter names."""
+    hints = _hints(face)
+    takes = (hints.get(one.name) for one in positional(face)[:1])
+    return tuple(event_type(kind, "").type for annotation in takes for kind in _events_in(annotation))
+
+
+def _hints(face: TaskFace) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(face.function)
+    except Exception:  # annotations that cannot be resolved say nothing
+        return {}
 
 
 def _check_parameter(who: str, name: str, annotation: Any, hears: Sequence[EventType]) -> None:

@@ -76,11 +76,16 @@ def show(context: click.Context, letter: str, as_json: bool) -> None:
 @dead.command()
 @click.argument("letters", metavar="[ID…]", nargs=-1)
 @filtered
+@click.option("--to", metavar="HANDLER", help="Of late events: the handler that is to get them, once each.")
 @REASON
 @AS_JSON
 @click.pass_context
-def replay(context: click.Context, /, letters: Sequence[str], reason: str, as_json: bool, **asked: Any) -> None:
+def replay(
+    context: click.Context, /, letters: Sequence[str], to: str | None, reason: str, as_json: bool, **asked: Any
+) -> None:
     """Deliver again, under the same key; later events of the run follow in their order.
+
+    An event that came after the end of its run is delivered to the handler that --to names, and the run stays as it is.
 
     Name letters by their ids, or all that some filters find now: letters that are added meanwhile are not touched.
     """
@@ -89,7 +94,7 @@ def replay(context: click.Context, /, letters: Sequence[str], reason: str, as_js
     with cli_errors():
         answers = bound_sagas(context).dead_letters
         sets = [letters] if letters else pages(answers, asked)
-        outcomes = [outcome for some in sets for outcome in answers.replay(some, reason=reason, by=who())]
+        outcomes = [outcome for some in sets for outcome in answers.replay(some, to=to, reason=reason, by=who())]
     _tell(outcomes, as_json)
 
 

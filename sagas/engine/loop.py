@@ -24,7 +24,7 @@ from sagas.engine.telling import log_end, log_note
 from sagas.model import Address, Decision, Event, Plan, SagaStatus, Secrecy, Tick, decide
 from sagas.model.choreography.as_plan import RunPlan
 from sagas.model.choreography.decide import decide_run
-from sagas.model.choreography.events import RunEvent
+from sagas.model.choreography.events import DeliveryRequested, RunEvent
 from sagas.model.choreography.state import RunState
 from sagas.model.limits import Limits
 from sagas.signals import saga_event, saga_status_changed
@@ -179,7 +179,10 @@ class Loop:
         to_wake: Sequence[UUID] = ()
         with instances.transaction() if given is None else nullcontext(given) as connection:
             about: Address | None = getattr(event, "address", None)
-            loaded = instances.lock(connection, instance_id, skip_locked=skip_locked, about=about, hurried=hurried)
+            late = event.number if isinstance(event, DeliveryRequested) else None
+            loaded = instances.lock(
+                connection, instance_id, skip_locked=skip_locked, about=about, late=late, hurried=hurried
+            )
             if loaded is None:
                 return None
             if loaded.state.awaits_lock and loaded.state.status.is_forward:

@@ -1,7 +1,8 @@
 """Handles on instances, and the values that they show."""
 
-from sagas.handle.dead_letters import DeadLetter, DeadLetters, LetterAnswer, LetterKind, LetterOutcome
+from sagas.handle.dead_letters import DeadLetters
 from sagas.handle.handle import SagaHandle
+from sagas.handle.letters import DeadLetter, LetterAnswer, LetterKind, LetterOutcome
 from sagas.handle.listing import InstanceView, Page, left_after, read_page
 from sagas.handle.pace import Pace
 from sagas.handle.reading import refuse_in_step

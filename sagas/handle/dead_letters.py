@@ -3,22 +3,21 @@
 import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from enum import StrEnum
+from datetime import timedelta
 from functools import partial
 from typing import Any, Literal, get_args
 from uuid import UUID
 
 from sqlalchemy import Row
 
-from sagas.engine import Engine, redacted_error
+from sagas.engine import Engine, choreography_of, redacted_error
 from sagas.errors import ConfigurationError
 from sagas.handle.editing import edit_of
 from sagas.handle.letter_pages import LetterPage, Place, after_deliveries, after_events
+from sagas.handle.letters import DeadLetter, LetterAnswer, LetterKind, LetterOutcome
 from sagas.handle.words import LONGEST_REASON, checked_text
-from sagas.model import Address, ErrorInfo, payload
-from sagas.model.choreography.events import LetterSkipped, ReplayRequested
+from sagas.model import Address, payload
+from sagas.model.choreography.events import DeliveryRequested, LetterSkipped, ReplayRequested, RunEvent
 from sagas.model.choreography.letters import CHANGED
 from sagas.model.payload import shown
 from sagas.store import Joining, error_from
@@ -32,64 +31,17 @@ SENT_AT_ONCE = 10
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _ID = re.compile(rf"({_UUID}):(?:([0-9]{{1,9}})(?:\.([0-9]{{1,9}})\.([0-9]{{1,9}}))?|{_UUID})", re.IGNORECASE)
 NO_HANDLER = "no handler gets it: skip it once it has been dealt with by hand"
+NOT_NAMED = (
+    "no handler gets it by itself: name the one that is to deal with it (to=…; --to), or skip it once it has been "
+    "dealt with by hand"
+)
+ONLY_LATE = "only a late event that no handler got is delivered to one that you name: leave to= out (--to)"
 NO_RUN = "there is no such run yet: start it, and replay then; or skip it"
 NOT_THERE = "there is no such dead letter"
 
 
 #: The word that a person gives about a delivery in doubt.
 VouchWord = Literal["not done"]
-
-
-class LetterKind(StrEnum):
-    """Why something is a dead letter."""
-
-    DEAD = "dead"  # a delivery, or an undo, that was given up
-    PARKED = "parked"  # the same, since no code could read the event or call the task
-    EARLY = "early"  # an event whose run did not come within ``early_for=``
-    LATE = "late"  # an event that came after the end of its run, or after it had turned back
-    TOO_MANY = "too many"  # an event beyond ``max_events=``
-    LOOP = "loop"  # an event that goes round in a loop
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DeadLetter:
-    """One dead letter. ``id`` names it in `DeadLetters.replay`, `DeadLetters.edit` and `DeadLetters.skip`."""
-
-    id: str
-    kind: LetterKind
-    choreography: str
-    run: UUID
-    event: UUID
-    type: str
-    version: int  # of the event, as it is stored
-    number: int | None  # None: its run does not exist
-    payload: Any  # secrets read ``•••``
-    dead_at: datetime
-    key: str | None = None  # the business key of its run, if it is known
-    handler: str | None = None  # None: an event that no handler gets
-    undo: bool = False  # whether it is the handler's undo that was given up
-    error: ErrorInfo | None = None
-    attempts: int = 0
-    in_doubt: bool = False
-    held: int = 0  # later events of its run that wait for it
-    edits: int = 0  # how often a person gave it another payload; the event itself stays as it is
-
-
-class LetterAnswer(StrEnum):
-    """The three ends of a person's answer to one letter."""
-
-    DONE = "done"
-    CHANGED = "changed"  # it is not what it was when it was listed
-    REFUSED = "refused"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LetterOutcome:
-    """The outcome of an answer to one letter, with the reason if it is not `done`."""
-
-    id: str
-    answer: LetterAnswer
-    reason: str = ""
 
 
 #: Named here, since `list` is a method in the class.
@@ -144,24 +96,41 @@ class DeadLetters:
         return min(left, most)
 
     def replay(
-        self, letters: "DeadLetter | str | Iterable[DeadLetter | str]", *, reason: str, by: str = "operator"
+        self,
+        letters: "DeadLetter | str | Iterable[DeadLetter | str]",
+        *,
+        to: str | None = None,
+        reason: str,
+        by: str = "operator",
     ) -> Outcomes:
         """Deliver again, under the same key and with all attempts anew; later events of the run follow in their order.
+
+        A late event, which no handler got, is delivered to the one that ``to`` names, once its run has ended. The run
+        stays as it has ended, whatever becomes of that: if it is given up, it is a late letter again.
 
         Args:
             letters: what `list` returned, or ids of it. A letter that has changed since it was listed is left alone; an
                 id alone means the letter as it is now.
+            to: the name of a handler, for late events: it hears them, or its task's annotation names their type. Each
+                is delivered to one handler, and another call cannot name a second one.
             reason: why; kept in the history.
             by: who.
 
         Letters of one run are delivered in the order of their numbers, whatever the order given. More than ten at a
         time are not sent at once: they wait in the lines of their queues, as after an outage.
+
+        Example:
+            ``sagas.dead_letters.replay(letter, to="refund_payment", reason="paid after the order was cancelled")``
         """
+        if to is not None and (not isinstance(to, str) or not to):
+            raise ConfigurationError(
+                f"dead_letters.replay(to={shown(to)}): pass the name of a handler, or leave it out"
+            )
         meant = self._meant(letters, reason, by)
         joining = Joining.ALWAYS if len(meant) > SENT_AT_ONCE else None
         once = {letter.id: letter for letter in reversed(meant)}.values()
         in_order = sorted(once, key=lambda letter: (letter.run, letter.number or 0))
-        outcomes = {letter.id: self._replayed(letter, reason, by, joining) for letter in in_order}
+        outcomes = {letter.id: self._replayed(letter, to, reason, by, joining) for letter in in_order}
         return [outcomes[letter.id] for letter in meant]
 
     def edit(
@@ -251,7 +220,7 @@ class DeadLetters:
     def _delivery(self, row: Row[Any]) -> DeadLetter:
         return DeadLetter(
             id=f"{row.run}:{row.number}.{row.branch}.{row.round}",
-            kind=LetterKind.PARKED if row.is_parked else LetterKind.DEAD,
+            kind=LetterKind.LATE if row.is_late else LetterKind.PARKED if row.is_parked else LetterKind.DEAD,
             choreography=row.choreography,
             run=row.run,
             key=row.key,
@@ -309,7 +278,9 @@ class DeadLetters:
     def _answered(
         self, letter: DeadLetter, wish: Callable[..., Any], reason: str, by: str, joining: Joining | None = None
     ) -> LetterOutcome:
-        event = wish(address=address_of(letter), seen=letter.dead_at, reason=reason, by=by)
+        return self._asked(letter, wish(address=address_of(letter), seen=letter.dead_at, reason=reason, by=by), joining)
+
+    def _asked(self, letter: DeadLetter, event: RunEvent, joining: Joining | None = None) -> LetterOutcome:
         outcome = self._engine.loop.handle(letter.run, event, wait_for_broker=False, joining=joining)
         if outcome is None:
             return _refused(letter, NOT_THERE)
@@ -318,9 +289,15 @@ class DeadLetters:
             return LetterOutcome(id=letter.id, answer=LetterAnswer.DONE)
         return _refused(letter, getattr(decision, "refusal", None) or NOT_THERE)
 
-    def _replayed(self, letter: DeadLetter, reason: str, by: str, joining: Joining | None) -> LetterOutcome:
+    def _replayed(
+        self, letter: DeadLetter, to: str | None, reason: str, by: str, joining: Joining | None
+    ) -> LetterOutcome:
+        if to not in (None, letter.handler) and (letter.kind is not LetterKind.LATE or letter.handler is not None):
+            return _refused(letter, ONLY_LATE)
         if letter.handler is not None:
             return self._answered(letter, ReplayRequested, reason, by, joining)
+        if letter.kind is LetterKind.LATE:
+            return _refused(letter, NOT_NAMED) if to is None else self._delivered(letter, to, reason, by, joining)
         if letter.kind is not LetterKind.EARLY:
             return _refused(letter, NO_HANDLER)
         detail = {"reason": reason, "by": by, "event": str(letter.event)}
@@ -329,6 +306,16 @@ class DeadLetters:
             return _refused(letter, CHANGED if has_run else NO_RUN)
         self._engine.loop.poke(letter.run, wait_for_broker=False)
         return LetterOutcome(id=letter.id, answer=LetterAnswer.DONE)
+
+    def _delivered(self, letter: DeadLetter, to: str, reason: str, by: str, joining: Joining | None) -> LetterOutcome:
+        run = self._engine.store.instances.read(letter.run)
+        declared = None if run is None else choreography_of(run.saga, run.version)
+        takes = declared is not None and declared.takes(to, letter.type)
+        assert letter.number is not None
+        wish = DeliveryRequested(
+            number=letter.number, handler=to, seen=letter.dead_at, reason=reason, by=by, takes=takes
+        )
+        return self._asked(letter, wish, joining)
 
     def _seen(self, letter: DeadLetter, reason: str, by: str) -> LetterOutcome:
         detail = {"reason": reason, "by": by, "event": letter.number or str(letter.event)}

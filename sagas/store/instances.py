@@ -119,6 +119,7 @@ class Instances(Reading):
         *,
         skip_locked: bool = False,
         about: Address | None = None,
+        late: int | None = None,
         hurried: bool = False,
     ) -> Loaded | None:
         """Lock an instance and load it with its steps and their evidence.
@@ -127,19 +128,21 @@ class Instances(Reading):
 
         Args:
             about: the delivery of a run that is loaded although it may be over.
+            late: the number of a late event of a run that is loaded with it.
             hurried: wait for each lock for a second at most.
 
         Raises:
             RowDamaged: its rows cannot be read.
         """
         with legible(instance_id):
-            return self._lock(connection, instance_id, about, hurried, skip_locked=skip_locked)
+            return self._lock(connection, instance_id, about, late, hurried, skip_locked=skip_locked)
 
     def _lock(
         self,
         connection: Connection,
         instance_id: UUID,
         about: Address | None,
+        late: int | None,
         hurried: bool,
         *,
         skip_locked: bool,
@@ -157,7 +160,7 @@ class Instances(Reading):
             query = select(self._tables.instance.c.plan).where(self._tables.instance.c.id == instance_id)
             plan = self.plan(row.plan_hash, connection.scalar(query))
         if isinstance(plan, RunPlan):
-            load = partial(self.runs.load, connection, instance_id, rows, plan.graph, about)
+            load = partial(self.runs.load, connection, instance_id, rows, plan.graph, about, late)
         return Loaded(
             state=state_of(instance_id, rows) if load is None else load(whole=False),
             saga=row.saga,

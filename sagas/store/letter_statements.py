@@ -26,7 +26,7 @@ SELECT step.instance_id AS run, instance.saga AS choreography, instance.key, ste
     + PAYLOAD
     + """::text AS payload, step.error,
        step.attempts - step.forgiven AS attempts, step.doubt AS in_doubt, step.dead_at,
-       step.parked_since IS NOT NULL AS is_parked,
+       step.parked_since IS NOT NULL AS is_parked, mail.letter IS NOT DISTINCT FROM 'late' AS is_late,
        (SELECT count(*) FROM {s}.saga_step AS held WHERE held.instance_id = step.instance_id
           AND held.branch = step.branch AND held.round = 0 AND held.event_id IS NOT NULL AND held.finished_at IS NULL
           AND held.status = 'held' AND step.round = 0) AS held

@@ -9,6 +9,7 @@ from sqlalchemy import Row
 from sagas.model import Address
 from sagas.store import letter_statements
 from sagas.store.book import InSchema
+from sagas.store.loop_statements import LOCK_INSTANCE
 
 
 class Letters(InSchema):
@@ -55,7 +56,11 @@ class Letters(InSchema):
         return row.is_delivered, row.has_run
 
     def acknowledge(self, run: UUID, event: UUID, detail: dict[str, Any]) -> bool:
-        """Note that a person has looked at an event. False: it is not there, or another person has."""
+        """Note that a person has looked at an event. False: it is not there, or another person has.
+
+        The run's lock comes first, since another person may have the event delivered just now.
+        """
         given = {"run": run, "event": event, "detail": json.dumps(detail)}
-        with self._database.autocommit() as connection:
+        with self._database.transaction() as connection:
+            connection.execute(self._sql(LOCK_INSTANCE), {"id": run})
             return connection.scalar(self._sql(letter_statements.ACKNOWLEDGE), given) is not None

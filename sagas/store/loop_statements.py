@@ -57,7 +57,16 @@ of_a_run AS MATERIALIZED ("""
     + _LOCKED
     + """
 ),
-step AS MATERIALIZED (SELECT * FROM of_a_saga UNION ALL SELECT * FROM of_a_run)
+step AS MATERIALIZED (
+    SELECT *, false AS is_late FROM of_a_saga
+    UNION ALL
+    SELECT *, round = 0
+        AND (SELECT ended_by IS NOT NULL OR turned_at IS NOT NULL OR status NOT IN ('pending', 'running')
+             FROM {s}.saga_instance WHERE id = :id)
+        AND EXISTS (SELECT FROM {s}.saga_inbox AS mail
+                    WHERE mail.instance_id = :id AND mail.number = of_a_run.position AND mail.letter = 'late')
+    FROM of_a_run
+)
 SELECT step.*, instance.saga, instance.key, instance.status AS saga_status, instance.plan_hash, instance.stop,
        instance.deadline, instance.deadline_seconds, instance.due_at, instance.pending, instance.written,
        instance.parent_id, instance.finished_at AS saga_finished_at, instance.numbered, instance.closed,

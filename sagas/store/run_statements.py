@@ -152,7 +152,7 @@ SELECT step.position, step.branch, step.round, step.name, step.status, step.toke
        step.first_claimed_at, step.finished_at, step.error, worker.hostname, step.event_id, step.dead_at, step.edits,
        """
     + HOLDER
-    + """ AS holder, false AS epoch_changed
+    + """ AS holder, false AS epoch_changed, false AS is_late
 FROM {s}.saga_step AS step LEFT JOIN {s}.saga_worker AS worker ON worker.id = step.worker_id
 WHERE step.instance_id = :id AND step.finished_at IS NOT NULL AND step.dead_at IS NULL
   AND (:whole OR (step.position = :position AND step.branch = :branch))
@@ -169,16 +169,28 @@ WHERE id = :id AND (numbered, ended_by, turned_at, closed, came, quiet_from, qui
     CAST(:quiet_at AS timestamptz))
 """
 
+_ARRIVED = """ id, event_id, name, version, cause, depth, choreography IS NOT NULL AS by_key,
+       cause IS NOT NULL AND EXISTS (
+           SELECT FROM {s}.saga_inbox AS former WHERE former.instance_id = mail.instance_id
+             AND former.number = mail.cause AND former.letter = 'late') AS after_late
+FROM {s}.saga_inbox AS mail
+WHERE instance_id = :id AND kind = 'event' AND consumed_at IS NULL"""
+
 #: Events without a number, in the order of their insertion. At most one more than are numbered at once.
-LOAD_ARRIVED = """
-SELECT id, event_id, name, version, cause, depth, choreography IS NOT NULL AS by_key FROM {s}.saga_inbox
-WHERE instance_id = :id AND kind = 'event' AND consumed_at IS NULL ORDER BY id LIMIT :limit
-"""
+LOAD_ARRIVED = "SELECT" + _ARRIVED + " ORDER BY id LIMIT :limit"
 
 #: A run's first look begins with the event of its start, however many have come before, of the same type too.
-LOAD_FIRST = """
-SELECT id, event_id, name, version, cause, depth, choreography IS NOT NULL AS by_key FROM {s}.saga_inbox
-WHERE instance_id = :id AND kind = 'event' AND consumed_at IS NULL AND name = :starts ORDER BY by_key, id LIMIT 1
+LOAD_FIRST = "SELECT" + _ARRIVED + " AND name = :starts ORDER BY by_key, id LIMIT 1"
+
+#: A late event that a person wants delivered, unless it has been answered: also that is done under the run's lock.
+LOAD_LATE = """
+SELECT number, event_id, name, consumed_at FROM {s}.saga_inbox
+WHERE instance_id = :id AND number = :number AND letter = 'late' AND acknowledged_at IS NULL
+"""
+
+#: It is delivered: a letter no more, until its delivery is one.
+ANSWER_LATE = """
+UPDATE {s}.saga_inbox SET acknowledged_at = clock_timestamp() WHERE instance_id = :id AND number = :number
 """
 
 NUMBER = """

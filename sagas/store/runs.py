@@ -14,8 +14,7 @@ from sagas.model.choreography import ChoreographyPlan
 from sagas.model.choreography.plan import EARLY_FOR
 from sagas.model.choreography.state import (
     NUMBERED_AT_ONCE,
-    Arrived,
-    Delivery,
+    LateEvent,
     Letter,
     Published,
     RunDecision,
@@ -29,7 +28,8 @@ from sagas.store.bridges import Bridges
 from sagas.store.database import Database
 from sagas.store.head_columns import NO_HEADS, Placement, head_columns
 from sagas.store.ids import uuid7
-from sagas.store.rows import evidence_of, json_text, own_fields, step_fields
+from sagas.store.rows import own_fields
+from sagas.store.run_rows import arrived_of, delivery_of, late_event_of, run_columns
 from sagas.store.timing import Timing
 
 #: Names of runs are made in it, so that a run with a business key need not be looked up.
@@ -203,6 +203,7 @@ class Runs(InSchema):
         rows: Sequence[Row[Any]],
         plan: ChoreographyPlan,
         about: Address | None,
+        late: int | None = None,
         *,
         whole: bool,
     ) -> RunState:
@@ -210,6 +211,7 @@ class Runs(InSchema):
 
         Args:
             about: also load this delivery, with its undos.
+            late: also load the late event of this number.
             whole: load all deliveries. That is also done once something has been closed.
         """
         row = rows[0]
@@ -229,7 +231,7 @@ class Runs(InSchema):
             arrived = [*first, *(event for event in arrived if event not in first)]
         return RunState(
             **own_fields(run_id, row),
-            steps=tuple(sorted(map(_delivery, steps), key=lambda delivery: delivery.address)),
+            steps=tuple(sorted(map(delivery_of, steps), key=lambda delivery: delivery.address)),
             numbered=row.numbered,
             closed=row.closed or {},
             ended_by=row.ended_by,
@@ -237,10 +239,15 @@ class Runs(InSchema):
             came=frozenset(row.came or ()),
             quiet_from=row.quiet_from,
             quiet_at=row.quiet_at,
-            arrived=tuple(_arrived(event) for event in arrived),
+            arrived=tuple(map(arrived_of, arrived)),
             has_more=has_more,
+            late_event=None if late is None else self._late_event(connection, run_id, late),
             is_whole=whole,
         )
+
+    def _late_event(self, connection: Connection, run_id: UUID, number: int) -> LateEvent | None:
+        row = connection.execute(self._sql(run_statements.LOAD_LATE), {"id": run_id, "number": number}).one_or_none()
+        return None if row is None else late_event_of(row)
 
     def save(self, connection: Connection, plan: ChoreographyPlan, decision: RunDecision) -> None:
         """Write the numbers of events, and the events that were published with the decision."""
@@ -255,6 +262,8 @@ class Runs(InSchema):
                     "letters": [_letter(given.letter) for given in decision.numbered],
                 },
             )
+        if decision.answered is not None:
+            connection.execute(self._sql(run_statements.ANSWER_LATE), {"id": state.id, "number": decision.answered})
         self._record(connection, plan, decision)
         self._let_leave(connection, plan, decision)
 
@@ -360,33 +369,3 @@ def _values(run_id: UUID, event: Published, by: str) -> dict[str, Any]:
 
 def _letter(letter: Letter | None) -> str | None:
     return None if letter is None else letter.value
-
-
-def _delivery(row: Row[Any]) -> Delivery:
-    return Delivery(**step_fields(row), **evidence_of(row), event=row.event_id, dead_at=row.dead_at, edits=row.edits)
-
-
-def _arrived(row: Row[Any]) -> Arrived:
-    return Arrived(
-        row=row.id,
-        id=row.event_id,
-        type=row.name,
-        version=row.version,
-        cause=row.cause,
-        depth=row.depth,
-        payload="",
-        by_key=row.by_key,
-    )
-
-
-def run_columns(state: RunState) -> dict[str, Any]:
-    """Return the columns of an instance that only a run has."""
-    return {
-        "numbered": state.numbered,
-        "closed": json_text(dict(state.closed)),
-        "ended_by": state.ended_by,
-        "turned_at": state.turned_at,
-        "came": json_text(sorted(state.came) or None),
-        "quiet_from": state.quiet_from,
-        "quiet_at": state.quiet_at,
-    }

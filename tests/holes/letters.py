@@ -6,6 +6,7 @@ MODEL = "tests/unit/model/choreography/"
 STORE = "tests/integration/store/test_runs.py::"
 EARLY = "tests/integration/store/test_early_and_late.py::"
 RULES = "sagas/model/choreography/"
+AFTER = f"{MODEL}test_after_the_end.py::"
 
 OF_LETTERS = (
     Reversal(
@@ -80,6 +81,54 @@ OF_LETTERS = (
             f"{EARLY}test_v17_an_event_that_is_committed_while_its_run_is_purged_is_kept[None]",
             f"{EARLY}test_v17_an_event_that_is_committed_while_its_run_is_purged_is_kept[order-42]",
             f"{EARLY}test_v17_a_letter_that_comes_before_the_lock_of_a_purge_is_seen_by_it",
+        ),
+    ),
+    Reversal(
+        letter="V18",
+        hole="What a person has delivered after the end opens its run again, or is given up and makes it failed.",
+        taken_away="what came late counts for nothing in its run",
+        edits=(
+            Edit(
+                f"{RULES}settle.py::status_of",
+                "own = [row for row in draft.steps.values() if not draft.is_late(row)]",
+                "own = [*draft.steps.values()]",
+            ),
+        ),
+        tests=(
+            f"{AFTER}test_v18_a_late_event_is_delivered_to_the_handler_that_a_person_names_and_its_run_stays_as_it_was",
+            f"{AFTER}test_v18_a_late_delivery_that_is_given_up_is_a_letter_again_and_its_run_stays_as_it_was",
+        ),
+    ),
+    Reversal(
+        letter="V18",
+        hole="No sweep looks at what has ended, and a late delivery that is to be tried again never is.",
+        taken_away="a run that has ended is due while something that came late is open",
+        edits=(
+            Edit(
+                f"{RULES}draft.py::RunDraft::next_look",
+                "# only what came late can be open\nreturn min(looks, default=None)",
+                "return None",
+            ),
+        ),
+        tests=(
+            "tests/integration/store/test_after_the_end.py::"
+            "test_v18_the_sweep_tries_a_late_delivery_again_and_finds_the_one_of_a_dead_worker",
+        ),
+    ),
+    Reversal(
+        letter="V18",
+        hole="One person skips a late event while another has it delivered, and each waits for the other's lock.",
+        taken_away="both take the lock of the run first",
+        edits=(
+            Edit(
+                "sagas/store/letters.py::Letters::acknowledge",
+                'connection.execute(self._sql(LOCK_INSTANCE), {"id": run})',
+                "",
+            ),
+        ),
+        tests=(
+            "tests/integration/store/test_after_the_end.py::"
+            "test_v18_one_person_skips_a_late_event_while_another_has_it_delivered",
         ),
     ),
     Reversal(

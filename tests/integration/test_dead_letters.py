@@ -234,6 +234,7 @@ def test_an_event_that_comes_late_is_a_letter_that_a_person_acknowledges(ring_sh
     assert (letter.kind, letter.handler, letter.type, letter.number) == (LetterKind.LATE, None, "Charged", 5)
     (refused,) = ring_shop.sagas.dead_letters.replay(letter, reason="try")
     assert refused.answer is LetterAnswer.REFUSED
+    assert "name the one that is to deal with it" in refused.reason
     (done,) = ring_shop.sagas.dead_letters.skip(letter, reason="paid back")
     assert done.answer is LetterAnswer.DONE
     (twice,) = ring_shop.sagas.dead_letters.skip(letter, reason="paid back")

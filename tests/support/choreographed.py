@@ -115,7 +115,7 @@ def ship(event: Charged) -> Any:
 
 @ring.on(Shipped, Declined, Cancelled, undo=None)
 @shared_task
-def mail(event: Any) -> None:
+def mail(event: Shipped | Declined | Cancelled | Charged) -> None:
     act(event.script, f"mail {current_event.type}")
 
 

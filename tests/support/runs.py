@@ -7,11 +7,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+from sqlalchemy import Row
+
 from sagas.engine.loop import decided
+from sagas.handle.letter_pages import after_events
 from sagas.model import Address, Failed, StepStatus, Tick, Verdict
 from sagas.model.choreography import ChoreographyPlan
 from sagas.model.choreography.as_plan import RunPlan
-from sagas.model.choreography.events import Handled, LetterSkipped, ReplayRequested, RunEvent
+from sagas.model.choreography.events import DeliveryRequested, Handled, LetterSkipped, ReplayRequested, RunEvent
 from sagas.model.choreography.state import Delivery, Published, RunDecision, RunState
 from sagas.model.choreography.usual import usual_end
 from sagas.store import NewRun, Reached, Store, run_id_of, uuid7
@@ -70,7 +73,8 @@ class RunBench:
         def work() -> RunDecision | None:
             with self.store.instances.transaction() as connection:
                 about = getattr(what, "address", None)
-                loaded = self.store.instances.lock(connection, run_id, about=about)
+                late = what.number if isinstance(what, DeliveryRequested) else None
+                loaded = self.store.instances.lock(connection, run_id, about=about, late=late)
                 if loaded is None:
                     return None
                 loaded, decision = decided(loaded, what, self.store.timing)  # type: ignore[arg-type]
@@ -111,6 +115,18 @@ class RunBench:
 
     def fails(self, run_id: UUID, address: Address, token: UUID, verdict: Verdict = Verdict.CLEAN_NO) -> Any:
         return self.happens(run_id, Failed(address=address, token=token, error=error(), verdict=verdict))
+
+    def late(self, run_id: UUID) -> list[Row[Any]]:
+        """The late events of a run that no person has answered."""
+        asked = {"choreography": None, "older_than": None, "run": run_id, **after_events(None)}
+        return [row for row in self.store.letters.undelivered(limit=100, **asked) if row.letter == "late"]
+
+    def delivers(self, run_id: UUID, letter: Row[Any], handler: str) -> RunDecision:
+        """Have a late event delivered, as a person does."""
+        wish = DeliveryRequested(number=letter.number, handler=handler, seen=letter.dead_at, reason="money came late")
+        said = self.happens(run_id, wish)
+        assert said is not None
+        return said
 
     def works(self, run_id: UUID, plan: ChoreographyPlan, publishes: Callable[[Address], tuple[str, ...]]) -> bool:
         """Claim and complete one delivery, if there is one."""

@@ -369,6 +369,7 @@ def answer_dead_letters() -> None:
     for letter in sagas.dead_letters.list(handler="charge", older_than=timedelta(hours=1)):
         assert_type(letter, DeadLetter)
         assert_type(letter.kind, LetterKind)
+    sagas.dead_letters.replay("01a229c9", to="refund", reason="paid after the end")
     for outcome in sagas.dead_letters.replay("01a229c9", reason="the bank is back"):
         assert_type(outcome, LetterOutcome)
         assert_type(outcome.answer, LetterAnswer)

@@ -7,9 +7,16 @@ pivot. What happens to a single execution is the same, and shared.
 from datetime import datetime, timedelta
 
 from sagas.model.choreography.draft import RunDraft
-from sagas.model.choreography.events import Handled, LetterSkipped, PutOff, ReplayRequested, RunEvent
+from sagas.model.choreography.events import (
+    DeliveryRequested,
+    Handled,
+    LetterSkipped,
+    PutOff,
+    ReplayRequested,
+    RunEvent,
+)
 from sagas.model.choreography.late import late_failure, late_success
-from sagas.model.choreography.letters import replay, skip
+from sagas.model.choreography.letters import deliver_late, replay, skip
 from sagas.model.choreography.numbering import mute, number_arrived, publish, turn_run_back
 from sagas.model.choreography.plan import ChoreographyPlan
 from sagas.model.choreography.settle import settle
@@ -34,7 +41,6 @@ from sagas.model.reports import take_completion, take_end, take_failure
 from sagas.model.state import (
     ErrorInfo,
     MailKind,
-    SagaStatus,
     StepState,
     StepStatus,
     Stop,
@@ -94,6 +100,8 @@ def decide_run(
             replay(draft, event)
         case LetterSkipped():
             skip(draft, event)
+        case DeliveryRequested():
+            deliver_late(draft, event)
         case _:  # a wish about steps of a saga
             draft.accepted = False
     settle(draft)
@@ -112,7 +120,7 @@ def request_stop(draft: RunDraft, event: StopRequested) -> None:
     """Turn the run back, unless it has ended: a return is a new run."""
     if draft.turned_at is not None:
         draft.accepted = True
-    elif draft.ended_by is not None or draft.status in (SagaStatus.COMPLETED, SagaStatus.COMPENSATED):
+    elif draft.ended_by is not None or draft.has_ended:
         draft.accepted = False
     else:
         draft.stop = event.stop
@@ -155,4 +163,4 @@ def complete(draft: RunDraft, step: StepState, event: Completed) -> None:
         if is_muted:
             mute(draft, published)
         else:
-            publish(draft, published)
+            publish(draft, published, after_late=draft.is_late(step))

@@ -35,6 +35,7 @@ class RunDraft(Executions[ChoreographyPlan]):
         self.published: list[Recorded] = []
         self.consumed: set[int] = set()
         self.refusal: str | None = None
+        self.answered: int | None = None
 
     # -- reading
 
@@ -56,6 +57,15 @@ class RunDraft(Executions[ChoreographyPlan]):
     def is_dead(self, step: StepState) -> bool:
         return self.delivery(step.address).dead_at is not None
 
+    def is_late(self, step: StepState) -> bool:
+        """Return whether its event came after the end: whatever becomes of it, the run stays as it has ended."""
+        return self.delivery(step.address).is_late
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the run had ended for good when it was loaded: what happens to it now does not open it again."""
+        return self.before.status in (SagaStatus.COMPLETED, SagaStatus.COMPENSATED)
+
     @property
     def has_gone_back(self) -> bool:
         """Whether the run turned back, or an event undid a handler."""
@@ -64,8 +74,7 @@ class RunDraft(Executions[ChoreographyPlan]):
     @property
     def takes_events(self) -> bool:
         """Whether events still have deliveries."""
-        has_ended = self.before.status in (SagaStatus.COMPLETED, SagaStatus.COMPENSATED)
-        return self.ended_by is None and self.turned_at is None and not has_ended
+        return self.ended_by is None and self.turned_at is None and not self.has_ended
 
     @property
     def waits_for_numbers(self) -> bool:
@@ -116,13 +125,14 @@ class RunDraft(Executions[ChoreographyPlan]):
             needs_whole=bool(self.closed) and not self.before.is_whole,
             accepted=self.accepted,
             refusal=self.refusal,
+            answered=self.answered,
         )
 
     def next_look(self, live: list[StepState]) -> datetime | None:
         """Return the moment by which something should have happened; None: the run has ended, or needs a person."""
-        if self.status in (SagaStatus.COMPLETED, SagaStatus.COMPENSATED):
-            return None
         looks = [self.when_to_look(step) for step in live]
+        if self.status in (SagaStatus.COMPLETED, SagaStatus.COMPENSATED):  # only what came late can be open
+            return min(looks, default=None)
         deadline = self.deadline()
         if deadline and self.takes_events and deadline > self.now:
             looks.append(deadline)

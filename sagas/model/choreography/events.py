@@ -67,6 +67,22 @@ class LetterSkipped:
     by: str = "operator"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeliveryRequested:
+    """A person has a late event delivered to one handler, once.
+
+    ``seen`` is since when it is a letter, as the person saw it. ``takes`` says that the code at hand declares the
+    handler for events of this type, even if it does not hear them.
+    """
+
+    number: int
+    handler: str
+    seen: datetime
+    reason: str
+    by: str = "operator"
+    takes: bool = False
+
+
 RunEvent = (
     Tick
     | Claimed
@@ -80,4 +96,5 @@ RunEvent = (
     | StopRequested
     | ReplayRequested
     | LetterSkipped
+    | DeliveryRequested
 )

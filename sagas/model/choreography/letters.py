@@ -1,18 +1,23 @@
-"""The answers of a person to a dead letter: deliver it again, or let it go. Both are refused where they do not fit."""
+"""The answers of a person to a dead letter: deliver it again, or let it go; a late event is delivered to one handler.
+
+All are refused where they do not fit.
+"""
 
 from datetime import datetime
 from typing import Any
 
 from sagas.model.choreography.draft import RunDraft
-from sagas.model.choreography.events import Edit, LetterSkipped, ReplayRequested
-from sagas.model.choreography.state import Delivery
-from sagas.model.state import Address, SagaStatus, StepState, StepStatus
+from sagas.model.choreography.events import DeliveryRequested, Edit, LetterSkipped, ReplayRequested
+from sagas.model.choreography.plan import HandlerPlan
+from sagas.model.choreography.state import Delivery, LateEvent
+from sagas.model.state import Address, StepState, StepStatus
 from sagas.model.vocabulary import HistoryEvent
 
 CHANGED = "it has changed since it was looked at"
 CLOSED = "its handler is closed: what it did is undone, and nothing more begins"
 ENDED = "its run has ended: skip it, and do by hand what is left to be done"
 TURNED = "its run has turned back: only undos are delivered again"
+NOT_ENDED = "its run has not ended yet: what still runs, or is undone, comes first"
 UNDO = "an undo gets the event that its handler got: replay it, or do it by hand and skip it"
 NOT_VOUCHED = (
     "it is in doubt, and with another payload it has another key, so that it could happen twice: find out whether it "
@@ -30,9 +35,9 @@ def replay(draft: RunDraft, event: ReplayRequested) -> None:
         return
     if row.address.is_action and draft.is_closed(row):
         refuse(draft, CLOSED)
-    elif draft.status in (SagaStatus.COMPLETED, SagaStatus.COMPENSATED):
+    elif draft.has_ended and not draft.is_late(row):
         refuse(draft, ENDED)
-    elif row.address.is_action and draft.turned_at is not None:
+    elif row.address.is_action and draft.turned_at is not None and not draft.is_late(row):
         refuse(draft, TURNED)
     elif event.edit is not None and not row.address.is_action:
         refuse(draft, UNDO)
@@ -47,6 +52,42 @@ def replay(draft: RunDraft, event: ReplayRequested) -> None:
             draft.put(row, status=StepStatus.HELD)  # released in its order
         else:
             draft.dispatch(draft.put(row, first_claimed_at=draft.now))  # it has all of its time again
+
+
+def deliver_late(draft: RunDraft, event: DeliveryRequested) -> None:
+    """Deliver a late event to one handler. The run stays as it has ended, however that goes."""
+    late = draft.before.late_event
+    if late is None or late.since != event.seen:
+        refuse(draft, CHANGED)
+        return
+    handler = next((it for it in draft.plan.handlers if it.name == event.handler), None)
+    why_not = why_not_delivered(draft, event, late, handler)
+    if handler is None or why_not is not None:
+        refuse(draft, why_not or CHANGED)
+        return
+    address = Address(late.number, handler.place)
+    row = Delivery(
+        address=address, name=handler.name, event=late.id, status=StepStatus.HELD, dispatches=0, is_late=True
+    )
+    draft.steps[address] = row  # released in its order
+    draft.answered = late.number
+    draft.note(HistoryEvent.REPLAYED, row, reason=event.reason, by=event.by, late=True)
+
+
+def why_not_delivered(
+    draft: RunDraft, event: DeliveryRequested, late: LateEvent, handler: HandlerPlan | None
+) -> str | None:
+    hearers = ", ".join(it.name for it in draft.plan.hearers(late.type)) or "none"
+    if handler is None:
+        return f"its run has no handler {event.handler!r:.80}; those that hear {late.type}: {hearers}"
+    if not (late.type in handler.hears or event.takes):
+        return (
+            f"{handler.name} does not hear {late.type}, and its task is not annotated to take it; those that hear it: "
+            f"{hearers}"
+        )
+    if handler.name in draft.closed:
+        return CLOSED
+    return None if draft.before.status.is_final else NOT_ENDED
 
 
 def edited(row: Delivery, edit: Edit | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from sagas.model.choreography.state import (
     Published,
     Recorded,
 )
-from sagas.model.state import Address, ErrorInfo, SagaStatus, StepStatus
+from sagas.model.state import Address, ErrorInfo, StepStatus
 from sagas.model.vocabulary import HistoryEvent, Reason
 
 
@@ -32,16 +32,20 @@ def number_arrived(draft: RunDraft) -> None:
         arrived = [start, *(event for event in arrived if event is not start)]
     for event in arrived:
         number = draft.count + 1  # an event that turns the run back publishes another one
-        draft.numbered.append(Numbered(row=event.row, number=number, letter=take(draft, event)))
+        draft.numbered.append(Numbered(row=event.row, number=number, letter=take(draft, event, event.after_late)))
 
 
-def publish(draft: RunDraft, event: Published) -> None:
-    """Insert an event, with its number if no other waits for one."""
+def publish(draft: RunDraft, event: Published, *, after_late: bool = False) -> None:
+    """Insert an event, with its number if no other waits for one.
+
+    Args:
+        after_late: its publisher reacted to a late event.
+    """
     if draft.waits_for_numbers:
         draft.published.append(Recorded(event=event))
         return
     number = draft.count + 1
-    draft.published.append(Recorded(event=event, number=number, letter=take(draft, event)))
+    draft.published.append(Recorded(event=event, number=number, letter=take(draft, event, after_late)))
 
 
 def mute(draft: RunDraft, event: Published) -> None:
@@ -49,11 +53,11 @@ def mute(draft: RunDraft, event: Published) -> None:
     draft.published.append(Recorded(event=event, letter=Letter.MUTED))
 
 
-def take(draft: RunDraft, event: Published) -> Letter | None:
+def take(draft: RunDraft, event: Published, after_late: bool) -> Letter | None:
     """Number one event and draw its consequences; return why it has no deliveries, if that needs a person."""
     draft.count += 1
     number = draft.count
-    letter = why_undelivered(draft, event)
+    letter = why_undelivered(draft, event, after_late)
     if letter is not None:
         draft.note(HistoryEvent.EVENT_UNDELIVERED, type=event.type, number=number, reason=letter.value)
         return letter
@@ -74,7 +78,7 @@ def take(draft: RunDraft, event: Published) -> Letter | None:
     return None
 
 
-def why_undelivered(draft: RunDraft, event: Published) -> Letter | None:
+def why_undelivered(draft: RunDraft, event: Published, after_late: bool) -> Letter | None:
     if event.id == cancellation_id(draft):  # the last one, however many a run has had
         return None
     if draft.count > draft.plan.max_events:
@@ -85,7 +89,7 @@ def why_undelivered(draft: RunDraft, event: Published) -> Letter | None:
         return None
     # What only runs out after the end, and has no hearer, is recorded and needs no person.
     is_heard = bool(draft.plan.hearers(event.type) or draft.plan.undone_by(event.type))
-    runs_out = draft.turned_at is not None and draft.status not in (SagaStatus.COMPLETED, SagaStatus.COMPENSATED)
+    runs_out = draft.turned_at is not None and not draft.has_ended and not after_late
     return Letter.LATE if event.cause is None or (is_heard and not runs_out) else None
 
 

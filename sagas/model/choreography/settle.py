@@ -22,7 +22,7 @@ def settle(draft: RunDraft) -> None:
     release(draft)
     draft.status = status_of(draft)
     if draft.status is SagaStatus.FAILED and draft.before.status is not SagaStatus.FAILED:
-        worst = next(row for row in draft.steps.values() if is_in_the_way(draft, row))
+        worst = next(row for row in draft.steps.values() if is_in_the_way(draft, row) and not draft.is_late(row))
         draft.error = draft.error or worst.error
         draft.note(HistoryEvent.NEEDS_A_PERSON, worst, reason="a dead letter holds it up")
     elif draft.turned_at is None and draft.status is not SagaStatus.FAILED:
@@ -56,18 +56,13 @@ def bury(draft: RunDraft) -> None:
 
 def is_answered(draft: RunDraft, row: StepState) -> bool:
     """Return whether the turn of its run is the answer to a clean no, as its handler says."""
-    is_over = draft.turned_at is not None and not row.doubt
+    is_over = draft.turned_at is not None and not row.doubt and not draft.is_late(row)
     return is_over and draft.handler(row).if_dead is IfDead.COMPENSATE
 
 
 def release(draft: RunDraft) -> None:
     """Let the first delivery of each ordered handler begin, if it is held; and each of a handler without an order."""
-    streams: dict[int, list[StepState]] = {}
-    for address in sorted(draft.steps):
-        row = draft.steps[address]
-        if address.is_action and (row.finished_at is None or is_in_the_way(draft, row)):
-            streams.setdefault(address.branch, []).append(row)
-    for rows in streams.values():
+    for rows in streams(draft):
         if not draft.handler(rows[0]).is_ordered:
             free = rows
         elif any(row.is_live for row in rows):  # a letter that others have passed is delivered again behind them
@@ -79,21 +74,38 @@ def release(draft: RunDraft) -> None:
                 draft.dispatch(row)
 
 
+def streams(draft: RunDraft) -> list[list[StepState]]:
+    """Return the open deliveries of each handler, and the dead letters that keep others from going on, in their order.
+
+    What came late is behind all others, whatever its number: an event that the run publishes may get a higher one.
+    """
+    found: dict[int, list[StepState]] = {}
+    for row in sorted(draft.actions(), key=lambda row: (draft.is_late(row), row.address)):
+        if row.finished_at is None or is_in_the_way(draft, row):
+            found.setdefault(row.address.branch, []).append(row)
+    return list(found.values())
+
+
 def is_in_the_way(draft: RunDraft, row: StepState) -> bool:
     """Return whether a dead letter keeps later events of its handler, or the end of its run, from going on."""
     if row.status is not StepStatus.FAILED or not draft.is_dead(row):
         return False
-    policy = draft.handler(row).if_dead
-    holds = policy is IfDead.HOLD or (policy is IfDead.COMPENSATE and draft.turned_at is None)
+    policy, has_turned = draft.handler(row).if_dead, draft.turned_at is not None
+    holds = policy is IfDead.HOLD or (policy is IfDead.COMPENSATE and (not has_turned or draft.is_late(row)))
     return holds or not row.address.is_action
 
 
 def status_of(draft: RunDraft) -> SagaStatus:
-    """Return the status. It is failed only if nothing moves by itself any more and a dead letter is in the way."""
-    rows = draft.steps.values()
-    moves = any(row.is_live for row in rows)
-    is_stuck = any(is_in_the_way(draft, row) for row in rows)
-    if draft.before.status in (SagaStatus.COMPLETED, SagaStatus.COMPENSATED) and not moves and not is_stuck:
+    """Return the status. It is failed only if nothing moves by itself any more and a dead letter is in the way.
+
+    What came late does not count, but for a delivery of the run itself that waits for it.
+    """
+    own = [row for row in draft.steps.values() if not draft.is_late(row)]
+    heads = (rows[0] for rows in streams(draft))
+    moves = any(row.is_live for row in own)
+    moves = moves or any(row.status is StepStatus.HELD and not draft.is_late(row) for row in heads)
+    is_stuck = any(is_in_the_way(draft, row) for row in own)
+    if draft.has_ended and not moves and not is_stuck:
         return draft.before.status
     moves = moves or draft.waits_for_numbers
     if is_stuck and not moves:

@@ -44,6 +44,7 @@ class Arrived(Published):
 
     row: int
     by_key: bool = False  # it was published for the run of a key, which may not have been started then
+    after_late: bool = False  # its publisher reacted to a late event
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,6 +76,18 @@ class Delivery(StepState):
     dead_at: datetime | None = None  # since when it is a dead letter
     edits: int = 0  # how often a person has given it another payload, each of which has a key of its own
     input: str | None = None  # such a payload, to be stored with it; never loaded
+    # Of an action: its event came after the end, and a person has it delivered. Evidence, never stored.
+    is_late: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LateEvent:
+    """A late event that no person has answered."""
+
+    number: int
+    id: UUID
+    type: str
+    since: datetime  # when it became a letter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,6 +104,7 @@ class RunState(InstanceState):
     # Evidence gathered with the row; never stored with it.
     arrived: tuple[Arrived, ...] = ()  # the first events without a number
     has_more: bool = False  # there are further ones
+    late_event: LateEvent | None = None  # that the event is about, if no person has answered it
     is_whole: bool = True  # False: completed deliveries are left out, except the one that the event is about
 
 
@@ -103,3 +117,4 @@ class RunDecision(Decision):
     published: tuple[Recorded, ...] = ()
     needs_whole: bool = False  # to be asked again with all deliveries: something may have to be undone
     refusal: str | None = None  # why a person's wish was not accepted
+    answered: int | None = None  # the number of a late event that is delivered

@@ -195,6 +195,18 @@ def too_late(trial: Trial) -> SagaHandle:
     return trial.run
 
 
+def delivered_late(trial: Trial) -> SagaHandle:
+    """An event comes after the end, and a person has it delivered: once more, if it is unknown whether it was."""
+    trial.start()
+    trial.until_ended()
+    publish(trial, 1)
+    trial.arm()
+    trial.errand("replay", to="note", reason="it came late")
+    replay(trial, to="note")
+    until_completed(trial, "note")
+    return trial.run
+
+
 def announced(trial: Trial) -> SagaHandle:
     """A step of a saga starts a run, which is there once its step is completed, and once however often it ran."""
     trial.arm()
@@ -244,8 +256,8 @@ def is_completed(run: SagaHandle, handler: str) -> bool:
     return any(step.name == handler and step.status is StepStatus.COMPLETED for step in run.steps)
 
 
-def replay(trial: Trial) -> None:
-    trial.lane.shop.sagas.dead_letters.replay(letters_of(trial), reason="mended")
+def replay(trial: Trial, to: str | None = None) -> None:
+    trial.lane.shop.sagas.dead_letters.replay(letters_of(trial), to=to, reason="mended")
 
 
 def skip(trial: Trial) -> None:

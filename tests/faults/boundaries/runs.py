@@ -199,7 +199,16 @@ RUN_DETOURS: tuple[Workload, ...] = (
     a_run(
         name="run-too-late",
         story=run_stories.too_late,
-        points=at("operator", "ACKNOWLEDGE"),
+        points=at("operator", "LOCK_INSTANCE", "ACKNOWLEDGE", "commit of LOCK_INSTANCE"),
+        events=(*SHIPPED, "Noted"),
+    ),
+    a_run(
+        name="run-late-delivered",
+        story=run_stories.delivered_late,
+        points=ACTS
+        | at("action", *LOOK, "LOAD_DONE")
+        | at("operator", *LOOK, "LOAD_LATE", "ANSWER_LATE", "publish action by loop"),
+        besides=ACTS,
         events=(*SHIPPED, "Noted"),
     ),
     Workload(

@@ -36,6 +36,7 @@ FRAGMENTS = frozenset(
         "UNLESS_SYNCED",
         "_ARE_DEAD",
         "_ARE_UNDELIVERED",
+        "_ARRIVED",
         "_EXECUTIONS",
         "_LOCKED",
     }

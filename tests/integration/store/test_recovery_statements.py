@@ -102,7 +102,16 @@ STATEMENTS = {
     **{name: getattr(loop_statements, name) for name in ("LOCK_INSTANCE", "LOAD", "SAVE")},
     **{
         name: getattr(run_statements, name)
-        for name in ("LOAD_ARRIVED", "LOAD_FIRST", "LOAD_DONE", "NUMBER", "RECORD", "SAVE_RUN")
+        for name in (
+            "LOAD_ARRIVED",
+            "LOAD_FIRST",
+            "LOAD_DONE",
+            "LOAD_LATE",
+            "ANSWER_LATE",
+            "NUMBER",
+            "RECORD",
+            "SAVE_RUN",
+        )
     },
 }
 #: What is not limited, and why that is right.

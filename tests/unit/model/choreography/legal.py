@@ -3,7 +3,7 @@
 import json
 from datetime import datetime
 
-from sagas.model import TRANSITIONS, Address, SagaStatus, StepStatus
+from sagas.model import TRANSITIONS, Address, SagaStatus, StepState, StepStatus
 from sagas.model.choreography import ChoreographyPlan, IfDead
 from sagas.model.choreography.state import Delivery, RunDecision, RunState
 from tests.unit.model.legal import STEP_CHECKS, STEP_TRANSITIONS, assert_nothing_is_forgotten
@@ -25,6 +25,8 @@ def assert_legal(plan: ChoreographyPlan, before: RunState, said: RunDecision, no
     assert (after.finished_at is not None) == after.status.is_final
     if before.status is not after.status:
         assert after.status in TRANSITIONS[before.status], f"{before.status} must not become {after.status}"
+        is_stray = any(it.is_live or it.dead_at for it in rows if not it.is_late)
+        assert before.status not in ENDED or is_stray, "V18: what came late has opened a run that had ended"
     were = {it.address: it.status for it in before.steps}
     for row in rows:
         was = were.get(row.address, StepStatus.HELD if row.address.is_action else StepStatus.PENDING)
@@ -48,7 +50,7 @@ def assert_legal(plan: ChoreographyPlan, before: RunState, said: RunDecision, no
 def assert_released(plan: ChoreographyPlan, state: RunState) -> None:
     """V3: a held delivery has an unfinished or dead one before it; and of an ordered handler one runs at a time."""
     for handler in plan.handlers:
-        rows = [it for it in state.actions() if it.address.branch == handler.place]
+        rows = sorted((it for it in state.actions() if it.address.branch == handler.place), key=place)
         in_the_way = [
             it
             for it in rows
@@ -61,8 +63,13 @@ def assert_released(plan: ChoreographyPlan, state: RunState) -> None:
             continue
         live = [it for it in rows if it.is_live]
         for row in held:
-            assert live or in_the_way[0].address < row.address, f"{row.address} is held by nothing"
+            assert live or place(in_the_way[0]) < place(row), f"{row.address} is held by nothing"
         assert len(live) <= 1, f"{live[1].address} was let go beside {live[0].address}"
+
+
+def place(row: StepState) -> tuple[bool, Address]:
+    """The order of a handler's deliveries: what came late is behind all others."""
+    return isinstance(row, Delivery) and row.is_late, row.address
 
 
 def assert_letters(plan: ChoreographyPlan, state: RunState) -> None:
@@ -79,6 +86,7 @@ def assert_letters(plan: ChoreographyPlan, state: RunState) -> None:
         elif row.dead_at is None:
             assert handler.if_dead is IfDead.COMPENSATE, f"{row.address} was given up, and nobody hears of it"
             assert state.turned_at is not None
+            assert not row.is_late
             assert not row.doubt
 
 
@@ -93,18 +101,18 @@ def assert_sent(plan: ChoreographyPlan, said: RunDecision) -> None:
 
 def assert_status(plan: ChoreographyPlan, state: RunState, now: datetime, unnumbered: int) -> None:
     live = [row for row in state.steps if row.is_live]
-    held = [row for row in state.steps if row.status is StepStatus.HELD]
+    own = [row for row in state.steps if isinstance(row, Delivery) and not row.is_late]
     assert state.quiet_from is None or not (live or state.status.is_final), "it is open, or over, and quiet"
     if state.status in ENDED:
-        assert state.due_at is None
-        assert not live
-        assert not held
+        assert (state.due_at is not None) == bool(live), "what came late is open, and no sweep will ever look at it"
+        assert not any(row.is_live or row.status is StepStatus.HELD for row in own)
         assert not outstanding(plan, state), f"{state.status}, and {outstanding(plan, state)} were never undone"
         assert state.status is (SagaStatus.COMPENSATED if state.closed or state.turned_at else SagaStatus.COMPLETED)
     elif state.status is SagaStatus.FAILED:
-        assert not live, "V11: it is failed, and something moves"
+        assert not any(row.is_live for row in own), "V11: it is failed, and something moves"
+        assert state.due_at is not None or not live
         assert not unnumbered
-        assert any(isinstance(row, Delivery) and row.dead_at is not None for row in state.steps)
+        assert any(row.dead_at is not None for row in own)
     else:
         assert state.due_at is not None, f"{state.status}, and no sweep will ever look at it"
         if unnumbered:

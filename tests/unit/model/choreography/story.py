@@ -27,11 +27,12 @@ from sagas.model import (
 )
 from sagas.model.choreography import ChoreographyPlan
 from sagas.model.choreography.decide import decide_run
-from sagas.model.choreography.events import Handled, LetterSkipped, ReplayRequested, RunEvent
+from sagas.model.choreography.events import DeliveryRequested, Handled, LetterSkipped, ReplayRequested, RunEvent
 from sagas.model.choreography.state import (
     NUMBERED_AT_ONCE,
     Arrived,
     Delivery,
+    LateEvent,
     Letter,
     Published,
     RunDecision,
@@ -54,6 +55,7 @@ class RunStory:
         self.rows = 0
         self.events: dict[int, Published] = {}
         self.letters: dict[int, Letter] = {}
+        self.late: dict[int, LateEvent] = {}  # late events that no person has answered
         self.muted: list[Published] = []
         self.notes: list[Any] = []
         self.decisions = 0
@@ -92,17 +94,26 @@ class RunStory:
         return said
 
     def asked(self, event: RunEvent, *, whole: bool) -> RunDecision:
-        arrived = tuple(self.inbox[: self.at_once])
-        steps = tuple(it for it in self.state.steps if whole or self.is_loaded(it, event))
+        arrived = tuple(
+            replace(it, after_late=self.letters.get(it.cause or 0) is Letter.LATE) for it in self.inbox[: self.at_once]
+        )
+        steps = tuple(self.loaded(it) for it in self.state.steps if whole or self.is_loaded(it, event))
         state = replace(
             self.state,
             steps=steps,
             arrived=arrived,
             has_more=len(self.inbox) > len(arrived),
             inbox=tuple(self.mail),
+            late_event=self.late.get(event.number) if isinstance(event, DeliveryRequested) else None,
             is_whole=whole,
         )
         return decide_run(self.plan, state, event, self.now, lease=LEASE)
+
+    def loaded(self, row: Any) -> Any:
+        """As the store loads it, which tells of what is open or dead whether it came late."""
+        is_open = row.finished_at is None or row.dead_at is not None
+        is_late = is_open and row.address.is_action and self.letters.get(row.address.position) is Letter.LATE
+        return replace(row, is_late=is_late)
 
     @staticmethod
     def is_loaded(row: Any, event: RunEvent) -> bool:
@@ -117,8 +128,7 @@ class RunStory:
         by_row = {event.row: event for event in self.inbox}
         for given in said.numbered:
             self.events[given.number] = by_row.pop(given.row)
-            if given.letter:
-                self.letters[given.number] = given.letter
+            self.take_letter(given.number, given.letter)
         self.inbox = [event for event in self.inbox if event.row in by_row]
         for recorded in said.published:
             if recorded.letter is Letter.MUTED:
@@ -127,8 +137,16 @@ class RunStory:
                 self.insert(recorded.event)
             else:
                 self.events[recorded.number] = recorded.event
-                if recorded.letter:
-                    self.letters[recorded.number] = recorded.letter
+                self.take_letter(recorded.number, recorded.letter)
+        if said.answered is not None:
+            del self.late[said.answered]
+
+    def take_letter(self, number: int, letter: Letter | None) -> None:
+        if letter is not None:
+            self.letters[number] = letter
+        if letter is Letter.LATE:
+            event = self.events[number]
+            self.late[number] = LateEvent(number=number, id=event.id, type=event.type, since=self.now)
 
     def insert(self, event: Published) -> None:
         self.rows += 1
@@ -208,6 +226,12 @@ class RunStory:
     def skips(self, number: int, name: str, round_: int = 0) -> RunDecision:
         seen = self.row(number, name, round_).dead_at or START
         return self.happens(LetterSkipped(address=self.at(number, name, round_), seen=seen, reason="by hand"))
+
+    def delivers(self, number: int, name: str, **options: Any) -> RunDecision:
+        """A person has a late event delivered to one handler."""
+        late = self.late.get(number)
+        asked = {"seen": late.since if late else START, "reason": "money came late"} | options
+        return self.happens(DeliveryRequested(number=number, handler=name, **asked))
 
     # -- what can be seen
 

@@ -13,6 +13,7 @@ from sagas.model.choreography.state import Delivery
 from tests.unit.model.choreography.graphs import TYPES, graphs
 from tests.unit.model.choreography.legal import ENDED
 from tests.unit.model.choreography.truth import World
+from tests.unit.model.story import LEASE, START
 
 types = st.lists(st.sampled_from(TYPES), max_size=1)
 outcomes = st.sampled_from([None, None, None, *Verdict])
@@ -120,6 +121,18 @@ class Machine(RuleBasedStateMachine):
         self.world.replays(
             *place, edit=Edit(payload="{}", vouched=vouched) if edited and row.address.is_action else None
         )
+
+    @precondition(lambda self: self.world.late)
+    @rule(data=st.data(), takes=st.booleans(), unseen=st.sampled_from([False, False, False, True]))
+    def a_person_has_a_late_event_delivered(self, data: st.DataObject, takes: bool, unseen: bool) -> None:
+        number = data.draw(st.sampled_from(sorted(self.world.late)))
+        name = data.draw(st.sampled_from([*(handler.name for handler in self.world.plan.handlers), "nobody"]))
+        said = self.world.delivers(number, name, takes=takes, **({"seen": START - LEASE} if unseen else {}))
+        if said.accepted:
+            assert self.world.has(number, name)
+            assert not unseen
+        else:
+            assert said.refusal
 
     @rule(seconds=st.sampled_from([1.0, 6.0, 61.0, 700.0, 3700.0]))
     def time_passes(self, seconds: float) -> None:

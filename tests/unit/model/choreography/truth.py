@@ -84,16 +84,23 @@ class World(RunStory):
             return []
         passes = handler.if_dead is IfDead.SKIP
         # A dead letter that has turned its run back has had its answer.
-        passes |= handler.if_dead is IfDead.COMPENSATE and self.state.turned_at is not None
-        return [
-            row.address
-            for row in self.state.actions()
-            if isinstance(row, Delivery)
-            and row.address.branch == address.branch
-            and row.address < address
-            and not (passes and (row.dead_at is not None or row.forgiven))
-            and (row.finished_at is None or row.dead_at is not None)
-        ]
+        has_turned = handler.if_dead is IfDead.COMPENSATE and self.state.turned_at is not None
+        is_late = self.is_late(address)
+        found = []
+        for row in self.state.actions():
+            assert isinstance(row, Delivery)
+            other = self.is_late(row.address)
+            if row.address.branch != address.branch or (other, row.address) >= (is_late, address):
+                continue
+            is_passed = (passes or (has_turned and not other)) and (row.dead_at is not None or row.forgiven)
+            # A person had this one delivered first, and then that.
+            is_passed |= is_late and row.status is StepStatus.HELD
+            if not is_passed and (row.finished_at is None or row.dead_at is not None):
+                found.append(row.address)
+        return found
+
+    def is_late(self, address: Address) -> bool:
+        return address.is_action and self.letters.get(address.position) is Letter.LATE
 
     def succeeds(self, body: Body, *types: str) -> RunDecision:
         if body.returned is None:
@@ -168,7 +175,7 @@ class World(RunStory):
     def comes_to_an_end(self, *, by_skipping: bool) -> None:
         """Whatever is open is done, letters are answered, and an end comes if one is needed."""
         for _ in range(400):
-            if self.status in ENDED and not self.inbox:
+            if self.status in ENDED and not self.inbox and not any(row.is_live for row in self.state.steps):
                 return
             self.moves_on(by_skipping)
         raise AssertionError(f"it does not come to an end: {self.state}")
