@@ -266,7 +266,7 @@ OF_CHOREOGRAPHY = (
         edits=(
             Edit(
                 "sagas/store/runs.py::Runs::publish",
-                "return None if same is False else False",
+                "return False if same else None",
                 "return False",
             ),
         ),
