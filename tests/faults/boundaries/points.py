@@ -238,8 +238,10 @@ def few(workload: Workload) -> frozenset[str]:
     mine = (workload.points | workload.nobodys) - workload.besides
     if workload.name in WHOLE:
         return mine
-    return frozenset(
+    marks = frozenset(
         point
         for point in mine
         if name_at(point) not in IN_A_TRANSACTION and point.partition(" | ")[2] not in BETWEEN_MARKS
     )
+    # A death before one is the death after another, which came before it.
+    return frozenset(point for point in marks if point.removesuffix(":before") + ":after" not in marks)
