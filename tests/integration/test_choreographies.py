@@ -55,6 +55,24 @@ def test_a_run_is_delivered_from_event_to_event_and_ends(ring_shop: Shop) -> Non
     assert [step.position for step in run.steps] == [1, 2, 3, 4]
 
 
+def test_what_a_body_publishes_itself_comes_before_what_it_returns(ring_shop: Shop) -> None:
+    run = start(ring_shop, {"reserve": ["say:by itself"]})
+
+    assert run.wait(60) is SagaStatus.COMPLETED
+    first = [(1, "Ordered"), (2, "Noted"), (3, "Reserved"), (4, "Charged"), (5, "Shipped")]
+    assert events(ring_shop, run) == first
+
+
+def test_what_a_body_publishes_itself_is_refused_where_it_publishes_it(ring_shop: Shop) -> None:
+    run = start(ring_shop, {"ship": ["say:publish a note"]})
+
+    letters = ring_shop.sagas.dead_letters
+    eventually(lambda: [one for one in letters.list(handler="ship") if one.run == run.id], "the letter")
+    (letter,) = (one for one in letters.list(handler="ship") if one.run == run.id)
+    assert letter.error is not None
+    assert "Noted" in letter.error.message
+
+
 def test_the_key_of_a_delivery_is_its_event_and_its_handler(ring_shop: Shop) -> None:
     run = start(ring_shop, {"charge": ["flaky", "ok"]})
     assert run.wait(60) is SagaStatus.COMPLETED

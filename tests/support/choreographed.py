@@ -74,10 +74,12 @@ def act(script: Mapping[str, Any], what: str) -> Any:
     return play(script, what)
 
 
-@ring.on(Ordered, publishes=(Reserved, Refused), retry=FEW)
+@ring.on(Ordered, publishes=(Reserved, Refused, Noted), retry=FEW)
 @shared_task
 def reserve(event: Ordered) -> Any:
     said = act(event.script, "reserve")
+    if said == "by itself":
+        current_event.publish(Noted(script=event.script, number=0))
     return Refused(script=event.script) if said == "refused" else Reserved(script=event.script)
 
 
@@ -110,6 +112,8 @@ def ship(event: Charged) -> Any:
     said = act(event.script, "ship")
     if said == "no event":
         return Reserved(script=event.script)
+    if said == "publish a note":  # which it may not
+        current_event.publish(Noted(script=event.script, number=0))
     return Shipped(script=event.script)
 
 
