@@ -166,7 +166,8 @@ def test_an_app_with_sagas_takes_json_only_and_check_says_so_when_it_takes_more(
     sagas = Sagas(app, database="postgresql://nobody@/nowhere?host=/nonexistent")
 
     assert (list(app.conf.accept_content), app.conf.task_serializer) == (["json"], "json")
-    assert findings(sagas) == []
+    # Sagas that other tests of this process declare are not its concern.
+    assert [line for line in findings(sagas) if not line.startswith(("saga ", "choreography "))] == []
     for dangerous in ("pickle", "application/x-python-serialize"):
         app.conf.accept_content = ["json", dangerous]
         assert "any client of the broker can run code in your workers" in " ".join(findings(sagas))
@@ -176,7 +177,8 @@ def test_check_says_that_a_codec_without_names_encrypts_nothing() -> None:
     app = Celery("idle", set_as_current=False, broker="memory://")
     nowhere = "postgresql://nobody@/nowhere?host=/nonexistent"
 
-    assert "nothing new is encrypted" in findings(Sagas(app, database=nowhere, codec=Fernet(Fernet.generate_key())))[0]
+    told = findings(Sagas(app, database=nowhere, codec=Fernet(Fernet.generate_key())))
+    assert any("nothing new is encrypted" in line for line in told)
 
 
 def test_no_example_takes_more_than_json() -> None:
