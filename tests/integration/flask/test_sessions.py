@@ -4,16 +4,18 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
-from sagas import ConfigurationError, InstanceNotFound, SagaStatus
+from sagas import ConfigurationError, InstanceNotFound, SagaHandle, SagaStatus
 from sagas.contrib.flask import FlaskSagas
 from tests.integration.flask.conftest import Office
 from tests.integration.flask.office import Order, bare_app, db
-from tests.support import tenants
+from tests.support import journal, tenants
+from tests.support.choreographed import Noted, Ordered, ring
 from tests.support.office import announced
 from tests.support.queues import queued
 
@@ -72,6 +74,33 @@ def test_a_savepoint_that_rolls_back_takes_its_start_with_it(any_office: Office)
 
         assert kept.status is SagaStatus.PENDING
     assert (office.messages(), office.instances(), office.orders()) == (1, 1, 0)
+
+
+def test_e6_events_that_a_view_publishes_are_its_sessions(any_office: Office) -> None:
+    office = any_office
+    office.sagas.register()
+    with office.app.app_context():
+        db.session.add(Order(note="no"))
+        lost = order_with_a_note()
+        db.session.rollback()
+        db.session.add(Order(note="yes"))
+        kept = order_with_a_note()
+        assert (office.messages(), office.instances()) == (0, 0)
+        db.session.commit()
+
+        with pytest.raises(InstanceNotFound):
+            _ = lost.status
+        assert kept.status is SagaStatus.PENDING
+    published = "SELECT name FROM sagas.saga_inbox WHERE instance_id = ANY(%s::uuid[]) ORDER BY number"
+    assert journal.query(office.database_url, published, [str(lost.id), str(kept.id)]) == [("Ordered",), ("Noted",)]
+    assert office.messages() == 2  # of the handler of each
+
+
+def order_with_a_note() -> SagaHandle:
+    """Publish as a view does: the event that starts a run, and another one."""
+    run = ring.start(Ordered(script={}), key=str(uuid4()))
+    assert ring.publish(Noted(script={}, number=1), run=run)
+    return run
 
 
 def test_an_idle_session_is_not_joined(office: Office) -> None:

@@ -17,6 +17,7 @@ from sagas.contrib.django.transaction import surrounding_transaction
 from tests.django_project.shop.models import Order
 from tests.django_project.shop.tasks import order
 from tests.django_project.shop.tests import broker
+from tests.support.choreographed import Noted, Ordered, ring
 
 
 class Bug(Exception):
@@ -40,6 +41,47 @@ class AtomicTestCase(SagaTransactionTestCase):
         self.assertEqual(set(Order.objects.values_list("pk", flat=True)), set(keys))
         self.assertEqual(set(Instance.objects.values_list("key", flat=True)), set(keys))
         self.assertEqual(broker.messages(), len(keys))
+
+
+@tag("driver")
+class PublishInAtomicTests(AtomicTestCase):
+    """Events are published with the business row or not at all (E6)."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        sagas.register()
+
+    @staticmethod
+    def publish(key: str) -> SagaHandle:
+        """What a view does."""
+        Order.objects.create(pk=key, sku="pen")
+        run = ring.start(Ordered(script={}), key=key)
+        ring.publish(Noted(script={}, number=1), run=run)
+        return run
+
+    def test_the_commit_publishes_and_sends(self) -> None:
+        with transaction.atomic():
+            run = self.publish("1")
+            self.assertEqual(broker.messages(), 0)
+
+        self.assertEqual([step.name for step in run.steps], ["reserve", "note"])
+        self.assertEqual(broker.messages(), 2)
+
+    def test_an_exception_publishes_nothing(self) -> None:
+        with self.assertRaises(Bug), transaction.atomic():
+            self.publish("1")
+            raise Bug
+
+        self.assert_started()
+
+    def test_a_savepoint_that_rolls_back_takes_its_events_with_it(self) -> None:
+        with transaction.atomic():
+            run = ring.start(Ordered(script={}), key="1")
+            with self.assertRaises(Bug), transaction.atomic():
+                ring.publish(Noted(script={}, number=1), run=run)
+                raise Bug
+
+        self.assertEqual([step.name for step in run.steps], ["reserve"])
 
 
 @tag("driver")
