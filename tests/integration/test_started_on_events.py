@@ -153,6 +153,8 @@ def test_a_saga_of_a_caller_with_the_same_key_is_not_cancelled(depot_shop: Shop)
     assert own.status is SagaStatus.RUNNING
     assert own.correlation_id == own.id
     own.cancel("the test is over")
+    journal.query(depot_shop.database_url, OPEN, str(own.id))  # or its worker would wait for it, to stop
+    assert own.wait(60) is SagaStatus.COMPENSATED
 
 
 def test_a_run_ends_whatever_its_saga_does(depot_shop: Shop) -> None:
