@@ -8,15 +8,11 @@ from sqlalchemy import Connection, TextClause
 
 from sagas.model import Mail
 from sagas.store import neighbour_statements
-from sagas.store.book import InSchema, StatementBook
-from sagas.store.database import Database
+from sagas.store.book import InSchema
 
 
 class Inbox(InSchema):
     """Writes and reads `saga_inbox`."""
-
-    def __init__(self, database: Database, book: StatementBook) -> None:
-        super().__init__(database, book)
 
     def put(
         self,

@@ -9,8 +9,7 @@ from sqlalchemy import Connection, Row
 
 from sagas.model import Plan
 from sagas.store import neighbour_statements
-from sagas.store.book import InSchema, StatementBook
-from sagas.store.database import Database
+from sagas.store.book import InSchema
 
 #: A limit is a resource with this prefix, which no semantic lock may have.
 LIMIT_PREFIX = "limit:"
@@ -27,9 +26,6 @@ class LockRequest:
 
 class Locks(InSchema):
     """Grants and releases, each under the advisory locks of the resources until the end of its transaction."""
-
-    def __init__(self, database: Database, book: StatementBook) -> None:
-        super().__init__(database, book)
 
     def take_place(self, connection: Connection, instance_id: UUID, plan: Plan) -> tuple[bool, Sequence[UUID]]:
         """Take a place under the limit again, for an instance that a person let go on, inside the loop's transaction.

@@ -9,7 +9,7 @@ from sqlalchemy import Label, literal_column
 from sagas.model import Address
 from sagas.store import neighbour_statements
 from sagas.store.book import InSchema, StatementBook
-from sagas.store.database import OUTAGE_PATIENCE, Database
+from sagas.store.database import OUTAGE_PATIENCE
 from sagas.store.tables import Tables
 
 
@@ -21,9 +21,6 @@ def recorded(tables: Tables, book: StatementBook) -> Label[Any]:
 
 class Records(InSchema):
     """Appends to and reads `saga_record`."""
-
-    def __init__(self, database: Database, book: StatementBook) -> None:
-        super().__init__(database, book)
 
     def add(self, instance_id: UUID, action: Address, token: UUID, data: str) -> bool:
         """Keep a record, whatever has become of the claim. False: the token no longer holds it."""

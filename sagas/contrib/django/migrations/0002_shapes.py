@@ -1,4 +1,4 @@
-"""What the library's own 0002_shapes.sql adds to the tables; the model reads none of it."""
+"""Apply the library's own 0002_shapes.sql, of which the model reads nothing."""
 
 from django.db import migrations
 

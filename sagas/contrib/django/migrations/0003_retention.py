@@ -1,4 +1,4 @@
-"""What the library's own 0003_retention.sql adds: an index."""
+"""Apply the library's own 0003_retention.sql, which adds an index."""
 
 from django.db import migrations
 

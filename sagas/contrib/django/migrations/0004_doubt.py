@@ -1,4 +1,4 @@
-"""What the library's own 0004_doubt.sql adds: a table of what bodies record; and the permission to resolve a doubt."""
+"""Apply the library's own 0004_doubt.sql: a table of what bodies record. Add the permission to resolve a doubt."""
 
 from django.db import migrations
 

@@ -1,4 +1,4 @@
-"""What the library's own 0005_headers.sql adds: a column that the model does not read."""
+"""Apply the library's own 0005_headers.sql, which adds a column that the model does not read."""
 
 from django.db import migrations
 

@@ -1,4 +1,4 @@
-"""What the library's own 0006_promises.sql adds: what deadlines, retries and waiting for a person need."""
+"""Apply the library's own 0006_promises.sql, which adds what deadlines, retries and waiting for a person need."""
 
 from django.db import migrations
 

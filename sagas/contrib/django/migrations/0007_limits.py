@@ -1,4 +1,4 @@
-"""What the library's own 0007_limits.sql adds: columns of limits and polls."""
+"""Apply the library's own 0007_limits.sql, which adds columns of limits and polls."""
 
 from django.db import migrations
 

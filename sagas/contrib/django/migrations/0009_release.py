@@ -1,4 +1,4 @@
-"""What the library's own 0009_release.sql adds: a column."""
+"""Apply the library's own 0009_release.sql, which adds a column."""
 
 from django.db import migrations
 

@@ -1,4 +1,4 @@
-"""What the library's own 0010_parked.sql adds: two columns."""
+"""Apply the library's own 0010_parked.sql, which adds two columns."""
 
 from django.db import migrations
 

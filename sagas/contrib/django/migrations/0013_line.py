@@ -1,4 +1,4 @@
-"""What the library's own 0013_line.sql adds: columns, an index and a table that no model reads."""
+"""Apply the library's own 0013_line.sql, which adds columns, an index and a table that no model reads."""
 
 from django.db import migrations
 

@@ -1,4 +1,4 @@
-"""What the library's own 0014_lists.sql adds: a column that no model reads, and indexes."""
+"""Apply the library's own 0014_lists.sql, which adds a column that no model reads, and indexes."""
 
 from django.db import migrations
 

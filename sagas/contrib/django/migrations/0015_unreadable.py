@@ -1,4 +1,4 @@
-"""What the library's own 0015_unreadable.sql adds: a column that no model reads, and its index."""
+"""Apply the library's own 0015_unreadable.sql, which adds a column that no model reads, and its index."""
 
 from django.db import migrations
 

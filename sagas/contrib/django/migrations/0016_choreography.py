@@ -1,4 +1,4 @@
-"""What the library's own 0016_choreography.sql adds: columns that no model reads, constraints and indexes."""
+"""Apply the library's own 0016_choreography.sql, which adds columns that no model reads, constraints and indexes."""
 
 from django.db import migrations
 

@@ -1,4 +1,4 @@
-"""What the library's own 0017_causes.sql adds: columns that no model reads."""
+"""Apply the library's own 0017_causes.sql, which adds columns that no model reads."""
 
 from django.db import migrations
 

@@ -1,4 +1,4 @@
-"""What the library's own 0018_quiet.sql adds: columns that no model reads, and indexes."""
+"""Apply the library's own 0018_quiet.sql, which adds columns that no model reads, and indexes."""
 
 from django.db import migrations
 

@@ -1,4 +1,4 @@
-"""What the library's own 0019_deliveries.sql changes: indexes."""
+"""Apply the library's own 0019_deliveries.sql, which changes indexes."""
 
 from django.db import migrations
 

@@ -1,4 +1,4 @@
-"""What the library's own 0020_handlers.sql adds: tables that no model reads."""
+"""Apply the library's own 0020_handlers.sql, which adds tables that no model reads."""
 
 from django.db import migrations
 

@@ -1,4 +1,4 @@
-"""What the library's own 0021_pages.sql changes: indexes."""
+"""Apply the library's own 0021_pages.sql, which changes indexes."""
 
 from django.db import migrations
 

@@ -1,4 +1,4 @@
-"""What the library's own 0024_depth.sql adds: a column that no model reads."""
+"""Apply the library's own 0024_depth.sql, which adds a column that no model reads."""
 
 from django.db import migrations
 

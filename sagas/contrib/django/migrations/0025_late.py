@@ -1,4 +1,4 @@
-"""What the library's own 0025_late.sql changes: a constraint of the table of instances."""
+"""Apply the library's own 0025_late.sql, which changes a constraint of the table of instances."""
 
 from django.db import migrations
 
