@@ -23,7 +23,6 @@ from sagas.engine import (
     add_engine,
     declared,
     face_of,
-    register_graphs,
 )
 from sagas.engine.transports import transport_defaults
 from sagas.errors import ConfigurationError, InstanceNotFound
@@ -162,7 +161,7 @@ class Sagas:
         Raises:
             PlanChanged: a version is registered with another graph.
         """
-        register_graphs(self.engine)
+        self.engine.publisher.register_graphs()
 
     def start(self, saga: Saga, data: Data, **options: Unpack[StartOptions]) -> SagaHandle:
         """Start like `Saga.start`, on this very app, if a process has several."""
@@ -314,7 +313,7 @@ class Sagas:
         Example:
             ``sagas.purge(timedelta(days=30))``
         """
-        return purge(self.engine, older_than, keep_keys=keep_keys)
+        return purge(self.engine.store.purging, older_than, keep_keys=keep_keys)
 
     # -- binding to the app
 
@@ -359,7 +358,7 @@ class Sagas:
         @app.task(name=PURGE_TASK, bind=True, shared=False, ignore_result=True)
         def run_purge(self: Task, days: float, keep_keys: bool = False) -> int:
             """Purge from the application's own beat schedule. Return how many instances were purged."""
-            return purge(engine, timedelta(days=days), keep_keys=keep_keys)
+            return purge(engine.store.purging, timedelta(days=days), keep_keys=keep_keys)
 
     def _finalized(self, sender: Celery, **_: object) -> None:
         sender.add_periodic_task(

@@ -1,6 +1,6 @@
 """The fenced task class, the chains and their error callback, and the loop that moves instances on."""
 
-from sagas.engine.alerting import announce
+from sagas.engine.alerting import Alerts, announce
 from sagas.engine.binding import bind, required
 from sagas.engine.capture import Beginning, token_warning
 from sagas.engine.conditions import condition, condition_name
@@ -27,7 +27,7 @@ from sagas.engine.messages import (
     window_from,
 )
 from sagas.engine.outgoing import Posted, PublishingStep
-from sagas.engine.publishing import published, register_graphs
+from sagas.engine.publishing import published
 from sagas.engine.redaction import redacted_error, redacted_value
 from sagas.engine.registry import (
     EVENT_MARK,
@@ -48,6 +48,7 @@ from sagas.engine.task_face import TaskFace, face_of
 
 __all__ = [
     "ADDRESS_HEADER",
+    "Alerts",
     "Beginning",
     "CALLBACK_TASK",
     "CANCEL_TASK",
@@ -96,7 +97,6 @@ __all__ = [
     "face_of",
     "published",
     "qualified",
-    "register_graphs",
     "redacted_error",
     "redacted_value",
     "refuse_unfit",

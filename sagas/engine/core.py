@@ -67,8 +67,8 @@ class Engine:
         self.control = Control(control_queue, self.store.fleet)
         self.messages = Messages(app, control_queue, step_results)
         self.impatient_sender = ImpatientSender(self.messages)
-        self.publisher = Publisher(self)
         self.loop = Loop(self.store, self.messages, self.impatient_sender, self.secrecy)
+        self.publisher = Publisher(self)
         self._same_database: set[tuple[URL, URL]] = set()
         #: Whether `sagas.testing.inline` runs the messages.
         self.runs_inline = False

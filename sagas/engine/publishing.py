@@ -30,7 +30,15 @@ class Publisher:
     """The part of an engine that publishes events. It needs their types and their run, and no subscriptions."""
 
     def __init__(self, engine: "Engine") -> None:
-        self._engine = engine
+        self._engine, self._loop = engine, engine.loop
+        store = engine.store
+        self._runs, self._instances, self._starting = store.runs, store.instances, store.starting
+        self._headers, self._database = store.headers, store.database
+
+    def register_graphs(self) -> None:
+        """Register the graph of every choreography that this process has declared. See `Runs.register`."""
+        for choreography in choreographies():
+            self._runs.register(choreography.plan(self._engine))
 
     def start(
         self,
@@ -61,8 +69,8 @@ class Publisher:
 
         def insert(scalar: Scalar) -> bool | None:
             nonlocal to_send
-            to_send = engine.store.runs.begin(scalar, new, engine.messages)
-            return engine.store.runs.is_started_so(scalar, new) if to_send is None else True
+            to_send = self._runs.begin(scalar, new, engine.messages)
+            return self._runs.is_started_so(scalar, new) if to_send is None else True
 
         said = self._insert(new.id, insert, key, transaction, lambda: self._begin(new, to_send))
         if said is None or (rejects and not said):
@@ -77,14 +85,14 @@ class Publisher:
             NotRegistered: no worker has registered the choreography.
             PlanChanged: this process declares the choreography otherwise than the workers.
         """
-        whole = blocking(partial(self._engine.store.runs.whole_graph, plan))
+        whole = blocking(partial(self._runs.whole_graph, plan))
         if whole is None:
             raise NotRegistered(
                 f"choreography {plan.name!r} version {plan.version} is not registered: its whole graph is what the "
                 "workers know once they have imported it. Start a worker, or call Sagas.register() where all of its "
                 "modules are imported"
             )
-        self._engine.store.instances.remember(RunPlan.of(whole))
+        self._instances.remember(RunPlan.of(whole))
         return whole
 
     def publish(
@@ -110,10 +118,9 @@ class Publisher:
             KeyInUse: the key has an event with another content, or any event if that is to be rejected.
         """
         event = published(written)
-        store = self._engine.store
-        insert = partial(store.runs.publish, run_id=run_id, event=event, key=key, intended=intended)
+        insert = partial(self._runs.publish, run_id=run_id, event=event, key=key, intended=intended)
         said = self._insert(run_id, insert, key, transaction)
-        if said is None and blocking(partial(store.runs.is_a_saga, run_id)):
+        if said is None and blocking(partial(self._runs.is_a_saga, run_id)):
             raise StartRefused(
                 f"{run_id} is a saga, which hears no events: publish {event.type} into a run of a choreography, or "
                 "signal the saga"
@@ -139,16 +146,14 @@ class Publisher:
         engine = self._engine
         if transaction is None:
             transaction = engine.ambient()
-        look = partial(engine.loop.poke, run_id, wait_for_broker=False)
+        look = partial(self._loop.poke, run_id, wait_for_broker=False)
         if transaction is None:
             said = blocking(partial(self._insert_now, insert))
             (follow or look)()
             return said
         engine.refuse_elsewhere(transaction)
         try:
-            said = engine.store.starting.unharmed(
-                transaction, partial(insert, transaction.scalar), may_wait=key is not None
-            )
+            said = self._starting.unharmed(transaction, partial(insert, transaction.scalar), may_wait=key is not None)
         except Exception as error:
             if key is None or sqlstate(error) not in WAITED_IN_VAIN:
                 raise
@@ -157,7 +162,7 @@ class Publisher:
                 "in one order, and try again when the other has ended"
             ) from error
         if follow is not None:
-            transaction.after_commit(follow, lambda: engine.store.instances.read(run_id) is not None)
+            transaction.after_commit(follow, lambda: self._instances.read(run_id) is not None)
         else:  # a look before the commit finds nothing; the sweep will
             transaction.after_commit(look, lambda: True)
         return said
@@ -168,31 +173,24 @@ class Publisher:
         Args:
             to_send: None: there was a run already.
         """
-        loop, store = self._engine.loop, self._engine.store
         if to_send is not None:
-            store.headers.remember(new.id, new.headers)
+            self._headers.remember(new.id, new.headers)
         for address in to_send or ():
-            loop.send_window(new.id, RunPlan.of(new.plan), [address], wait_for_broker=False)
+            self._loop.send_window(new.id, RunPlan.of(new.plan), [address], wait_for_broker=False)
         try:
-            is_awaited = not to_send or (new.key is not None and store.runs.has_early(new.id))
+            is_awaited = not to_send or (new.key is not None and self._runs.has_early(new.id))
         except SQLAlchemyError as error:  # the start is committed: the sweep finds what came before it
             logger.warning("events before run %s not looked for: %s", new.id, type(error).__qualname__)
             return
         if is_awaited:
-            loop.poke(new.id, wait_for_broker=False)
+            self._loop.poke(new.id, wait_for_broker=False)
 
     def _insert_now(self, insert: Callable[[Scalar], bool | None]) -> bool | None:
         def work() -> bool | None:
-            with self._engine.store.database.autocommit() as connection:
+            with self._database.autocommit() as connection:
                 return insert(connection.scalar)
 
-        return self._engine.store.database.retrying(work)
-
-
-def register_graphs(engine: "Engine") -> None:
-    """Register the graph of every choreography that this process has declared. See `Runs.register`."""
-    for choreography in choreographies():
-        engine.store.runs.register(choreography.plan(engine))
+        return self._database.retrying(work)
 
 
 def published(written: "WrittenEvent", caused_by: str | None = None) -> Published:

@@ -75,7 +75,11 @@ class Filler:
     """Sends the steps that wait in the lines, while it holds its app's lease."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        store = engine.store
+        self._lines, self._sweeping, self._timing = store.lines, store.sweeping, store.timing
+        self._instances, self._headers, self._clock = store.instances, store.headers, store.clock
+        self._messages, self._redactor = engine.messages, engine.redactor
+        self._lease, self._identity = engine.control.queue, engine.identity
         self._own_id = uuid4()
         self._windows: dict[str, Window] = {}
         self._lossy: frozenset[str] = frozenset()  # the queues that had more lost messages than were put back
@@ -86,13 +90,9 @@ class Filler:
         self._abstains_until = 0.0
 
     @property
-    def _lease(self) -> str:
-        return self._engine.control.queue
-
-    @property
     def _me(self) -> UUID:
         # A worker that was declared dead and registers anew has no right to the lease of its former id.
-        return self._engine.identity.id or self._own_id
+        return self._identity.id or self._own_id
 
     def fill(self, patience: float = 0.0) -> int:
         """Put lost messages back into their lines and send up to each queue's window.
@@ -103,31 +103,30 @@ class Filler:
         Returns:
             How many messages it sent.
         """
-        lines, timing = self._engine.store.lines, self._engine.store.timing
         if time.monotonic() < self._abstains_until:
             return 0
         self._failures = 0
         gives_up_at = time.monotonic() + patience
-        while not lines.take_lease(self._lease, self._me, timing.hold):
+        while not self._lines.take_lease(self._lease, self._me, self._timing.hold):
             if time.monotonic() > gives_up_at:
                 return 0
             time.sleep(0.1)
         sent = 0
         try:
             self._put_lost_back()
-            waiting = lines.waiting(MOST)
+            waiting = self._lines.waiting(MOST)
             self.has_lines = bool(waiting)
             self._windows = {one.queue: self._windows.get(one.queue, Window()) for one in waiting}
             for one in waiting:
                 sent += self._fill_queue(one)
         finally:
             if patience or self._failures >= 2:
-                lines.give_lease_back(self._lease, self._me)
+                self._lines.give_lease_back(self._lease, self._me)
         return sent
 
     def resign(self) -> None:
         """Let another process go on at once, because this worker stops."""
-        self._engine.store.lines.give_lease_back(self._lease, self._me)
+        self._lines.give_lease_back(self._lease, self._me)
 
     def close(self) -> None:
         """Release the connection for publishing; the next publish opens another one."""
@@ -137,12 +136,12 @@ class Filler:
 
     def _put_lost_back(self) -> None:
         """Put some lost messages back, the oldest first. The work does not wait until all of a hundred thousand are."""
-        lines, former, lost = self._engine.store.lines, self._lossy, 0
+        former, lost = self._lossy, 0
         for _ in range(TIMES):
-            found = lines.put_lost_back(self._lease, self._me, AT_A_TIME)
+            found = self._lines.put_lost_back(self._lease, self._me, AT_A_TIME)
             lost += sum(found.values())
             self._lossy = frozenset(queue for queue, count in found.items() if count >= AT_A_TIME)
-            if not self._lossy or not lines.take_lease(self._lease, self._me, self._engine.store.timing.hold):
+            if not self._lossy or not self._lines.take_lease(self._lease, self._me, self._timing.hold):
                 break
         for queue in self._lossy - former:
             self._windows.pop(queue, None)  # what it has sent is lost, too
@@ -152,38 +151,36 @@ class Filler:
     def _fill_queue(self, waiting: Waiting) -> int:
         window = self._windows[waiting.queue]
         out = window.still_out(waiting.taken_until) if waiting.queue in self._lossy else waiting.out
-        is_held = waiting.kept > 0 and any(map(self._engine.messages.is_rate_limited, waiting.tasks))
+        is_held = waiting.kept > 0 and any(map(self._messages.is_rate_limited, waiting.tasks))
         room = window.room(out, waiting.slots, is_held=is_held or self._tries)
         window.left_out = out + room
         sent = 0
-        store = self._engine.store
         while sent < room and self._failures < 2:
             limit = 1 if self._tries else min(BATCH, room - sent)
-            released = store.lines.release(self._lease, self._me, waiting.queue, limit, store.instances.known_plans)
+            released = self._lines.release(self._lease, self._me, waiting.queue, limit, self._instances.known_plans)
             if released and not sent:
                 window.sent_from = min(each.dispatched_at for each in released)
             for each in released:
                 if self._failures < 2:
                     sent += self._send(each)
                 else:
-                    store.lines.put_back(each.instance_id, each.address)
+                    self._lines.put_back(each.instance_id, each.address)
             if len(released) < limit:
                 break
-            store.lines.take_lease(self._lease, self._me, store.timing.hold)
+            self._lines.take_lease(self._lease, self._me, self._timing.hold)
         return sent
 
     def _send(self, released: Released) -> bool:
-        store = self._engine.store
         try:
             with legible(released.instance_id):
-                plan = store.instances.plan(released.plan_hash, released.plan)
+                plan = self._instances.plan(released.plan_hash, released.plan)
         except Exception as error:  # one bad row must not stop the others; it waits, alone, with an event
-            told = describe(error, redact=self._engine.redactor(released.instance_id))
+            told = describe(error, redact=self._redactor(released.instance_id))
             logger.error("not sent: %s", told.message, extra={"saga_id": str(released.instance_id)})
-            store.sweeping.back_off(released.instance_id, told.to_json(), error)
+            self._sweeping.back_off(released.instance_id, told.to_json(), error)
             return False
-        store.headers.remember(released.instance_id, released.headers)
-        store.clock.learn(released.dispatched_at)
+        self._headers.remember(released.instance_id, released.headers)
+        self._clock.learn(released.dispatched_at)
         try:
             self._publish(released, plan)
         except Exception as error:  # any error of a transport: the row is the truth
@@ -193,7 +190,7 @@ class Filler:
         return True
 
     def _publish(self, released: Released, plan: Plan) -> None:
-        messages, address = self._engine.messages, released.address
+        messages, address = self._messages, released.address
         # An undo dispatches the next one itself, once it is done.
         window = window_from(plan, None, address) if address.is_action else [address]
         self._connection = self._connection or messages.impatient_connection()
@@ -202,7 +199,7 @@ class Filler:
 
     def _failed(self, released: Released, error: Exception) -> None:
         logger.warning("message of saga %s not sent: %r", released.instance_id, error)
-        self._engine.store.lines.put_back(released.instance_id, released.address)
+        self._lines.put_back(released.instance_id, released.address)
         self.close()
         self._tries = True
         self._failures += 1

@@ -25,6 +25,7 @@ class Neighbourhood:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._control, self._fleet = engine.control, engine.store.fleet
         self._introduced: UUID | None = None
         self._put_back: OrderedDict[str, None] = OrderedDict()
         self._seen_homes: set[str] = set()
@@ -33,23 +34,23 @@ class Neighbourhood:
 
     def move_in(self) -> None:
         """Read the schema's mark and consume the control queue before the children are forked, which inherit both."""
-        self._engine.control.home()
-        self._engine.control.consume(self._engine.app.amqp.queues)
+        self._control.home()
+        self._control.consume(self._engine.app.amqp.queues)
 
     def introduce(self, worker_id: UUID) -> None:
         """Write into the worker's row which app it belongs to; once for each of its ids."""
-        self._engine.control.home()  # the database may have been away before
+        self._control.home()  # the database may have been away before
         if worker_id != self._introduced:
             own = itself(self._engine)
-            self._engine.store.fleet.introduce(
+            self._fleet.introduce(
                 worker_id, app=own.app, control_queue=own.control_queue, broker=own.broker or "", plans=own.plans
             )
             self._introduced = worker_id
 
     def told(self) -> dict[str, Any]:
         """Return the answer to other workers that ask over the broker."""
-        home, control = self._engine.control.known_home, self._engine.control
-        return {STATS: {"app": self._engine.app.main, "home": home, "control_queue": control.queue}} if home else {}
+        home, queue = self._control.known_home, self._control.queue
+        return {STATS: {"app": self._engine.app.main, "home": home, "control_queue": queue}} if home else {}
 
     # -- looking for others
 
@@ -63,16 +64,16 @@ class Neighbourhood:
 
     def _look(self, mingles: bool) -> None:
         engine = self._engine
-        if engine.control.queue != CONTROL_QUEUE:
+        if self._control.queue != CONTROL_QUEUE:
             try:
                 log_left(left_in(CONTROL_QUEUE, engine.messages))
             except Exception as error:  # the broker is away, or has no such queue
                 logger.debug("the former control queue was not asked: %r", error)
-        if engine.control.home() is None:
+        if self._control.home() is None:
             return
         others: list[Neighbour] = []
         try:
-            others += engine.store.fleet.alive(itself(engine).home)
+            others += self._fleet.alive(itself(engine).home)
         except Exception as error:  # the database is away
             logger.warning("the workers of this schema were not asked who they are: %r", error)
         if mingles:
@@ -91,7 +92,7 @@ class Neighbourhood:
         A message that comes here again is dropped: no other worker listens, or all are busy, and it would circulate for
         ever. That is harmless: each control message only saves time, and its owner's sweep finds what it asks for.
         """
-        home = self._engine.control.foreign_home(message.headers)
+        home = self._control.foreign_home(message.headers)
         if home is None:
             return False
         if home not in self._seen_homes:
@@ -100,7 +101,7 @@ class Neighbourhood:
                 "control messages of another application, with sagas in %s, come by a queue of ours (%s): they are put "
                 "back. Give one of the two Sagas(control_queue='…')",
                 place_of(home),
-                ", ".join(self._engine.control.consumed),
+                ", ".join(self._control.consumed),
             )
         message_id = str(message.headers.get("id"))
         if message_id in self._put_back:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from sagas.engine import Engine
+from sagas.engine import WorkerIdentity
 from sagas.store import Store
 
 logger = logging.getLogger("sagas")
@@ -19,10 +19,11 @@ logger = logging.getLogger("sagas")
 Original = Callable[[str, str], Any]
 
 
-def start(engine: Engine, pool: str, is_over: Callable[[], bool]) -> None:
+def start(identity: WorkerIdentity, shared: Store, pool: str, is_over: Callable[[], bool]) -> None:
     """Heartbeat until the worker is over; do nothing for any other pool.
 
     Args:
+        shared: the worker's store.
         pool: the module of the worker's pool.
     """
     original = _original(pool)
@@ -30,12 +31,12 @@ def start(engine: Engine, pool: str, is_over: Callable[[], bool]) -> None:
         return
     sleep = original("time", "sleep")
     # Its own store: a greenlet that is stopped may hold shared objects.
-    store = Store(lambda: engine.store.database.url, engine.store.schema, engine.store.timing)
+    store = Store(lambda: shared.database.url, shared.schema, shared.timing)
 
     def beat() -> None:
         failed = False
         while not is_over():
-            worker_id = engine.identity.id
+            worker_id = identity.id
             try:
                 if worker_id is not None:
                     store.sweeping.pulse(worker_id)

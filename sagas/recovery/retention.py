@@ -3,8 +3,8 @@
 import logging
 from datetime import timedelta
 
-from sagas.engine import Engine
 from sagas.errors import ConfigurationError
+from sagas.store import Purging
 from sagas.store.purging import BEGINNING, PurgeCursor
 
 logger = logging.getLogger("sagas")
@@ -14,7 +14,7 @@ BATCH = 200
 LONGEST = timedelta(days=36_500)
 
 
-def purge(engine: Engine, older_than: timedelta, *, keep_keys: bool = False) -> int:
+def purge(purging: Purging, older_than: timedelta, *, keep_keys: bool = False) -> int:
     """Delete sagas that ended well so long ago. Any number of concurrent purges is right.
 
     Returns:
@@ -28,7 +28,6 @@ def purge(engine: Engine, older_than: timedelta, *, keep_keys: bool = False) -> 
             f"purge(older_than={older_than!r}): pass how long ago a saga must have ended, as timedelta(days=30); "
             f"more than nothing, and up to {LONGEST.days} days"
         )
-    purging = engine.store.purging
     before = purging.cut_off(older_than)
     count = 0
     last: PurgeCursor | None = BEGINNING

@@ -43,12 +43,13 @@ def sweep(engine: Engine, *, forced: bool = False) -> int:
     Returns:
         How many instances it moved and messages it sent from the lines (a look alone does not count).
     """
-    if not forced and engine.store.sweeping.is_swept():
+    sweeping, timing = engine.store.sweeping, engine.store.timing
+    if not forced and sweeping.is_swept():
         return 0
-    moved = Sweeper(engine).run(NO_LIMIT if forced else engine.store.timing.budget)
+    moved = Sweeper(engine).run(NO_LIMIT if forced else timing.budget)
     filler = Filler(engine)
     try:
-        return moved + filler.fill(patience=engine.store.timing.hold.total_seconds() if forced else 0.0)
+        return moved + filler.fill(patience=timing.hold.total_seconds() if forced else 0.0)
     finally:
         filler.close()
 
@@ -57,7 +58,12 @@ class Sweeper:
     """Makes the passes of one process."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        store = engine.store
+        self._sweeping, self._waking, self._timing = store.sweeping, store.waking, store.timing
+        self._instances, self._inbox, self._locks = store.instances, store.instances.inbox, store.locks
+        self._letters, self._handlers = store.letters, store.handlers
+        self._loop, self._redactor = engine.loop, engine.redactor
+        self._messages, self._impatient_sender = engine.messages, engine.impatient_sender
         self._rests_until = 0.0
         self._sent = 0
         self._finds_plain = True
@@ -72,12 +78,11 @@ class Sweeper:
         Returns:
             How many instances it moved.
         """
-        engine, sweeping = self._engine, self._engine.store.sweeping
         began, self._sent, self._finds_plain = time.monotonic(), 0, True
-        around = sweeping.look_around()
-        self._fresh_until = began + engine.store.timing.pause / 2
-        engine.impatient_sender.try_again()
-        for worker in sweeping.declare_dead() if around.has_silent else ():
+        around = self._sweeping.look_around()
+        self._fresh_until = began + self._timing.pause / 2
+        self._impatient_sender.try_again()
+        for worker in self._sweeping.declare_dead() if around.has_silent else ():
             logger.error(
                 "worker declared dead: silent for too long",
                 extra={"worker": str(worker.id), "worker_host": worker.hostname, "worker_pid": worker.pid},
@@ -86,39 +91,39 @@ class Sweeper:
         if budget == NO_LIMIT or (around.is_first and began > self._rests_until):
             moved += self._look_at_all(self._lost, budget / 4)
         if around.has_ended_holders:
-            for ended in engine.store.locks.held_by_the_ended(BATCH):
-                engine.loop.release(ended, wait_for_broker=False)
+            for ended in self._locks.held_by_the_ended(BATCH):
+                self._loop.release(ended, wait_for_broker=False)
         if around.has_early:
-            bury_early(engine)
-        for alert in engine.store.handlers.due_alerts() if around.has_alarms else ():
+            bury_early(self._letters, self._loop.alerts)
+        for alert in self._handlers.due_alerts() if around.has_alarms else ():
             announce(alert)
         if around.has_unseen:
-            moved += self._look_at_all(engine.store.instances.inbox.unseen, budget / 4)
+            moved += self._look_at_all(self._inbox.unseen, budget / 4)
         if around.has_due:
-            moved += self._look_at_all(sweeping.take_due, budget / 2, self._wake)
+            moved += self._look_at_all(self._sweeping.take_due, budget / 2, self._wake)
         return moved
 
     def _lost(self, limit: int) -> Sequence[UUID]:
         began = time.monotonic()
-        picked = self._engine.store.sweeping.lost(limit)
+        picked = self._sweeping.lost(limit)
         self._rests_until = began + (time.monotonic() - began) / SHARE
         return picked
 
     def _wake(self, until: float) -> int:
         """Wake plain instances once enough was sent, until another kind comes before them. Return how many."""
-        engine, moved = self._engine, 0
+        moved = 0
         while self._sent >= SENT_AT_ONCE and self._finds_plain and time.monotonic() < until:
             woken = self._woken()
             self._finds_plain = bool(woken)
             moved += len(woken)
             for each in woken:
                 if each.has_begun:
-                    engine.loop.announce_status(each.id, each.saga, SagaStatus.RUNNING)
+                    self._loop.announce_status(each.id, each.saga, SagaStatus.RUNNING)
         return moved
 
     def _woken(self) -> Sequence[Woken]:
         try:
-            return self._engine.store.waking.wake(WOKEN_AT_ONCE, self._engine.messages)
+            return self._waking.wake(WOKEN_AT_ONCE, self._messages)
         except Exception as error:  # one of them must not stop the others: each is looked at
             if isinstance(error, DBAPIError) and is_outage(error):
                 raise
@@ -150,24 +155,23 @@ class Sweeper:
             size = min(2 * size, BATCH)
 
     def _look_at(self, instance_id: UUID) -> bool:
-        engine = self._engine
         if time.monotonic() > self._fresh_until:
-            engine.store.sweeping.go_on()
-            self._fresh_until = time.monotonic() + engine.store.timing.pause / 2
+            self._sweeping.go_on()
+            self._fresh_until = time.monotonic() + self._timing.pause / 2
         joining = Joining.BEHIND_OTHERS if self._sent < SENT_AT_ONCE else Joining.ALWAYS
         try:
-            outcome = engine.loop.handle(
+            outcome = self._loop.handle(
                 instance_id, Tick(), skip_locked=True, patience=0, wait_for_broker=False, joining=joining
             )
         except Exception as error:  # a bad row must not stop the pass; it waits, alone, with an event
             if isinstance(error, DBAPIError) and is_outage(error):
                 raise
-            told = describe(error, redact=engine.redactor(instance_id))
+            told = describe(error, redact=self._redactor(instance_id))
             logger.error("sweep failed on one saga\n%s", told.traceback, extra={"saga_id": str(instance_id)})
-            engine.store.sweeping.back_off(instance_id, told.to_json(), error)
+            self._sweeping.back_off(instance_id, told.to_json(), error)
             return False
-        if outcome is None and engine.store.instances.read(instance_id) is None:
-            engine.store.instances.inbox.forget(instance_id)
+        if outcome is None and self._instances.read(instance_id) is None:
+            self._inbox.forget(instance_id)
         if outcome is not None:
             self._sent += len(outcome.decision.sends)
         return outcome is not None and outcome.moved

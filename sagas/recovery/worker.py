@@ -17,7 +17,7 @@ from celery import signals
 from celery.bootsteps import RUN, TERMINATE, StartStopStep
 from celery.worker import state as worker_state
 
-from sagas.engine import ADDRESS_HEADER, CALLBACK_TASK, SWEEP_TASK, Engine, execution_in, register_graphs
+from sagas.engine import ADDRESS_HEADER, CALLBACK_TASK, SWEEP_TASK, Engine, execution_in
 from sagas.errors import SagaError
 from sagas.recovery import pulse
 from sagas.recovery.ending import Endings
@@ -62,7 +62,10 @@ class WorkerLife:
     """One engine's part in the life of a worker; does nothing in any other process."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        store = engine.store
+        self._engine, self._store = engine, store
+        self._sweeping, self._fleet = store.sweeping, store.fleet
+        self._clock, self._timing = store.clock, store.timing
         self._worker: Any = None
         self._idle = False
         self._told: set[str] = set()
@@ -103,8 +106,8 @@ class WorkerLife:
         self._stays = True
         self._safely(self._beat)
         self.neighbourhood.look_around(self._worker.options)
-        timing = self._engine.store.timing
-        pulse.start(self._engine, getattr(self._worker.pool_cls, "__module__", ""), self._stopping.is_set)
+        timing, pool = self._timing, getattr(self._worker.pool_cls, "__module__", "")
+        pulse.start(self._engine.identity, self._store, pool, self._stopping.is_set)
         filler, sweeper = self._filler, Sweeper(self._engine)
 
         def until_filling() -> float:
@@ -144,7 +147,7 @@ class WorkerLife:
         if sender.blueprint.state == TERMINATE and nothing_runs:
             worker_id = self._engine.identity.id
             if worker_id is not None:
-                self._safely(lambda: self._engine.store.sweeping.say_goodbye(worker_id))
+                self._safely(lambda: self._sweeping.say_goodbye(worker_id))
         self._worker = None
 
     # -- the timers
@@ -166,10 +169,10 @@ class WorkerLife:
         if self._has_registered:
             return
         try:
-            register_graphs(self._engine)
+            self._engine.publisher.register_graphs()
         except SagaError as error:
             logger.error("choreographies not registered: %s", error)
-        self._engine.store.fleet.unpark()
+        self._fleet.unpark()
         self._has_registered = True
 
     def _beat(self) -> None:
@@ -180,8 +183,8 @@ class WorkerLife:
         self._endings.record()
         self._register()
         # Read before the list is made: a claim older than this is either listed or over.
-        listed_at = engine.store.sweeping.clock()
-        engine.store.clock.learn(listed_at)
+        listed_at = self._sweeping.clock()
+        self._clock.learn(listed_at)
         taken_in = self._taken_in()
         was_idle, self._idle = self._idle, self._is_idle(taken_in)
         beat = Heartbeat(
@@ -198,7 +201,7 @@ class WorkerLife:
             kept=self._kept_back(),
         )
         self._grant_leave()
-        to_stop = engine.store.sweeping.heartbeat(beat)
+        to_stop = self._sweeping.heartbeat(beat)
         if to_stop is None:
             self._rise_again()
         else:

@@ -204,7 +204,7 @@ OF_CHOREOGRAPHY = (
         letter="V10",
         hole="A worker with newer code has begun, and what older ones could not read still waits.",
         taken_away="what no worker could call is tried when one begins",
-        edits=(Edit("sagas/recovery/worker.py::WorkerLife::_register", "self._engine.store.fleet.unpark()", "pass"),),
+        edits=(Edit("sagas/recovery/worker.py::WorkerLife::_register", "self._fleet.unpark()", "pass"),),
         tests=(f"{DEPLOY}test_v10_e5_what_older_code_cannot_read_waits_uncounted_and_goes_on_when_newer_code_begins",),
     ),
     Reversal(
@@ -250,8 +250,8 @@ OF_CHOREOGRAPHY = (
         edits=(
             Edit(
                 f"{RULES}draft.py::RunDraft::takes_events",
-                "return self.ended_by is None and self.turned_at is None and not has_ended",
-                "return self.turned_at is None and not has_ended",
+                "return self.ended_by is None and self.turned_at is None and not self.has_ended",
+                "return self.turned_at is None and not self.has_ended",
             ),
         ),
         tests=(
@@ -357,8 +357,8 @@ OF_CHOREOGRAPHY = (
         edits=(
             Edit(
                 f"{RULES}draft.py::RunDraft::takes_events",
-                "return self.ended_by is None and self.turned_at is None and not has_ended",
-                "return self.ended_by is None and not has_ended",
+                "return self.ended_by is None and self.turned_at is None and not self.has_ended",
+                "return self.ended_by is None and not self.has_ended",
             ),
         ),
         tests=(

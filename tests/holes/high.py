@@ -114,7 +114,7 @@ HIGH = (
             ),
             Edit(
                 "sagas/recovery/sweep.py::Sweeper::_look_at",
-                "engine.store.sweeping.back_off(instance_id, told.to_json(), error)",
+                "self._sweeping.back_off(instance_id, told.to_json(), error)",
                 "",
             ),
         ),
@@ -128,7 +128,7 @@ HIGH = (
         edits=(
             Edit(
                 "sagas/recovery/sweep.py::Sweeper::_look_at",
-                "engine.store.sweeping.back_off(instance_id, told.to_json(), error)",
+                "self._sweeping.back_off(instance_id, told.to_json(), error)",
                 "",
             ),
         ),
@@ -155,8 +155,8 @@ HIGH = (
         edits=(
             Edit(
                 "sagas/recovery/sweep.py::sweep",
-                "if not forced and engine.store.sweeping.is_swept():",
-                "if not forced and engine.store.sweeping.is_swept() is None:",
+                "if not forced and sweeping.is_swept():",
+                "if not forced and sweeping.is_swept() is None:",
             ),
         ),
         tests=(f"{SWEEPING}test_b13_beats_sweep_does_nothing_where_a_timer_sweeps",),

@@ -99,8 +99,8 @@ OF_LINES = (
         edits=(
             Edit(
                 "sagas/recovery/sweep.py::Sweeper::run",
-                "self._look_at_all(engine.store.instances.inbox.unseen, budget / 4)",
-                "self._look_at_all(engine.store.instances.inbox.unseen, NO_LIMIT)",
+                "self._look_at_all(self._inbox.unseen, budget / 4)",
+                "self._look_at_all(self._inbox.unseen, NO_LIMIT)",
             ),
         ),
         tests=(f"{SWEEPING}test_b4_unseen_mail_leaves_a_share_of_the_pass_to_what_is_due",),
@@ -283,7 +283,7 @@ OF_LINES = (
         edits=(
             Edit(
                 "sagas/recovery/filling.py::Filler::_failed",
-                "self._engine.store.lines.put_back(released.instance_id, released.address)\nself.close()",
+                "self._lines.put_back(released.instance_id, released.address)\nself.close()",
                 "self.close()",
             ),
         ),
@@ -296,7 +296,7 @@ OF_LINES = (
         edits=(
             Edit(
                 "sagas/recovery/sweep.py::sweep",
-                "if not forced and engine.store.sweeping.is_swept():\n    return 0",
+                "if not forced and sweeping.is_swept():\n    return 0",
                 "",
             ),
         ),
@@ -365,7 +365,7 @@ OF_LINES = (
         letter="B17",
         hole="While a pass takes long, an old timer begins one of its own.",
         taken_away="a pass that takes long says that it goes on",
-        edits=(Edit("sagas/recovery/sweep.py::Sweeper::_look_at", "engine.store.sweeping.go_on()", ""),),
+        edits=(Edit("sagas/recovery/sweep.py::Sweeper::_look_at", "self._sweeping.go_on()", ""),),
         tests=(f"{DEPLOY}test_b17_a_pass_that_takes_long_says_that_it_goes_on",),
     ),
     Reversal(
