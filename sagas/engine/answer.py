@@ -7,7 +7,7 @@ from celery.exceptions import Retry
 
 from sagas.engine.redaction import for_celery
 from sagas.errors import SagaError
-from sagas.model import StepState, StepStatus
+from sagas.model import ExecutionStatus, StepState
 from sagas.model.limits import Limits
 
 
@@ -39,7 +39,7 @@ class FailureTaken:
 def answer_to_failure(taken: FailureTaken) -> Answer:
     """Return a retry, if the execution is to be tried again, otherwise the error, for Celery's error callback."""
     row = taken.row
-    if row.status is StepStatus.PENDING:
+    if row.status is ExecutionStatus.PENDING:
         # Celery ends this chain, calls no error callback, and Flower shows the attempt as a retry.
         retry = Retry(f"attempt {row.attempts} failed", exc=for_celery(taken.error), when=row.not_before)
         retry.__context__ = taken.error if taken.is_original else None
@@ -57,6 +57,6 @@ def answer_to_report(row: StepState | None, token: object, *, carried: bool, lim
         carried: whether the chain carries the message that is to be sent next.
         limits: those of that message.
     """
-    if row is not None and row.status is StepStatus.FAILED and row.token == token and row.error is not None:
+    if row is not None and row.status is ExecutionStatus.FAILED and row.token == token and row.error is not None:
         return Answer(raises=SagaError(str(row.error)))  # shown by Flower
     return Answer(goes_on=carried, limits=limits if carried else None)

@@ -11,7 +11,7 @@ from celery.canvas import Signature
 from celery.utils.time import rate
 
 from sagas.engine.registry import inline_of
-from sagas.model import Address, Inline, InstanceState, Plan, PlanStep, StepState, StepStatus
+from sagas.model import Address, ExecutionStatus, Inline, InstanceState, Plan, PlanStep, StepState
 from sagas.model.limits import HARD_LIMIT_GRACE, Limits, own_limits
 from sagas.model.releases import with_needs, without_needs
 from sagas.model.undoing import undo_places
@@ -268,9 +268,9 @@ def walks_on(request: Any, own: StepState | None, following: StepState | None) -
     return (
         is_redelivered(request)
         and own is not None
-        and own.status is StepStatus.COMPLETED
+        and own.status is ExecutionStatus.COMPLETED
         and following is not None
-        and following.status is StepStatus.PENDING
+        and following.status is ExecutionStatus.PENDING
         and following.dispatches == 1
         and not following.attempts
     )

@@ -3,12 +3,12 @@
 from sagas.engine.answer import END, Answer
 from sagas.engine.delivery import Delivery
 from sagas.engine.messages import goes_on_inline, is_redelivered, walks_on
-from sagas.model import StepStatus, Tick
+from sagas.model import ExecutionStatus, Tick
 from sagas.store import legible
 
 #: Statuses of an execution that may still have to be moved on: it was to be claimed and was not, or the consequence of
 #: its failure may be lost.
-OPEN = (StepStatus.PENDING, StepStatus.FAILED)
+OPEN = (ExecutionStatus.PENDING, ExecutionStatus.FAILED)
 
 
 def nothing_to_claim(delivery: Delivery) -> Answer:
@@ -18,7 +18,7 @@ def nothing_to_claim(delivery: Delivery) -> Answer:
         steps = engine.store.instances.standing(instance_id, delivery.address, carries)
     own = steps.get(delivery.address)
     if own is not None and own.status not in OPEN:
-        if own.status is not StepStatus.RUNNING and goes_on_inline(request) and is_redelivered(request):
+        if own.status is not ExecutionStatus.RUNNING and goes_on_inline(request) and is_redelivered(request):
             # Its worker was killed between a completion and the next claim.
             for address in engine.store.instances.unclaimed(instance_id):
                 engine.store.lines.put_back(instance_id, address)

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from sagas.model import StepStatus
+from sagas.model import ExecutionStatus
 
 #: The number of an event and the place of a handler.
 Place = tuple[int, int]
@@ -15,7 +15,7 @@ Place = tuple[int, int]
 def held_up(rows: Sequence[Row[Any]]) -> Iterator[str]:
     """Yield a line for each handler of a run whose events wait for an earlier one."""
     for stream in _streams(rows):
-        held = [row for row in stream if row.status == StepStatus.HELD]
+        held = [row for row in stream if row.status == ExecutionStatus.HELD]
         if held and held[0] is not stream[0]:
             shown = f"event {held[0].position} waits"
             if len(held) > 1:
@@ -33,11 +33,11 @@ def delays(rows: Sequence[Row[Any]], paused: Mapping[str, datetime]) -> dict[Pla
     told = {}
     for stream in _streams(rows):
         for row in stream:
-            if row.status == StepStatus.HELD and row is not stream[0]:
+            if row.status == ExecutionStatus.HELD and row is not stream[0]:
                 told[row.position, row.branch] = f"waits {_behind(stream[0])}"
-            elif row.status == StepStatus.PENDING and row.name in paused:
+            elif row.status == ExecutionStatus.PENDING and row.name in paused:
                 told[row.position, row.branch] = f"its handler is paused until {_moment(paused[row.name])}"
-            elif row.status == StepStatus.PENDING and row.not_before is not None:
+            elif row.status == ExecutionStatus.PENDING and row.not_before is not None:
                 told[row.position, row.branch] = f"is tried again at {_moment(row.not_before)}"
     return told
 
@@ -58,7 +58,7 @@ def _behind(head: Row[Any]) -> str:
 def _how_it_stands(head: Row[Any]) -> str:
     if head.dead_at is not None:
         return "is a dead letter"
-    if head.status == StepStatus.RUNNING:
+    if head.status == ExecutionStatus.RUNNING:
         return "runs"
     if head.not_before is not None:
         return f"is tried again at {_moment(head.not_before)}"

@@ -17,6 +17,7 @@ from sagas.model import (
     FINAL,
     ChildState,
     ErrorInfo,
+    ExecutionStatus,
     HistoryEvent,
     InstanceState,
     Plan,
@@ -297,7 +298,7 @@ class Snapshot:
         lines = [
             f"waits for a deploy: {called(it.name, undo=it.round > 0)} cannot be called: {self._show.error(it.error)}"
             for it in self._step_rows
-            if it.status == StepStatus.PENDING and it.parked_since is not None
+            if it.status == ExecutionStatus.PENDING and it.parked_since is not None
         ]
         if self._row.quiet_at is not None and self._row.quiet_from is not None:
             lines.append("quiet: nothing is open, and no end has come")
@@ -370,7 +371,7 @@ def _outcome(undo: Row[Any]) -> UndoOutcome | None:
     said = undo.result.get("outcome") if isinstance(undo.result, Mapping) else undo.result
     if said in ("full", "partial", "manual"):
         return UndoOutcome(said)
-    return UndoOutcome.FULL if undo.status == StepStatus.COMPLETED else None
+    return UndoOutcome.FULL if undo.status == ExecutionStatus.COMPLETED else None
 
 
 def _combined(action: StepStatus, compensation: CompensationView | None) -> StepStatus:

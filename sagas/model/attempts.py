@@ -6,7 +6,7 @@ from typing import Any
 from sagas.model.events import Asked
 from sagas.model.executions import LONGEST_COUNTDOWN, LONGEST_DELAY, Executions
 from sagas.model.retry import Verdict
-from sagas.model.state import ErrorInfo, StepState, StepStatus
+from sagas.model.state import ErrorInfo, ExecutionStatus, StepState
 from sagas.model.vocabulary import HistoryEvent
 
 
@@ -39,7 +39,7 @@ def attempt_failed(
         return
     if asked.polls:
         draft.note(HistoryEvent.ATTEMPT_FAILED, step, **failure)
-    draft.close(step, StepStatus.FAILED)
+    draft.close(step, ExecutionStatus.FAILED)
 
 
 def failure_of(error: ErrorInfo, attempt: int, verdict: Verdict) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from sagas.model.attempts import attempt_failed
 from sagas.model.draft import InstanceDraft
 from sagas.model.events import Completed, UndoOutcome
 from sagas.model.retry import Verdict
-from sagas.model.state import ErrorInfo, StepState, StepStatus
+from sagas.model.state import ErrorInfo, ExecutionStatus, StepState
 from sagas.model.vocabulary import HistoryEvent, Reason
 
 
@@ -12,7 +12,7 @@ def complete_step(draft: InstanceDraft, step: StepState, event: Completed) -> No
     """Take the completion. A clash of results gives an action up; an undo may leave the rest to a person."""
     if event.outcome is UndoOutcome.MANUAL:
         error = ErrorInfo(type=Reason.MANUAL_UNDO, message="its compensation says: by hand, please", step=step.name)
-        draft.close(step, StepStatus.FAILED, result=event.result, error=error)
+        draft.close(step, ExecutionStatus.FAILED, result=event.result, error=error)
         return
     clash = draft.clash(step, event.keys) if step.address.is_action else None
     if clash is not None:

@@ -1,7 +1,7 @@
 """Until when a saga may be stopped, by a person or by its deadline."""
 
 from sagas.model.draft import InstanceDraft
-from sagas.model.state import Address, StepState, StepStatus
+from sagas.model.state import Address, ExecutionStatus, StepState
 
 
 def may_stop(draft: InstanceDraft) -> bool:
@@ -9,8 +9,8 @@ def may_stop(draft: InstanceDraft) -> bool:
     pivot = pivot_of(draft)
     if pivot is None:
         return True
-    untouched = pivot.status is StepStatus.PENDING and not pivot.epoch_changed
-    return (untouched or pivot.status is StepStatus.FAILED) and not pivot.doubt
+    untouched = pivot.status is ExecutionStatus.PENDING and not pivot.epoch_changed
+    return (untouched or pivot.status is ExecutionStatus.FAILED) and not pivot.doubt
 
 
 def is_overdue(draft: InstanceDraft) -> bool:

@@ -35,12 +35,12 @@ from sagas.model.reports import take_completion, take_end, take_failure
 from sagas.model.settle import past_pivot, settle
 from sagas.model.state import (
     Address,
+    ExecutionStatus,
     InstanceState,
     Mail,
     MailKind,
     SagaStatus,
     StepState,
-    StepStatus,
     Stop,
     StopKind,
 )
@@ -142,16 +142,16 @@ def read_inbox(draft: InstanceDraft) -> None:
 def stop_running(draft: InstanceDraft) -> None:
     """Stop the running actions of an instance that has turned back already, since its parent does not wait for them."""
     for step in draft.actions():
-        if step.status is StepStatus.RUNNING:
+        if step.status is ExecutionStatus.RUNNING:
             draft.stops.append(step.address)
-        elif step.status is StepStatus.PENDING:
+        elif step.status is ExecutionStatus.PENDING:
             draft.void(step)
 
 
 def begin_in_its_place(draft: InstanceDraft) -> None:
     """Begin the steps that an operator's retry let go on and that had to wait for a place under their saga's limit."""
     for step in draft.actions():
-        if step.status is StepStatus.PENDING and step.dispatched_at is None:
+        if step.status is ExecutionStatus.PENDING and step.dispatched_at is None:
             draft.begin(draft.put(step, not_before=None))
 
 
@@ -195,7 +195,7 @@ def undo_as_one(draft: InstanceDraft) -> None:
 
 def look_again(draft: InstanceDraft, step: StepState) -> None:
     """Look at one execution: it may wait for a lock, or for something that no worker does."""
-    if draft.before.awaits_lock and draft.status.is_forward and step.status is StepStatus.PENDING:
+    if draft.before.awaits_lock and draft.status.is_forward and step.status is ExecutionStatus.PENDING:
         draft.keep_waiting(step)
     elif step.is_live and draft.waits(step):
         poll(draft, step)

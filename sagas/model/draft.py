@@ -10,12 +10,12 @@ from sagas.model.plan import Plan, StepRole
 from sagas.model.state import (
     Address,
     ErrorInfo,
+    ExecutionStatus,
     InstanceState,
     Mail,
     MailKind,
     SagaStatus,
     StepState,
-    StepStatus,
     child_id,
 )
 from sagas.model.vocabulary import Reason
@@ -85,7 +85,7 @@ class InstanceDraft(Executions[Plan]):
 
     def completed(self, step: StepState, result: Any, keys: tuple[str, ...] = ()) -> StepState:
         """Complete it; return its new state."""
-        done = self.close(step, StepStatus.COMPLETED, result=result, error=None, doubt=False)
+        done = self.close(step, ExecutionStatus.COMPLETED, result=result, error=None, doubt=False)
         self.has_moved(step)
         if keys and step.address.is_action and step.address.position == self.position:
             self.written = {**(self.written or {}), **dict.fromkeys(keys, step.address.branch)}
@@ -94,7 +94,7 @@ class InstanceDraft(Executions[Plan]):
     def skipped(self, step: StepState) -> None:
         """Record that its condition is false, so it did nothing. An earlier attempt's doubt stays."""
         doubt = step.doubt or step.epoch_changed  # of a claim that a crash may have lost
-        self.close(step, StepStatus.SKIPPED, error=None, attempts=max(step.attempts - 1, 0), doubt=doubt)
+        self.close(step, ExecutionStatus.SKIPPED, error=None, attempts=max(step.attempts - 1, 0), doubt=doubt)
         self.has_moved(step)
 
     def has_moved(self, step: StepState) -> None:
@@ -159,7 +159,7 @@ class InstanceDraft(Executions[Plan]):
         return [
             step
             for step in self.actions()
-            if step.status is StepStatus.FAILED
+            if step.status is ExecutionStatus.FAILED
             and self.plan.is_parallel(step.address.position)
             and not self.plan_step(step).best_effort
         ]

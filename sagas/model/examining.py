@@ -6,20 +6,20 @@ from sagas.model.attempts import attempt_failed
 from sagas.model.events import Claimed
 from sagas.model.executions import LONGEST_COUNTDOWN, LONGEST_SILENCE, Executions, is_queued
 from sagas.model.retry import Verdict
-from sagas.model.state import ErrorInfo, Holder, StepState, StepStatus
+from sagas.model.state import ErrorInfo, ExecutionStatus, Holder, StepState
 from sagas.model.vocabulary import HistoryEvent, Reason
 
 
 def examine(draft: Executions[Any], step: StepState) -> None:
     """Look at one execution for the sweep: is its holder alive and in time, and has the time come to send it?"""
-    if step.status is StepStatus.RUNNING:
+    if step.status is ExecutionStatus.RUNNING:
         if step.holder in (Holder.DEAD, Holder.SILENT):
             draft.lost(step, proven=step.holder is Holder.DEAD)
         elif draft.now >= draft.end_of(step):
             message = f"still running after {draft.timeout_of(step):g} s"
             error = ErrorInfo(type=Reason.STEP_TIMEOUT, message=message, step=step.name)
             attempt_failed(draft, step, error, Verdict.TIMEOUT)
-    elif step.status is StepStatus.PENDING and not is_queued(step) and is_to_be_sent(draft, step):
+    elif step.status is ExecutionStatus.PENDING and not is_queued(step) and is_to_be_sent(draft, step):
         dispatch_unsent(draft, step)
 
 
@@ -36,7 +36,7 @@ def dispatch_unsent(draft: Executions[Any], step: StepState) -> None:
     if may_have_run and not draft.plan_step(step).idempotent:
         error = ErrorInfo(type=Reason.CLAIM_LOST, message="a crash of the database lost the claim", step=step.name)
         draft.note(HistoryEvent.GIVEN_UP_IN_DOUBT, step, **error.to_json())
-        draft.close(step, StepStatus.FAILED, doubt=True, error=error)
+        draft.close(step, ExecutionStatus.FAILED, doubt=True, error=error)
         return
     draft.dispatch(step)
 
@@ -44,12 +44,12 @@ def dispatch_unsent(draft: Executions[Any], step: StepState) -> None:
 def claim(draft: Executions[Any], event: Claimed, *, may_begin: bool = True) -> None:
     """Take the claim of a worker. No action begins unless it ``may_begin``."""
     step = draft.steps.get(event.address)
-    if step is None or step.status is not StepStatus.PENDING or not may_be_claimed(draft, step, may_begin):
-        draft.accepted = step is not None and step.status is StepStatus.RUNNING and step.token == event.token
+    if step is None or step.status is not ExecutionStatus.PENDING or not may_be_claimed(draft, step, may_begin):
+        draft.accepted = step is not None and step.status is ExecutionStatus.RUNNING and step.token == event.token
         return
     draft.put(
         step,
-        status=StepStatus.RUNNING,
+        status=ExecutionStatus.RUNNING,
         token=event.token,
         attempts=step.attempts + 1,
         dispatches=0,

@@ -7,7 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from sagas.model.commands import Note, Send
 from sagas.model.plan import PlanStep
 from sagas.model.retry import Verdict
-from sagas.model.state import Address, ErrorInfo, Holder, InstanceState, StepState, StepStatus, pardoned
+from sagas.model.state import Address, ErrorInfo, ExecutionStatus, Holder, InstanceState, StepState, pardoned
 from sagas.model.vocabulary import HistoryEvent, Reason
 
 #: A retry sooner than this is a Celery countdown; a later one waits in ``due_at`` and needs no message.
@@ -60,9 +60,9 @@ class Executions(Generic[P]):
         """Close an unclaimed action, so that it never runs; one that may have run is given up in doubt."""
         self.sends = [send for send in self.sends if send.address != action.address]
         if not self.waits(action) and (action.doubt or action.epoch_changed):
-            self.close(action, StepStatus.FAILED, doubt=True, token=None)
+            self.close(action, ExecutionStatus.FAILED, doubt=True, token=None)
         else:
-            self.close(action, StepStatus.SKIPPED, token=None)
+            self.close(action, ExecutionStatus.SKIPPED, token=None)
 
     # -- reading
 
@@ -101,7 +101,7 @@ class Executions(Generic[P]):
 
     def birth_for_a_person(self, undo: Address, question: str) -> None:
         """Add the undo of an action when a person has to say whether the action happened, or that it is undone."""
-        self.close(self.ask(self.row_at(undo), question), StepStatus.FAILED)
+        self.close(self.ask(self.row_at(undo), question), ExecutionStatus.FAILED)
 
     def ask(self, undo: StepState, question: str) -> StepState:
         """Ask a person about an action: the question is the error of its undo."""
@@ -111,7 +111,7 @@ class Executions(Generic[P]):
         """Send it (again). If the epoch has changed since the last dispatch, a claim in between may be lost."""
         self.put(
             step,
-            status=StepStatus.PENDING,
+            status=ExecutionStatus.PENDING,
             dispatches=step.dispatches + 1,
             dispatched_at=self.now + countdown,
             doubt=step.doubt or (step.epoch_changed and step.address.is_action),
@@ -123,7 +123,7 @@ class Executions(Generic[P]):
         """Make it unclaimed again; this alone sends nothing."""
         return self.put(
             step,
-            status=StepStatus.PENDING,
+            status=ExecutionStatus.PENDING,
             token=None,
             claimed_at=None,
             dispatched_at=None,
@@ -132,8 +132,9 @@ class Executions(Generic[P]):
             **{"finished_at": None, "not_before": None, "parked_since": None, **changes},
         )
 
-    def close(self, step: StepState, status: StepStatus, **changes: Any) -> StepState:
-        if status is StepStatus.FAILED:  # a step that waits for a person because it cannot be called sets this itself
+    def close(self, step: StepState, status: ExecutionStatus, **changes: Any) -> StepState:
+        # A step that waits for a person because it cannot be called sets this itself.
+        if status is ExecutionStatus.FAILED:
             changes = {"parked_since": None, **changes}
         return self.put(step, status=status, finished_at=self.now, holder=Holder.NONE, **changes)
 
@@ -170,7 +171,7 @@ class Executions(Generic[P]):
             self.note(HistoryEvent.HOLDER_LOST, step, attempt=step.attempts, proven=proven, given_up=True)
             self.close(
                 step,
-                StepStatus.FAILED,
+                ExecutionStatus.FAILED,
                 losses=step.losses + 1,
                 doubt=self.in_doubt(step, Verdict.INTERRUPTED),
                 error=error or step.error or ErrorInfo(type=Reason.HOLDER_LOST, message=LOST, step=step.name),
@@ -227,7 +228,7 @@ class Executions(Generic[P]):
         if self.waits(step):
             # A child saga reports its end: there is no need to look for it.
             return step.not_before or self.now + LONGEST_SILENCE
-        if step.status is StepStatus.RUNNING and step.holder is Holder.SILENT:
+        if step.status is ExecutionStatus.RUNNING and step.holder is Holder.SILENT:
             # A silent holder is waited for, not watched: the declaration of its death is final.
             return self.end_of(step)
         if step.not_before and step.not_before > self.now and step.dispatched_at is None:
@@ -243,4 +244,4 @@ def is_queued(step: StepState) -> bool:
 
 def waits_for_an_answer(undo: StepState) -> bool:
     """Return whether a compensation has not run because a person must first say whether its action happened."""
-    return undo.status is StepStatus.FAILED and undo.error is not None and undo.error.type == Reason.IN_DOUBT
+    return undo.status is ExecutionStatus.FAILED and undo.error is not None and undo.error.type == Reason.IN_DOUBT

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from sagas.model.commands import Note
-from sagas.model.state import FINAL, InstanceState, StepState, StepStatus
+from sagas.model.state import FINAL, ExecutionStatus, InstanceState, StepState
 from sagas.model.vocabulary import HistoryEvent
 
 ENDS = frozenset(status.value for status in FINAL)
@@ -29,7 +29,7 @@ def told_by(step: StepState) -> Iterator[Note]:
 
 
 def has_begun(step: StepState) -> bool:
-    if step.first_claimed_at is None or (step.status is StepStatus.SKIPPED and not step.attempts):
+    if step.first_claimed_at is None or (step.status is ExecutionStatus.SKIPPED and not step.attempts):
         return False
     # An undo that is to be retried has all of its time again, even before it is claimed.
     return step.address.is_action or not step.forgiven or step.attempts > step.forgiven

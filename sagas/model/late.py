@@ -9,7 +9,7 @@ from sagas.model.executions import waits_for_an_answer
 from sagas.model.person import run_again
 from sagas.model.plan import StepKind
 from sagas.model.settle import is_stuck, settle
-from sagas.model.state import RESOLVED, SagaStatus, StepState, StepStatus
+from sagas.model.state import RESOLVED, ExecutionStatus, SagaStatus, StepState
 from sagas.model.vocabulary import HistoryEvent
 
 
@@ -24,13 +24,13 @@ def late_success(draft: InstanceDraft, step: StepState, event: Completed) -> boo
         return True
     if event.skipped:
         return False  # it did nothing
-    if step.status is StepStatus.COMPLETED:
+    if step.status is ExecutionStatus.COMPLETED:
         if step.address.is_action and turns_back(draft, step):
             # Completed elsewhere with the same key, and being undone: the effect may have landed after the undo.
             return stray(draft, step, event)
         draft.note(HistoryEvent.LATE_SUCCESS, step, outcome="absorbed by the idempotency key")
         return False
-    if step.status is StepStatus.RUNNING:
+    if step.status is ExecutionStatus.RUNNING:
         # Another process runs it with the same key. If that ends with nothing done, this effect still exists.
         draft.put(step, doubt=step.address.is_action)
         draft.note(HistoryEvent.LATE_SUCCESS, step, outcome="absorbed by the execution that holds the claim")
@@ -53,7 +53,7 @@ def late_failure(draft: InstanceDraft, step: StepState, event: Failed) -> None:
         return
     if step.token == event.token and step.status in RESOLVED:
         return  # it had ended well before the limit that it reports
-    if step.status is StepStatus.COMPLETED:
+    if step.status is ExecutionStatus.COMPLETED:
         is_news = turns_back(draft, step)
     else:
         is_news = not step.is_live and goes_back(draft)
@@ -81,7 +81,7 @@ def is_past_return(draft: InstanceDraft, action: StepState) -> bool:
 
 def is_still_wanted(draft: InstanceDraft, step: StepState) -> bool:
     """Return whether it is unclaimed or given up without consequences, while the instance still goes that way."""
-    if step.status not in (StepStatus.PENDING, StepStatus.FAILED):
+    if step.status not in (ExecutionStatus.PENDING, ExecutionStatus.FAILED):
         return False
     if step.address.is_action:
         return draft.status.is_forward
@@ -96,7 +96,7 @@ def stray(draft: InstanceDraft, action: StepState, success: Completed | None) ->
     """
     event = HistoryEvent.LATE_SUCCESS if success else HistoryEvent.LATE_FAILURE
     undo = draft.last_round(action)
-    is_news = action.status is not StepStatus.COMPLETED
+    is_news = action.status is not ExecutionStatus.COMPLETED
     clash = draft.clash(action, success.keys) if success is not None and is_news else None
     if clash is not None:
         # Its result would race with that of a branch beside it, so it is undone without a result, as if it had clashed
@@ -113,19 +113,19 @@ def stray(draft: InstanceDraft, action: StepState, success: Completed | None) ->
             run_again(draft, undo)
             outcome = "will be undone: it answers whether it happened"
         else:
-            draft.close(undo, StepStatus.SKIPPED, token=None)
+            draft.close(undo, ExecutionStatus.SKIPPED, token=None)
             outcome = "answers whether it happened: there is nothing to undo"
         draft.status = SagaStatus.COMPENSATING
     else:
         if success is not None and is_news:
             action = happened(draft, action, success)  # the next round of its undo has the result
-        elif action.status is StepStatus.FAILED:
+        elif action.status is ExecutionStatus.FAILED:
             action = draft.put(action, doubt=True)
         # A question that is open already is about this report, too.
         draft.put(action, stray=not waits_for_an_answer(undo))
         outcome = (
             "recorded for the person who looks at its failed compensation"
-            if undo.status is StepStatus.FAILED
+            if undo.status is ExecutionStatus.FAILED
             else "will be undone again"
         )
     draft.note(event, action, outcome=outcome, stray=True)
@@ -141,7 +141,7 @@ def ask_a_person(draft: InstanceDraft, action: StepState, success: Completed | N
     Return the outcome for the history.
     """
     undo = draft.last_round(action)
-    is_certain = learn(draft, action, success).status is StepStatus.COMPLETED
+    is_certain = learn(draft, action, success).status is ExecutionStatus.COMPLETED
     if undo is None or undo.status in RESOLVED:
         place = replace(action.address, round=undo.address.round + 1 if undo else 1)
         draft.birth_for_a_person(place, HAPPENED_AND_STAYS if is_certain else BY_HAND_IF_IT_HAPPENED)
@@ -152,13 +152,13 @@ def ask_a_person(draft: InstanceDraft, action: StepState, success: Completed | N
 
 def learn(draft: InstanceDraft, action: StepState, success: Completed | None) -> StepState:
     """Record the report about an action that is not completed: it happened, or it may have; return its new state."""
-    if action.status is StepStatus.COMPLETED:
+    if action.status is ExecutionStatus.COMPLETED:
         return action
     if success is not None:
         return happened(draft, action, success)
-    if action.status is StepStatus.FAILED:
+    if action.status is ExecutionStatus.FAILED:
         return draft.put(action, doubt=True)
-    return draft.close(action, StepStatus.FAILED, doubt=True)
+    return draft.close(action, ExecutionStatus.FAILED, doubt=True)
 
 
 def happened(draft: InstanceDraft, action: StepState, success: Completed) -> StepState:
@@ -171,5 +171,5 @@ def is_untouched(undo: StepState) -> bool:
 
     An undo that was claimed may have found nothing to undo, and its key would repeat that answer.
     """
-    unclaimed = undo.status is StepStatus.PENDING and undo.first_claimed_at is None
+    unclaimed = undo.status is ExecutionStatus.PENDING and undo.first_claimed_at is None
     return unclaimed and undo.dispatches <= 1 and not undo.epoch_changed

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from sagas.model.events import Misdelivered, Parked
 from sagas.model.executions import Executions
-from sagas.model.state import ErrorInfo, StepState, StepStatus
+from sagas.model.state import ErrorInfo, ExecutionStatus, StepState
 from sagas.model.vocabulary import HistoryEvent, Reason
 
 #: A working copy, and what draws the consequences of a change to it.
@@ -22,7 +22,7 @@ SECOND_TRY = timedelta(seconds=1)
 
 def park(draft: D, event: Parked, settle: Callable[[D], None]) -> None:
     step = draft.steps.get(event.address)
-    if step is None or step.token != event.token or step.status is not StepStatus.RUNNING:
+    if step is None or step.token != event.token or step.status is not ExecutionStatus.RUNNING:
         draft.accepted = False
         return
     action = draft.steps[step.address.action]
@@ -30,7 +30,7 @@ def park(draft: D, event: Parked, settle: Callable[[D], None]) -> None:
         # No deploy gives a result to an action that has none; the other steps are undone meanwhile.
         error = replace(event.error, type=Reason.IN_DOUBT, message=f"{NO_RESULT}: {event.error.message}")
         draft.note(HistoryEvent.NEEDS_AN_ANSWER, step, **error.to_json())
-        draft.close(step, StepStatus.FAILED, error=error, attempts=step.attempts - 1, token=None)
+        draft.close(step, ExecutionStatus.FAILED, error=error, attempts=step.attempts - 1, token=None)
         settle(draft)
         return
     step = draft.put_back(step, attempts=step.attempts - 1, parked_since=step.parked_since)
@@ -40,7 +40,7 @@ def park(draft: D, event: Parked, settle: Callable[[D], None]) -> None:
 def misdelivered(draft: D, event: Misdelivered, settle: Callable[[D], None]) -> None:
     """Let the step wait, visibly and a little longer each time: another worker, or a deploy, has to take it."""
     step = draft.steps.get(event.address)
-    if step is None or step.status is not StepStatus.PENDING or step.dispatched_at is None:
+    if step is None or step.status is not ExecutionStatus.PENDING or step.dispatched_at is None:
         draft.accepted = False
         return
     if event.task not in (None, draft.plan_step(step).task_for(step.address.round)):
@@ -66,7 +66,7 @@ def wait_or_give_up(
     if step.address.is_action and not draft.is_wanted(step):
         draft.void(draft.put(step, error=error))
     elif for_good or draft.now >= until:
-        draft.close(step, StepStatus.FAILED, token=None, error=error, parked_since=since)
+        draft.close(step, ExecutionStatus.FAILED, token=None, error=error, parked_since=since)
     else:
         again_at = min(draft.now + wait, until)
         draft.put(step, error=error, parked_since=since, dispatched_at=None, not_before=again_at)

@@ -13,7 +13,7 @@ from sagas.model.events import DoubtResolved, RetryRequested, SkipRequested, Sto
 from sagas.model.executions import waits_for_an_answer
 from sagas.model.plan import Plan, StepRole
 from sagas.model.settle import can_turn_back, is_stuck, settle
-from sagas.model.state import InstanceState, SagaStatus, StepState, StepStatus, child_id
+from sagas.model.state import ExecutionStatus, InstanceState, SagaStatus, StepState, child_id
 from sagas.model.undoing import UNKNOWN_START, failed_undos
 from sagas.model.vocabulary import HistoryEvent
 
@@ -109,10 +109,10 @@ def request_skip(draft: InstanceDraft, event: SkipRequested) -> None:
         return
     if event.undone:
         draft.note(HistoryEvent.RESOLVED_BY_HAND, step, reason=event.reason, by=event.by)
-        draft.close(step, StepStatus.COMPLETED, doubt=False, error=None, result=BY_HAND, token=None)
+        draft.close(step, ExecutionStatus.COMPLETED, doubt=False, error=None, result=BY_HAND, token=None)
     else:
         draft.note(HistoryEvent.SKIP_REQUESTED, step, reason=event.reason, by=event.by)
-        draft.close(step, StepStatus.SKIPPED, doubt=False, result=event.result, token=None, parked_since=None)
+        draft.close(step, ExecutionStatus.SKIPPED, doubt=False, result=event.result, token=None, parked_since=None)
     go_on(draft, stuck)
 
 
@@ -135,11 +135,11 @@ def resolve_doubt(draft: InstanceDraft, event: DoubtResolved) -> None:
         if step is not action and event.undo:
             run_again(draft, step)
         elif step is not action:
-            draft.close(step, StepStatus.COMPLETED, error=None, result=BY_HAND, token=None)
+            draft.close(step, ExecutionStatus.COMPLETED, error=None, result=BY_HAND, token=None)
     else:
         draft.put(action, doubt=False, stray=False, parked_since=None)
         if step is not action:
-            draft.close(step, StepStatus.SKIPPED, token=None)  # there is nothing to undo
+            draft.close(step, ExecutionStatus.SKIPPED, token=None)  # there is nothing to undo
     go_on(draft, stuck)
 
 

@@ -7,7 +7,7 @@ from sagas.model.attempts import attempt_failed
 from sagas.model.events import Completed, Ended, Failed
 from sagas.model.executions import Executions
 from sagas.model.retry import Verdict
-from sagas.model.state import RESOLVED, StepState, StepStatus
+from sagas.model.state import RESOLVED, ExecutionStatus, StepState
 
 D = TypeVar("D", bound=Executions[Any])
 
@@ -27,7 +27,7 @@ def take_completion(
     step = draft.steps.get(event.address)
     if step is None:
         draft.accepted = False
-    elif step.token != event.token or step.status is not StepStatus.RUNNING:
+    elif step.token != event.token or step.status is not ExecutionStatus.RUNNING:
         # "Mine and already completed" is success: the answer to a commit can be lost.
         if event.rolled_back:
             draft.accepted = False
@@ -44,7 +44,7 @@ def take_failure(draft: D, event: Failed, late_failure: Callable[[D, StepState, 
         late_failure: judges one of an execution whose claim was taken away.
     """
     step = draft.steps.get(event.address)
-    if step is None or step.token != event.token or step.status is not StepStatus.RUNNING:
+    if step is None or step.token != event.token or step.status is not ExecutionStatus.RUNNING:
         draft.accepted = False
         if step is not None:
             late_failure(draft, step, event)
@@ -58,7 +58,7 @@ def take_failure(draft: D, event: Failed, late_failure: Callable[[D, StepState, 
 
 def take_end(draft: D, event: Ended) -> bool:
     """Take the end of an execution from outside; return whether it has not reported its own end before."""
-    running = (step for step in draft.steps.values() if step.status is StepStatus.RUNNING)
+    running = (step for step in draft.steps.values() if step.status is ExecutionStatus.RUNNING)
     step = next((step for step in running if step.delivery == event.delivery), None)
     if step is None:
         draft.accepted = False

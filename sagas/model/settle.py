@@ -7,9 +7,9 @@ from sagas.model.state import (
     RESOLVED,
     Address,
     ErrorInfo,
+    ExecutionStatus,
     SagaStatus,
     StepState,
-    StepStatus,
     Stop,
     StopKind,
 )
@@ -69,7 +69,7 @@ def is_done(draft: InstanceDraft) -> bool:
 
 
 def is_given_up(draft: InstanceDraft, step: StepState) -> bool:
-    return step.status is StepStatus.FAILED and not draft.plan_step(step).best_effort
+    return step.status is ExecutionStatus.FAILED and not draft.plan_step(step).best_effort
 
 
 def next_in_lanes(draft: InstanceDraft) -> list[PlanStep]:
@@ -132,7 +132,7 @@ def turn_back(draft: InstanceDraft, error: ErrorInfo) -> None:
     for step in draft.actions():
         if step.is_parked:
             draft.put(step, parked_since=None)
-        elif step.status is StepStatus.PENDING:
+        elif step.status is ExecutionStatus.PENDING:
             draft.void(step)
-        elif step.status is StepStatus.RUNNING and draft.is_told_to_stop(step):
+        elif step.status is ExecutionStatus.RUNNING and draft.is_told_to_stop(step):
             draft.stops.append(step.address)

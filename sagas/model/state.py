@@ -59,10 +59,8 @@ TRANSITIONS: dict[SagaStatus, frozenset[SagaStatus]] = {
 }
 
 
-class StepStatus(StrEnum):
-    """The status of a step. A stored row is one *execution* (an action, or one round of its compensation) and uses the
-    first six; `compensating` and `compensated` are how an undone step is shown.
-    """
+class ExecutionStatus(StrEnum):
+    """The status of an execution, which is a row: an action, or one round of its compensation. See `StepStatus`."""
 
     # Of a delivery alone: an earlier one of its handler is not done. Whatever ends that one releases it, and so does
     # every look at its run.
@@ -75,12 +73,23 @@ class StepStatus(StrEnum):
     COMPLETED = "completed"  # final: the result is stored
     FAILED = "failed"  # given up, with `doubt` if the effect may exist
     SKIPPED = "skipped"  # never ran: its condition was false, or it was voided; or an operator skipped it
+
+
+class StepStatus(StrEnum):
+    """The status of a step as handles show it: that of its action, or how far it is undone. It is never stored."""
+
+    HELD = "held"
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
     COMPENSATING = "compensating"
     COMPENSATED = "compensated"
 
 
 #: Ends of an execution that need no attention: it happened, it was not wanted, or an operator vouches for it.
-RESOLVED = frozenset({StepStatus.COMPLETED, StepStatus.SKIPPED})
+RESOLVED = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.SKIPPED})
 
 
 class Holder(StrEnum):
@@ -150,7 +159,7 @@ class StepState:
 
     address: Address
     name: str
-    status: StepStatus = StepStatus.PENDING
+    status: ExecutionStatus = ExecutionStatus.PENDING
     token: UUID | None = None
     attempts: int = 0  # claims that were not parked
     losses: int = 0  # claims whose holder died
@@ -178,12 +187,12 @@ class StepState:
 
     @property
     def is_live(self) -> bool:
-        return self.status in (StepStatus.PENDING, StepStatus.RUNNING)
+        return self.status in (ExecutionStatus.PENDING, ExecutionStatus.RUNNING)
 
     @property
     def is_parked(self) -> bool:
         """Whether it waits for a person because it cannot be called; that alone does not turn the saga back."""
-        return self.status is StepStatus.FAILED and self.parked_since is not None
+        return self.status is ExecutionStatus.FAILED and self.parked_since is not None
 
     @property
     def failures(self) -> int:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from sagas.model.draft import ONLY_A_PERSON_CAN_TELL, InstanceDraft
 from sagas.model.executions import is_queued, waits_for_an_answer
 from sagas.model.plan import IfInDoubt, Plan, PlanStep, StepKind
-from sagas.model.state import RESOLVED, Address, InstanceState, SagaStatus, StepState, StepStatus
+from sagas.model.state import RESOLVED, Address, ExecutionStatus, InstanceState, SagaStatus, StepState
 from sagas.model.vocabulary import HistoryEvent
 
 #: Sorts an action whose claim was lost with a crash: its beginning is unknown, so it is undone first.
@@ -43,7 +43,7 @@ def settle_backward(draft: InstanceDraft) -> None:
         return
     for step in draft.compensations():
         if is_queued(step) and step.is_live:  # to be retried, but an undo failed before its turn came
-            draft.close(step, StepStatus.FAILED)
+            draft.close(step, ExecutionStatus.FAILED)
     failed = failed_undos(draft)
     draft.status = SagaStatus.FAILED if failed else SagaStatus.COMPENSATED
     for step in failed:
@@ -54,7 +54,9 @@ def settle_backward(draft: InstanceDraft) -> None:
 def failed_undos(draft: InstanceDraft) -> list[StepState]:
     """Return the undos that failed, for which a saga ends failed once it has turned back; the last begun first."""
     actions = sorted(draft.actions(), key=lambda step: start_order(draft, step), reverse=True)
-    return [undo for undo in map(draft.last_round, actions) if undo is not None and undo.status is StepStatus.FAILED]
+    return [
+        undo for undo in map(draft.last_round, actions) if undo is not None and undo.status is ExecutionStatus.FAILED
+    ]
 
 
 def is_new(draft: InstanceDraft, undo: StepState) -> bool:
@@ -111,14 +113,14 @@ def start_order(draft: InstanceDraft, step: StepState) -> tuple[int, datetime, i
 
 
 def must_be_undone(draft: InstanceDraft, step: StepState) -> bool:
-    happened = step.status is StepStatus.COMPLETED or is_in_doubt(step) or step.stray
+    happened = step.status is ExecutionStatus.COMPLETED or is_in_doubt(step) or step.stray
     plan_step = draft.plan_step(step)
     return happened and (plan_step.is_undoable or only_a_person_can_tell(plan_step, step))
 
 
 def is_in_doubt(action: StepState) -> bool:
     """Return whether it was given up and its effect may exist."""
-    return action.status in (StepStatus.FAILED, StepStatus.SKIPPED) and action.doubt
+    return action.status in (ExecutionStatus.FAILED, ExecutionStatus.SKIPPED) and action.doubt
 
 
 def only_a_person_can_tell(plan_step: PlanStep, action: StepState) -> bool:

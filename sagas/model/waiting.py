@@ -7,7 +7,7 @@ from sagas.model.attempts import failure_of
 from sagas.model.draft import InstanceDraft
 from sagas.model.plan import OnTimeout, StepRole
 from sagas.model.retry import Verdict
-from sagas.model.state import RESOLVED, Address, ErrorInfo, MailKind, SagaStatus, StepState, StepStatus, child_id
+from sagas.model.state import RESOLVED, Address, ErrorInfo, ExecutionStatus, MailKind, SagaStatus, StepState, child_id
 from sagas.model.vocabulary import HistoryEvent, Reason
 
 
@@ -61,7 +61,7 @@ def finish_waiting(draft: InstanceDraft, step: StepState, result: str | None) ->
         draft.completed(step, result, keys)
     else:
         draft.note(HistoryEvent.ATTEMPT_FAILED, step, **failure_of(clash, step.attempts, Verdict.UNUSABLE))
-        draft.close(step, StepStatus.FAILED, error=clash, doubt=draft.plan_step(step).is_undoable)
+        draft.close(step, ExecutionStatus.FAILED, error=clash, doubt=draft.plan_step(step).is_undoable)
 
 
 def time_out(draft: InstanceDraft, step: StepState) -> None:
@@ -73,7 +73,7 @@ def time_out(draft: InstanceDraft, step: StepState) -> None:
     else:
         message = f"no signal {plan_step.signal!r} came within {waited}"
         draft.close(
-            step, StepStatus.FAILED, error=ErrorInfo(type=Reason.SIGNAL_TIMEOUT, message=message, step=step.name)
+            step, ExecutionStatus.FAILED, error=ErrorInfo(type=Reason.SIGNAL_TIMEOUT, message=message, step=step.name)
         )
 
 
@@ -91,4 +91,4 @@ def look_at_child(draft: InstanceDraft, step: StepState) -> None:
     elif child.status is SagaStatus.COMPENSATED:
         why = child.error or ErrorInfo(type=Reason.CHILD_COMPENSATED, message="it was undone", step=step.name)
         draft.note(HistoryEvent.CHILD_COMPENSATED, step, child=str(child.id), **why.to_json())
-        draft.close(step, StepStatus.FAILED, error=why)
+        draft.close(step, ExecutionStatus.FAILED, error=why)

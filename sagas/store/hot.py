@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from sagas.model import Address, Plan, PlanStep, SagaStatus, StepStatus
+from sagas.model import Address, ExecutionStatus, Plan, PlanStep, SagaStatus
 from sagas.model.executions import LONGEST_COUNTDOWN
 from sagas.store import run_statements, statements
 from sagas.store.book import InSchema, StatementBook
@@ -175,7 +175,7 @@ class HotPath(InSchema):
         step = plan.step(address.position, address.branch)
         following = NextSteps.of(plan, step)
         parameters = self._place(instance_id, address, token) | {
-            "status": (StepStatus.SKIPPED if skipped else StepStatus.COMPLETED).value,
+            "status": (ExecutionStatus.SKIPPED if skipped else ExecutionStatus.COMPLETED).value,
             "not_run": int(skipped),
             "result": result,
             "keys": list(keys),

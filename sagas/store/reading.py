@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, Select, and_, or_, select, text
 
-from sagas.model import Address, StepState, StepStatus, payload
+from sagas.model import Address, ExecutionStatus, StepState, payload
 from sagas.store import statements
 from sagas.store.book import InSchema, StatementBook
 from sagas.store.database import Database
@@ -71,7 +71,7 @@ class Reading(InSchema):
         query = select(step.c.position, step.c.branch).where(
             step.c.instance_id == instance_id,
             step.c.round == 0,
-            step.c.status == StepStatus.PENDING,
+            step.c.status == ExecutionStatus.PENDING,
             step.c.attempts == 0,
             step.c.task.is_not(None),
             step.c.line.is_(None),

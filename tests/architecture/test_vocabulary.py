@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sagas import HistoryEvent, Reason
-from sagas.model import FINAL, StepStatus, vocabulary
+from sagas.model import FINAL, ExecutionStatus, vocabulary
 from sagas.model.state import RESOLVED
 from tests.architecture.test_layers import SOURCES
 from tests.support.workers import ROOT
@@ -80,7 +80,7 @@ def test_every_end_of_a_row_is_an_event() -> None:
     for status in FINAL:
         HistoryEvent(status.value)
     for what in ("step", "compensation"):
-        for status in ("started", *RESOLVED, StepStatus.FAILED):
+        for status in ("started", *RESOLVED, ExecutionStatus.FAILED):
             HistoryEvent(f"{what}_{status}")
 
 

@@ -344,8 +344,8 @@ OF_CHOREOGRAPHY = (
         edits=(
             Edit(
                 f"{RULES}letters.py::the_letter",
-                "if row is None or row.status is not StepStatus.FAILED or draft.delivery(address).dead_at != seen:",
-                "if row is None:",
+                "row is None or row.status is not ExecutionStatus.FAILED or draft.delivery(address).dead_at != seen",
+                "row is None",
             ),
         ),
         tests=(f"{MODEL}test_run.py::test_v27_a_letter_that_has_changed_since_it_was_seen_is_refused",),

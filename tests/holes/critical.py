@@ -101,11 +101,11 @@ CRITICAL = (
         edits=(
             Edit(
                 "sagas/model/late.py::late_success",
-                "if step.status is StepStatus.COMPLETED:",
-                "if step.address.is_action and step.status is not StepStatus.RUNNING:\n"
+                "if step.status is ExecutionStatus.COMPLETED:",
+                "if step.address.is_action and step.status is not ExecutionStatus.RUNNING:\n"
                 "    draft.status = SagaStatus.COMPENSATING\n"
                 "    return stray(draft, step, event)\n"
-                "if step.status is StepStatus.COMPLETED:",
+                "if step.status is ExecutionStatus.COMPLETED:",
             ),
         ),
         tests=(
@@ -231,8 +231,8 @@ CRITICAL = (
         edits=(
             Edit(
                 "sagas/model/deadline.py::may_stop",
-                "return (untouched or pivot.status is StepStatus.FAILED) and not pivot.doubt",
-                "return pivot.status not in (StepStatus.COMPLETED, StepStatus.SKIPPED)",
+                "return (untouched or pivot.status is ExecutionStatus.FAILED) and not pivot.doubt",
+                "return pivot.status not in (ExecutionStatus.COMPLETED, ExecutionStatus.SKIPPED)",
             ),
             Edit("sagas/model/deadline.py::is_overdue", "and (pivot is None or pivot.attempts == 0)", ""),
         ),
@@ -250,8 +250,8 @@ CRITICAL = (
         edits=(
             Edit(
                 "sagas/model/deadline.py::may_stop",
-                "is StepStatus.PENDING and not pivot.epoch_changed",
-                "is StepStatus.PENDING",
+                "is ExecutionStatus.PENDING and not pivot.epoch_changed",
+                "is ExecutionStatus.PENDING",
             ),
         ),
         tests=(

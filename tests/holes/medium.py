@@ -161,7 +161,7 @@ MEDIUM = (
         edits=(
             Edit(
                 "sagas/model/reports.py::take_failure",
-                "if step is None or step.token != event.token or step.status is not StepStatus.RUNNING:\n"
+                "if step is None or step.token != event.token or step.status is not ExecutionStatus.RUNNING:\n"
                 "    draft.accepted = False\n"
                 "    if step is not None:",
                 "if step is None or step.token != event.token:\n    draft.accepted = False\n    if step is not None:",

@@ -11,7 +11,7 @@ from sqlalchemy import Row
 
 from sagas.engine.loop import decided
 from sagas.handle.letter_pages import after_events
-from sagas.model import Address, Failed, StepStatus, Tick, Verdict
+from sagas.model import Address, ExecutionStatus, Failed, Tick, Verdict
 from sagas.model.choreography import ChoreographyPlan
 from sagas.model.choreography.as_plan import RunPlan
 from sagas.model.choreography.events import DeliveryRequested, Handled, LetterSkipped, ReplayRequested, RunEvent
@@ -132,7 +132,7 @@ class RunBench:
         """Claim and complete one delivery, if there is one."""
         for row in self.state(run_id).steps:
             task = plan.step(row.address.position, row.address.branch).task_for(row.address.round)
-            if row.status is StepStatus.PENDING and task and (token := self.claim(run_id, row.address, task)):
+            if row.status is ExecutionStatus.PENDING and task and (token := self.claim(run_id, row.address, task)):
                 self.ends(run_id, row.address, token, *publishes(row.address))
                 return True
         return False

@@ -11,7 +11,7 @@ from sagas.model.choreography.draft import RunDraft
 from sagas.model.choreography.plan import HandlerPlan
 from sagas.model.draft import ONLY_A_PERSON_CAN_TELL
 from sagas.model.executions import is_queued
-from sagas.model.state import RESOLVED, Address, ErrorInfo, StepState, StepStatus
+from sagas.model.state import RESOLVED, Address, ErrorInfo, ExecutionStatus, StepState
 from sagas.model.undoing import UNKNOWN_START, is_in_doubt, only_a_person_can_tell
 from sagas.model.vocabulary import HistoryEvent
 
@@ -29,9 +29,9 @@ def close_handler(draft: RunDraft, handler: HandlerPlan, number: int) -> None:
     for row in draft.actions():
         if row.address.branch != handler.place:
             continue
-        if row.status in (StepStatus.HELD, StepStatus.PENDING):
+        if row.status in (ExecutionStatus.HELD, ExecutionStatus.PENDING):
             draft.void(row)
-        elif row.status is StepStatus.FAILED:  # a clean no is resolved by that, and doubt is undone
+        elif row.status is ExecutionStatus.FAILED:  # a clean no is resolved by that, and doubt is undone
             draft.put(row, dead_at=None, parked_since=None)
 
 
@@ -66,7 +66,7 @@ def is_outstanding(draft: RunDraft, action: StepState) -> bool:
     """Return whether a delivery still has to be undone by another execution than those that it has."""
     if not draft.is_closed(action) or action.is_live:
         return False
-    if not (action.status is StepStatus.COMPLETED or is_in_doubt(action) or action.stray):
+    if not (action.status is ExecutionStatus.COMPLETED or is_in_doubt(action) or action.stray):
         return False
     undo = draft.last_round(action)
     return undo is None or (undo.status in RESOLVED and action.stray)

@@ -40,9 +40,9 @@ from sagas.model.parking import misdelivered, park
 from sagas.model.reports import take_completion, take_end, take_failure
 from sagas.model.state import (
     ErrorInfo,
+    ExecutionStatus,
     MailKind,
     StepState,
-    StepStatus,
     Stop,
     StopKind,
 )
@@ -131,7 +131,7 @@ def request_stop(draft: RunDraft, event: StopRequested) -> None:
 def put_off(draft: RunDraft, event: PutOff) -> None:
     """Take back a claim whose body has not begun, as if it had never been. A closed handler does not begin any more."""
     row = draft.steps.get(event.address)
-    if row is None or row.status is not StepStatus.RUNNING or row.token != event.token:
+    if row is None or row.status is not ExecutionStatus.RUNNING or row.token != event.token:
         draft.accepted = False
         return
     attempts = row.attempts - 1
@@ -153,11 +153,11 @@ def complete(draft: RunDraft, step: StepState, event: Completed) -> None:
     """Take the completion of an execution that holds its claim, with the events that it publishes."""
     if event.outcome is UndoOutcome.MANUAL and not step.address.is_action:
         error = ErrorInfo(type=Reason.MANUAL_UNDO, message="its undo says: by hand, please", step=step.name)
-        draft.close(step, StepStatus.FAILED, result=event.result, error=error)
+        draft.close(step, ExecutionStatus.FAILED, result=event.result, error=error)
         return
     if event.outcome is UndoOutcome.PARTIAL and not step.address.is_action:
         draft.note(HistoryEvent.UNDONE_IN_PART, step)
-    draft.close(step, StepStatus.COMPLETED, result=event.result, error=None, doubt=False)
+    draft.close(step, ExecutionStatus.COMPLETED, result=event.result, error=None, doubt=False)
     is_muted = step.address.is_action and draft.is_closed(step)
     for published in event.published if isinstance(event, Handled) else ():
         if is_muted:

@@ -7,7 +7,7 @@ from sagas.model.choreography.plan import ChoreographyPlan, HandlerPlan
 from sagas.model.choreography.state import Delivery, Numbered, Recorded, RunDecision, RunState
 from sagas.model.executions import LONGEST_SILENCE, PARKED_AFTER, Executions
 from sagas.model.history import overwritten
-from sagas.model.state import Address, SagaStatus, StepState, StepStatus
+from sagas.model.state import Address, ExecutionStatus, SagaStatus, StepState
 
 
 class RunDraft(Executions[ChoreographyPlan]):
@@ -88,7 +88,7 @@ class RunDraft(Executions[ChoreographyPlan]):
         action = self.delivery(address.action)
         return Delivery(address=address, name=action.name, event=action.event, edits=action.edits, dispatches=0)
 
-    def close(self, step: StepState, status: StepStatus, **changes: Any) -> StepState:
+    def close(self, step: StepState, status: ExecutionStatus, **changes: Any) -> StepState:
         return super().close(step, status, **{"dead_at": None, **changes})
 
     def put_back(self, step: StepState, **changes: Any) -> StepState:

@@ -5,7 +5,7 @@ from sagas.model.choreography.events import Handled
 from sagas.model.choreography.numbering import mute
 from sagas.model.events import Completed, Failed
 from sagas.model.late import is_untouched
-from sagas.model.state import RESOLVED, StepState, StepStatus
+from sagas.model.state import RESOLVED, ExecutionStatus, StepState
 from sagas.model.vocabulary import HistoryEvent
 
 
@@ -14,14 +14,14 @@ def late_success(draft: RunDraft, step: StepState, event: Completed) -> bool:
     if step.address.is_action and draft.is_closed(step):
         stray(draft, step, event)
         return False
-    if step.status in (StepStatus.HELD, StepStatus.PENDING, StepStatus.FAILED):
+    if step.status in (ExecutionStatus.HELD, ExecutionStatus.PENDING, ExecutionStatus.FAILED):
         draft.note(HistoryEvent.LATE_SUCCESS, step, outcome="accepted as the completion")
         # As if it had held the claim all along: a repeated report is recognised.
         draft.put(step, token=event.token, first_claimed_at=step.first_claimed_at or draft.now)
         return True
-    if step.status is StepStatus.COMPLETED:
+    if step.status is ExecutionStatus.COMPLETED:
         outcome = "absorbed by the idempotency key"
-    elif step.status is StepStatus.RUNNING:
+    elif step.status is ExecutionStatus.RUNNING:
         # Another process runs it with the same key. If that ends with nothing done, this effect still exists.
         draft.put(step, doubt=step.address.is_action)
         outcome = "absorbed by the execution that holds the claim"
@@ -41,18 +41,18 @@ def stray(draft: RunDraft, action: StepState, success: Completed | None) -> None
         success: the report that brings its result; None: the effect only may exist.
     """
     undo = draft.last_round(action)
-    if success is not None and action.status is StepStatus.RUNNING:
+    if success is not None and action.status is ExecutionStatus.RUNNING:
         draft.put(action, doubt=True)  # the execution that holds the claim reports next, and is awaited
         return
-    if success is not None and action.status is not StepStatus.COMPLETED:
+    if success is not None and action.status is not ExecutionStatus.COMPLETED:
         action = draft.put(action, token=success.token)
-        action = draft.close(action, StepStatus.COMPLETED, result=success.result, error=None, doubt=False)
+        action = draft.close(action, ExecutionStatus.COMPLETED, result=success.result, error=None, doubt=False)
         for published in success.published if isinstance(success, Handled) else ():
             mute(draft, published)
-    elif success is None and action.status is StepStatus.FAILED:
+    elif success is None and action.status is ExecutionStatus.FAILED:
         action = draft.put(action, doubt=True)
-    elif success is None and action.status is StepStatus.SKIPPED:
-        action = draft.close(action, StepStatus.FAILED, doubt=True)
+    elif success is None and action.status is ExecutionStatus.SKIPPED:
+        action = draft.close(action, ExecutionStatus.FAILED, doubt=True)
     needs_another = undo is not None and not is_untouched(undo)
     if needs_another:
         draft.put(action, stray=True)
@@ -69,5 +69,5 @@ def late_failure(draft: RunDraft, step: StepState, event: Failed) -> None:
         return  # it had ended well before the limit that it reports
     if draft.is_closed(step) and step.finished_at is not None:
         stray(draft, step, None)
-    elif step.status is not StepStatus.COMPLETED:
+    elif step.status is not ExecutionStatus.COMPLETED:
         draft.put(step, doubt=True)

@@ -10,7 +10,7 @@ from sagas.model.choreography.draft import RunDraft
 from sagas.model.choreography.events import DeliveryRequested, Edit, LetterSkipped, ReplayRequested
 from sagas.model.choreography.plan import HandlerPlan
 from sagas.model.choreography.state import Delivery, LateEvent
-from sagas.model.state import Address, StepState, StepStatus
+from sagas.model.state import Address, ExecutionStatus, StepState
 from sagas.model.vocabulary import HistoryEvent
 
 CHANGED = "it has changed since it was looked at"
@@ -49,7 +49,7 @@ def replay(draft: RunDraft, event: ReplayRequested) -> None:
         anew = {"forgiven": row.attempts, "losses": 0, "polls": 0, "polled_since": None}
         row = draft.put_back(row, **anew, **edited(draft.delivery(row.address), event.edit))
         if row.address.is_action:
-            draft.put(row, status=StepStatus.HELD)  # released in its order
+            draft.put(row, status=ExecutionStatus.HELD)  # released in its order
         else:
             draft.dispatch(draft.put(row, first_claimed_at=draft.now))  # it has all of its time again
 
@@ -67,7 +67,7 @@ def deliver_late(draft: RunDraft, event: DeliveryRequested) -> None:
         return
     address = Address(late.number, handler.place)
     row = Delivery(
-        address=address, name=handler.name, event=late.id, status=StepStatus.HELD, dispatches=0, is_late=True
+        address=address, name=handler.name, event=late.id, status=ExecutionStatus.HELD, dispatches=0, is_late=True
     )
     draft.steps[address] = row  # released in its order
     draft.answered = late.number
@@ -107,13 +107,13 @@ def skip(draft: RunDraft, event: LetterSkipped) -> None:
     row = the_letter(draft, event.address, event.seen)
     if row is not None:
         draft.note(HistoryEvent.SKIP_REQUESTED, row, reason=event.reason, by=event.by)
-        draft.close(row, StepStatus.SKIPPED, token=None, parked_since=None)
+        draft.close(row, ExecutionStatus.SKIPPED, token=None, parked_since=None)
 
 
 def the_letter(draft: RunDraft, address: Address, seen: datetime) -> StepState | None:
     """Return the dead letter as the person saw it; None: it is refused."""
     row = draft.steps.get(address)
-    if row is None or row.status is not StepStatus.FAILED or draft.delivery(address).dead_at != seen:
+    if row is None or row.status is not ExecutionStatus.FAILED or draft.delivery(address).dead_at != seen:
         refuse(draft, CHANGED)
         return None
     return row

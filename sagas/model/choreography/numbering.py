@@ -13,7 +13,7 @@ from sagas.model.choreography.state import (
     Published,
     Recorded,
 )
-from sagas.model.state import Address, ErrorInfo, StepStatus
+from sagas.model.state import Address, ErrorInfo, ExecutionStatus
 from sagas.model.vocabulary import HistoryEvent, Reason
 
 
@@ -98,10 +98,10 @@ def deliver(draft: RunDraft, event: Published, number: int) -> None:
     for handler in draft.plan.hearers(event.type):
         address = Address(number, handler.place)
         draft.steps[address] = Delivery(
-            address=address, name=handler.name, event=event.id, status=StepStatus.HELD, dispatches=0
+            address=address, name=handler.name, event=event.id, status=ExecutionStatus.HELD, dispatches=0
         )
         if handler.name in draft.closed:
-            draft.close(draft.steps[address], StepStatus.SKIPPED, error=closed_error(draft, handler))
+            draft.close(draft.steps[address], ExecutionStatus.SKIPPED, error=closed_error(draft, handler))
 
 
 def closed_error(draft: RunDraft, handler: HandlerPlan) -> ErrorInfo:

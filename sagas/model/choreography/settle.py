@@ -5,7 +5,7 @@ from sagas.model.choreography.draft import RunDraft
 from sagas.model.choreography.numbering import turn_run_back
 from sagas.model.choreography.plan import IfDead
 from sagas.model.choreography.quiet import watch_for_silence
-from sagas.model.state import ErrorInfo, SagaStatus, StepState, StepStatus
+from sagas.model.state import ErrorInfo, ExecutionStatus, SagaStatus, StepState
 from sagas.model.vocabulary import HistoryEvent, Reason
 
 
@@ -39,7 +39,7 @@ def is_overdue(draft: RunDraft) -> bool:
 def bury(draft: RunDraft) -> None:
     """Make dead letters of what was given up, unless its handler is closed: then a clean no is an answer."""
     for row in list(draft.steps.values()):
-        if row.status is not StepStatus.FAILED or draft.is_dead(row):
+        if row.status is not ExecutionStatus.FAILED or draft.is_dead(row):
             continue
         if row.address.is_action and (draft.is_closed(row) or is_answered(draft, row)):
             continue
@@ -70,7 +70,7 @@ def release(draft: RunDraft) -> None:
         else:
             free = rows[:1]
         for row in free:
-            if row.status is StepStatus.HELD:
+            if row.status is ExecutionStatus.HELD:
                 draft.dispatch(row)
 
 
@@ -88,7 +88,7 @@ def streams(draft: RunDraft) -> list[list[StepState]]:
 
 def is_in_the_way(draft: RunDraft, row: StepState) -> bool:
     """Return whether a dead letter keeps later events of its handler, or the end of its run, from going on."""
-    if row.status is not StepStatus.FAILED or not draft.is_dead(row):
+    if row.status is not ExecutionStatus.FAILED or not draft.is_dead(row):
         return False
     policy, has_turned = draft.handler(row).if_dead, draft.turned_at is not None
     holds = policy is IfDead.HOLD or (policy is IfDead.COMPENSATE and (not has_turned or draft.is_late(row)))
@@ -103,7 +103,7 @@ def status_of(draft: RunDraft) -> SagaStatus:
     own = [row for row in draft.steps.values() if not draft.is_late(row)]
     heads = (rows[0] for rows in streams(draft))
     moves = any(row.is_live for row in own)
-    moves = moves or any(row.status is StepStatus.HELD and not draft.is_late(row) for row in heads)
+    moves = moves or any(row.status is ExecutionStatus.HELD and not draft.is_late(row) for row in heads)
     is_stuck = any(is_in_the_way(draft, row) for row in own)
     if draft.has_ended and not moves and not is_stuck:
         return draft.before.status
@@ -126,6 +126,6 @@ def label(draft: RunDraft) -> SagaStatus:
     if draft.has_gone_back:
         return SagaStatus.COMPENSATING
     has_begun = draft.before.status is not SagaStatus.PENDING or any(
-        row.status is StepStatus.COMPLETED for row in draft.steps.values()
+        row.status is ExecutionStatus.COMPLETED for row in draft.steps.values()
     )
     return SagaStatus.RUNNING if has_begun else SagaStatus.PENDING

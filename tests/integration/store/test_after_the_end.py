@@ -8,7 +8,7 @@ from psycopg2.errors import CheckViolation
 from sqlalchemy import Row
 
 from sagas.handle.letter_pages import after_deliveries
-from sagas.model import Address, SagaStatus, StepStatus, Verdict
+from sagas.model import Address, ExecutionStatus, SagaStatus, Verdict
 from sagas.model.choreography import ChoreographyPlan
 from sagas.model.choreography.events import ReplayRequested
 from sagas.model.choreography.state import Delivery
@@ -75,7 +75,7 @@ def test_v18_a_late_event_is_delivered_once_and_its_run_stays_completed(runs: Ru
     assert getattr(said, "accepted", False)
     (letter,) = runs.late(run)
     assert (letter.number, letter.type) == (4, "C"), "what it returned is late itself"
-    assert of_delivery(runs, run, address).status is StepStatus.COMPLETED
+    assert of_delivery(runs, run, address).status is ExecutionStatus.COMPLETED
 
 
 def test_v18_the_sweep_tries_a_late_delivery_again_and_finds_the_one_of_a_dead_worker(
@@ -85,7 +85,7 @@ def test_v18_the_sweep_tries_a_late_delivery_again_and_finds_the_one_of_a_dead_w
     token = runs.claim(run, address, REPAY)
     assert token is not None
     runs.fails(run, address, token, Verdict.RETRYABLE)
-    assert of_delivery(runs, run, address).status is StepStatus.PENDING
+    assert of_delivery(runs, run, address).status is ExecutionStatus.PENDING
     assert bench.store.sweeping.take_due(10) == []
     bench.sql("UPDATE {s}.saga_step SET not_before = clock_timestamp() WHERE instance_id = %s", run)
     bench.sql("UPDATE {s}.saga_instance SET due_at = clock_timestamp() WHERE id = %s", run)

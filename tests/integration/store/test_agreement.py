@@ -15,6 +15,7 @@ from sagas.model import (
     Completed,
     ErrorInfo,
     Event,
+    ExecutionStatus,
     Failed,
     Holder,
     InstanceState,
@@ -25,7 +26,6 @@ from sagas.model import (
     SagaStatus,
     StepRole,
     StepState,
-    StepStatus,
     Stop,
     StopKind,
     StopRequested,
@@ -189,7 +189,7 @@ def test_completed_voided_given_up_and_unborn_rows_are_not_claimed(bench: Bench)
     twins.complete(Address(0), token)
     assert not twins.claim(Address(0), uuid4())
     twins.both(CANCEL)
-    assert bench.state(twins.compiled).steps[-1].status is StepStatus.SKIPPED
+    assert bench.state(twins.compiled).steps[-1].status is ExecutionStatus.SKIPPED
 
     # Then
     assert not twins.claim(Address(1), uuid4())
@@ -200,7 +200,7 @@ def test_completed_voided_given_up_and_unborn_rows_are_not_claimed(bench: Bench)
     twins.claim(Address(0), token)
     error = ErrorInfo(type="x", message="no")
     twins.both(Failed(address=Address(0), token=token, error=error, verdict=Verdict.CLEAN_NO))
-    assert bench.state(twins.compiled).steps[0].status is StepStatus.FAILED
+    assert bench.state(twins.compiled).steps[0].status is ExecutionStatus.FAILED
 
     # Then
     assert not twins.claim(Address(0), uuid4())
@@ -243,14 +243,14 @@ def test_a_compensation_whose_turn_has_not_come_is_not_claimed(bench: Bench) -> 
     twins.both(CANCEL)
     for position in (1, 0):
         undo = Address(position, 0, 1)
-        while bench.state(twins.compiled).at(undo).status is StepStatus.PENDING:  # type: ignore[union-attr]
+        while bench.state(twins.compiled).at(undo).status is ExecutionStatus.PENDING:  # type: ignore[union-attr]
             bench.sql("UPDATE {s}.saga_step SET not_before = NULL")
             token = uuid4()
             assert twins.claim(undo, token)
             error = ErrorInfo(type="x", message="no")
             twins.both(Failed(address=undo, token=token, error=error, verdict=Verdict.CLEAN_NO))
     twins.both(RetryRequested(reason="cured"))
-    assert [send.status for send in bench.state(twins.compiled).compensations()] == [StepStatus.PENDING] * 2
+    assert [send.status for send in bench.state(twins.compiled).compensations()] == [ExecutionStatus.PENDING] * 2
 
     # Then
     assert not twins.claim(Address(0, 0, 1), uuid4())
@@ -323,9 +323,9 @@ def evidence_of(dice: random.Random) -> Callable[[InstanceState], InstanceState]
         return replace(state, steps=tuple(witnessed(step) for step in state.steps))
 
     def witnessed(step: StepState) -> StepState:
-        if step.status is StepStatus.RUNNING:
+        if step.status is ExecutionStatus.RUNNING:
             return replace(step, holder=dice.choice([Holder.ALIVE, Holder.ALIVE, Holder.SILENT, Holder.DEAD]))
-        if step.status is StepStatus.PENDING:
+        if step.status is ExecutionStatus.PENDING:
             return replace(step, epoch_changed=dice.random() < 0.1)
         return step
 
@@ -336,8 +336,8 @@ def next_event(dice: random.Random, state: InstanceState, tokens: list[UUID]) ->
     if not state.steps:
         return Tick()
     step = dice.choice(state.steps)
-    held = [held for held in state.steps if held.status is StepStatus.RUNNING and held.token]
-    open_ = [waiting for waiting in state.steps if waiting.status is StepStatus.PENDING and waiting.dispatched_at]
+    held = [held for held in state.steps if held.status is ExecutionStatus.RUNNING and held.token]
+    open_ = [waiting for waiting in state.steps if waiting.status is ExecutionStatus.PENDING and waiting.dispatched_at]
     tokens.append(uuid4())
     kind = dice.choices(
         ["claim", "complete", "fail", "tick", "late", "park", "cancel", "retry"], [6, 5, 4, 3, 2, 1, 1, 1]

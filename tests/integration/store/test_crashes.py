@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import make_url
 
 from config.servers import EmbeddedPostgres
-from sagas.model import Address, SagaStatus, StepStatus, Stop, StopKind, StopRequested, Tick
+from sagas.model import Address, ExecutionStatus, SagaStatus, Stop, StopKind, StopRequested, Tick
 from tests.support.bench import THREE, Bench, bench_on, plan_of
 
 CANCEL = StopRequested(stop=Stop(kind=StopKind.CANCELLED, reason="changed mind"))
@@ -33,7 +33,7 @@ def test_c9_a_cancel_after_a_crash_undoes_the_step_that_was_perhaps_claimed(benc
 
     decision = bench.apply(run, CANCEL)
 
-    assert decision.state.steps[0].status is StepStatus.FAILED
+    assert decision.state.steps[0].status is ExecutionStatus.FAILED
     assert decision.state.steps[0].doubt
     assert [send.address for send in decision.sends] == [Address(0, 0, 1)]
 
@@ -196,7 +196,7 @@ def test_c9_the_claims_that_the_kill_of_one_backend_loses_are_in_doubt(own_bench
 
     # Then: the postmaster is the same, claims are gone, and every step that lost its claim may have happened
     assert bench.sql(started) == before
-    lost = [state for state in seen if state.steps[0].status is StepStatus.PENDING]
+    lost = [state for state in seen if state.steps[0].status is ExecutionStatus.PENDING]
     assert lost, "no claim was lost: the test proves nothing"
     assert all(state.steps[0].epoch_changed for state in lost)
     for state in lost:
@@ -219,7 +219,7 @@ def test_c9_the_claim_of_a_step_that_is_not_idempotent_survives_the_kill_of_a_ba
     kill_one_backend(own_bench)
     states = own_bench.store.database.retrying(lambda: [own_bench.state(run) for run in runs], patience=30)
 
-    assert {state.steps[0].status for state in states} == {StepStatus.RUNNING}
+    assert {state.steps[0].status for state in states} == {ExecutionStatus.RUNNING}
 
 
 @pytest.mark.faults
@@ -231,7 +231,7 @@ def test_c9_a_completion_survives_the_kill_of_a_backend(own_bench: Bench) -> Non
     kill_one_backend(own_bench)
     states = own_bench.store.database.retrying(lambda: [own_bench.state(run) for run in runs], patience=30)
 
-    assert {state.steps[0].status for state in states} == {StepStatus.COMPLETED}
+    assert {state.steps[0].status for state in states} == {ExecutionStatus.COMPLETED}
     assert {state.status for state in states} == {SagaStatus.RUNNING}
 
 

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from sagas.model import Address, Claimed, Completed, Plan, SagaStatus, StepStatus, Tick, decide
+from sagas.model import Address, Claimed, Completed, ExecutionStatus, Plan, SagaStatus, Tick, decide
 from tests.integration.store.test_agreement import PLANS, SHAPES, Twins, evidence_of, next_event
 from tests.support.bench import PLACED, THREE, Bench, plan_beside, plan_of
 
@@ -53,7 +53,7 @@ def test_d26_a_claim_is_refused_by_sql_exactly_when_it_is_by_decide(bench: Bench
             bench.sql(NO_OUTAGE)
             in_time(bench, run, None)
             bench.apply(run, next_event(dice, bench.state(run), tokens), evidence_of(dice))
-            waiting = [row for row in bench.state(run).steps if row.status is StepStatus.PENDING]
+            waiting = [row for row in bench.state(run).steps if row.status is ExecutionStatus.PENDING]
             tasks = [row.address for row in waiting if plan.step(row.address.position, row.address.branch).is_task]
             if not tasks:
                 continue

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from sagas.model import Address, Holder, StepStatus, Tick
+from sagas.model import Address, ExecutionStatus, Holder, Tick
 from tests.support.bench import Bench, plan_of
 
 CAREFUL = plan_of("a", "b", saga="careful", idempotent=False)
@@ -97,9 +97,9 @@ def test_c10_the_holders_of_a_worker_declared_dead_are_silent_not_proven_dead(be
     assert set(bench.store.sweeping.lost(10)) == {run, careful}
     assert bench.apply(run, Tick()).sends
     again = bench.state(run).steps[0]
-    assert (again.losses, again.doubt, again.status) == (1, True, StepStatus.PENDING)
+    assert (again.losses, again.doubt, again.status) == (1, True, ExecutionStatus.PENDING)
     assert bench.apply(careful, Tick()).sends == ()
-    assert bench.state(careful).steps[0].status is StepStatus.RUNNING
+    assert bench.state(careful).steps[0].status is ExecutionStatus.RUNNING
 
 
 def test_c10_a_claim_made_after_the_list_of_a_heartbeat_is_not_dead_by_it(bench: Bench) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from sagas.model import Address, StepStatus
+from sagas.model import Address, ExecutionStatus
 from sagas.model.choreography.events import LetterSkipped, PutOff
 from sagas.model.choreography.state import Delivery
 from sagas.store import Alarm, Handlers
@@ -103,7 +103,7 @@ def test_v26_a_claim_says_that_its_handler_is_paused_and_what_is_put_off_goes_on
 
     (row,) = runs.state(run).steps
     assert (row.status, row.attempts, row.not_before, row.doubt) == (
-        StepStatus.PENDING,
+        ExecutionStatus.PENDING,
         0,
         paused.paused_until,
         False,

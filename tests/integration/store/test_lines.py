@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from sagas.model import Address, StepStatus, Tick
+from sagas.model import Address, ExecutionStatus, Tick
 from sagas.store import Joining, Released
 from tests.support.bench import FIRST, PLACED, QUEUE, Background, Bench, plan_of
 
@@ -308,7 +308,7 @@ def test_what_was_claimed_meanwhile_is_not_put_back(bench: Bench, me: UUID) -> N
     in_line(bench, run)
 
     assert line_of(bench, run) is None
-    assert bench.state(run).steps[0].status is StepStatus.RUNNING
+    assert bench.state(run).steps[0].status is ExecutionStatus.RUNNING
 
 
 def test_what_somebody_has_locked_is_sent_the_next_time(bench: Bench, me: UUID) -> None:

@@ -14,9 +14,9 @@ from sagas.model import (
     Address,
     Completed,
     ErrorInfo,
+    ExecutionStatus,
     Failed,
     SagaStatus,
-    StepStatus,
     Stop,
     StopKind,
     StopRequested,
@@ -65,7 +65,7 @@ def test_c2_a_claim_that_waited_for_a_cancel_finds_its_step_voided(bench: Bench)
 
     # Then: the action never runs
     assert claim.join() is None
-    assert bench.state(run).steps[0].status is StepStatus.SKIPPED
+    assert bench.state(run).steps[0].status is ExecutionStatus.SKIPPED
 
 
 def test_c2_a_cancel_that_waited_for_a_claim_drains_what_was_claimed(bench: Bench) -> None:
@@ -95,7 +95,7 @@ def test_c2_a_cancel_that_waited_for_a_claim_drains_what_was_claimed(bench: Benc
 
     # Then: nothing is undone before the claimed action has ended, and then it is undone first
     assert decision.sends == ()
-    assert [step.status for step in decision.state.steps] == [StepStatus.COMPLETED, StepStatus.RUNNING]
+    assert [step.status for step in decision.state.steps] == [ExecutionStatus.COMPLETED, ExecutionStatus.RUNNING]
     assert bench.complete(run, THREE, Address(1), token) is SagaStatus.COMPENSATING
     assert [send.address for send in bench.apply(run, Tick()).sends] == [Address(1, 0, 1)]
 
@@ -119,7 +119,7 @@ def test_c2_a_completion_that_waits_for_the_loop_holds_no_lock_that_the_loop_nee
 
     # Then: guarded by its token alone the completion is recorded, and does not advance
     assert completion.join() is SagaStatus.COMPENSATING
-    assert [step.status for step in bench.state(run).steps] == [StepStatus.COMPLETED]
+    assert [step.status for step in bench.state(run).steps] == [ExecutionStatus.COMPLETED]
     assert deadlocks == []
 
 
@@ -135,9 +135,9 @@ def test_c2_the_loop_waits_for_an_open_completion_and_then_sees_the_newborn_step
     # Then: read in a second statement, after the lock: the newborn step is voided, not overlooked
     steps = cancel.join().state.steps
     assert [(step.address.position, step.address.round, step.status) for step in steps] == [
-        (0, 0, StepStatus.COMPLETED),
-        (0, 1, StepStatus.PENDING),
-        (1, 0, StepStatus.SKIPPED),
+        (0, 0, ExecutionStatus.COMPLETED),
+        (0, 1, ExecutionStatus.PENDING),
+        (1, 0, ExecutionStatus.SKIPPED),
     ]
 
 
@@ -242,7 +242,7 @@ def test_c2_claims_completions_looks_and_cancels_at_once_never_deadlock(bench: B
         state = bench.state(run)
         assert state.pending == sum(step.is_live for step in state.steps)
         if not state.status.is_forward:
-            assert not any(step.status is StepStatus.PENDING for step in state.actions())
+            assert not any(step.status is ExecutionStatus.PENDING for step in state.actions())
 
 
 def test_a_deadlock_made_by_somebody_else_is_tried_again(bench: Bench, deadlocks: list[str]) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
 
 from sagas.errors import SchemaMissing
-from sagas.model import Address, SagaStatus, StepStatus, Stop, StopKind, StopRequested
+from sagas.model import Address, ExecutionStatus, SagaStatus, Stop, StopKind, StopRequested
 from sagas.store.prepared import Prepared, run_together
 from tests.support.bench import THREE, Bench, bench_on
 
@@ -269,4 +269,4 @@ def test_a_driver_that_binds_at_the_server_handles_an_event_statement_by_stateme
         bench.apply(run, CANCEL)
 
         assert bench.state(run).status is SagaStatus.COMPENSATING
-        assert [step.status for step in bench.state(run).steps] == [StepStatus.RUNNING]
+        assert [step.status for step in bench.state(run).steps] == [ExecutionStatus.RUNNING]

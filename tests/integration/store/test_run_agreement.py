@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from sagas.model import Address, Failed, StepStatus, Stop, StopKind, StopRequested, Tick, Verdict
+from sagas.model import Address, ExecutionStatus, Failed, Stop, StopKind, StopRequested, Tick, Verdict
 from sagas.model.choreography import ChoreographyPlan, EventPlan, HandlerPlan, IfDead, Order
 from sagas.model.choreography.events import Edit, Handled, LetterSkipped, PutOff, ReplayRequested, RunEvent
 from sagas.model.choreography.state import Delivery
@@ -89,11 +89,11 @@ class Twins:
 
     def goes_on(self) -> None:
         state, fate = self.runs.state(self.twins[0]), self.dice.random()
-        by_status: dict[StepStatus, list[Any]] = {status: [] for status in StepStatus}
+        by_status: dict[ExecutionStatus, list[Any]] = {status: [] for status in ExecutionStatus}
         for row in state.steps:
             by_status[row.status].append(row)
-        pending, running = by_status[StepStatus.PENDING], by_status[StepStatus.RUNNING]
-        dead = [row for row in by_status[StepStatus.FAILED] if row.dead_at]
+        pending, running = by_status[ExecutionStatus.PENDING], by_status[ExecutionStatus.RUNNING]
+        dead = [row for row in by_status[ExecutionStatus.FAILED] if row.dead_at]
         if fate < 0.08 or not (pending or running):
             type_, looks = self.dice.choice(TYPES), self.dice.random() < 0.7
             for run in self.twins:
@@ -229,4 +229,4 @@ def test_a_token_that_lost_its_claim_completes_nothing(bench: Bench) -> None:
 
     assert runs.reaches(run, Handled(address=Address(1, 1), token=uuid4())) is None
 
-    assert [row.status for row in runs.state(run).steps] == [StepStatus.RUNNING]
+    assert [row.status for row in runs.state(run).steps] == [ExecutionStatus.RUNNING]

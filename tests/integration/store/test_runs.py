@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine
 
 from sagas.engine.loop import decided
 from sagas.errors import PlanChanged
-from sagas.model import Address, SagaStatus, StepStatus, Stop, StopKind, StopRequested, Tick
+from sagas.model import Address, ExecutionStatus, SagaStatus, Stop, StopKind, StopRequested, Tick
 from sagas.model.choreography import EventPlan, FieldPlan
 from sagas.model.choreography.state import RunDecision
 from sagas.store import IntendedRun, NewRun, Reached, run_id_of, uuid7
@@ -312,7 +312,7 @@ def test_v14_a_look_does_not_read_what_is_done(runs: RunBench) -> None:
         loaded = runs.store.instances.lock(connection, run)
 
     assert loaded is not None
-    assert [row.status for row in loaded.state.steps] == [StepStatus.PENDING]
+    assert [row.status for row in loaded.state.steps] == [ExecutionStatus.PENDING]
 
 
 def test_v9_workers_register_the_whole_graph_and_who_knows_a_part_starts_by_it(runs: RunBench) -> None:

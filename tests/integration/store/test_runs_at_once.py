@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from sagas.model import Address, SagaStatus, StepStatus, Stop, StopKind, StopRequested, Verdict
+from sagas.model import Address, ExecutionStatus, SagaStatus, Stop, StopKind, StopRequested, Verdict
 from sagas.model.choreography import Order
 from sagas.model.choreography.state import Delivery, RunState
 from tests.support.bench import Bench
@@ -95,7 +95,7 @@ class Chaos:
     def works(self, dice: random.Random) -> None:
         while not self.is_over.is_set():
             run = dice.choice(self.ids)
-            pending = [row for row in self.runs.state(run).steps if row.status is StepStatus.PENDING]
+            pending = [row for row in self.runs.state(run).steps if row.status is ExecutionStatus.PENDING]
             if not pending:
                 self.is_over.wait(0.005)
                 continue
@@ -188,7 +188,9 @@ def test_e9_whatever_happens_at_once_a_run_keeps_its_promises(bench: Bench, seed
         in_time = [number for number in chaos.done[run] if number not in late]
         assert in_time == sorted(in_time), "a handler ran out of order"
         assert len(chaos.done[run]) == len(set(chaos.done[run])), "an event was handled twice"
-        assert [row.address for row in state.steps if row.status is StepStatus.HELD] == [], "something is left held"
+        assert [row.address for row in state.steps if row.status is ExecutionStatus.HELD] == [], (
+            "something is left held"
+        )
         charged = {address for where, address in chaos.charged if where == run}
         refunded = {address for where, address in chaos.refunded if where == run}
         if state.closed:
@@ -199,4 +201,4 @@ def test_e9_whatever_happens_at_once_a_run_keeps_its_promises(bench: Bench, seed
 
 def by_hand(state: RunState) -> set[Address]:
     """The actions whose undo an operator has let go, as one that was done by hand."""
-    return {row.address.action for row in state.compensations() if row.status is StepStatus.SKIPPED}
+    return {row.address.action for row in state.compensations() if row.status is ExecutionStatus.SKIPPED}

@@ -11,6 +11,7 @@ from sagas.model import (
     Address,
     Completed,
     ErrorInfo,
+    ExecutionStatus,
     Failed,
     InstanceState,
     Plan,
@@ -18,7 +19,6 @@ from sagas.model import (
     RetryPolicy,
     SagaStatus,
     StepKind,
-    StepStatus,
     Stop,
     StopKind,
     StopRequested,
@@ -164,7 +164,7 @@ def test_a_branch_whose_key_is_taken_fails_in_doubt_and_is_undone_first(bench: B
     state = bench.state(twins.compiled)
     failed = state.at(B)
     assert failed is not None
-    assert (failed.status, failed.doubt) == (StepStatus.FAILED, True)
+    assert (failed.status, failed.doubt) == (ExecutionStatus.FAILED, True)
     assert state.error is not None
     assert state.error.type == "sagas.KeyClash"
     assert live(bench, twins.compiled) == {"0.1.1"}
@@ -206,7 +206,7 @@ def test_a_skipped_step_leaves_the_same_rows_by_either_way(bench: Bench, plan: P
         twins.complete(address, token, skipped=True)
         row = bench.state(twins.compiled).at(address)
         assert row is not None
-        assert (row.status, row.attempts, row.error) == (StepStatus.SKIPPED, 0, None)
+        assert (row.status, row.attempts, row.error) == (ExecutionStatus.SKIPPED, 0, None)
 
     assert bench.state(twins.compiled).status is SagaStatus.COMPLETED
 
@@ -333,7 +333,7 @@ def test_past_the_pivot_the_last_sibling_of_a_failed_branch_does_not_go_on(bench
 
 def next_move(dice: random.Random, twins: Twins, state: InstanceState) -> None:
     """A claim, an end, a tick or a cancel, on both."""
-    running = [row for row in state.steps if row.status is StepStatus.RUNNING]
+    running = [row for row in state.steps if row.status is ExecutionStatus.RUNNING]
     tasks = [row for row in state.steps if twins.plan.step(row.address.position, row.address.branch).is_task]
     what = dice.choices(["claim", "complete", "fail", "tick", "cancel"], [8, 8, 2, 1, 0.3])[0]
     if what == "claim" and tasks:

@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from sagas.model import SagaStatus, StepStatus
+from sagas.model import ExecutionStatus, SagaStatus
 from sagas.recovery import sweep
 from sagas.recovery.sweep import Sweeper
 from sagas.store import Store, Timing
@@ -212,7 +212,7 @@ def test_final_instances_are_never_due(bench: Bench) -> None:
     bench.age(10_000)
 
     assert bench.store.sweeping.take_due(10) == []
-    assert bench.state(run).steps[0].status is StepStatus.COMPLETED
+    assert bench.state(run).steps[0].status is ExecutionStatus.COMPLETED
 
 
 def test_workers_that_are_long_gone_are_forgotten(bench: Bench) -> None:

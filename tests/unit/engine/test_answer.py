@@ -9,19 +9,19 @@ from celery.exceptions import Ignore, Retry
 
 from sagas.engine.answer import END, Answer, FailureTaken, answer_to_failure, answer_to_report
 from sagas.errors import SagaError
-from sagas.model import Address, ErrorInfo, StepState, StepStatus
+from sagas.model import Address, ErrorInfo, ExecutionStatus, StepState
 from sagas.model.limits import Limits
 
 TOKEN = uuid4()
 FAILED = StepState(
     address=Address(1),
     name="charge",
-    status=StepStatus.FAILED,
+    status=ExecutionStatus.FAILED,
     attempts=2,
     token=TOKEN,
     error=ErrorInfo(type="builtins.ValueError", message="no funds"),
 )
-PENDING = replace(FAILED, status=StepStatus.PENDING, not_before=datetime(2026, 1, 1, tzinfo=UTC))
+PENDING = replace(FAILED, status=ExecutionStatus.PENDING, not_before=datetime(2026, 1, 1, tzinfo=UTC))
 
 
 def taken(error: BaseException, row: StepState, *, is_original: bool = True, is_answer: bool = False) -> FailureTaken:
@@ -79,7 +79,7 @@ def test_an_error_that_celery_would_act_on_is_shown_as_a_failure(error: BaseExce
 
 
 def test_a_reported_end_lets_the_chain_go_on_if_it_carries_the_next_message() -> None:
-    row = replace(FAILED, status=StepStatus.COMPLETED, error=None)
+    row = replace(FAILED, status=ExecutionStatus.COMPLETED, error=None)
 
     assert answer_to_report(row, TOKEN, carried=True, limits=Limits(9.0)) == Answer(goes_on=True, limits=Limits(9.0))
     assert answer_to_report(row, TOKEN, carried=False, limits=Limits(9.0)) == END

@@ -18,7 +18,7 @@ from sagas.engine.messages import (
     first_of_tail,
     window_from,
 )
-from sagas.model import Address, InstanceState, NewerRelease, Plan, PlanStep, StepKind, StepState, StepStatus
+from sagas.model import Address, ExecutionStatus, InstanceState, NewerRelease, Plan, PlanStep, StepKind, StepState
 
 ROOT = "019a0000-0000-7000-8000-000000000001"
 
@@ -33,7 +33,7 @@ def plan_of(number: int, compensation: str | None = "tasks.undo") -> Plan:
 
 def done(number: int) -> InstanceState:
     steps = tuple(
-        StepState(address=Address(position), name=f"s{position}", status=StepStatus.COMPLETED)
+        StepState(address=Address(position), name=f"s{position}", status=ExecutionStatus.COMPLETED)
         for position in range(number)
     )
     return InstanceState(id=uuid4(), steps=steps)

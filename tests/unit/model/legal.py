@@ -13,17 +13,17 @@ from sagas.model import (
     TRANSITIONS,
     Address,
     Decision,
+    ExecutionStatus,
     InstanceState,
     Note,
     Plan,
     SagaStatus,
     StepState,
-    StepStatus,
     child_id,
 )
 from sagas.model.history import end_of, told_by
 
-_ENDED = (StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED)
+_ENDED = (ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.SKIPPED)
 _MIGRATION = Path(sagas.store.__file__).parent / "migrations" / "0001_initial.sql"
 
 #: The CHECK constraints of the migration, by name, as the model must keep them.
@@ -34,24 +34,28 @@ INSTANCE_CHECKS: dict[str, Callable[[InstanceState], bool]] = {
     "saga_instance_pending_not_negative": lambda it: it.pending >= 0,
 }
 STEP_CHECKS: dict[str, Callable[[StepState], bool]] = {
-    "saga_step_status": lambda it: it.status not in (StepStatus.COMPENSATING, StepStatus.COMPENSATED),
+    "saga_step_status": lambda it: it.status in ExecutionStatus,
     "saga_step_running_has_token": lambda it: (
-        it.status is not StepStatus.RUNNING or (it.token is not None and it.claimed_at is not None)
+        it.status is not ExecutionStatus.RUNNING or (it.token is not None and it.claimed_at is not None)
     ),
     "saga_step_finished_exactly_when_ended": lambda it: (it.finished_at is not None) == (it.status in _ENDED),
-    "saga_step_completed_is_not_in_doubt": lambda it: not (it.status is StepStatus.COMPLETED and it.doubt),
+    "saga_step_completed_is_not_in_doubt": lambda it: not (it.status is ExecutionStatus.COMPLETED and it.doubt),
     "saga_step_counts": lambda it: min(it.attempts, it.losses, it.dispatches) >= 0,
 }
 
 
 #: Every legal change of an execution's status. It is born pending, and may go on in the same decision, but for a claim.
 #: `docs/architecture.md` draws it.
-STEP_TRANSITIONS: dict[StepStatus, frozenset[StepStatus]] = {
-    StepStatus.PENDING: frozenset({StepStatus.RUNNING, StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED}),
-    StepStatus.RUNNING: frozenset({StepStatus.PENDING, StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED}),
-    StepStatus.FAILED: frozenset({StepStatus.PENDING, StepStatus.COMPLETED, StepStatus.SKIPPED}),
-    StepStatus.SKIPPED: frozenset({StepStatus.COMPLETED, StepStatus.FAILED}),
-    StepStatus.COMPLETED: frozenset(),
+STEP_TRANSITIONS: dict[ExecutionStatus, frozenset[ExecutionStatus]] = {
+    ExecutionStatus.PENDING: frozenset(
+        {ExecutionStatus.RUNNING, ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.SKIPPED}
+    ),
+    ExecutionStatus.RUNNING: frozenset(
+        {ExecutionStatus.PENDING, ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.SKIPPED}
+    ),
+    ExecutionStatus.FAILED: frozenset({ExecutionStatus.PENDING, ExecutionStatus.COMPLETED, ExecutionStatus.SKIPPED}),
+    ExecutionStatus.SKIPPED: frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED}),
+    ExecutionStatus.COMPLETED: frozenset(),
 }
 
 
@@ -73,8 +77,10 @@ def assert_legal(plan: Plan, before: InstanceState, decision: Decision, now: dat
         assert after.status in TRANSITIONS[before.status], f"{before.status} must not become {after.status}"
     were = {it.address: it.status for it in before.steps}
     for it in after.steps:
-        assert it.address in were or it.status is not StepStatus.RUNNING, f"{it.address} was born and claimed at once"
-        was = were.get(it.address, StepStatus.PENDING)
+        assert it.address in were or it.status is not ExecutionStatus.RUNNING, (
+            f"{it.address} was born and claimed at once"
+        )
+        was = were.get(it.address, ExecutionStatus.PENDING)
         assert it.status is was or it.status in STEP_TRANSITIONS[was], (
             f"{it.address}: {was} must not become {it.status}"
         )
@@ -122,7 +128,7 @@ def assert_commands_fit(plan: Plan, before: InstanceState, decision: Decision) -
     for send in decision.sends:
         row = after.at(send.address)
         assert row is not None, f"{send} has no row"
-        assert row.status is StepStatus.PENDING, f"{send} can not be claimed"
+        assert row.status is ExecutionStatus.PENDING, f"{send} can not be claimed"
         assert row.dispatched_at is not None, f"{send} is not recorded as dispatched"
         assert plan.step(send.address.position, send.address.branch).is_task, f"{send} is for no worker"
     for child in decision.children:
@@ -132,7 +138,9 @@ def assert_commands_fit(plan: Plan, before: InstanceState, decision: Decision) -
         assert child.id == child_id(after.id, row), "and will not be found again"
     for address in decision.stops:
         rows = (before.at(address), after.at(address))
-        assert any(row and row.status is StepStatus.RUNNING for row in rows), f"{address} is to stop and did not run"
+        assert any(row and row.status is ExecutionStatus.RUNNING for row in rows), (
+            f"{address} is to stop and did not run"
+        )
     assert decision.consumed <= {mail.id for mail in before.inbox}
 
 
@@ -160,4 +168,4 @@ def is_done(plan: Plan, action: StepState) -> bool:
 def is_given_up(plan: Plan, action: StepState) -> bool:
     """Of a best effort nobody expects anything."""
     step = plan.step(action.address.position, action.address.branch)
-    return action.status is StepStatus.FAILED and not step.best_effort
+    return action.status is ExecutionStatus.FAILED and not step.best_effort

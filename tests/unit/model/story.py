@@ -19,6 +19,7 @@ from sagas.model import (
     DoubtResolved,
     ErrorInfo,
     Event,
+    ExecutionStatus,
     Failed,
     Holder,
     InstanceState,
@@ -38,7 +39,6 @@ from sagas.model import (
     StepKind,
     StepRole,
     StepState,
-    StepStatus,
     Stop,
     StopKind,
     StopRequested,
@@ -171,7 +171,7 @@ class Story:
         fresh = (
             replace(
                 it,
-                holder=Holder.ALIVE if it.status is StepStatus.RUNNING else Holder.NONE,
+                holder=Holder.ALIVE if it.status is ExecutionStatus.RUNNING else Holder.NONE,
                 epoch_changed=False,
             )
             for it in state.steps
@@ -335,5 +335,5 @@ class Story:
 
     def undone(self) -> list[Address]:
         """The compensations that completed, in the order of their claims."""
-        rows = [it for it in self.state.compensations() if it.status is StepStatus.COMPLETED]
+        rows = [it for it in self.state.compensations() if it.status is ExecutionStatus.COMPLETED]
         return [it.address for it in sorted(rows, key=lambda it: it.first_claimed_at or START)]

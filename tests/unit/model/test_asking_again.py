@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from sagas.model import Address, Asked, Ended, SagaStatus, StepStatus, Verdict
+from sagas.model import Address, Asked, Ended, ExecutionStatus, SagaStatus, Verdict
 from tests.unit.model.story import Story, act, error, pivot, retriable, step, tries, undo
 
 HOUR = 3600.0
@@ -63,7 +63,7 @@ def test_d19_attempts_are_counted_by_the_steps_policy() -> None:
     asks(story, act(0), Asked(wait=0.0))
     story.tick()
 
-    assert story.row(act(0)).status is StepStatus.FAILED
+    assert story.row(act(0)).status is ExecutionStatus.FAILED
     assert story.status is SagaStatus.COMPENSATING
 
 
@@ -75,7 +75,7 @@ def test_d19_a_poll_uses_no_attempt_and_writes_a_counter() -> None:
     asks(story, act(0), Asked(wait=1.0))
     row = story.row(act(0))
 
-    assert (row.attempts, row.polls, row.failures, row.status) == (10, 9, 1, StepStatus.PENDING)
+    assert (row.attempts, row.polls, row.failures, row.status) == (10, 9, 1, ExecutionStatus.PENDING)
     assert len(story.noted("attempt_failed")) == 1
 
 
@@ -87,7 +87,7 @@ def test_d19_polls_end_within_their_limit_which_counts_from_the_first_of_them() 
     asks(story, act(0), Asked(wait=60.0, polls=True))
     story.tick()
 
-    assert story.row(act(0)).status is StepStatus.FAILED
+    assert story.row(act(0)).status is ExecutionStatus.FAILED
     assert story.row(act(0)).doubt
     assert story.noted("poll_limit_passed") == [{"seconds": 100.0, "polls": 2}]
     assert len(story.noted("attempt_failed")) == 1
@@ -104,7 +104,7 @@ def test_d19_a_person_who_retries_a_step_that_polled_in_vain_gives_it_all_of_its
     asks(story, act(1), Asked(wait=60.0, polls=True))
 
     assert story.row(act(1)).polls == 1
-    assert story.row(act(1)).status is StepStatus.PENDING
+    assert story.row(act(1)).status is ExecutionStatus.PENDING
 
 
 def test_d19_what_is_not_idempotent_is_not_tried_again_for_asking() -> None:
@@ -113,7 +113,7 @@ def test_d19_what_is_not_idempotent_is_not_tried_again_for_asking() -> None:
     asks(story, act(0), Asked(wait=1.0, polls=True))
     story.tick()
 
-    assert story.row(act(0)).status is StepStatus.FAILED
+    assert story.row(act(0)).status is ExecutionStatus.FAILED
 
 
 def test_d19_a_compensation_may_poll_too() -> None:
@@ -134,8 +134,8 @@ def test_d20_what_its_worker_ended_by_the_limit_is_an_attempt_and_no_loss() -> N
     ends(story, act(0), Verdict.TIMEOUT)
     twice = story.row(act(0))
 
-    assert (once.status, once.attempts, once.losses) == (StepStatus.PENDING, 1, 0)
-    assert (twice.status, twice.attempts, twice.losses, twice.doubt) == (StepStatus.FAILED, 2, 0, True)
+    assert (once.status, once.attempts, once.losses) == (ExecutionStatus.PENDING, 1, 0)
+    assert (twice.status, twice.attempts, twice.losses, twice.doubt) == (ExecutionStatus.FAILED, 2, 0, True)
     assert story.status is SagaStatus.COMPENSATING  # nothing else asks what follows
 
 
@@ -145,7 +145,7 @@ def test_d20_without_a_report_it_is_a_loss_that_uses_up_no_attempt() -> None:
 
     story.lose(act(0))
 
-    assert (story.row(act(0)).status, story.row(act(0)).failures) == (StepStatus.PENDING, 0)
+    assert (story.row(act(0)).status, story.row(act(0)).failures) == (ExecutionStatus.PENDING, 0)
 
 
 def test_d20_a_report_of_another_delivery_says_nothing() -> None:
@@ -154,7 +154,7 @@ def test_d20_a_report_of_another_delivery_says_nothing() -> None:
     ends(story, act(0), Verdict.TIMEOUT, delivery="another")
 
     assert not story.said.accepted
-    assert story.row(act(0)).status is StepStatus.RUNNING
+    assert story.row(act(0)).status is ExecutionStatus.RUNNING
 
 
 def test_a_step_that_a_person_has_stopped_is_not_run_again_whatever_its_policy_says() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sagas.model import Completed, SagaStatus, StepStatus, Verdict
+from sagas.model import Completed, ExecutionStatus, SagaStatus, Verdict
 from tests.unit.model.story import Story, act, beside, pivot, retriable, step, tries, undo
 
 MAYBE = [Verdict.RETRYABLE, Verdict.UNKNOWN, Verdict.TIMEOUT, Verdict.INTERRUPTED, Verdict.UNUSABLE]
@@ -15,7 +15,7 @@ def kind_step(**options: object) -> dict[str, object]:
 def test_a_best_effort_that_says_no_is_failed_and_the_saga_goes_on() -> None:
     story = Story(step(), kind_step(), step()).done(act(0)).refused(act(1))
 
-    assert story.row(act(1)).status is StepStatus.FAILED
+    assert story.row(act(1)).status is ExecutionStatus.FAILED
     assert story.sent == [act(2)]
     assert story.status is SagaStatus.RUNNING
 
@@ -68,7 +68,7 @@ def test_a_result_of_best_effort_that_clashes_hurts_nobody() -> None:
 
     story.complete(act(0, 1), story.claim(act(0, 1)), "{}", keys=("price",))
 
-    assert story.row(act(0, 1)).status is StepStatus.FAILED
+    assert story.row(act(0, 1)).status is ExecutionStatus.FAILED
     assert story.sent == [act(1)]
 
 
@@ -102,7 +102,7 @@ def test_a_late_success_while_the_saga_goes_forward_is_its_completion() -> None:
 
     assert story.complete(act(0), late).accepted
 
-    assert (story.row(act(0)).status, story.status) == (StepStatus.COMPLETED, SagaStatus.RUNNING)
+    assert (story.row(act(0)).status, story.status) == (ExecutionStatus.COMPLETED, SagaStatus.RUNNING)
     assert story.sends == ()
 
 
@@ -189,7 +189,7 @@ def test_a_late_success_clashes_with_nothing_that_a_later_position_returned() ->
 
     assert story.happens(late).accepted
 
-    assert story.row(act(0, 0)).status is StepStatus.COMPLETED
+    assert story.row(act(0, 0)).status is ExecutionStatus.COMPLETED
     assert story.state.written == {"price": 2}
 
 
@@ -199,5 +199,5 @@ def test_nor_does_what_a_later_position_returns_clash_with_it() -> None:
 
     story.complete(act(1, 2), story.claim(act(1, 2)), "{}", keys=("price",))
 
-    assert story.row(act(1, 2)).status is StepStatus.COMPLETED
+    assert story.row(act(1, 2)).status is ExecutionStatus.COMPLETED
     assert story.status is SagaStatus.RUNNING

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from sagas.model import ErrorInfo, MailKind, SagaStatus, StepKind, StepStatus
+from sagas.model import ErrorInfo, ExecutionStatus, MailKind, SagaStatus, StepKind
 from sagas.model.draft import AT_ONCE
 from tests.unit.model.story import Story, act, beside, child, pivot, retriable, step, undo
 
@@ -91,7 +91,7 @@ def test_a_completed_child_is_undone_as_a_unit_when_its_turn_comes() -> None:
     assert story.sends == ()
     story.child_is(act(1), SagaStatus.COMPENSATED)
 
-    assert story.row(undo(1)).status is StepStatus.COMPLETED
+    assert story.row(undo(1)).status is ExecutionStatus.COMPLETED
     assert story.sent == [undo(0)]
     assert story.done(undo(0)).status is SagaStatus.COMPENSATED
 
@@ -235,7 +235,7 @@ def test_the_end_of_a_child_that_is_found_by_another_event_is_not_forgotten() ->
 
     story.fail(act(0, 1), token)
 
-    assert story.row(act(0, 0)).status is StepStatus.COMPLETED or story.due_in() <= 60
+    assert story.row(act(0, 0)).status is ExecutionStatus.COMPLETED or story.due_in() <= 60
 
 
 # -- the child

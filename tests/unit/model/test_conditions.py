@@ -2,14 +2,14 @@
 
 import pytest
 
-from sagas.model import Completed, SagaStatus, StepStatus, Verdict
+from sagas.model import Completed, ExecutionStatus, SagaStatus, Verdict
 from tests.unit.model.story import Story, act, beside, pivot, retriable, step, tries, undo
 
 
 def test_the_saga_goes_on_past_a_step_that_is_skipped() -> None:
     story = Story(step(), step(when="wanted"), step()).done(act(0)).skipped(act(1))
 
-    assert story.row(act(1)).status is StepStatus.SKIPPED
+    assert story.row(act(1)).status is ExecutionStatus.SKIPPED
     assert story.sent == [act(2)]
 
 
@@ -32,7 +32,7 @@ def test_a_skipped_step_is_not_undone() -> None:
 
     assert story.sent == [undo(0)]
     assert story.done(undo(0)).status is SagaStatus.COMPENSATED
-    assert story.row(act(1)).status is StepStatus.SKIPPED
+    assert story.row(act(1)).status is ExecutionStatus.SKIPPED
 
 
 def test_beside_others_a_skipped_step_is_a_done_one() -> None:
@@ -103,7 +103,7 @@ def test_c4_a_late_skip_of_a_skipped_step_does_not_turn_the_saga_back() -> None:
     story.happens(late)
 
     assert story.status is SagaStatus.RUNNING
-    assert story.row(act(0)).status is StepStatus.SKIPPED
+    assert story.row(act(0)).status is ExecutionStatus.SKIPPED
 
 
 def test_c6_least_of_all_past_its_pivot() -> None:
@@ -133,7 +133,7 @@ def test_a_late_skip_of_an_unclaimed_step_skips_it() -> None:
 
     assert story.complete(act(0), late, skipped=True).accepted
 
-    assert story.row(act(0)).status is StepStatus.SKIPPED
+    assert story.row(act(0)).status is ExecutionStatus.SKIPPED
     assert story.sent == [act(1)]
 
 
@@ -147,7 +147,7 @@ def test_c9_a_skip_whose_claim_a_crash_has_lost_is_a_state_that_can_be_saved() -
     story.complete(act(0), token, skipped=True)
 
     assert story.row(act(0)).attempts == 0
-    assert story.row(act(0)).status is StepStatus.SKIPPED
+    assert story.row(act(0)).status is ExecutionStatus.SKIPPED
 
 
 def test_a_late_skip_is_no_reason_to_undo_what_was_undone() -> None:

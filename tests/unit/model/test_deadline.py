@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from sagas.model import SagaStatus, StepStatus, Verdict
+from sagas.model import ExecutionStatus, SagaStatus, Verdict
 from tests.unit.model.story import Story, act, beside, pivot, retriable, step, tries, undo
 
 TEN_SECONDS = timedelta(seconds=10)
@@ -32,7 +32,7 @@ def test_d26_what_was_completed_too_late_counts_and_nothing_follows_but_the_turn
 
     story.later(10).complete(act(0), token)
 
-    assert story.row(act(0)).status is StepStatus.COMPLETED
+    assert story.row(act(0)).status is ExecutionStatus.COMPLETED
     assert story.state.at(act(1)) is None
     assert (story.status, story.sent) == (SagaStatus.COMPENSATING, [undo(0)])
     assert story.state.error is not None
@@ -69,7 +69,7 @@ def test_d26_a_step_is_not_tried_again_after_the_deadline() -> None:
 
     assert story.status is SagaStatus.COMPENSATING
     assert story.row(act(1)).attempts == 2
-    assert story.row(act(1)).status is StepStatus.FAILED
+    assert story.row(act(1)).status is ExecutionStatus.FAILED
     assert story.sent == [undo(1)]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sagas.model import Claimed, Parked, SagaStatus, StepStatus, Verdict
+from sagas.model import Claimed, ExecutionStatus, Parked, SagaStatus, Verdict
 from tests.unit.model.story import Story, act, error, pivot, retriable, step, tries, undo
 
 
@@ -63,7 +63,7 @@ def test_a_clean_no_is_not_tried_again() -> None:
 
     story.fail(act(0), story.claim(act(0)), Verdict.CLEAN_NO)
 
-    assert story.row(act(0)).status is StepStatus.FAILED
+    assert story.row(act(0)).status is ExecutionStatus.FAILED
     assert story.sent == []
 
 
@@ -71,11 +71,11 @@ def test_a_retryable_failure_is_tried_again_until_the_policy_is_used_up() -> Non
     story = Story(step(retry=tries(3)))
 
     for _ in range(3):
-        assert story.row(act(0)).status is StepStatus.PENDING
+        assert story.row(act(0)).status is ExecutionStatus.PENDING
         story.fail(act(0), story.claim(act(0)), Verdict.RETRYABLE)
         story.later(5)
 
-    assert story.row(act(0)).status is StepStatus.FAILED
+    assert story.row(act(0)).status is ExecutionStatus.FAILED
 
 
 def test_an_unknown_outcome_that_the_policy_does_not_try_again_is_in_doubt() -> None:
@@ -83,7 +83,7 @@ def test_an_unknown_outcome_that_the_policy_does_not_try_again_is_in_doubt() -> 
 
     story.fail(act(0), story.claim(act(0)), Verdict.UNKNOWN)
 
-    assert (story.row(act(0)).status, story.row(act(0)).doubt) == (StepStatus.FAILED, True)
+    assert (story.row(act(0)).status, story.row(act(0)).doubt) == (ExecutionStatus.FAILED, True)
 
 
 def test_a_short_wait_is_a_countdown() -> None:
@@ -198,7 +198,7 @@ def test_h2_losses_have_a_budget_of_their_own() -> None:
 
     story.lose(act(0))
 
-    assert story.row(act(0)).status is StepStatus.FAILED
+    assert story.row(act(0)).status is ExecutionStatus.FAILED
     assert story.row(act(0)).doubt
 
 
@@ -244,7 +244,7 @@ def test_a_step_that_is_not_idempotent_is_never_run_twice() -> None:
     for verdict in (Verdict.RETRYABLE, Verdict.TIMEOUT, Verdict.INTERRUPTED):
         story = Story(step(retry=tries(5), idempotent=False))
         story.fail(act(0), story.claim(act(0)), verdict)
-        assert (story.row(act(0)).status, story.row(act(0)).doubt) == (StepStatus.FAILED, True)
+        assert (story.row(act(0)).status, story.row(act(0)).doubt) == (ExecutionStatus.FAILED, True)
 
 
 def test_c9_a_step_unclaimed_under_another_epoch_is_in_doubt() -> None:
@@ -295,7 +295,7 @@ def test_h11_a_step_whose_parameters_do_not_fit_waits_for_a_deploy_and_is_no_cle
     story.park(act(1), story.claim(act(1)))
 
     row = story.row(act(1))
-    assert (row.status, row.attempts, row.doubt) == (StepStatus.PENDING, 0, False)
+    assert (row.status, row.attempts, row.doubt) == (ExecutionStatus.PENDING, 0, False)
     assert story.due_in() == 60
     story.later(60).tick()
     assert story.sent == [act(1)]

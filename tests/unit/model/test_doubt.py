@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from sagas.model import IfInDoubt, Reason, SagaStatus, StepStatus, Verdict, waits_for_a_person
+from sagas.model import ExecutionStatus, IfInDoubt, Reason, SagaStatus, Verdict, waits_for_a_person
 from tests.unit.model.story import Story, act, beside, error, pivot, retriable, step, tries, undo
 
 PERSON = IfInDoubt.PERSON
@@ -52,7 +52,7 @@ def test_d1_a_pivot_in_doubt_that_happened_goes_forward_with_its_result() -> Non
     assert story.resolve(happened=True, result='{"parcel": 7}').accepted
 
     assert story.sent == [act(2)]
-    assert (story.row(act(1)).status, story.row(act(1)).result) == (StepStatus.COMPLETED, '{"parcel": 7}')
+    assert (story.row(act(1)).status, story.row(act(1)).result) == (ExecutionStatus.COMPLETED, '{"parcel": 7}')
     assert story.done(act(2)).status is SagaStatus.COMPLETED
 
 
@@ -171,7 +171,7 @@ def test_d3_an_undo_of_what_was_done_waits_for_a_deploy_as_ever() -> None:
     without_result(story, 0)
 
     assert story.status is SagaStatus.COMPENSATING
-    assert story.row(undo(0)).status is StepStatus.PENDING
+    assert story.row(undo(0)).status is ExecutionStatus.PENDING
 
 
 # -- D13: only a person can tell
@@ -185,7 +185,7 @@ def test_d13_a_step_of_which_only_a_person_can_tell_is_left_and_the_others_are_u
     assert story.status is SagaStatus.FAILED
     waits = story.row(undo(1))
     assert waits.error is not None
-    assert (waits.status, waits.attempts, waits.error.type) == (StepStatus.FAILED, 0, Reason.IN_DOUBT)
+    assert (waits.status, waits.attempts, waits.error.type) == (ExecutionStatus.FAILED, 0, Reason.IN_DOUBT)
 
 
 def test_d13_it_keeps_nothing_back_where_a_failed_undo_would() -> None:
@@ -234,8 +234,8 @@ def test_d13_without_a_compensation_a_late_success_answers_and_leaves_nothing_to
     story.complete(act(1), token, '{"charge_id": "ch_1"}')
 
     assert story.sent == []
-    assert story.row(act(1)).status is StepStatus.COMPLETED
-    assert story.row(undo(1)).status is StepStatus.SKIPPED
+    assert story.row(act(1)).status is ExecutionStatus.COMPLETED
+    assert story.row(undo(1)).status is ExecutionStatus.SKIPPED
     assert story.status is SagaStatus.COMPENSATED
 
 
@@ -322,7 +322,7 @@ def test_d13_what_did_not_happen_and_succeeds_after_that_answer_is_undone_with_i
     story.evidence(undo(0, 2), dispatched_at=None).tick()  # its message was lost
 
     assert story.sent == [undo(0, 2)]
-    assert (story.row(act(0)).status, story.row(act(0)).result) == (StepStatus.COMPLETED, '{"charge_id": "ch_1"}')
+    assert (story.row(act(0)).status, story.row(act(0)).result) == (ExecutionStatus.COMPLETED, '{"charge_id": "ch_1"}')
     assert story.done(undo(0, 2)).status is SagaStatus.COMPENSATED
 
 
@@ -337,7 +337,7 @@ def test_d13_of_one_that_has_told_and_is_kept_from_its_undo_only_what_is_true_ca
     assert not story.resolve("step0b", happened=False).accepted
     assert story.resolve("step0b", happened=True, undo=False).accepted
 
-    assert story.row(undo(0, branch=1)).status is StepStatus.COMPLETED
+    assert story.row(undo(0, branch=1)).status is ExecutionStatus.COMPLETED
     assert story.row(act(0, 1)).result == '{"charge_id": "ch_1"}'
 
 
@@ -351,7 +351,7 @@ def test_a_late_success_that_returns_a_name_of_a_branch_beside_it_is_undone_with
     story.complete(act(0, 1), uuid4(), '{"price": 2}', keys=("price",))
 
     action = story.row(act(0, 1))
-    assert (action.status, action.doubt, action.result) == (StepStatus.FAILED, True, None)
+    assert (action.status, action.doubt, action.result) == (ExecutionStatus.FAILED, True, None)
     assert action.error is not None
     assert action.error.type == "sagas.KeyClash"
     assert story.status is SagaStatus.FAILED

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from sagas.model import Holder, StepStatus
+from sagas.model import ExecutionStatus, Holder
 from tests.unit.model.story import Story, act, step, tries
 
 
@@ -12,7 +12,7 @@ def test_a_healthy_holder_is_left_alone() -> None:
 
     story.later(3599).tick()
 
-    assert story.row(act(0)).status is StepStatus.RUNNING
+    assert story.row(act(0)).status is ExecutionStatus.RUNNING
     assert story.sends == ()
 
 

@@ -4,7 +4,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from sagas.model import SagaStatus, StepStatus, Verdict
+from sagas.model import ExecutionStatus, SagaStatus, Verdict
 from tests.unit.model.story import Story, act, pivot, retriable, step, undo
 
 MAYBE = [Verdict.RETRYABLE, Verdict.UNKNOWN, Verdict.TIMEOUT, Verdict.INTERRUPTED, Verdict.UNUSABLE]
@@ -44,7 +44,7 @@ def test_c4_i_also_when_the_saga_is_completed() -> None:
     story.complete(act(0), late)
 
     assert story.status is SagaStatus.COMPLETED
-    assert story.row(act(0)).status is StepStatus.COMPLETED
+    assert story.row(act(0)).status is ExecutionStatus.COMPLETED
 
 
 def test_c4_i_a_late_success_of_what_runs_elsewhere_leaves_a_doubt() -> None:
@@ -53,7 +53,7 @@ def test_c4_i_a_late_success_of_what_runs_elsewhere_leaves_a_doubt() -> None:
     other = story.claim(act(1))
 
     story.complete(act(1), uuid4())
-    assert story.row(act(1)).status is StepStatus.RUNNING
+    assert story.row(act(1)).status is ExecutionStatus.RUNNING
     story.fail(act(1), other, Verdict.CLEAN_NO)
     story.tick()
 
@@ -161,7 +161,7 @@ def test_c8_a_compensation_that_was_claimed_once_counts_as_begun() -> None:
     story, late = frozen_while_the_saga_is_undone()
     story.claim(undo(0))
     story.lose(undo(0))
-    assert story.row(undo(0)).status is StepStatus.PENDING
+    assert story.row(undo(0)).status is ExecutionStatus.PENDING
 
     story.complete(act(0), late)
     story.done(undo(0))

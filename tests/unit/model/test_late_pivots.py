@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from sagas.model import Decision, SagaStatus, StepStatus, Verdict, waits_for_a_person
+from sagas.model import Decision, ExecutionStatus, SagaStatus, Verdict, waits_for_a_person
 from sagas.model.draft import HAPPENED_AND_STAYS
 from tests.unit.model.story import Story, act, pivot, retriable, step, undo
 from tests.unit.model.test_late import MAYBE
@@ -31,7 +31,7 @@ def test_a_pivot_that_succeeds_after_its_saga_was_undone_waits_for_a_person() ->
     assert (story.status, story.sends) == (SagaStatus.FAILED, ())
     assert [step.name for step in waits_for_a_person(story.plan, story.state)] == ["step1"]
     pivot_row, asked = story.row(act(1)), story.row(undo(1))
-    assert (pivot_row.status, pivot_row.result) == (StepStatus.COMPLETED, '{"parcel": 7}')
+    assert (pivot_row.status, pivot_row.result) == (ExecutionStatus.COMPLETED, '{"parcel": 7}')
     assert asked.error is not None
     assert asked.error.message == HAPPENED_AND_STAYS
     assert story.noted("needs_a_person")[-1] == {"reason": "its pivot was reported after it had turned back"}
@@ -69,11 +69,11 @@ def test_a_pivot_that_never_began_and_succeeds_all_the_same_waits_for_a_person()
     story = Story(step(), pivot()).done(act(0))
     story.cancel()
     story.done(undo(0))
-    assert story.row(act(1)).status is StepStatus.SKIPPED
+    assert story.row(act(1)).status is ExecutionStatus.SKIPPED
 
     story.fail(act(1), uuid4(), Verdict.UNKNOWN)
 
-    assert (story.row(act(1)).status, story.row(act(1)).doubt) == (StepStatus.FAILED, True)
+    assert (story.row(act(1)).status, story.row(act(1)).doubt) == (ExecutionStatus.FAILED, True)
     assert story.status is SagaStatus.FAILED
 
 
@@ -181,7 +181,7 @@ def test_reported_by_another_execution_after_the_answer_it_is_asked_about_again(
         story.fail(act(1), uuid4(), Verdict.TIMEOUT)
 
     assert story.status is SagaStatus.FAILED
-    assert story.row(undo(1, 2)).status is StepStatus.FAILED
+    assert story.row(undo(1, 2)).status is ExecutionStatus.FAILED
     assert story.skip().state.status is SagaStatus.COMPENSATED
 
 
@@ -191,7 +191,7 @@ def test_what_may_have_happened_and_then_reports_its_success_is_certain() -> Non
 
     story.complete(act(1), uuid4(), '{"parcel": 7}')
 
-    assert story.row(act(1)).status is StepStatus.COMPLETED
+    assert story.row(act(1)).status is ExecutionStatus.COMPLETED
     asked = story.row(undo(1))
     assert asked.error is not None
     assert asked.error.message == HAPPENED_AND_STAYS

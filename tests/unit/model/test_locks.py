@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from sagas.model import IfLocked, MailKind, SagaStatus, StepKind, StepStatus, Verdict
+from sagas.model import ExecutionStatus, IfLocked, MailKind, SagaStatus, StepKind, Verdict
 from tests.unit.model.story import Story, act, beside, child, pivot, retriable, step, undo, wait
 
 LOCKS = ("account:{id}",)
@@ -169,7 +169,7 @@ def test_d29_a_child_saga_that_is_tried_again_starts_with_the_place() -> None:
     assert story.status is SagaStatus.FAILED
 
     assert story.is_full().retry().accepted
-    assert (story.said.children, story.row(act(2)).status) == ((), StepStatus.PENDING)
+    assert (story.said.children, story.row(act(2)).status) == ((), ExecutionStatus.PENDING)
     story.later().tick()
     assert story.said.children == ()
 

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from sagas.model import (
     FINAL,
     Address,
+    ExecutionStatus,
     Failed,
     Holder,
     MailKind,
@@ -20,7 +21,6 @@ from sagas.model import (
     Plan,
     RetryRequested,
     SagaStatus,
-    StepStatus,
     Stop,
     StopKind,
     StopRequested,
@@ -75,7 +75,7 @@ class Machine(RuleBasedStateMachine):
             if not live:
                 return
             row = self.world.row(data.draw(st.sampled_from(live)))
-            if row.status is StepStatus.PENDING:
+            if row.status is ExecutionStatus.PENDING:
                 self.world.takes(row.address)
             else:
                 self.ends(self.world.run_of(row), data)
@@ -85,7 +85,7 @@ class Machine(RuleBasedStateMachine):
         """Until one body does not."""
         for _ in range(moves):
             self.world.goes_on(pick, outcome)
-        running = [row for row in self.world.state.steps if row.status is StepStatus.RUNNING]
+        running = [row for row in self.world.state.steps if row.status is ExecutionStatus.RUNNING]
         if running and no is not None:
             self.world.fails(self.world.run_of(running[pick % len(running)]), no)
             self.world.tick()
@@ -199,18 +199,18 @@ class Machine(RuleBasedStateMachine):
     @rule(holder=st.sampled_from([Holder.DEAD, Holder.SILENT]))
     def everything_is_lost(self, holder: Holder) -> None:
         for row in self.world.state.steps:
-            if row.status is StepStatus.RUNNING:
+            if row.status is ExecutionStatus.RUNNING:
                 self.world.evidence(row.address, holder=holder)
-            elif row.status is StepStatus.PENDING and self.world.plan_step(row.address).is_task:
+            elif row.status is ExecutionStatus.PENDING and self.world.plan_step(row.address).is_task:
                 self.world.evidence(row.address, dispatched_at=None)
         self.world.tick()
 
     @rule(data=st.data())
     def a_sweep_looks(self, data: st.DataObject) -> None:
         for row in self.world.state.steps:
-            if row.status is StepStatus.RUNNING:
+            if row.status is ExecutionStatus.RUNNING:
                 self.world.evidence(row.address, holder=data.draw(st.sampled_from(list(Holder)[1:])))
-            elif row.status is StepStatus.PENDING and self.world.plan_step(row.address).is_task:
+            elif row.status is ExecutionStatus.PENDING and self.world.plan_step(row.address).is_task:
                 lost, crashed = data.draw(st.booleans()), data.draw(st.sampled_from([False, False, True]))
                 sent_at = None if lost else row.dispatched_at
                 self.world.evidence(row.address, dispatched_at=sent_at, epoch_changed=row.epoch_changed or crashed)
@@ -234,7 +234,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def a_message_is_not_published(self, data: st.DataObject) -> None:
-        rows = [row for row in self.world.state.steps if row.status is StepStatus.PENDING]
+        rows = [row for row in self.world.state.steps if row.status is ExecutionStatus.PENDING]
         pending = [row.address for row in rows if self.world.plan_step(row.address).is_task]
         if pending:
             self.world.evidence(data.draw(st.sampled_from(pending)), dispatched_at=None)

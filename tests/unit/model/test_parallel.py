@@ -2,7 +2,7 @@
 
 import pytest
 
-from sagas.model import Address, SagaStatus, StepKind, StepStatus, Verdict
+from sagas.model import Address, ExecutionStatus, SagaStatus, StepKind, Verdict
 from tests.unit.model.story import Story, act, beside, pivot, retriable, sleep, step, tries, undo
 
 A, B, C = act(0, 0), act(0, 1), act(0, 2)
@@ -87,7 +87,7 @@ def test_a_branch_whose_result_clashes_is_never_run_again_for_it() -> None:
 
     story.complete(B, story.claim(B), "{}", keys=("price",))
 
-    assert (story.row(B).status, story.row(B).doubt) == (StepStatus.FAILED, True)
+    assert (story.row(B).status, story.row(B).doubt) == (ExecutionStatus.FAILED, True)
 
 
 def test_the_steps_of_one_lane_may_return_the_same_key() -> None:
@@ -141,7 +141,7 @@ def test_c2_what_is_unclaimed_beside_it_can_never_be_claimed() -> None:
 
     story.fail(A, story.claim(A))
 
-    assert story.row(B).status is StepStatus.SKIPPED
+    assert story.row(B).status is ExecutionStatus.SKIPPED
     assert not story.is_claimable(B)
     assert story.status is SagaStatus.COMPENSATED
 

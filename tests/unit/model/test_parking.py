@@ -2,7 +2,7 @@
 
 import pytest
 
-from sagas.model import Address, MailKind, Misdelivered, SagaStatus, StepStatus, Verdict
+from sagas.model import Address, ExecutionStatus, MailKind, Misdelivered, SagaStatus, Verdict
 from tests.unit.model.story import Story, act, beside, error, pivot, retriable, step, tries, undo
 
 
@@ -30,7 +30,7 @@ def test_what_no_deploy_cures_waits_for_a_person_at_once_and_nothing_is_undone()
     assert (story.status, story.sent) == (SagaStatus.FAILED, [])
     assert story.state.error == error("does not fit")
     assert (story.row(act(1)).status, story.row(act(1)).attempts, story.row(act(1)).doubt) == (
-        StepStatus.FAILED,
+        ExecutionStatus.FAILED,
         0,
         False,
     )
@@ -41,7 +41,7 @@ def test_what_a_deploy_may_cure_waits_for_it_and_then_for_a_person() -> None:
     story = Story(step(), step()).done(act(0))
     story.park(act(1), story.claim(act(1)))
     began = story.now
-    assert (story.status, story.row(act(1)).status) == (SagaStatus.RUNNING, StepStatus.PENDING)
+    assert (story.status, story.row(act(1)).status) == (SagaStatus.RUNNING, ExecutionStatus.PENDING)
 
     until_given_up(story, act(1))
 
@@ -58,7 +58,7 @@ def test_it_is_tried_once_more_when_its_time_is_over() -> None:
         story.park(act(0), story.claim(act(0)))
     story.later(60).tick()
 
-    assert (story.sent, story.row(act(0)).status) == ([act(0)], StepStatus.PENDING)
+    assert (story.sent, story.row(act(0)).status) == ([act(0)], ExecutionStatus.PENDING)
     story.done(act(0))  # the deploy has come
     assert story.status is SagaStatus.COMPLETED
 
@@ -83,7 +83,7 @@ def test_a_task_that_no_worker_knows_waits_for_a_person_too() -> None:
         story.tick()
         story.happens(Misdelivered(address=act(1), error=error("no such task")))
 
-    assert (story.status, story.row(act(1)).status) == (SagaStatus.FAILED, StepStatus.FAILED)
+    assert (story.status, story.row(act(1)).status) == (SagaStatus.FAILED, ExecutionStatus.FAILED)
     assert story.state.error == error("no such task")
 
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from sagas.model import Holder, SagaStatus, StepStatus, Verdict
+from sagas.model import ExecutionStatus, Holder, SagaStatus, Verdict
 from sagas.model.undoing import undo_places
 from tests.unit.model.story import Story, act, error, pivot, retriable, step, tries, undo
 
@@ -72,7 +72,7 @@ def test_c2_what_is_unclaimed_when_the_saga_turns_back_can_never_be_claimed() ->
 
     story.cancel()
 
-    assert story.row(act(1)).status is StepStatus.SKIPPED
+    assert story.row(act(1)).status is ExecutionStatus.SKIPPED
     assert not story.is_claimable(act(1))
     assert story.sent == [undo(0)]
 
@@ -93,7 +93,7 @@ def test_c2_a_step_that_waits_for_its_retry_is_given_up_in_doubt() -> None:
 
     story.cancel()
 
-    assert story.row(act(0)).status is StepStatus.FAILED
+    assert story.row(act(0)).status is ExecutionStatus.FAILED
     assert story.sent == [undo(0)]
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from sagas.model import SagaStatus, StepStatus, Verdict
+from sagas.model import ExecutionStatus, SagaStatus, Verdict
 from sagas.model.undoing import undo_places
 from tests.unit.model.story import Story, act, pivot, retriable, step, tries, undo
 
@@ -53,7 +53,7 @@ def test_a_skipped_pivot_counts_as_done_and_the_next_step_is_sent() -> None:
     assert story.skip().accepted
 
     assert (story.status, story.sent) == (SagaStatus.RUNNING, [act(2)])
-    assert story.row(act(1)).status is StepStatus.SKIPPED
+    assert story.row(act(1)).status is ExecutionStatus.SKIPPED
     assert story.state.finished_at is None
     assert story.done(act(2)).status is SagaStatus.COMPLETED
 
@@ -152,7 +152,7 @@ def test_a_retry_after_a_skip_runs_only_what_failed_since() -> None:
     story.retry()
 
     assert story.sent == [act(2)]
-    assert story.row(act(1)).status is StepStatus.SKIPPED
+    assert story.row(act(1)).status is ExecutionStatus.SKIPPED
 
 
 @pytest.mark.parametrize("ends_well", [True, False])
@@ -168,7 +168,7 @@ def test_c6_a_late_report_of_a_skipped_pivot_is_recorded_and_changes_no_status(e
     else:
         story.fail(act(1), late, Verdict.UNKNOWN)
 
-    assert (story.status, story.row(act(1)).status) == (SagaStatus.RUNNING, StepStatus.SKIPPED)
+    assert (story.status, story.row(act(1)).status) == (SagaStatus.RUNNING, ExecutionStatus.SKIPPED)
     assert story.done(act(2)).status is SagaStatus.COMPLETED
 
 
@@ -182,8 +182,8 @@ def test_a_skipped_compensation_counts_as_resolved_and_the_saga_as_compensated()
     assert story.skip().accepted
 
     assert (story.status, story.sends) == (SagaStatus.COMPENSATED, ())
-    assert story.row(undo(0)).status is StepStatus.SKIPPED
-    assert story.row(act(0)).status is StepStatus.COMPLETED
+    assert story.row(undo(0)).status is ExecutionStatus.SKIPPED
+    assert story.row(act(0)).status is ExecutionStatus.COMPLETED
     assert story.state.error == error is not None
 
 
@@ -284,7 +284,7 @@ def test_a_late_success_of_a_skipped_undo_is_recorded_and_changes_nothing() -> N
     said = story.complete(undo(0), late)
 
     assert not said.accepted
-    assert (story.status, story.row(undo(0)).status) == (SagaStatus.COMPENSATED, StepStatus.SKIPPED)
+    assert (story.status, story.row(undo(0)).status) == (SagaStatus.COMPENSATED, ExecutionStatus.SKIPPED)
     assert len(story.noted("late_success")) == 1
 
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from sagas.model import FINAL, TRANSITIONS, Address, SagaStatus, StepState
+from sagas.model import FINAL, TRANSITIONS, Address, ExecutionStatus, SagaStatus, StepState, StepStatus
 from tests.unit.model.legal import INSTANCE_CHECKS, STEP_CHECKS, constraints_of_the_migration, migration
 
 
@@ -29,6 +29,12 @@ def test_the_ways_out_of_a_final_status_are_the_promised_ones() -> None:
 
 def test_what_turned_back_never_goes_forward_again() -> None:
     assert not TRANSITIONS[SagaStatus.COMPENSATING] & {SagaStatus.RUNNING, SagaStatus.PENDING, SagaStatus.COMPLETED}
+
+
+def test_a_step_is_shown_in_each_status_that_is_stored_and_in_those_of_its_undoing() -> None:
+    shown = {status.value for status in StepStatus}
+
+    assert shown == {status.value for status in ExecutionStatus} | {"compensating", "compensated"}
 
 
 def test_these_tests_know_every_constraint_of_the_database() -> None:

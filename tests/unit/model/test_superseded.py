@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from sagas.model import SagaStatus, StepStatus, Verdict
+from sagas.model import ExecutionStatus, SagaStatus, Verdict
 from tests.unit.model.story import Story, act, pivot, retriable, step, undo
 
 
@@ -52,7 +52,7 @@ def test_d28_what_a_person_has_undone_by_hand_is_undone() -> None:
 
     assert story.skip(undone=True).accepted
 
-    assert (story.status, story.row(undo(0)).status) == (SagaStatus.COMPENSATED, StepStatus.COMPLETED)
+    assert (story.status, story.row(undo(0)).status) == (SagaStatus.COMPENSATED, ExecutionStatus.COMPLETED)
 
 
 def test_d28_when_its_successor_is_gone_it_goes_on() -> None:

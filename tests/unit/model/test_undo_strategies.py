@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sagas.model import SagaStatus, StepStatus, UndoOutcome, Verdict
+from sagas.model import ExecutionStatus, SagaStatus, UndoOutcome, Verdict
 from sagas.model.undoing import undo_places
 from tests.unit.model.story import Story, act, beside, child, pivot, step, tries, undo
 
@@ -57,7 +57,7 @@ def test_a_lane_whose_undo_fails_for_good_holds_up_none_of_the_others() -> None:
     story.done(undo(1), undo(1, branch=2), undo(1, branch=3), undo(0))
 
     assert story.status is SagaStatus.FAILED
-    assert story.row(undo(1, branch=1)).status is StepStatus.FAILED
+    assert story.row(undo(1, branch=1)).status is ExecutionStatus.FAILED
 
 
 def test_an_operators_retry_of_two_lanes_sends_both() -> None:
@@ -252,7 +252,7 @@ def test_an_undo_is_not_tried_again_after_its_deadline() -> None:
 
     story.fail(undo(1), story.claim(undo(1)), Verdict.RETRYABLE)
 
-    assert story.row(undo(1)).status is StepStatus.FAILED
+    assert story.row(undo(1)).status is ExecutionStatus.FAILED
     assert story.noted("compensation_deadline_passed") == [{"seconds": 10.0}]
     assert story.sent == [undo(0)]
     assert story.done(undo(0)).status is SagaStatus.FAILED
@@ -263,7 +263,7 @@ def test_nor_is_it_when_the_wait_before_the_next_try_would_end_after_it() -> Non
 
     story.fail(undo(1), story.claim(undo(1)), Verdict.RETRYABLE, retry_after=30.0)
 
-    assert story.row(undo(1)).status is StepStatus.FAILED
+    assert story.row(undo(1)).status is ExecutionStatus.FAILED
 
 
 def test_nor_when_its_process_died_after_it() -> None:
@@ -272,7 +272,7 @@ def test_nor_when_its_process_died_after_it() -> None:
 
     story.later(11).lose(undo(1))
 
-    assert story.row(undo(1)).status is StepStatus.FAILED
+    assert story.row(undo(1)).status is ExecutionStatus.FAILED
 
 
 def test_it_counts_from_the_first_claim_so_that_a_backlog_uses_nothing_up() -> None:
@@ -313,7 +313,7 @@ def test_one_that_can_only_be_done_by_hand_waits_for_a_person_and_the_others_run
     story = about_to_undo_two()
 
     story.undone_as(UndoOutcome.MANUAL, undo(1))
-    assert story.row(undo(1)).status is StepStatus.FAILED
+    assert story.row(undo(1)).status is ExecutionStatus.FAILED
     assert story.sent == [undo(0)]
     story.done(undo(0))
 
@@ -334,7 +334,7 @@ def test_a_person_who_has_done_it_says_so_and_the_saga_is_compensated() -> None:
 
     assert story.skip(undone=True).accepted
 
-    assert story.row(undo(1)).status is StepStatus.COMPLETED
+    assert story.row(undo(1)).status is ExecutionStatus.COMPLETED
     assert story.status is SagaStatus.COMPENSATED
     assert story.noted("resolved_by_hand") == [{"reason": "done by hand", "by": "maria"}]
 
@@ -351,7 +351,7 @@ def test_an_action_cannot_have_been_undone_by_hand() -> None:
 def test_one_that_got_as_far_as_it_can_is_done_and_says_so_in_the_history() -> None:
     story = about_to_undo_two().undone_as(UndoOutcome.PARTIAL, undo(1))
 
-    assert story.row(undo(1)).status is StepStatus.COMPLETED
+    assert story.row(undo(1)).status is ExecutionStatus.COMPLETED
     assert len(story.noted("undone_in_part")) == 1
     assert story.done(undo(0)).status is SagaStatus.COMPENSATED
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sagas.model import MailKind, SagaStatus, StepKind, StepStatus, Verdict
+from sagas.model import ExecutionStatus, MailKind, SagaStatus, StepKind, Verdict
 from tests.unit.model.story import Story, act, beside, pivot, retriable, sleep, step, tries, undo, wait
 
 # -- Sleep
@@ -16,7 +16,7 @@ def test_a_sleep_has_no_message_and_is_due_when_its_time_is_over() -> None:
 
     assert story.sends == ()
     assert story.due_in() == 90
-    assert story.row(act(1)).status is StepStatus.PENDING
+    assert story.row(act(1)).status is ExecutionStatus.PENDING
 
 
 def test_no_worker_can_claim_what_waits() -> None:
@@ -33,7 +33,7 @@ def test_the_next_step_is_sent_once_the_time_is_over() -> None:
     assert story.later(89).tick().sends == ()
     story.later(1).tick()
 
-    assert story.row(act(1)).status is StepStatus.COMPLETED
+    assert story.row(act(1)).status is ExecutionStatus.COMPLETED
     assert story.sent == [act(2)]
 
 
@@ -60,7 +60,7 @@ def test_a_cancel_does_not_wait_for_the_end_of_a_sleep() -> None:
 
     story.cancel()
 
-    assert story.row(act(1)).status is StepStatus.SKIPPED
+    assert story.row(act(1)).status is ExecutionStatus.SKIPPED
     assert story.sent == [undo(0)]
 
 
@@ -89,7 +89,7 @@ def test_a_sleep_under_another_epoch_is_no_step_in_doubt() -> None:
 
     story.evidence(act(1), epoch_changed=True).cancel()
 
-    assert (story.row(act(1)).status, story.row(act(1)).doubt) == (StepStatus.SKIPPED, False)
+    assert (story.row(act(1)).status, story.row(act(1)).doubt) == (ExecutionStatus.SKIPPED, False)
 
 
 # -- WaitFor
@@ -124,7 +124,7 @@ def test_a_signal_that_came_before_the_wait_is_kept_for_it() -> None:
 
     story.done(act(0))
 
-    assert story.row(act(1)).status is StepStatus.COMPLETED
+    assert story.row(act(1)).status is ExecutionStatus.COMPLETED
     assert story.sent == [act(2)]
     assert story.state.inbox == ()
 
@@ -137,7 +137,7 @@ def test_a_signal_that_was_there_before_the_start_ends_a_first_wait_at_once() ->
     story.done(act(0))
 
     assert story.sent == [act(3, 1)]
-    assert story.row(act(3, 0)).status is StepStatus.COMPLETED
+    assert story.row(act(3, 0)).status is ExecutionStatus.COMPLETED
 
 
 def test_another_signal_is_left_for_whoever_waits_for_it() -> None:
@@ -187,7 +187,7 @@ def test_one_that_comes_at_the_last_moment_is_before_the_timeout() -> None:
 
     story.later(61).signal("approved")
 
-    assert story.row(act(1)).status is StepStatus.COMPLETED
+    assert story.row(act(1)).status is ExecutionStatus.COMPLETED
 
 
 def test_a_signal_that_does_not_come_turns_the_saga_back() -> None:
@@ -231,7 +231,7 @@ def test_a_signal_that_comes_while_the_saga_turns_back_changes_nothing() -> None
 
     story.signal("approved")
 
-    assert story.row(act(1)).status is StepStatus.SKIPPED
+    assert story.row(act(1)).status is ExecutionStatus.SKIPPED
     assert story.status is SagaStatus.COMPENSATING
 
 
@@ -245,7 +245,7 @@ def test_whatever_event_finds_a_signal_gives_it_to_the_step_that_waits(verdict: 
 
     story.fail(act(0, 1), token, verdict)
 
-    assert story.row(act(0, 0)).status is StepStatus.COMPLETED or story.due_in() <= 60
+    assert story.row(act(0, 0)).status is ExecutionStatus.COMPLETED or story.due_in() <= 60
 
 
 # -- what a signal brings beside what branches return
@@ -259,7 +259,7 @@ def test_a_signal_that_brings_what_a_branch_has_returned_turns_the_saga_back() -
 
     assert story.state.error is not None
     assert story.state.error.type == "sagas.KeyClash"
-    assert story.row(act(0, 0)).status is StepStatus.FAILED
+    assert story.row(act(0, 0)).status is ExecutionStatus.FAILED
     assert story.sent == [undo(0, branch=1)]
     assert story.state.inbox == ()
 

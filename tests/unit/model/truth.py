@@ -17,6 +17,7 @@ from sagas.model import (
     Completed,
     Decision,
     Event,
+    ExecutionStatus,
     Failed,
     InstanceState,
     MailKind,
@@ -27,7 +28,6 @@ from sagas.model import (
     SagaStatus,
     StepKind,
     StepState,
-    StepStatus,
     UndoOutcome,
     Verdict,
 )
@@ -140,7 +140,7 @@ class Truth(Story):
                 self.stale.discard(row.address)
         fresh = super().reloaded(state)
         steps = tuple(
-            replace(row, epoch_changed=row.status is StepStatus.PENDING and row.address in self.stale)
+            replace(row, epoch_changed=row.status is ExecutionStatus.PENDING and row.address in self.stale)
             for row in fresh.steps
         )
         return replace(fresh, steps=steps)
@@ -218,7 +218,7 @@ class Truth(Story):
         self.later()
         live = [row for row in self.state.steps if row.is_live and self.plan_step(row.address).is_task]
         row = live[pick % len(live)] if live else None
-        if row is not None and row.status is StepStatus.RUNNING:
+        if row is not None and row.status is ExecutionStatus.RUNNING:
             self.succeeds(self.run_of(row), outcome=outcome)
             return
         if row is not None and self.takes(row.address) is not None:
@@ -267,8 +267,8 @@ class Truth(Story):
     def was_heard_of_since(self, moment: int, row: StepState) -> bool:
         """A body of it has reported since then that it has happened, or may have, and the row says so."""
         runs = [run for run in self.effects(row.address) if run.landed > moment]
-        has_happened = row.status is StepStatus.COMPLETED and any(run.succeeded for run in runs)
-        return has_happened or (row.status is StepStatus.FAILED and row.doubt and bool(runs))
+        has_happened = row.status is ExecutionStatus.COMPLETED and any(run.succeeded for run in runs)
+        return has_happened or (row.status is ExecutionStatus.FAILED and row.doubt and bool(runs))
 
     def rounds(self, action: Address) -> list[StepState]:
         return [row for row in self.state.compensations() if row.address.action == action]
@@ -283,7 +283,7 @@ class Truth(Story):
             return False
         address = Address(pivot.position, pivot.branch)
         row = self.state.at(address)
-        is_done = row is not None and row.status in (StepStatus.COMPLETED, StepStatus.SKIPPED)
+        is_done = row is not None and row.status in (ExecutionStatus.COMPLETED, ExecutionStatus.SKIPPED)
         known = [run for run in self.effects(address) if not (run.is_stranger and self.is_backward_since(run))]
         return bool(known) or (is_done and not self.turned_back)
 

@@ -10,6 +10,7 @@ from sagas.model import (
     Address,
     Decision,
     Event,
+    ExecutionStatus,
     Holder,
     InstanceState,
     MailKind,
@@ -22,7 +23,6 @@ from sagas.model import (
     StepKind,
     StepRole,
     StepState,
-    StepStatus,
     Tick,
     Verdict,
     child_id,
@@ -36,7 +36,7 @@ class World(Truth):
     """A story whose truth is recorded and compared after every event."""
 
     def __init__(self, plan: Plan, deadline: float | None = None, **options: Any) -> None:
-        self.vouched: dict[Address, tuple[int, StepStatus]] = {}  # what a person resolved, when and how
+        self.vouched: dict[Address, tuple[int, ExecutionStatus]] = {}  # what a person resolved, when and how
         self.answered: set[Address] = set()  # about which a person is answering
         self.by_hand: set[Address] = set()  # and says that it has been undone by hand
         self.uncertain: set[Address] = set()  # nobody remembers when they began
@@ -61,8 +61,8 @@ class World(Truth):
         return said
 
     def remember_unfit(self, event: Event, before: InstanceState) -> None:
-        ended = {row.address for row in self.state.actions() if row.status is StepStatus.FAILED}
-        known = {row.address for row in before.actions() if row.status is StepStatus.FAILED}
+        ended = {row.address for row in self.state.actions() if row.status is ExecutionStatus.FAILED}
+        known = {row.address for row in before.actions() if row.status is ExecutionStatus.FAILED}
         if isinstance(event, Parked | Misdelivered) and event.address in ended - known:
             self.unfit.add(event.address)
         self.unfit &= ended
@@ -103,12 +103,12 @@ class World(Truth):
         assert action is not None
         assert was.doubt or (happened and not row.address.is_action), "there was no doubt"
         assert not action.doubt
-        assert action.status is (StepStatus.COMPLETED if happened else StepStatus.FAILED)
+        assert action.status is (ExecutionStatus.COMPLETED if happened else ExecutionStatus.FAILED)
         self.vouched[action.address] = self.moment, action.status
         if not row.address.is_action and not (happened and undo):
             done = said.state.at(row.address)
             assert done is not None
-            assert done.status is (StepStatus.COMPLETED if happened else StepStatus.SKIPPED)
+            assert done.status is (ExecutionStatus.COMPLETED if happened else ExecutionStatus.SKIPPED)
             self.vouched[row.address] = self.moment, done.status
 
     # -- what must hold
@@ -122,7 +122,7 @@ class World(Truth):
         if (step.compensation is None and step.kind is not StepKind.PIVOT) or effect.address in self.by_hand:
             return True
         return any(
-            (row.status is StepStatus.COMPLETED and self.first_claim.get(row.address, 0) > effect.landed)
+            (row.status is ExecutionStatus.COMPLETED and self.first_claim.get(row.address, 0) > effect.landed)
             or self.vouched.get(row.address, (-1, None))[0] >= effect.landed
             for row in self.rounds(effect.address)
         )
@@ -145,7 +145,7 @@ class World(Truth):
         if after.status in FINAL:
             assert not any(row.is_live for row in after.steps), f"{after.status}, and something is on its way"
         if self.turned_back:
-            waiting = [row for row in after.actions() if row.status is StepStatus.PENDING]
+            waiting = [row for row in after.actions() if row.status is ExecutionStatus.PENDING]
             assert all(self.plan_step(row.address).role is StepRole.CHILD for row in waiting), "it may still begin"
         for address, (moment, status) in self.vouched.items():
             vouched_for = after.at(address)
@@ -160,9 +160,9 @@ class World(Truth):
         step, address = self.plan_step(row.address), row.address
         if address in self.vouched or address in self.answered:
             return True
-        if row.status is StepStatus.FAILED:
+        if row.status is ExecutionStatus.FAILED:
             return step.best_effort
-        if row.status is StepStatus.SKIPPED:
+        if row.status is ExecutionStatus.SKIPPED:
             return any(run.skipped for run in self.runs if run.address == address)
         if step.role is StepRole.CHILD:
             return self.kids[child_id(self.state.id, row)].status is SagaStatus.COMPLETED
@@ -176,7 +176,7 @@ class World(Truth):
             lane, run = self.plan_step(row.address).lane, by_token.get(row.token) if row.token else None
             came = json.loads(row.result or "null") if self.plan.is_parallel(row.address.position) else None
             names = run.keys if run else came if isinstance(came, dict) else ()
-            for key in names if row.status is StepStatus.COMPLETED and row.address not in self.vouched else ():
+            for key in names if row.status is ExecutionStatus.COMPLETED and row.address not in self.vouched else ():
                 assert whose.setdefault((row.address.position, key), lane) == lane, f"{key!r} was returned twice"
 
     def check_posts(self, before: InstanceState, said: Decision) -> None:
@@ -211,11 +211,11 @@ class World(Truth):
         assert Counter(taken) == Counter(self.plan_step(it).signal for it in received if it), "one signal ends one wait"
         for row in ended:
             step = self.plan_step(row.address)
-            waited = row.status is not StepStatus.SKIPPED and (step.role is StepRole.SLEEP or row.address in timed_out)
-            if waited:
+            has_waited = step.role is StepRole.SLEEP or row.address in timed_out
+            if has_waited and row.status is not ExecutionStatus.SKIPPED:
                 assert row.first_claimed_at is not None
                 assert (self.now - row.first_claimed_at).total_seconds() >= (step.seconds or 0), "too early"
-            elif step.role is StepRole.WAIT and row.status is not StepStatus.SKIPPED:
+            elif step.role is StepRole.WAIT and row.status is not ExecutionStatus.SKIPPED:
                 assert row.address in received, "nothing had come"
         if isinstance(event, Tick):
             there = {mail.name for mail in self.state.inbox if mail.kind is MailKind.SIGNAL}
@@ -259,7 +259,7 @@ class World(Truth):
 
     def is_given_up(self, action: Address) -> bool:
         last = self.last_round(action)
-        return last is not None and last.status is StepStatus.FAILED
+        return last is not None and last.status is ExecutionStatus.FAILED
 
     def has_failed_undo(self, action: Address) -> bool:
         """It ran and failed for good; one that waits for an answer keeps no other from running."""
@@ -301,7 +301,7 @@ class World(Truth):
             earlier = [it for it in others if it.began > self.retried_at]
             assert step.idempotent or not earlier, f"{step.name} is not idempotent and runs again"
         else:
-            running = [row for row in self.state.compensations() if row.status is StepStatus.RUNNING]
+            running = [row for row in self.state.compensations() if row.status is ExecutionStatus.RUNNING]
             for other in running:
                 assert other.address == address or self.are_beside(other.address.action, address.action)
 
@@ -323,9 +323,9 @@ class World(Truth):
         assert skipped is not None
         assert not skipped.doubt
         if event.undone:
-            assert skipped.status is StepStatus.COMPLETED
+            assert skipped.status is ExecutionStatus.COMPLETED
         else:
-            assert (skipped.status, skipped.result) == (StepStatus.SKIPPED, event.result)
+            assert (skipped.status, skipped.result) == (ExecutionStatus.SKIPPED, event.result)
         for row in before.steps:
             # An effect that was reported before the skip is undone in another round, and no stray any more.
             assert row.address == address or said.state.at(row.address) in (row, replace(row, stray=False)), row
@@ -341,10 +341,10 @@ class World(Truth):
             no_way_back = step.kind is StepKind.RETRIABLE or (step.kind is StepKind.PIVOT and row.doubt)
             no_way_back = no_way_back and not self.turned_back
             no_way_back = no_way_back or (not self.turned_back and row.address in self.unfit)
-            if row.status is StepStatus.FAILED and no_way_back and not step.best_effort:
+            if row.status is ExecutionStatus.FAILED and no_way_back and not step.best_effort:
                 forward.append(row)
         last = {row.address.action: row for row in state.compensations()}  # of each step's rounds
-        return forward or [row for row in last.values() if row.status is StepStatus.FAILED]
+        return forward or [row for row in last.values() if row.status is ExecutionStatus.FAILED]
 
     # -- liveness
 
@@ -372,9 +372,9 @@ class World(Truth):
             self.later(pause)
             self.granted()
             for row in self.state.steps:
-                if row.status is StepStatus.RUNNING:
+                if row.status is ExecutionStatus.RUNNING:
                     self.evidence(row.address, holder=Holder.SILENT if silently else Holder.DEAD)
-                elif row.status is StepStatus.PENDING and self.plan_step(row.address).is_task:
+                elif row.status is ExecutionStatus.PENDING and self.plan_step(row.address).is_task:
                     self.evidence(row.address, dispatched_at=None)
             self.tick()
             for send in self.sends:
@@ -395,5 +395,5 @@ def is_commanded(undo: StepState | None) -> bool:
     """Sent, or to be sent again: it does not merely wait for its turn."""
     if undo is None:
         return False
-    waits = undo.status is StepStatus.PENDING and (undo.dispatched_at is not None or undo.not_before is not None)
-    return undo.status is StepStatus.RUNNING or waits
+    waits = undo.status is ExecutionStatus.PENDING and (undo.dispatched_at is not None or undo.not_before is not None)
+    return undo.status is ExecutionStatus.RUNNING or waits

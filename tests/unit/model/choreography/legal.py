@@ -3,7 +3,7 @@
 import json
 from datetime import datetime
 
-from sagas.model import TRANSITIONS, Address, SagaStatus, StepState, StepStatus
+from sagas.model import TRANSITIONS, Address, ExecutionStatus, SagaStatus, StepState
 from sagas.model.choreography import ChoreographyPlan, IfDead
 from sagas.model.choreography.state import Delivery, RunDecision, RunState
 from tests.unit.model.legal import STEP_CHECKS, STEP_TRANSITIONS, assert_nothing_is_forgotten
@@ -11,8 +11,10 @@ from tests.unit.model.legal import STEP_CHECKS, STEP_TRANSITIONS, assert_nothing
 ENDED = (SagaStatus.COMPLETED, SagaStatus.COMPENSATED)
 DELIVERY_TRANSITIONS = {
     **STEP_TRANSITIONS,
-    StepStatus.HELD: frozenset({StepStatus.PENDING, StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED}),
-    StepStatus.FAILED: STEP_TRANSITIONS[StepStatus.FAILED] | {StepStatus.HELD},
+    ExecutionStatus.HELD: frozenset(
+        {ExecutionStatus.PENDING, ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.SKIPPED}
+    ),
+    ExecutionStatus.FAILED: STEP_TRANSITIONS[ExecutionStatus.FAILED] | {ExecutionStatus.HELD},
 }
 
 
@@ -29,10 +31,10 @@ def assert_legal(plan: ChoreographyPlan, before: RunState, said: RunDecision, no
         assert before.status not in ENDED or is_stray, "V18: what came late has opened a run that had ended"
     were = {it.address: it.status for it in before.steps}
     for row in rows:
-        was = were.get(row.address, StepStatus.HELD if row.address.is_action else StepStatus.PENDING)
+        was = were.get(row.address, ExecutionStatus.HELD if row.address.is_action else ExecutionStatus.PENDING)
         assert row.status is was or row.status in DELIVERY_TRANSITIONS[was], f"{row.address}: {was} -> {row.status}"
         if row.dead_at is not None:
-            assert row.status is StepStatus.FAILED, f"{row.address} is {row.status}, and a dead letter"
+            assert row.status is ExecutionStatus.FAILED, f"{row.address} is {row.status}, and a dead letter"
     assert after.pending == sum(row.is_live for row in rows)
     assert {it.address for it in before.steps} <= {it.address for it in after.steps}, "a row is gone"
     numbers = [given.number for given in said.numbered]
@@ -57,7 +59,7 @@ def assert_released(plan: ChoreographyPlan, state: RunState) -> None:
             if it.finished_at is None
             or (isinstance(it, Delivery) and it.dead_at is not None and handler.if_dead is not IfDead.SKIP)
         ]
-        held = [it for it in rows if it.status is StepStatus.HELD]
+        held = [it for it in rows if it.status is ExecutionStatus.HELD]
         if not handler.is_ordered:
             assert not held, f"{held[0].address} is held by nothing"
             continue
@@ -77,7 +79,7 @@ def assert_letters(plan: ChoreographyPlan, state: RunState) -> None:
         assert isinstance(row, Delivery)
         handler = plan.handlers[row.address.branch]
         is_closed = handler.name in state.closed
-        if row.status is not StepStatus.FAILED:
+        if row.status is not ExecutionStatus.FAILED:
             continue
         if not row.address.is_action:
             assert row.dead_at is not None, f"the undo {row.address} has failed, and nobody hears of it"
@@ -95,7 +97,7 @@ def assert_sent(plan: ChoreographyPlan, said: RunDecision) -> None:
     for send in said.sends:
         row = said.state.at(send.address)
         assert row is not None
-        assert row.status is StepStatus.PENDING, f"{send} can not be claimed"
+        assert row.status is ExecutionStatus.PENDING, f"{send} can not be claimed"
         assert row.dispatched_at is not None
 
 
@@ -105,7 +107,7 @@ def assert_status(plan: ChoreographyPlan, state: RunState, now: datetime, unnumb
     assert state.quiet_from is None or not (live or state.status.is_final), "it is open, or over, and quiet"
     if state.status in ENDED:
         assert (state.due_at is not None) == bool(live), "what came late is open, and no sweep will ever look at it"
-        assert not any(row.is_live or row.status is StepStatus.HELD for row in own)
+        assert not any(row.is_live or row.status is ExecutionStatus.HELD for row in own)
         assert not outstanding(plan, state), f"{state.status}, and {outstanding(plan, state)} were never undone"
         assert state.status is (SagaStatus.COMPENSATED if state.closed or state.turned_at else SagaStatus.COMPLETED)
     elif state.status is SagaStatus.FAILED:
@@ -123,10 +125,10 @@ def outstanding(plan: ChoreographyPlan, state: RunState) -> list[Address]:
     """Actions of closed handlers that happened, or may have, and have no undo that is done."""
     found = []
     for row in state.actions():
-        happened = row.status is StepStatus.COMPLETED or (row.finished_at is not None and row.doubt)
+        happened = row.status is ExecutionStatus.COMPLETED or (row.finished_at is not None and row.doubt)
         if happened and plan.handlers[row.address.branch].name in state.closed:
             rounds = [it for it in state.compensations() if it.address.action == row.address]
             last = max(rounds, key=lambda it: it.address, default=None)
-            if last is None or last.status not in (StepStatus.COMPLETED, StepStatus.SKIPPED):
+            if last is None or last.status not in (ExecutionStatus.COMPLETED, ExecutionStatus.SKIPPED):
                 found.append(row.address)
     return found

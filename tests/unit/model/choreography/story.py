@@ -13,12 +13,12 @@ from sagas.model import (
     Address,
     Claimed,
     ErrorInfo,
+    ExecutionStatus,
     Failed,
     Holder,
     Mail,
     MailKind,
     SagaStatus,
-    StepStatus,
     Stop,
     StopKind,
     StopRequested,
@@ -82,9 +82,9 @@ class RunStory:
         fresh = (
             replace(
                 it,
-                holder=Holder.ALIVE if it.status is StepStatus.RUNNING else Holder.NONE,
+                holder=Holder.ALIVE if it.status is ExecutionStatus.RUNNING else Holder.NONE,
                 # Only a dispatch stamps the epoch anew.
-                epoch_changed=it.epoch_changed and it.status is StepStatus.PENDING,
+                epoch_changed=it.epoch_changed and it.status is ExecutionStatus.PENDING,
             )
             for it in merged
         )

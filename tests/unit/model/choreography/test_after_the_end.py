@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sagas.model import Holder, SagaStatus, StepStatus, Verdict
+from sagas.model import ExecutionStatus, Holder, SagaStatus, Verdict
 from sagas.model.choreography import IfDead
 from sagas.model.choreography.state import Letter
 from tests.unit.model.choreography.graphs import graph, handler
@@ -73,7 +73,7 @@ def test_v18_a_late_delivery_that_is_given_up_is_a_letter_again_and_its_run_stay
     run.delivers(number, "repay")
 
     run.fails(number, "repay", verdict=Verdict.RETRYABLE)
-    assert run.row(number, "repay").status is StepStatus.PENDING
+    assert run.row(number, "repay").status is ExecutionStatus.PENDING
     assert run.state.due_at == run.row(number, "repay").not_before, "the sweep tries it again"
     run.later(601.0).tick()
     run.fails(number, "repay", verdict=Verdict.RETRYABLE)
@@ -140,14 +140,14 @@ def test_v18_late_deliveries_of_one_handler_go_one_after_the_other_and_a_dead_on
     run = completed().comes("P").comes("P")
     run.delivers(5, "book")
     run.delivers(4, "book")
-    assert (run.row(4, "book").status, run.row(5, "book").status) == (StepStatus.HELD, StepStatus.PENDING)
+    assert (run.row(4, "book").status, run.row(5, "book").status) == (ExecutionStatus.HELD, ExecutionStatus.PENDING)
 
     run.fails(5, "book")
-    assert run.row(4, "book").status is StepStatus.PENDING
+    assert run.row(4, "book").status is ExecutionStatus.PENDING
     run.fails(4, "book")
     run.replays(5, "book")
 
-    assert run.row(5, "book").status is StepStatus.HELD, "it is behind the dead letter of an earlier event"
+    assert run.row(5, "book").status is ExecutionStatus.HELD, "it is behind the dead letter of an earlier event"
     run.skips(4, "book")
     run.does(5, "book")
     assert (run.status, run.state.pending) == (SagaStatus.COMPLETED, 0)
@@ -171,10 +171,10 @@ def test_v18_a_late_delivery_of_a_dead_process_is_tried_again() -> None:
 
     run.evidence(run.at(3, "book"), holder=Holder.DEAD).tick()
 
-    assert (run.row(3, "book").status, run.row(3, "book").doubt) == (StepStatus.PENDING, True)
+    assert (run.row(3, "book").status, run.row(3, "book").doubt) == (ExecutionStatus.PENDING, True)
     assert run.status is SagaStatus.COMPENSATED
     assert run.ends(3, "book", token).accepted, "it has ended after all"
-    assert (run.row(3, "book").status, run.state.pending) == (StepStatus.COMPLETED, 0)
+    assert (run.row(3, "book").status, run.state.pending) == (ExecutionStatus.COMPLETED, 0)
 
 
 def test_v18_who_does_not_hear_it_gets_it_only_if_its_task_takes_it() -> None:

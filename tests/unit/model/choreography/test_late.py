@@ -2,7 +2,7 @@
 
 from uuid import uuid4
 
-from sagas.model import Holder, IfInDoubt, SagaStatus, StepStatus, Verdict
+from sagas.model import ExecutionStatus, Holder, IfInDoubt, SagaStatus, Verdict
 from sagas.model.choreography.events import Handled
 from sagas.model.choreography.state import LONGEST_CHAIN, Letter
 from tests.unit.model.choreography.graphs import graph, handler
@@ -38,7 +38,7 @@ def test_a_late_success_answers_a_dead_letter() -> None:
 
     run.ends(1, "one", token, "B")
 
-    assert (run.row(1, "one").status, run.row(1, "one").dead_at) == (StepStatus.COMPLETED, None)
+    assert (run.row(1, "one").status, run.row(1, "one").dead_at) == (ExecutionStatus.COMPLETED, None)
     assert run.types == ["A", "B"]
 
 

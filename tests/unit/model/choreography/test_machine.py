@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from sagas.model import Address, Holder, StepStatus, Verdict
+from sagas.model import Address, ExecutionStatus, Holder, Verdict
 from sagas.model.choreography import ChoreographyPlan
 from sagas.model.choreography.events import Edit
 from sagas.model.choreography.state import Delivery
@@ -52,7 +52,7 @@ class Machine(RuleBasedStateMachine):
             body = self.world.body_of(address)
             row = self.world.state.at(address)
             assert row is not None
-            if row.status is StepStatus.PENDING:
+            if row.status is ExecutionStatus.PENDING:
                 self.world.begins(address)
             elif body is not None:
                 self.ends(body, data)
@@ -84,15 +84,15 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data())
     def a_sweep_looks(self, data: st.DataObject) -> None:
         for row in self.world.state.steps:
-            if row.status is StepStatus.RUNNING:
+            if row.status is ExecutionStatus.RUNNING:
                 self.world.evidence(row.address, holder=data.draw(st.sampled_from(list(Holder)[1:])))
-            elif row.status is StepStatus.PENDING and data.draw(st.booleans()):
+            elif row.status is ExecutionStatus.PENDING and data.draw(st.booleans()):
                 self.world.evidence(row.address, dispatched_at=None)
         self.world.tick()
 
     @rule(data=st.data())
     def the_database_crashes(self, data: st.DataObject) -> None:
-        running = [row.address for row in self.world.state.steps if row.status is StepStatus.RUNNING]
+        running = [row.address for row in self.world.state.steps if row.status is ExecutionStatus.RUNNING]
         self.world.crashes([address for address in running if data.draw(st.booleans())])
 
     @precondition(lambda self: self.world.decisions % 5 == 0)

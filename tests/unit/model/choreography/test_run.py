@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from sagas.model import Holder, SagaStatus, StepStatus, Verdict
+from sagas.model import ExecutionStatus, Holder, SagaStatus, Verdict
 from sagas.model.choreography import IfDead, Order
 from sagas.model.choreography.events import Edit, PutOff
 from sagas.model.choreography.state import NUMBERED_AT_ONCE
@@ -147,7 +147,7 @@ def test_a_replay_delivers_again_under_the_same_key_with_all_attempts_and_in_ord
     assert run.replays(1, "one").accepted
 
     row = run.row(1, "one")
-    assert (row.status, row.failures, row.doubt, row.dead_at) == (StepStatus.PENDING, 0, True, None)
+    assert (row.status, row.failures, row.doubt, row.dead_at) == (ExecutionStatus.PENDING, 0, True, None)
     assert row.edits == 0
     run.does(1, "one").does(2, "one")
     assert run.stands("one") == ["completed", "completed"]
@@ -230,7 +230,7 @@ def test_v26_a_delivery_that_is_put_off_is_not_counted_and_waits() -> None:
 
     assert run.happens(PutOff(address=run.at(1, "one"), token=token, until=until)).accepted
     row = run.row(1, "one")
-    assert (row.status, row.attempts, row.not_before, row.first_claimed_at) == (StepStatus.PENDING, 0, until, None)
+    assert (row.status, row.attempts, row.not_before, row.first_claimed_at) == (ExecutionStatus.PENDING, 0, until, None)
     assert run.state.due_at == until
     assert not run.happens(PutOff(address=run.at(1, "one"), token=token, until=until)).accepted
 
@@ -238,4 +238,4 @@ def test_v26_a_delivery_that_is_put_off_is_not_counted_and_waits() -> None:
     token = run.takes(1, "one")
     run.comes("C")
     run.happens(PutOff(address=run.at(1, "one"), token=token, until=until))
-    assert (run.row(1, "one").status, run.has(1, "one", 1)) == (StepStatus.SKIPPED, False)
+    assert (run.row(1, "one").status, run.has(1, "one", 1)) == (ExecutionStatus.SKIPPED, False)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sagas.model import Holder, SagaStatus, StepStatus, Verdict
+from sagas.model import ExecutionStatus, Holder, SagaStatus, Verdict
 from sagas.model.choreography.state import Letter
 from sagas.model.vocabulary import Reason
 from tests.unit.model.choreography.graphs import graph, handler
@@ -37,8 +37,8 @@ def test_v7_an_undo_waits_for_nothing_but_its_own_action() -> None:
 
     run.comes("D")
 
-    assert run.row(1, "one", 1).status is StepStatus.PENDING
-    assert run.row(2, "one", 1).status is StepStatus.PENDING
+    assert run.row(1, "one", 1).status is ExecutionStatus.PENDING
+    assert run.row(2, "one", 1).status is ExecutionStatus.PENDING
     assert run.stands("one") == ["completed", "failed", "skipped"]
     assert run.row(2, "one").dead_at is None
 
@@ -57,7 +57,7 @@ def test_v6_e4_an_undo_event_before_its_action_refuses_that_and_all_that_come_la
 
     for number in (3, 4):
         row = run.row(number, "one")
-        assert (row.status, row.error and row.error.type) == (StepStatus.SKIPPED, Reason.HANDLER_CLOSED)
+        assert (row.status, row.error and row.error.type) == (ExecutionStatus.SKIPPED, Reason.HANDLER_CLOSED)
     run.comes("E")
 
     assert run.status is SagaStatus.COMPENSATED
@@ -81,12 +81,12 @@ def test_v4_voiding_an_action_that_was_ever_attempted_leaves_doubt_and_an_undo(h
     else:
         run.takes(1, "one")
         run.evidence(run.at(1, "one"), holder=Holder.DEAD).tick()
-    assert run.row(1, "one").status is StepStatus.PENDING
+    assert run.row(1, "one").status is ExecutionStatus.PENDING
 
     run.comes("D")
 
-    assert (run.row(1, "one").status, run.row(1, "one").doubt) == (StepStatus.FAILED, True)
-    assert run.row(1, "one", 1).status is StepStatus.PENDING
+    assert (run.row(1, "one").status, run.row(1, "one").doubt) == (ExecutionStatus.FAILED, True)
+    assert run.row(1, "one", 1).status is ExecutionStatus.PENDING
 
 
 def test_an_untouched_action_is_voided_without_an_undo() -> None:
@@ -108,7 +108,7 @@ def test_v8_a_completion_whose_handler_is_closed_publishes_nothing_and_is_undone
 
     assert "B" not in run.types
     assert [event.type for event in run.muted] == ["B"]
-    assert run.row(1, "reserve", 1).status is StepStatus.PENDING
+    assert run.row(1, "reserve", 1).status is ExecutionStatus.PENDING
 
 
 def test_a_closed_handler_whose_action_ends_in_a_clean_no_has_nothing_to_undo() -> None:
@@ -129,7 +129,7 @@ def test_turning_back_undoes_in_the_reverse_order_of_first_claim() -> None:
     assert run.types == ["A", "B", "X"]
     assert not run.has(1, "reserve", 1)
     run.undoes(2, "charge")
-    assert run.row(1, "reserve", 1).status is StepStatus.PENDING
+    assert run.row(1, "reserve", 1).status is ExecutionStatus.PENDING
     run.undoes(1, "reserve").does(3, "mail")
 
     assert run.status is SagaStatus.COMPENSATED
@@ -145,7 +145,7 @@ def test_turning_back_waits_for_what_its_closed_handlers_still_run() -> None:
     assert not run.has(1, "reserve", 1)
     run.ends(2, "charge", token, "C")
 
-    assert run.row(2, "charge", 1).status is StepStatus.PENDING
+    assert run.row(2, "charge", 1).status is ExecutionStatus.PENDING
     assert not run.has(1, "reserve", 1)
     assert run.types == ["A", "B", "X"]
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-from sagas.model import Address, Claimed, Failed, SagaStatus, StepStatus, Verdict
+from sagas.model import Address, Claimed, ExecutionStatus, Failed, SagaStatus, Verdict
 from sagas.model.choreography import IfDead
 from sagas.model.choreography.events import Handled, RunEvent
 from sagas.model.choreography.state import Delivery, Letter, Published, RunDecision
@@ -53,7 +53,7 @@ class World(RunStory):
                 row.finished_at is not None
                 and row.doubt
                 and not after.doubt
-                and after.status is not StepStatus.COMPLETED
+                and after.status is not ExecutionStatus.COMPLETED
             ):
                 assert address in self.vouched, f"{address}: its doubt is gone, and nobody has answered it"
         self.check_events()
@@ -94,7 +94,7 @@ class World(RunStory):
                 continue
             is_passed = (passes or (has_turned and not other)) and (row.dead_at is not None or row.forgiven)
             # A person had this one delivered first, and then that.
-            is_passed |= is_late and row.status is StepStatus.HELD
+            is_passed |= is_late and row.status is ExecutionStatus.HELD
             if not is_passed and (row.finished_at is None or row.dead_at is not None):
                 found.append(row.address)
         return found
@@ -113,7 +113,7 @@ class World(RunStory):
         said = self.happens(Handled(address=body.address, token=body.token, published=body.returned))
         after = self.state.at(body.address)
         assert after is not None
-        is_news = known.status is not StepStatus.COMPLETED and after.status is StepStatus.COMPLETED
+        is_news = known.status is not ExecutionStatus.COMPLETED and after.status is ExecutionStatus.COMPLETED
         ids = {event.id for event in body.returned}
         if is_news and body.address.is_action and is_closed:
             assert ids <= {event.id for event in self.muted}, "V8: a doomed action tells others to go on"
@@ -181,8 +181,8 @@ class World(RunStory):
         raise AssertionError(f"it does not come to an end: {self.state}")
 
     def moves_on(self, by_skipping: bool) -> None:
-        pending = [row for row in self.state.steps if row.status is StepStatus.PENDING]
-        running = [row for row in self.state.steps if row.status is StepStatus.RUNNING]
+        pending = [row for row in self.state.steps if row.status is ExecutionStatus.PENDING]
+        running = [row for row in self.state.steps if row.status is ExecutionStatus.RUNNING]
         letters = [row for row in self.state.steps if isinstance(row, Delivery) and row.dead_at is not None]
         if running:
             body = self.body_of(running[0].address)
@@ -217,16 +217,16 @@ class World(RunStory):
         """The database forgets claims that it had not synced; unclaimed rows are of another epoch."""
         rows = []
         for row in self.state.steps:
-            if row.address in forgotten and row.status is StepStatus.RUNNING:
+            if row.address in forgotten and row.status is ExecutionStatus.RUNNING:
                 row = replace(
                     row,
-                    status=StepStatus.PENDING,
+                    status=ExecutionStatus.PENDING,
                     token=None,
                     claimed_at=None,
                     attempts=row.attempts - 1,
                     first_claimed_at=row.first_claimed_at if row.attempts > 1 else None,
                 )
-            rows.append(replace(row, epoch_changed=row.status is StepStatus.PENDING or row.epoch_changed))
+            rows.append(replace(row, epoch_changed=row.status is ExecutionStatus.PENDING or row.epoch_changed))
         pending = sum(row.is_live for row in rows)
         self.state = replace(self.state, steps=tuple(rows), pending=pending)
 
