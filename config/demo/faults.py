@@ -11,15 +11,14 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final, NoReturn
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from tasks.services import barrier
-from tasks.services.barrier import Call
+from tasks.services.barrier import Answer, Call
 from tasks.services.database import transaction
 from tasks.services.errors import Refused
 
@@ -34,6 +33,9 @@ OPERATIONS: Final = {
     "booking": ("confirm",),
     "authorisation": ("authorise", "void", "capture"),
 }
+
+#: What `install` replaces.
+_once, _undo = barrier.once, barrier.undo
 
 
 class Kind(StrEnum):
@@ -117,25 +119,31 @@ def hits(fault_id: int) -> int:
 
 def install() -> None:
     """Let the services of this process obey the table."""
-    barrier.surrounding = around
+    barrier.once, barrier.undo = once, undo
 
 
-@contextmanager
-def around(call: Call) -> Iterator[Callable[[], None]]:
-    """Strike before and after the block, which holds the service's transaction.
-
-    Yields:
-        `refuse()`, to be called once it is clear that the effect does not exist yet: a refusal after the
-        effect would be false, and undo nothing.
-    """
+def once(call: Call, request: dict[str, Any], effect: Callable[[Connection], Answer]) -> Answer:
+    """Strike before and after an action."""
     refused = _strike(call, Moment.BEFORE)
-
-    def refuse() -> None:
-        if refused:
-            raise Refused(f"{call.service}: {call.operation} refused, by injection")
-
-    yield refuse
+    answer = _once(call, request, _refusal(call) if refused else effect)
     _strike(call, Moment.AFTER)
+    return answer
+
+
+def undo(call: Call, effect: Callable[[Connection], None]) -> None:
+    """Strike before and after the undo of an action."""
+    refused = _strike(call, Moment.BEFORE)
+    _undo(call, _refusal(call) if refused else effect)
+    _strike(call, Moment.AFTER)
+
+
+def _refusal(call: Call) -> Callable[[Connection], NoReturn]:
+    # In place of the effect: the barrier has found out by then that the effect does not exist yet. A refusal after the
+    # effect would be false, and would undo nothing.
+    def refuse(connection: Connection) -> NoReturn:
+        raise Refused(f"{call.service}: {call.operation} refused, by injection")
+
+    return refuse
 
 
 def _strike(call: Call, moment: Moment) -> bool:

@@ -16,15 +16,12 @@ WITH reservations AS (
            coalesce(sum(l.quantity) FILTER (WHERE r.status = 'released'), 0) AS released,
            coalesce(sum(l.quantity) FILTER (WHERE r.status = 'shipped'), 0) AS shipped,
            count(DISTINCT r.id) FILTER (WHERE r.status <> 'released') AS live_reservations,
-           max(r.moved_at) AS reservation_moved
+           count(DISTINCT r.id) FILTER (WHERE r.committed_at IS NOT NULL) AS commitments,
+           count(DISTINCT r.id) FILTER (WHERE r.committed_at IS NOT NULL AND r.status = 'released')
+               AS broken_commitments,
+           max(greatest(r.moved_at, r.committed_at)) AS reservation_moved
       FROM shop.reservation r LEFT JOIN shop.reservation_line l ON l.reservation_id = r.id
      GROUP BY r.order_id
-), commitments AS (
-    SELECT c.order_id, count(*) AS commitments,
-           count(*) FILTER (WHERE r.status = 'released') AS broken_commitments,
-           max(c.moved_at) AS commitment_moved
-      FROM shop.commitment c JOIN shop.reservation r ON r.id = c.reservation_id
-     GROUP BY c.order_id
 ), charges AS (
     SELECT c.order_id, sum(c.amount) AS charged, coalesce(sum(f.amount), 0) AS refunded,
            count(*) FILTER (WHERE f.id IS NULL) AS live_charges,
@@ -49,8 +46,8 @@ SELECT order_id,
        coalesce(shipments, 0) AS shipments, coalesce(notifications, 0) AS notifications,
        coalesce(told_twice, false) AS told_twice,
        clock_timestamp()
-           - greatest(reservation_moved, commitment_moved, charge_moved, shipment_moved, notification_moved) AS quiet
-  FROM reservations FULL JOIN commitments USING (order_id) FULL JOIN charges USING (order_id)
+           - greatest(reservation_moved, charge_moved, shipment_moved, notification_moved) AS quiet
+  FROM reservations FULL JOIN charges USING (order_id)
        FULL JOIN shipments USING (order_id) FULL JOIN notifications USING (order_id)
  ORDER BY order_id
 """

@@ -18,13 +18,13 @@ from typing import Any
 from uuid import uuid4
 
 from config.celery_app import sagas
-from config.demo import books, faults, travel_books
+from config.demo import books, faults, shelves, travel_books
 from config.processes import PATIENCE, until
 from sagas import Choreography, Saga, SagaHandle
 from tasks.choreography import OrderCreated, by_events
 from tasks.fulfilment import fulfilment
 from tasks.orders import order
-from tasks.services import booking, database, inventory, tables
+from tasks.services import database, tables
 from tasks.travel import travel
 
 #: New names each time: the servers may be the user's own, and have data of an earlier run.
@@ -48,10 +48,10 @@ def prepare() -> None:
     sagas.register()
     tables.create_tables(database.engine())
     faults.clear()
-    inventory.stock_up(PEN, 20)
-    booking.put_on_sale("flight", FLIGHT, 10)
-    booking.put_on_sale("hotel", HOTEL, 10)
-    booking.put_on_sale("car", SOLD_OUT_CAR, 0)
+    shelves.stock_up(PEN, 20)
+    shelves.put_on_sale("flight", FLIGHT, 10)
+    shelves.put_on_sale("hotel", HOTEL, 10)
+    shelves.put_on_sale("car", SOLD_OUT_CAR, 0)
 
 
 def clear() -> None:

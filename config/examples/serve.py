@@ -106,10 +106,11 @@ def _serve(framework: str, port: int, started: ExitStack) -> int:
 
 def _open_for_business() -> None:
     # Imported only now: the services read the environment.
-    from tasks.services import database, inventory, tables
+    from config.demo import shelves
+    from tasks.services import database, tables
 
     tables.create_tables(database.engine())
-    inventory.stock_up("pen", 1000)
+    shelves.stock_up("pen", 1000)
 
 
 def _admin() -> str:

@@ -4,8 +4,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, make_url
+from sqlalchemy import URL, Connection, CursorResult, Engine, create_engine, make_url, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 DEFAULT = "postgresql+psycopg2://sagas:sagas@localhost:5432/sagas"
@@ -42,3 +43,8 @@ def transaction() -> Iterator[Connection]:
             yield connection
     except (OperationalError, InterfaceError) as error:
         raise ConnectionError(f"the shop's database did not answer: {error.orig}") from error
+
+
+def execute(connection: Connection, statement: str, **parameters: object) -> CursorResult[Any]:
+    """Execute a statement, in which `:name` stands for the parameter `name`."""
+    return connection.execute(text(statement), parameters)

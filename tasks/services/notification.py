@@ -2,30 +2,25 @@
 
 from typing import TypedDict
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from tasks.services import barrier
 from tasks.services.barrier import Call
+from tasks.services.database import execute
 
 
 class Sent(TypedDict):
-    """The answer to `send`."""
-
     notification_id: str
 
 
 def send(order_id: str, subject: str, *, key: str) -> Sent:
-    """Tell the customer of an order about `subject`.
-
-    Raises:
-        DoorClosed, KeyReused: see `barrier.enter`.
-    """
+    """Tell the customer of an order about `subject`."""
 
     def tell(connection: Connection) -> Sent:
-        statement = text("""
+        statement = """
             INSERT INTO shop.notification (key, order_id, subject) VALUES (:key, :order, :subject) RETURNING id
-        """)
-        given = {"key": key, "order": order_id, "subject": subject}
-        return Sent(notification_id=connection.execute(statement, given).scalar_one())
+        """
+        told = execute(connection, statement, key=key, order=order_id, subject=subject)
+        return Sent(notification_id=told.scalar_one())
 
     return barrier.once(Call("notification", "send", key, order_id), {"subject": subject}, tell)

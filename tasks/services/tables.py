@@ -16,8 +16,7 @@ from tasks.services.database import engine as own_engine
 _DDL: Final = """
 CREATE SCHEMA IF NOT EXISTS shop;
 
--- What was asked for by key, and what was answered; closed_at: it was undone, or must never happen;
--- undone: the answer of the undo.
+-- What was asked for by key, and what was answered; closed_at: it was undone, or must never happen.
 -- (A trip is an order too: its id is the order's.)
 CREATE TABLE IF NOT EXISTS shop.barrier (
     service     text NOT NULL,
@@ -26,12 +25,10 @@ CREATE TABLE IF NOT EXISTS shop.barrier (
     request     jsonb,
     answer      jsonb,
     closed_at   timestamptz,
-    undone      jsonb,
     PRIMARY KEY (service, key),
     CHECK (answer IS NULL OR request IS NOT NULL),
     CHECK (request IS NOT NULL OR closed_at IS NOT NULL)
 );
-ALTER TABLE shop.barrier ADD COLUMN IF NOT EXISTS undone jsonb;
 
 CREATE TABLE IF NOT EXISTS shop.stock (
     sku         text PRIMARY KEY,
@@ -42,13 +39,17 @@ CREATE TABLE IF NOT EXISTS shop.stock (
     CONSTRAINT stock_conserved CHECK (available + held + shipped = initial)
 );
 
+-- What was committed belongs to its buyer: it can still be shipped, but not be released.
 CREATE TABLE IF NOT EXISTS shop.reservation (
     id          text PRIMARY KEY DEFAULT 'res-' || gen_random_uuid(),
     key         text NOT NULL UNIQUE,
     order_id    text NOT NULL,
     status      text NOT NULL DEFAULT 'held' CHECK (status IN ('held', 'released', 'shipped')),
-    moved_at    timestamptz NOT NULL DEFAULT clock_timestamp()
+    moved_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    committed_at    timestamptz,
+    CONSTRAINT committed_is_not_released CHECK (committed_at IS NULL OR status <> 'released')
 );
+ALTER TABLE shop.reservation ADD COLUMN IF NOT EXISTS committed_at timestamptz;  -- for the tables of an older demo
 CREATE INDEX IF NOT EXISTS reservation_order ON shop.reservation (order_id);
 
 CREATE TABLE IF NOT EXISTS shop.reservation_line (
@@ -57,16 +58,6 @@ CREATE TABLE IF NOT EXISTS shop.reservation_line (
     quantity        integer NOT NULL CHECK (quantity > 0),
     PRIMARY KEY (reservation_id, sku)
 );
-
--- What was committed belongs to its buyer: it can still be shipped, but not be released.
-CREATE TABLE IF NOT EXISTS shop.commitment (
-    id              text PRIMARY KEY DEFAULT 'com-' || gen_random_uuid(),
-    key             text NOT NULL UNIQUE,
-    order_id        text NOT NULL,
-    reservation_id  text NOT NULL CONSTRAINT one_commitment_per_reservation UNIQUE REFERENCES shop.reservation,
-    moved_at        timestamptz NOT NULL DEFAULT clock_timestamp()
-);
-CREATE INDEX IF NOT EXISTS commitment_order ON shop.commitment (order_id);
 
 CREATE TABLE IF NOT EXISTS shop.charge (
     id          text PRIMARY KEY DEFAULT 'ch-' || gen_random_uuid(),

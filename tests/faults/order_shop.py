@@ -11,10 +11,10 @@ from uuid import UUID, uuid4
 from celery import Celery
 from sqlalchemy.exc import InterfaceError
 
+from config.demo import shelves
 from config.demo.books import Violation, audit
 from sagas import DatabaseUnreachable, SagaHandle, Sagas, SagaStatus
 from tasks.orders import order
-from tasks.services import inventory
 from tasks.services.database import engine
 from tasks.services.tables import create_tables
 from tests.support import journal
@@ -182,5 +182,5 @@ def make_order_shop(
     sagas = Sagas(app, database=database_url, heartbeat=heartbeat, sweep_every=sweep_every)
     sagas.migrate()
     create_tables(engine())
-    inventory.stock_up("pen", 1_000_000)
+    shelves.stock_up("pen", 1_000_000)
     return OrderShop(sagas, database_url, broker_url, directory, heartbeat, sweep_every)

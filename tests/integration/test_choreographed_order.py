@@ -7,14 +7,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from config.demo import faults
+from config.demo import faults, shelves
 from config.demo.books import Violation, audit
 from config.demo.ledger import OrderBook
 from config.servers import EmbeddedBroker, EmbeddedPostgres
 from sagas import SagaHandle, SagaStatus
 from sagas.choreography.findings import graph_findings, graph_notes
 from tasks.choreography import OrderCreated, by_events
-from tasks.services import inventory
 from tasks.services.database import engine
 from tests.conftest import GivenPostgres
 from tests.support.examples import PATIENCE, Examples, examples, steps
@@ -26,7 +25,7 @@ def shop(
 ) -> Iterator[Examples]:
     with examples(postgres, broker, tmp_path_factory.mktemp("shop")) as made:
         made.sagas.register()
-        inventory.stock_up("pen", 1000)
+        shelves.stock_up("pen", 1000)
         yield made
 
 

@@ -9,13 +9,12 @@ from uuid import uuid4
 import pytest
 from celery import Celery
 
-from config.demo import travel_books
+from config.demo import shelves, travel_books
 from config.demo.books import audit
 from sagas import BestEffort, Child, Pivot, Retriable, Retry, Saga, Sagas, SagaStatus, Step, WaitFor, parallel
 from sagas.testing import fail_everywhere
 from tasks.fulfilment import fulfilment
 from tasks.orders import order
-from tasks.services import booking, inventory
 from tasks.services.database import engine
 from tasks.services.tables import create_tables
 from tasks.travel import travel
@@ -195,7 +194,7 @@ def shop(suite: Suite) -> Iterator[Suite]:
 
 @pytest.mark.parametrize("saga", [order, fulfilment], ids=lambda saga: saga.name)
 def test_d34_the_shipped_orders_are_undone_whatever_fails(shop: Suite, saga: Saga) -> None:
-    inventory.stock_up("pen", 1000)
+    shelves.stock_up("pen", 1000)
     numbers = count()
 
     def new() -> dict[str, Any]:
@@ -215,7 +214,7 @@ def test_d34_the_shipped_orders_are_undone_whatever_fails(shop: Suite, saga: Sag
 
 def test_d34_the_shipped_trip_is_undone_whatever_fails(shop: Suite) -> None:
     for kind, code in (("flight", "LX14"), ("hotel", "Seeblick"), ("car", "small")):
-        booking.put_on_sale(kind, code, 100)  # type: ignore[arg-type]
+        shelves.put_on_sale(kind, code, 100)  # type: ignore[arg-type]
 
     def new() -> dict[str, Any]:
         booked = {"flight": "LX14", "hotel": "Seeblick", "car": "small"}

@@ -6,13 +6,12 @@ from uuid import uuid4
 
 import pytest
 
-from config.demo import faults
+from config.demo import faults, shelves
 from config.demo.books import Violation, audit
 from config.demo.ledger import OrderBook
 from config.servers import EmbeddedBroker, EmbeddedPostgres
 from sagas import SagaHandle, SagaStatus
 from tasks.fulfilment import fulfilment
-from tasks.services import inventory
 from tasks.services.database import engine
 from tests.conftest import GivenPostgres
 from tests.support.examples import Examples, examples, steps
@@ -26,7 +25,7 @@ def shop(
     postgres: EmbeddedPostgres | GivenPostgres, broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Examples]:
     with examples(postgres, broker, tmp_path_factory.mktemp("shop")) as made:
-        inventory.stock_up("pen", 1000)
+        shelves.stock_up("pen", 1000)
         yield made
 
 

@@ -8,13 +8,14 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from config.demo import faults
+from config.demo import faults, shelves
 from config.demo.books import Violation
 from config.demo.travel_books import audit
 from config.demo.travel_ledger import TripBook
 from config.servers import EmbeddedBroker, EmbeddedPostgres
 from sagas import SagaHandle, SagaStatus
-from tasks.services import barrier, booking
+from tasks.services import barrier
+from tasks.services.barrier import Call
 from tasks.services.booking import Kind
 from tasks.services.database import engine, transaction
 from tasks.travel import travel
@@ -33,7 +34,7 @@ def agency(
 ) -> Iterator[Examples]:
     with examples(postgres, broker, tmp_path_factory.mktemp("agency")) as made:
         go_on_sale(1000)
-        booking.put_on_sale("car", SOLD_OUT, 0)
+        shelves.put_on_sale("car", SOLD_OUT, 0)
         yield made
 
 
@@ -171,7 +172,7 @@ def test_if_the_card_is_declined_everything_is_cancelled_side_by_side(agency: Ex
     with engine().connect() as door:
         with offers_held():
             run = agency.start(travel, trip(trip_id), trip_id)
-            barrier.enter(door, "authorisation", f"{run.id}:authorise_payment", order_id=trip_id, request={})
+            barrier.enter(door, Call("authorisation", "authorise", f"{run.id}:authorise_payment", trip_id), {})
         eventually(lambda: waiting_for("shop.barrier") == 1, "the authorisation to be under way")
         with offers_held():
             door.rollback()

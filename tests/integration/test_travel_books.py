@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from config.demo import books
+from config.demo import books, shelves
 from config.demo.travel_books import TravelBooks, audit
 from tasks.services import booking, inventory
 from tasks.services.database import engine
@@ -44,7 +44,7 @@ def test_books_of_trips_with_and_without_a_car_add_up_whether_the_travellers_wer
 
 def test_trips_and_orders_are_in_books_of_their_own() -> None:
     complete("good")
-    inventory.stock_up("pen", 1)
+    shelves.stock_up("pen", 1)
     inventory.reserve("42", [{"sku": "pen", "quantity": 1}], key="42:reserve")
 
     assert list(audit(engine()).trips) == ["good"]

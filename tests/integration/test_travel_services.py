@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from decimal import Decimal
+from types import NoneType
 from typing import Any
 
 import pytest
@@ -66,7 +67,7 @@ def test_a_trip_cannot_confirm_what_another_one_reserved() -> None:
 def test_what_was_confirmed_cannot_be_cancelled() -> None:
     complete("42")
 
-    with pytest.raises(NotReserved, match="has been confirmed"):
+    with pytest.raises(NotReserved, match="it is confirmed"):
         booking.cancel("hotel", key="42:hotel")
 
 
@@ -112,7 +113,7 @@ def test_what_was_captured_cannot_be_voided_nor_captured_again_nor_for_more() ->
     authorisation.capture("42", authorisation_id, PRICE, key="c")
     with pytest.raises(NotOpen, match="settled by a capture"):
         authorisation.capture("42", authorisation_id, PRICE, key="again")
-    with pytest.raises(NotOpen, match="has been captured"):
+    with pytest.raises(NotOpen, match="settled by a capture"):
         authorisation.void(key="42:pay")
 
 
@@ -125,7 +126,7 @@ def test_of_a_void_and_a_capture_at_the_same_moment_one_is_refused() -> None:
     )
 
     for capture, void in zip(answers[:8], answers[8:], strict=True):
-        assert {type(capture), type(void)} == {NotOpen, dict}
+        assert (type(capture), type(void)) in {(dict, NotOpen), (NotOpen, NoneType)}
 
 
 def test_of_a_void_and_a_confirmation_at_the_same_moment_the_later_one_sees_the_earlier() -> None:

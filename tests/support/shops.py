@@ -24,8 +24,9 @@ from unittest.mock import patch
 
 import httpx
 
+from config.demo import shelves
 from config.examples.shops import SHOPS
-from tasks.services import database, inventory, tables
+from tasks.services import database, tables
 from tests.support.workers import ROOT, Worker, eventually
 
 PENS = 1_000_000
@@ -50,7 +51,7 @@ def make_tables(framework: str, database_url: str) -> None:
     # The services read the environment, and shops may be prepared side by side.
     with _environment, patch.dict(os.environ, environment):
         tables.create_tables(database.engine())
-        inventory.stock_up("pen", PENS)
+        shelves.stock_up("pen", PENS)
         # A database with a connection cannot be a template.
         database.engine().dispose()
 

@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+from config.demo import shelves
 from tasks.services import authorisation, booking, notification
 from tasks.services.booking import Kind
 from tasks.services.database import engine
@@ -15,7 +16,7 @@ def go_on_sale(places: int = 10) -> None:
     """Create the tables, and offer so many seats, rooms and cars."""
     create_tables(engine())
     for kind, code in CODES.items():
-        booking.put_on_sale(kind, code, places)
+        shelves.put_on_sale(kind, code, places)
 
 
 def reserve(trip_id: str, *asked: Kind) -> list[str]:

@@ -14,8 +14,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import create_engine, text
 
-from config.demo import faults
-from tasks.services import inventory
+from config.demo import faults, shelves
 from tests.integration.shops.conftest import OpenShop
 from tests.support.shops import Browser
 from tests.support.workers import ROOT, eventually
@@ -213,7 +212,7 @@ def test_a_customer_is_told_which_step_said_no_and_nothing_about_an_order_that_w
 ) -> None:
     # Given: an article that is sold out, one that was never sold, a card that is declined, and a refund that fails
     quill, declined, stranded = f"quill-{order_id}", uuid4().hex, uuid4().hex
-    inventory.stock_up(quill, 1)
+    shelves.stock_up(quill, 1)
     faults.inject("payment", "charge", "refuse", order_id=declined)
     faults.inject("payment", "refund", "refuse", order_id=stranded)
 
