@@ -1,7 +1,6 @@
 """Start runs of a choreography, and publish events into them."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 from uuid import UUID
 
@@ -22,65 +21,6 @@ if TYPE_CHECKING:
 
 #: A business key, or an id, is indexed.
 LONGEST_KEY = LONGEST_RESOURCE
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Caller:
-    """The transaction in which a caller publishes, as it was given."""
-
-    session: "Session | scoped_session[Any] | None" = None
-    connection: "Connection | CallersTransaction | None" = None
-
-    def transaction(self, who: str) -> CallersTransaction | None:
-        """Return it; None: none was given."""
-        if self.session is not None and self.connection is not None:
-            raise StartRefused(f"{who}: pass session= or connection=, not both")
-        return callers_transaction(self.session, self.connection)
-
-
-def start_on(
-    engine: Engine,
-    plan: ChoreographyPlan,
-    exchange: Exchange,
-    event: Any,
-    *,
-    key: str | None,
-    caller: Caller,
-    rejects: bool,
-) -> SagaHandle:
-    """Start a run with its first event."""
-    who = f"choreography {plan.name!r}"
-    check_key(key, who)
-    written = exchange.write(event, engine.secrecy)
-    if written.type != plan.starts:
-        raise StartRefused(f"{who} starts with {plan.starts}, not with {written.type}: publish that into a run")
-    with reachable(engine.store.database):
-        transaction = caller.transaction(who)
-        run_id = engine.publisher.start(plan, written, key=key, transaction=transaction, rejects=rejects)
-    return SagaHandle(engine, run_id)
-
-
-def publish_on(
-    engine: Engine,
-    plan: ChoreographyPlan,
-    exchange: Exchange,
-    event: Any,
-    *,
-    run: SagaHandle | UUID | str,
-    key: str | None,
-    caller: Caller,
-    rejects: bool,
-) -> bool:
-    """Publish an event into a run. Return False if it was there already."""
-    who = f"choreography {plan.name!r}"
-    check_key(key, f"{who}: publish")
-    written = exchange.write(event, engine.secrecy)
-    run_id = addressed(plan, run, who)
-    with reachable(engine.store.database):
-        transaction = caller.transaction(who)
-        return engine.publisher.publish(
-            run_id, written, key=key, transaction=transaction, rejects=rejects, intended=intended_run(plan, run)
-        )
 
 
 def posted_by(
@@ -130,8 +70,17 @@ def check_key(key: str | None, who: str) -> None:
         raise StartRefused(f"{who}: key={shown(key)} must be text of 1 to {LONGEST_KEY} characters, without NUL")
 
 
-def rejects(if_exists: str, who: str) -> bool:
+def refuses_existing(if_exists: str, who: str) -> bool:
     return choice(if_exists, get_args(IfExistsWord), f"{who}: if_exists") == "reject"
+
+
+def transaction_of(
+    session: "Session | scoped_session[Any] | None", connection: "Connection | CallersTransaction | None", who: str
+) -> CallersTransaction | None:
+    """Return the transaction in which a caller publishes; None if it gave none."""
+    if session is not None and connection is not None:
+        raise StartRefused(f"{who}: pass session= or connection=, not both")
+    return callers_transaction(session, connection)
 
 
 class Published(ABC):
@@ -194,15 +143,16 @@ class Published(ABC):
         if_exists: IfExistsWord = "return",
     ) -> SagaHandle:
         """Start like `start`, on a particular engine, if a process has several."""
-        return start_on(
-            engine,
-            self.plan(engine),
-            self.exchange,
-            event,
-            key=key,
-            caller=Caller(session=session, connection=connection),
-            rejects=rejects(if_exists, self.who),
-        )
+        plan, who = self.plan(engine), self.who
+        rejects = refuses_existing(if_exists, who)
+        check_key(key, who)
+        written = self.exchange.write(event, engine.secrecy)
+        if written.type != plan.starts:
+            raise StartRefused(f"{who} starts with {plan.starts}, not with {written.type}: publish that into a run")
+        with reachable(engine.store.database):
+            transaction = transaction_of(session, connection, who)
+            run_id = engine.publisher.start(plan, written, key=key, transaction=transaction, rejects=rejects)
+        return SagaHandle(engine, run_id)
 
     def publish(
         self,
@@ -256,13 +206,13 @@ class Published(ABC):
         if_exists: IfExistsWord = "return",
     ) -> bool:
         """Publish like `publish`, on a particular engine, if a process has several."""
-        return publish_on(
-            engine,
-            self.plan(engine),
-            self.exchange,
-            event,
-            run=run,
-            key=key,
-            caller=Caller(session=session, connection=connection),
-            rejects=rejects(if_exists, self.who),
-        )
+        plan, who = self.plan(engine), self.who
+        rejects = refuses_existing(if_exists, who)
+        check_key(key, f"{who}: publish")
+        written = self.exchange.write(event, engine.secrecy)
+        run_id, intended = addressed(plan, run, who), intended_run(plan, run)
+        with reachable(engine.store.database):
+            transaction = transaction_of(session, connection, who)
+            return engine.publisher.publish(
+                run_id, written, key=key, transaction=transaction, rejects=rejects, intended=intended
+            )
