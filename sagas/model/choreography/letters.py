@@ -61,9 +61,13 @@ def deliver_late(draft: RunDraft, event: DeliveryRequested) -> None:
         refuse(draft, CHANGED)
         return
     handler = next((it for it in draft.plan.handlers if it.name == event.handler), None)
+    if handler is None:
+        hearers = hearers_of(draft, late)
+        refuse(draft, f"its run has no handler {event.handler!r:.80}; those that hear {late.type}: {hearers}")
+        return
     why_not = why_not_delivered(draft, event, late, handler)
-    if handler is None or why_not is not None:
-        refuse(draft, why_not or CHANGED)
+    if why_not is not None:
+        refuse(draft, why_not)
         return
     address = Address(late.number, handler.place)
     row = Delivery(
@@ -74,20 +78,19 @@ def deliver_late(draft: RunDraft, event: DeliveryRequested) -> None:
     draft.note(HistoryEvent.REPLAYED, row, reason=event.reason, by=event.by, late=True)
 
 
-def why_not_delivered(
-    draft: RunDraft, event: DeliveryRequested, late: LateEvent, handler: HandlerPlan | None
-) -> str | None:
-    hearers = ", ".join(it.name for it in draft.plan.hearers(late.type)) or "none"
-    if handler is None:
-        return f"its run has no handler {event.handler!r:.80}; those that hear {late.type}: {hearers}"
+def why_not_delivered(draft: RunDraft, event: DeliveryRequested, late: LateEvent, handler: HandlerPlan) -> str | None:
     if not (late.type in handler.hears or event.takes):
         return (
             f"{handler.name} does not hear {late.type}, and its task is not annotated to take it; those that hear it: "
-            f"{hearers}"
+            f"{hearers_of(draft, late)}"
         )
     if handler.name in draft.closed:
         return CLOSED
     return None if draft.before.status.is_final else NOT_ENDED
+
+
+def hearers_of(draft: RunDraft, late: LateEvent) -> str:
+    return ", ".join(it.name for it in draft.plan.hearers(late.type)) or "none"
 
 
 def edited(row: Delivery, edit: Edit | None) -> dict[str, Any]:
