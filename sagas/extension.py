@@ -31,7 +31,7 @@ from sagas.model import Codec, Data, SagaStatus, Secrecy, Tick
 from sagas.model.choreography.as_plan import RunPlan
 from sagas.model.payload import shown
 from sagas.recovery import WorkerLife, purge, sweep
-from sagas.store import DatabaseUrl, Timing, reachable
+from sagas.store import DatabaseUrl, Timing
 
 logger = logging.getLogger("sagas")
 
@@ -185,7 +185,7 @@ class Sagas:
 
     def find(self, *, saga: str, key: str) -> SagaHandle | None:
         """Return the current instance of a business key; None if there is none."""
-        with reachable(self.engine.store.database):
+        with self.engine.reachable():
             found = self.engine.store.instances.find(saga, key)
         return SagaHandle(self.engine, found) if found else None
 
@@ -230,7 +230,7 @@ class Sagas:
             ``for run in sagas.list(status="failed", older_than=timedelta(hours=1)): …``
         """
         return read_page(
-            self.engine.store,
+            self.engine.store.listing,
             limit=limit,
             after=after,
             status=status,
@@ -251,8 +251,8 @@ class Sagas:
         Example:
             ``any(each.quiet or each.dead_letters for each in sagas.standing())``
         """
-        with reachable(self.engine.store.database):
-            return standings(self.engine)
+        with self.engine.reachable():
+            return standings(self.engine.store.standings, self.engine.store.handlers)
 
     def graph(self, what: Saga | Choreography | SagaHandle, *, format: FormatWord = "mermaid") -> str:
         """Draw a saga, or an instance with the path it took; no network is needed to make or to view the picture.

@@ -5,7 +5,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid5
+from uuid import UUID, uuid4, uuid5
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
@@ -27,6 +27,8 @@ logger = logging.getLogger("sagas")
 
 #: A message that was sent longer ago is not taken, since the memory of what its run has taken may be gone.
 OLDEST = timedelta(days=30)
+#: The reason that is kept with an index which no event takes.
+SKIPPED_HERE = "skipped by a person: it was lost"
 #: The namespace of the ids that unreadable messages get.
 _UNREADABLE = UUID("5e6b5a5e-7f0b-5d3e-8f0b-2f6c8f3f1d11")
 
@@ -38,9 +40,11 @@ class Receiver:
     """Takes the messages of one bridge. It runs no task, and reaches one choreography."""
 
     def __init__(self, engine: Engine, bridge: "Bridge") -> None:
-        self._engine = engine
+        store = engine.store
+        self._engine, self._secrecy = engine, engine.secrecy
+        self._database, self._bridges = store.database, store.bridges
+        self._runs, self._starting = store.runs, store.starting
         self._bridge = bridge
-        self._store = engine.store.bridges
         self._choreography = bridge.choreography
 
     def receive(self, body: bytes, headers: dict[str, Any]) -> Receipt | None:
@@ -80,7 +84,7 @@ class Receiver:
             self._drop(f"it was sent on {envelope.time:%Y-%m-%d}, more than {OLDEST.days} days ago")
             return None
         if envelope.type == RECEIPT:
-            self._store.received(bridge.name, receipts_in(envelope.data))
+            self._bridges.received(bridge.name, receipts_in(envelope.data))
             return None
         self._take(envelope, body)
         return envelope.run, envelope.index
@@ -89,7 +93,7 @@ class Receiver:
         logger.warning(
             "bridge %s: a message was dropped: %s", self._bridge.name, why, extra={"bridge": self._bridge.name}
         )
-        self._store.dropped(self._bridge.name, why)
+        self._bridges.dropped(self._bridge.name, why)
 
     # -- storing
 
@@ -102,38 +106,38 @@ class Receiver:
             message=body,
             refused=self._why_refused(envelope),
         )
-        self.release(envelope.run, came)
+        self._release(envelope.run, came)
 
     def _keep_unreadable(self, body: bytes, why: str) -> None:
         """Keep a signed message that cannot be read, for a person: it has no index."""
         id_ = uuid5(_UNREADABLE, hashlib.sha256(body).hexdigest())
         came = Imported(event_id=id_, run_there=NOWHERE, run_id=NOWHERE, index=None, message=body, refused=why)
         logger.error("bridge %s: a message cannot be read: %s", self._bridge.name, why)
-        with self._store.stream(self._bridge.name, NOWHERE) as connection:
-            if self._store.keep(connection, self._bridge.name, came):
-                self._store.take(connection, self._bridge.name, id_, why)
+        with self._bridges.stream(self._bridge.name, NOWHERE) as connection:
+            if self._bridges.keep(connection, self._bridge.name, came):
+                self._bridges.take(connection, self._bridge.name, id_, why)
 
-    def release(self, run_there: UUID, came: Imported | None = None) -> None:
+    def _release(self, run_there: UUID, came: Imported | None = None) -> None:
         """Store an event that came, and publish those whose turn it is, in one transaction."""
 
         def work() -> list[UUID]:
-            with self._store.stream(self._bridge.name, run_there) as connection:
+            with self._bridges.stream(self._bridge.name, run_there) as connection:
                 if came is not None:
-                    self._store.keep(connection, self._bridge.name, came)
+                    self._bridges.keep(connection, self._bridge.name, came)
                 return self._published(connection, run_there)
 
-        for run_id in dict.fromkeys(self._engine.store.database.retrying(work)):
+        for run_id in dict.fromkeys(self._database.retrying(work)):
             self._engine.loop.poke(run_id, wait_for_broker=False)
 
     def _published(self, connection: Connection, run_there: UUID) -> list[UUID]:
         reached = []
-        while (row := self._store.next(connection, self._bridge.name, run_there)) is not None:
+        while (row := self._bridges.next(connection, self._bridge.name, run_there)) is not None:
             why = row.refused or self._publish(connection, row.run_id, bytes(row.message))
             if why is None:
                 reached.append(row.run_id)
             else:
                 logger.error("bridge %s: event %s was refused: %s", self._bridge.name, row.event_id, why)
-            self._store.take(connection, self._bridge.name, row.event_id, why)
+            self._bridges.take(connection, self._bridge.name, row.event_id, why)
         return reached
 
     def _publish(self, connection: Connection, run_id: UUID, body: bytes) -> str | None:
@@ -141,7 +145,7 @@ class Receiver:
         envelope, transaction = Envelope.read(body), JoinedConnection(connection)
         insert = partial(self._inserted, transaction, run_id, envelope)
         try:
-            done = self._engine.store.starting.unharmed(transaction, insert, may_wait=True)
+            done = self._starting.unharmed(transaction, insert, may_wait=True)
         except DBAPIError as error:
             if is_outage(error) or is_conflict(error) or is_impatient(error):
                 raise
@@ -149,18 +153,18 @@ class Receiver:
         return "its run began with another event, has another one of its id, or is a saga" if done is None else None
 
     def _inserted(self, transaction: JoinedConnection, run_id: UUID, envelope: Envelope) -> bool | None:
-        runs, by = self._engine.store.runs, came_by(self._bridge.name)
+        by = came_by(self._bridge.name)
         event = Published(
             id=envelope.id,
             type=envelope.type,
             version=envelope.version,
-            payload=self._engine.secrecy.dumps(envelope.fields, "data"),
+            payload=self._secrecy.dumps(envelope.fields, "data"),
             depth=envelope.depth + 1,
             caused_by=envelope.cause,
         )
         plan = self._choreography.plan(self._engine)
         if envelope.type != plan.starts:
-            return runs.publish(transaction.scalar, run_id, event, f"{by}:{envelope.id}", by)
+            return self._runs.publish(transaction.scalar, run_id, event, f"{by}:{envelope.id}", by)
         whole = self._engine.publisher.whole_graph(plan)
         new = NewRun(
             id=run_id,
@@ -171,7 +175,18 @@ class Receiver:
             by=by,
             beginner=envelope.correlation or envelope.run,
         )
-        return runs.start(transaction.scalar, new)
+        return self._runs.start(transaction.scalar, new)
+
+    def skip_missing(self, run_there: UUID) -> int | None:
+        """Fill the index that later events of a run wait for without an event; return it. None: nothing waits."""
+        with self._bridges.stream(self._bridge.name, run_there) as connection:
+            index = self._bridges.missing(connection, self._bridge.name, run_there)
+        if index is not None:
+            lost = Imported(
+                event_id=uuid4(), run_there=run_there, run_id=run_there, index=index, message=None, refused=SKIPPED_HERE
+            )
+            self._release(run_there, lost)
+        return index
 
     # -- judging
 
@@ -188,7 +203,7 @@ class Receiver:
             return "its index is below 1"
         try:
             fields = envelope.fields
-            self._engine.secrecy.dumps(fields, "data")
+            self._secrecy.dumps(fields, "data")
             self._check_fit(envelope, fields)
         except (Refused, PayloadError) as error:
             return str(error)

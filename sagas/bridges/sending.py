@@ -12,8 +12,9 @@ from sqlalchemy import Row
 
 from sagas.bridges.envelope import LARGEST, RECEIPT, SKIPPED, Envelope
 from sagas.bridges.receiving import Receipt
-from sagas.engine import Engine
-from sagas.model import payload
+from sagas.model import Secrecy, payload
+from sagas.store import Lines
+from sagas.store.bridges import Bridges
 
 if TYPE_CHECKING:
     from sagas.bridges.bridge import Bridge
@@ -38,36 +39,34 @@ class Line(Protocol):
 class Exporter:
     """Sends the events of one bridge in their order, as long as it holds the lease."""
 
-    def __init__(self, engine: Engine, bridge: "Bridge") -> None:
-        self._engine = engine
+    def __init__(self, bridge: "Bridge", bridges: Bridges, lines: Lines, secrecy: Secrecy) -> None:
         self._bridge = bridge
-        self._store = engine.store.bridges
+        self._bridges = bridges
+        self._lines = lines
+        self._secrecy = secrecy
+        self._lease = f"bridge {bridge.name}"
         self._me = uuid4()
-
-    @property
-    def _lease(self) -> str:
-        return f"bridge {self._bridge.name}"
 
     def send_batch(self, line: Line) -> int:
         """Send due events while the lease is certain to last; return how many.
 
         Unconfirmed ones are due again, with the same id and index.
         """
-        if not self._engine.store.lines.take_lease(self._lease, self._me, LEASE):
+        if not self._lines.take_lease(self._lease, self._me, LEASE):
             return 0
         ends_at = time.monotonic() + LEASE.total_seconds() / 2
         sent: list[Row[Any]] = []
         try:
-            for row in self._store.due(self._bridge.name):
+            for row in self._bridges.due(self._bridge.name):
                 if time.monotonic() > ends_at:
                     break
                 line.send(self._message(row))
                 sent.append(row)
         finally:
             if sent:
-                self._store.sent([row.id for row in sent])
+                self._bridges.sent([row.id for row in sent])
                 if not line.confirms:
-                    self._store.received(self._bridge.name, [(row.run_id, row.place) for row in sent])
+                    self._bridges.received(self._bridge.name, [(row.run_id, row.place) for row in sent])
         return len(sent)
 
     def send_receipts(self, line: Line, receipts: Sequence[Receipt]) -> None:
@@ -78,7 +77,7 @@ class Exporter:
 
     def give_back(self) -> None:
         """Let another process send at once."""
-        self._engine.store.lines.give_lease_back(self._lease, self._me)
+        self._lines.give_lease_back(self._lease, self._me)
 
     def _message(self, row: Row[Any]) -> bytes:
         body = self._event(row, row.type, self._leaving(row.payload)).to_bytes()
@@ -86,12 +85,12 @@ class Exporter:
             return body
         why = f"it has {len(body)} bytes; the limit is {LARGEST}"
         logger.error("bridge %s: event %s does not leave: %s", self._bridge.name, row.event_id, why)
-        self._store.skipped(row.id, why)
+        self._bridges.skipped(row.id, why)
         return self._event(row, SKIPPED, why).to_bytes()
 
     def _leaving(self, text: str) -> Any:
         """Return an event's fields as tagged JSON, without secrets unless the bridge says that they leave."""
-        secrecy = self._engine.secrecy
+        secrecy = self._secrecy
         if not secrecy.is_wanted:
             return json.loads(text)
         fields = payload.loads(text)

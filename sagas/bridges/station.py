@@ -28,9 +28,9 @@ class Station:
     """Runs one bridge in this thread. Several processes may: one of them sends, all of them receive."""
 
     def __init__(self, engine: Engine, bridge: "Bridge") -> None:
-        self._engine = engine
         self._bridge = bridge
-        self._exporter = Exporter(engine, bridge)
+        self._bridges = engine.store.bridges
+        self._exporter = Exporter(bridge, self._bridges, engine.store.lines, engine.secrecy)
         self._receiver = Receiver(engine, bridge)
         self._receipts: list[Receipt] = []
         self._pause = FIRST_PAUSE
@@ -41,7 +41,7 @@ class Station:
             line: BrokerLine | FunctionLine = self._line()
             try:
                 with line:
-                    self._engine.store.bridges.opened(self._bridge.name)
+                    self._bridges.opened(self._bridge.name)
                     while not stop.is_set():
                         self._round(line)
                         self._pause = FIRST_PAUSE
@@ -69,7 +69,7 @@ class Station:
         told = f"{type(error).__qualname__}: {str(error).partition(chr(10))[0][:200]}"
         logger.warning("bridge %s is closed for %g s: %s", self._bridge.name, self._pause, told)
         try:
-            self._engine.store.bridges.closed(self._bridge.name, self._pause, told)
+            self._bridges.closed(self._bridge.name, self._pause, told)
         except SQLAlchemyError:
             logger.warning("bridge %s: the database is away, too", self._bridge.name)
         stop.wait(self._pause)

@@ -13,7 +13,7 @@ from sagas.errors import PayloadError, StartRefused
 from sagas.handle import SagaHandle
 from sagas.model.choreography import ChoreographyPlan
 from sagas.model.payload import is_storable, shown
-from sagas.store import BY_A_STEP, CallersTransaction, IntendedRun, NewRun, reachable, run_id_of
+from sagas.store import BY_A_STEP, CallersTransaction, IntendedRun, NewRun, run_id_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -149,7 +149,7 @@ class Published(ABC):
         written = self.exchange.write(event, engine.secrecy)
         if written.type != plan.starts:
             raise StartRefused(f"{who} starts with {plan.starts}, not with {written.type}: publish that into a run")
-        with reachable(engine.store.database):
+        with engine.reachable():
             transaction = transaction_of(session, connection, who)
             run_id = engine.publisher.start(plan, written, key=key, transaction=transaction, rejects=rejects)
         return SagaHandle(engine, run_id)
@@ -211,7 +211,7 @@ class Published(ABC):
         check_key(key, f"{who}: publish")
         written = self.exchange.write(event, engine.secrecy)
         run_id, intended = addressed(plan, run, who), intended_run(plan, run)
-        with reachable(engine.store.database):
+        with engine.reachable():
             transaction = transaction_of(session, connection, who)
             return engine.publisher.publish(
                 run_id, written, key=key, transaction=transaction, rejects=rejects, intended=intended

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from sagas.cli.commands import bound_sagas, cli_errors, in_short, json_line, sagas
+from sagas.cli.commands import bound_sagas, bound_store, cli_errors, in_short, json_line, sagas
 from sagas.cli.finding import instance_of
 from sagas.handle import SagaHandle
 
@@ -147,7 +147,7 @@ def signal(
 
 def _act(context: click.Context, instance: str, do: Callable[[SagaHandle], Any], as_json: bool) -> None:
     with cli_errors():
-        handle = instance_of(bound_sagas(context), instance)
+        handle = instance_of(bound_sagas(context), bound_store(context).instances, instance)
         do(handle)
         seen = handle.snapshot()
         click.echo(json_line(in_short(seen)) if as_json else f"{seen.id} is {seen.status.value}")

@@ -8,9 +8,10 @@ from uuid import UUID
 import click
 
 from sagas.bridges import Bridge, Station, bridge_named, bridges
-from sagas.bridges.acting import acknowledge, entries_of, send_again, skip_missing, standing
+from sagas.bridges.acting import entries_of, standing
+from sagas.bridges.receiving import Receiver
 from sagas.cli.columns import moment
-from sagas.cli.commands import bound_sagas, cli_errors, json_line, sagas
+from sagas.cli.commands import bound_sagas, bound_store, cli_errors, json_line, sagas
 from sagas.cli.finding import instance_of
 
 NAME = click.argument("name", metavar="NAME")
@@ -43,9 +44,9 @@ def run_(context: click.Context, name: str) -> None:
 def list_(context: click.Context, as_json: bool) -> None:
     """List the bridges: what leaves, what waits, what was refused, and whether the broker is away."""
     with cli_errors():
-        engine = bound_sagas(context).engine
+        store = bound_store(context)
         context.obj.app.loader.import_default_modules()
-        found = standing(engine, [one.name for one in bridges()])
+        found = standing(store.bridges, [one.name for one in bridges()])
     for one in found:
         click.echo(json_line(one) if as_json else _in_short(one))
     if not found:
@@ -60,7 +61,9 @@ def list_(context: click.Context, as_json: bool) -> None:
 def show(context: click.Context, name: str, limit: int, as_json: bool) -> None:
     """Show what came by a bridge and was refused, and what waits for an earlier one."""
     with cli_errors():
-        found = entries_of(bound_sagas(context).engine, _known(context, name), limit)
+        found = entries_of(
+            bound_store(context).bridges, bound_sagas(context).engine.secrecy, _known(context, name).name, limit
+        )
     for entry in found:
         click.echo(json_line(entry) if as_json else _entry_line(entry))
     if not found:
@@ -74,7 +77,7 @@ def show(context: click.Context, name: str, limit: int, as_json: bool) -> None:
 def skip(context: click.Context, name: str, run: UUID) -> None:
     """Let what waits for a lost event of a RUN of the other side go on without it."""
     with cli_errors():
-        index = skip_missing(bound_sagas(context).engine, _known(context, name), run)
+        index = Receiver(bound_sagas(context).engine, _known(context, name)).skip_missing(run)
         if index is None:
             raise click.ClickException(
                 f"nothing of run {run} waits: pass the id of the other side's run, as `bridge show {name}` prints it"
@@ -89,7 +92,7 @@ def skip(context: click.Context, name: str, run: UUID) -> None:
 def done(context: click.Context, name: str, event: UUID) -> None:
     """Record that a refused EVENT was dealt with."""
     with cli_errors():
-        if not acknowledge(bound_sagas(context).engine, _known(context, name), event):
+        if not bound_store(context).bridges.acknowledge(_known(context, name).name, event):
             raise click.ClickException(
                 f"no event {event} waits for an answer: pass the id of a refused one, as `bridge show {name}` prints it"
             )
@@ -106,8 +109,9 @@ def resend(context: click.Context, name: str, run: str) -> None:
     ID may be the beginning of one, or CHOREOGRAPHY/KEY.
     """
     with cli_errors():
-        found, known = bound_sagas(context), _known(context, name)
-        sent = send_again(found.engine, known, instance_of(found, run).id)
+        store, known = bound_store(context), _known(context, name)
+        handle = instance_of(bound_sagas(context), store.instances, run)
+        sent = store.bridges.send_again(known.name, handle.id)
     click.echo(f"{sent} to be sent again")
 
 

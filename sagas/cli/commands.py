@@ -29,6 +29,7 @@ from sagas.errors import InstanceNotFound, SagaError, SchemaMissing
 from sagas.extension import Sagas
 from sagas.handle import SagaHandle, Snapshot
 from sagas.handle.timeline import timeline
+from sagas.store import Instances, Store
 
 
 @contextmanager
@@ -56,6 +57,11 @@ def bound_sagas(context: click.Context) -> Sagas:
     return found
 
 
+def bound_store(context: click.Context) -> Store:
+    """Return the store of `bound_sagas`, for its parts."""
+    return bound_sagas(context).engine.store
+
+
 #: The units of ``--older-than``.
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -81,9 +87,8 @@ def sagas() -> None:
 def migrate(context: click.Context) -> None:
     """Create or update the tables; safe to run twice and at once."""
     with cli_errors():
-        found = bound_sagas(context)
-        applied = found.migrate()
-        schema = found.engine.store.schema
+        applied = bound_sagas(context).migrate()
+        schema = bound_store(context).schema
     click.echo("\n".join(f"applied {name}" for name in applied) or f"schema {schema!r} is up to date")
 
 
@@ -95,9 +100,10 @@ def migrate(context: click.Context) -> None:
 def show(context: click.Context, instance: str, related: bool, as_json: bool) -> None:
     """Show an instance: its steps and its history. ID may be the beginning of one, or SAGA/KEY."""
     with cli_errors():
-        found = bound_sagas(context)
-        handle = instance_of(found, instance)
-        shown = [_shown(found, one, as_json) for one in (handle.related() if related else [handle])]
+        found, store = bound_sagas(context), bound_store(context)
+        handle = instance_of(found, store.instances, instance)
+        several = handle.related() if related else [handle]
+        shown = [_shown(one, store.fleet.unheard(one.id), as_json) for one in several]
         click.echo(("\n" if as_json else "\n\n").join(shown))
 
 
@@ -110,7 +116,8 @@ def graph(context: click.Context, instance: str, svg: bool, output: TextIO | Non
     """Draw a saga or a choreography by its name, or an instance with the path it took by its ID."""
     with cli_errors():
         found = bound_sagas(context)
-        drawn = found.graph(saga_or_handle(found, instance), format="svg" if svg else "mermaid")
+        what = saga_or_handle(found, bound_store(context).instances, instance)
+        drawn = found.graph(what, format="svg" if svg else "mermaid")
     click.echo(drawn, file=output, nl=False)
 
 
@@ -144,17 +151,17 @@ def purge(context: click.Context, older_than: timedelta, keep_keys: bool, as_jso
 def check(context: click.Context) -> None:
     """Say what is dangerous in the app's settings, its definitions and its workers, and why."""
     with cli_errors():
-        sagas = bound_sagas(context)
+        sagas, store = bound_sagas(context), bound_store(context)
         found, noted = findings(sagas), notes(sagas)
         others = []
         try:
-            found += fleet_findings(sagas)
-            broken, waiting = stored_event_findings(sagas)
+            found += fleet_findings(store.sweeping)
+            broken, waiting = stored_event_findings(sagas, store.runs)
             found += broken
             noted += waiting
             noted += run_notes(sagas)
-            noted += stuck_notes(sagas)  # in the middle of a deploy this is not a problem
-            others += in_the_schema(sagas)
+            noted += stuck_notes(store.fleet)  # in the middle of a deploy this is not a problem
+            others += in_the_schema(sagas.engine.control, store.fleet)
         except (SQLAlchemyError, SchemaMissing) as error:  # a build has none; before a deploy it is not migrated
             reason = str(getattr(error, "orig", error)).partition("\n")[0]
             click.echo(f"the database could not be asked about its workers: {reason}", err=True)
@@ -175,7 +182,7 @@ def check(context: click.Context) -> None:
         click.echo("no problems found")
 
 
-def saga_or_handle(sagas: Sagas, name_or_id: str) -> Saga | Choreography | SagaHandle:
+def saga_or_handle(sagas: Sagas, instances: Instances, name_or_id: str) -> Saga | Choreography | SagaHandle:
     """Return the app's saga or choreography with this name, in its highest version; otherwise the instance with an id.
 
     Raises:
@@ -193,7 +200,7 @@ def saga_or_handle(sagas: Sagas, name_or_id: str) -> Saga | Choreography | SagaH
         raise InstanceNotFound(
             f"{name_or_id!r} is neither the id of an instance nor a saga or choreography of this app; its sagas: {told}"
         )
-    return instance_of(sagas, name_or_id)
+    return instance_of(sagas, instances, name_or_id)
 
 
 def in_short(seen: Snapshot) -> dict[str, Any]:
@@ -209,8 +216,7 @@ def in_short(seen: Snapshot) -> dict[str, Any]:
     }
 
 
-def _shown(found: Sagas, handle: SagaHandle, as_json: bool) -> str:
-    unheard = found.engine.store.fleet.unheard(handle.id)
+def _shown(handle: SagaHandle, unheard: Sequence[str], as_json: bool) -> str:
     return json_line(_as_dict(handle, unheard)) if as_json else timeline(handle.snapshot(history=True), unheard)
 
 

@@ -8,7 +8,7 @@ import click
 from sqlalchemy import Row
 
 from sagas.cli.columns import moment
-from sagas.cli.commands import bound_sagas, cli_errors, duration, json_line, sagas
+from sagas.cli.commands import bound_store, cli_errors, duration, json_line, sagas
 from sagas.definition import Saga
 from sagas.definition.clean import loaded
 from sagas.engine import declared
@@ -29,7 +29,7 @@ def doubtful(context: click.Context, since: timedelta, as_json: bool) -> None:
     with clean=(…).
     """
     with cli_errors():
-        rows = bound_sagas(context).engine.store.doubts.count(since)
+        rows = bound_store(context).doubts.count(since)
     found = list(counted(rows))
     if not found:
         click.echo("no failed attempt has left an action in doubt", err=True)

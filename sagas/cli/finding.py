@@ -6,6 +6,7 @@ from uuid import UUID
 from sagas.errors import InstanceNotFound
 from sagas.extension import Sagas
 from sagas.handle import SagaHandle
+from sagas.store import Instances
 
 #: The beginning of an id.
 BEGINNING = re.compile(r"[0-9a-f]{4}[0-9a-f-]{0,32}", re.IGNORECASE)
@@ -19,7 +20,7 @@ def may_be_instance(given: str) -> bool:
     return "/" in given or (BEGINNING.fullmatch(given) is not None and len(given.replace("-", "")) <= LONGEST)
 
 
-def instance_of(sagas: Sagas, given: str) -> SagaHandle:
+def instance_of(sagas: Sagas, instances: Instances, given: str) -> SagaHandle:
     """Return the only instance that can be meant.
 
     Raises:
@@ -37,7 +38,7 @@ def instance_of(sagas: Sagas, given: str) -> SagaHandle:
     if len(digits) == LONGEST:
         return sagas.get(digits)
     lowest, highest = (UUID(digits.ljust(LONGEST, digit)) for digit in "0f")
-    ids = sagas.engine.store.instances.between(lowest, highest, limit=3)
+    ids = instances.between(lowest, highest, limit=3)
     if not ids:
         raise InstanceNotFound(f"no saga instance has an id that begins with {given!r}; {FORMS}")
     if len(ids) > 1:

@@ -1,33 +1,31 @@
 """Checks of `check` on the database and the broker: living workers that do not fit this app or release."""
 
-from sagas.engine import CONTROL_QUEUE, left_in
+from sagas.engine import CONTROL_QUEUE, Control, left_in
 from sagas.extension import Sagas
 from sagas.model.neighbours import Neighbour, clashes, other_brokers
 from sagas.recovery import itself, left_in_words, over_the_broker
-from sagas.store import RELEASE
+from sagas.store import RELEASE, Fleet, Sweeping
 
 
-def fleet_findings(sagas: Sagas) -> list[str]:
+def fleet_findings(sweeping: Sweeping) -> list[str]:
     """Return one line per finding: what, why, and the cure. Raises SQLAlchemyError if the database cannot be read."""
     return [
         f"worker {worker.hostname} (pid {worker.pid}) runs {worker.release or 'an older release'}, and this is "
         f"{RELEASE}: it judges failures by its own rules, and leaves alone what it does not know. Start sagas that use "
         "what is new once it is gone"
-        for worker in sagas.engine.store.sweeping.of_other_releases()
+        for worker in sweeping.of_other_releases()
     ]
 
 
-def stuck_notes(sagas: Sagas) -> list[str]:
+def stuck_notes(fleet: Fleet) -> list[str]:
     """Return notes on steps that wait for a worker that is missing, or that does not know them; as `fleet_findings`."""
-    fleet = sagas.engine.store.fleet
     return [*fleet.unheard(), *fleet.parked()]
 
 
-def in_the_schema(sagas: Sagas) -> list[Neighbour]:
+def in_the_schema(control: Control, fleet: Fleet) -> list[Neighbour]:
     """Return the living workers of the schema. Raises SQLAlchemyError if the database cannot be read."""
-    control = sagas.engine.control
-    control.known_home = sagas.engine.store.fleet.home()
-    return sagas.engine.store.fleet.alive(control.known_home)
+    control.known_home = fleet.home()
+    return fleet.alive(control.known_home)
 
 
 def on_the_broker(sagas: Sagas) -> tuple[list[Neighbour], list[str]]:

@@ -7,7 +7,7 @@ from uuid import UUID
 import click
 
 from sagas.cli.columns import cut, indented, moment, more, short_ids
-from sagas.cli.commands import bound_sagas, cli_errors, json_line, optional_duration, sagas
+from sagas.cli.commands import bound_sagas, bound_store, cli_errors, json_line, optional_duration, sagas
 from sagas.errors import RowDamaged
 from sagas.extension import Sagas
 from sagas.handle import InstanceView, SagaHandle, left_after
@@ -32,7 +32,7 @@ def list_instances(context: click.Context, /, as_json: bool, limit: int, after: 
     with cli_errors():
         found = bound_sagas(context)
         page = found.list(limit=limit, after=after, **asked)
-        left = left_after(found.engine.store, page, most=MOST_COUNTED + 1, **asked)
+        left = left_after(bound_store(context).listing, page, most=MOST_COUNTED + 1, **asked)
     short = short_ids([run.id for run in page])
     for run in page:
         click.echo(json_line(_as_row(run)) if as_json else _as_line(run, short))
@@ -49,7 +49,7 @@ def manual(context: click.Context, limit: int, after: str | None, as_json: bool)
     with cli_errors():
         found = bound_sagas(context)
         page = found.list(needs_person=True, limit=limit, after=after)
-        left = left_after(found.engine.store, page, most=MOST_COUNTED + 1, needs_person=True)
+        left = left_after(bound_store(context).listing, page, most=MOST_COUNTED + 1, needs_person=True)
         entries = [entry for run in page for entry in _waiting_for_a_person(found, run)]
     short = short_ids([entry["id"] for entry in entries])
     for entry in entries:

@@ -7,16 +7,17 @@ from sagas.engine import choreographies
 from sagas.errors import BindingError, SagaError
 from sagas.extension import Sagas
 from sagas.model import payload
+from sagas.store import Runs
 
 
-def stored_event_findings(sagas: Sagas) -> tuple[list[str], list[str]]:
+def stored_event_findings(sagas: Sagas, runs: Runs) -> tuple[list[str], list[str]]:
     """Return findings on stored events that no code like this can read, and notes on those that wait for other code.
 
     Raises SQLAlchemyError if the database cannot be read.
     """
     findings, notes = list[str](), list[str]()
     known = exchanges(sagas)
-    for sample in sagas.engine.store.runs.samples() if known else ():
+    for sample in runs.samples() if known else ():
         exchange = known.get(sample.choreography)
         if exchange is None:  # declared by a module that is not imported here
             continue

@@ -34,7 +34,7 @@ from sagas.engine import Beginning, Engine, IfExists, callers_transaction, curre
 from sagas.errors import DefinitionError, MissingInput, PlanChanged, StartRefused
 from sagas.handle import SagaHandle
 from sagas.model import Data, IfLocked, Inline, Plan, StepKind, payload
-from sagas.store import LIMIT_PREFIX, CallersTransaction, LockRequest, reachable
+from sagas.store import LIMIT_PREFIX, CallersTransaction, LockRequest
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, scoped_session
@@ -235,7 +235,7 @@ class Saga:
         encoded = engine.secrecy.dumps(data, "data")
         self._check_input(frozenset(data))
         moment, seconds = _deadline(deadline, self.name)
-        with reachable(engine.store.database):
+        with engine.reachable():
             instance_id = engine.start(
                 self._plan_to_start(engine),
                 key=key,
@@ -272,7 +272,7 @@ class Saga:
         """Return its plan, or the last release's as long as instances of that are in flight."""
         plan = self.plan(engine)
         try:
-            engine.store.starting.register(plan)
+            engine.register(plan)
         except PlanChanged:
             former = self.former_plan(engine)
             if former is None:

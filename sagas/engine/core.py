@@ -1,6 +1,7 @@
 """The engine: the parts of one ``Sagas(app)``, and how an instance is started."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
@@ -26,7 +27,7 @@ from sagas.errors import ConfigurationError, KeyInUse, ResourceLocked, SignalInP
 from sagas.model import Address, ErrorInfo, HistoryEvent, IfLocked, Mail, Misdelivered, Plan, SagaStatus, Secrecy
 from sagas.model.secrecy import Redact
 from sagas.signals import saga_started
-from sagas.store import CallersTransaction, DatabaseUrl, LockRequest, NewInstance, Store, Timing, uuid7
+from sagas.store import CallersTransaction, DatabaseUrl, LockRequest, NewInstance, Store, Timing, reachable, uuid7
 from sagas.store.database import sqlstate
 from sagas.store.off_the_loop import blocking
 from sagas.store.starting import WAITED_IN_VAIN
@@ -77,6 +78,14 @@ class Engine:
         self.leave = Leave()
         self.sentences = Sentences()
         self.watchdog = Watchdog(self.sentences)
+
+    def reachable(self) -> AbstractContextManager[None]:
+        """Return a context in which an error says what to do if the database does not answer."""
+        return reachable(self.store.database)
+
+    def register(self, plan: Plan) -> None:
+        """Make sure that no other steps are in flight under a plan's version. Raises PlanChanged."""
+        self.store.starting.register(plan)
 
     def refuse_eager(self, saga: str) -> None:
         """Raise ConfigurationError if `start` could only run the steps in its caller."""
@@ -135,7 +144,7 @@ class Engine:
         """
         self.refuse_eager(plan.saga)
         beginning = beginning or self.begin(plan)
-        self.store.starting.register(plan)
+        self.register(plan)
         if plan.if_locked is IfLocked.REFUSE and wanted:
             self._refuse_locked(plan, key, [one.resource for one in wanted if one.lasting])
         new = NewInstance(

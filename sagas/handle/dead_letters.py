@@ -53,7 +53,9 @@ class DeadLetters:
     """The dead letters of one ``Sagas``."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        store = engine.store
+        self._letters, self._handlers, self._instances = store.letters, store.handlers, store.instances
+        self._loop, self._secrecy, self._redactor = engine.loop, engine.secrecy, engine.redactor
 
     def list(
         self,
@@ -89,10 +91,10 @@ class DeadLetters:
         """Count the letters that follow a page that was listed with these filters, up to ``most``."""
         if page.after is None:
             return 0
-        store, place, asked = self._engine.store.letters, Place.parse(page.after), _all(filters)
-        left = store.count_dead(most=most, **asked, **after_deliveries(place))
+        place, asked = Place.parse(page.after), _all(filters)
+        left = self._letters.count_dead(most=most, **asked, **after_deliveries(place))
         if _has_events(asked):
-            left += store.count_undelivered(most=most, **asked, **after_events(place))
+            left += self._letters.count_undelivered(most=most, **asked, **after_events(place))
         return min(left, most)
 
     def replay(
@@ -164,9 +166,10 @@ class DeadLetters:
         (meant,) = self._meant([letter], reason, by)
         if meant.handler is None:
             return _refused(meant, NO_HANDLER)
-        edit = edit_of(self._engine, meant.run, address_of(meant), payload, vouched=vouch is not None)
-        if edit is None:
+        stored = self._letters.stored(meant.run, address_of(meant))
+        if stored is None:
             return _refused(meant, NOT_THERE)
+        edit = edit_of(stored, payload, self._secrecy, vouched=vouch is not None)
         return self._answered(meant, partial(ReplayRequested, edit=edit), reason, by)
 
     def skip(
@@ -192,7 +195,7 @@ class DeadLetters:
         _check_words(reason, by)
         checked_text(choreography, "dead_letters.resume(): the choreography", error=ConfigurationError)
         checked_text(handler, "dead_letters.resume(): the handler", error=ConfigurationError)
-        since = self._engine.store.handlers.resume(choreography, handler)
+        since = self._handlers.resume(choreography, handler)
         if since is not None:
             extra = {"event": "handler_resumed", "saga": choreography, "step": handler}
             logger.warning("handler %s/%s goes on: %s (%s)", choreography, handler, reason, by, extra=extra)
@@ -209,10 +212,10 @@ class DeadLetters:
     # -- reading
 
     def _read(self, filters: dict[str, Any], limit: int, place: Place | None = None) -> Found:
-        store, asked = self._engine.store.letters, _all(filters) | {"limit": limit + 1}
-        found = [(Place.of_delivery(row), row) for row in store.dead(**asked, **after_deliveries(place))]
+        asked = _all(filters) | {"limit": limit + 1}
+        found = [(Place.of_delivery(row), row) for row in self._letters.dead(**asked, **after_deliveries(place))]
         if _has_events(asked):
-            found += [(Place.of_event(row), row) for row in store.undelivered(**asked, **after_events(place))]
+            found += [(Place.of_event(row), row) for row in self._letters.undelivered(**asked, **after_events(place))]
         found.sort(key=lambda entry: entry[0])
         page = [(self._event if at.is_event else self._delivery)(row) for at, row in found[:limit]]
         return LetterPage(page, found[limit - 1][0].text if len(found) > limit else None)
@@ -232,7 +235,7 @@ class DeadLetters:
             dead_at=row.dead_at,
             handler=row.handler,
             undo=row.round > 0,
-            error=redacted_error(error_from(row.error), self._engine.redactor(row.run)),
+            error=redacted_error(error_from(row.error), self._redactor(row.run)),
             attempts=row.attempts,
             in_doubt=row.in_doubt,
             held=row.held,
@@ -255,7 +258,7 @@ class DeadLetters:
         )
 
     def _shown(self, stored: str) -> Any:
-        return self._engine.secrecy.hide(payload.loads(stored))
+        return self._secrecy.hide(payload.loads(stored))
 
     # -- answering
 
@@ -281,7 +284,7 @@ class DeadLetters:
         return self._asked(letter, wish(address=address_of(letter), seen=letter.dead_at, reason=reason, by=by), joining)
 
     def _asked(self, letter: DeadLetter, event: RunEvent, joining: Joining | None = None) -> LetterOutcome:
-        outcome = self._engine.loop.handle(letter.run, event, wait_for_broker=False, joining=joining)
+        outcome = self._loop.handle(letter.run, event, wait_for_broker=False, joining=joining)
         if outcome is None:
             return _refused(letter, NOT_THERE)
         decision = outcome.decision
@@ -301,14 +304,14 @@ class DeadLetters:
         if letter.kind is not LetterKind.EARLY:
             return _refused(letter, NO_HANDLER)
         detail = {"reason": reason, "by": by, "event": str(letter.event)}
-        is_delivered, has_run = self._engine.store.letters.deliver_early(letter.run, letter.event, detail)
+        is_delivered, has_run = self._letters.deliver_early(letter.run, letter.event, detail)
         if not is_delivered:
             return _refused(letter, CHANGED if has_run else NO_RUN)
-        self._engine.loop.poke(letter.run, wait_for_broker=False)
+        self._loop.poke(letter.run, wait_for_broker=False)
         return LetterOutcome(id=letter.id, answer=LetterAnswer.DONE)
 
     def _delivered(self, letter: DeadLetter, to: str, reason: str, by: str, joining: Joining | None) -> LetterOutcome:
-        run = self._engine.store.instances.read(letter.run)
+        run = self._instances.read(letter.run)
         declared = None if run is None else choreography_of(run.saga, run.version)
         takes = declared is not None and declared.takes(to, letter.type)
         assert letter.number is not None
@@ -319,7 +322,7 @@ class DeadLetters:
 
     def _seen(self, letter: DeadLetter, reason: str, by: str) -> LetterOutcome:
         detail = {"reason": reason, "by": by, "event": letter.number or str(letter.event)}
-        if self._engine.store.letters.acknowledge(letter.run, letter.event, detail):
+        if self._letters.acknowledge(letter.run, letter.event, detail):
             return LetterOutcome(id=letter.id, answer=LetterAnswer.DONE)
         return _refused(letter, CHANGED)
 

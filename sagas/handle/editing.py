@@ -2,25 +2,23 @@
 
 from collections.abc import Mapping
 from typing import Any
-from uuid import UUID
 
-from sagas.engine import Engine, choreography_of, event_kind
+from sqlalchemy import Row
+
+from sagas.engine import choreography_of, event_kind
 from sagas.errors import ConfigurationError, PayloadError
-from sagas.model import Address, payload
+from sagas.model import Secrecy, payload
 from sagas.model.choreography.events import Edit
 from sagas.model.payload import HIDDEN
 
 
-def edit_of(engine: Engine, run: UUID, delivery: Address, given: Any, *, vouched: bool) -> Edit | None:
-    """Return an edit of a delivery; None: there is no such delivery.
+def edit_of(row: Row[Any], given: Any, secrecy: Secrecy, *, vouched: bool) -> Edit:
+    """Return an edit of a stored delivery.
 
     Raises:
         PayloadError: the payload does not fit the event; the message names each field.
         ConfigurationError: this process does not know the choreography.
     """
-    row = engine.store.letters.stored(run, delivery)
-    if row is None:
-        return None
     declared = choreography_of(row.choreography, row.choreography_version)
     if declared is None:
         raise ConfigurationError(
@@ -30,8 +28,8 @@ def edit_of(engine: Engine, run: UUID, delivery: Address, given: Any, *, vouched
     refuse_another(given, row.type, row.version)
     stored = payload.loads(row.payload)
     fields = payload.fields_of(given, f"event {row.type!r}")
-    fields = kept_secrets(fields, stored, engine.secrecy.hide(stored))
-    text = declared.exchange.edited(row.type, row.version, fields, engine.secrecy)
+    fields = kept_secrets(fields, stored, secrecy.hide(stored))
+    text = declared.exchange.edited(row.type, row.version, fields, secrecy)
     return Edit(payload=text, fields=changed(stored, payload.loads(text)), vouched=vouched)
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import Row
 from sagas.errors import ConfigurationError
 from sagas.model import SagaStatus
 from sagas.model.payload import shown
-from sagas.store import Filters, Store
+from sagas.store import Filters, Listing
 
 #: The most instances on a page.
 LONGEST_PAGE = 10_000
@@ -54,7 +54,9 @@ class Page(tuple[InstanceView, ...]):
         return page
 
 
-def read_page(store: Store, *, limit: int, after: str | None, status: SagaStatus | str | None, **filters: Any) -> Page:
+def read_page(
+    listing: Listing, *, limit: int, after: str | None, status: SagaStatus | str | None, **filters: Any
+) -> Page:
     """Read one page; `Sagas.list` documents the arguments."""
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= LONGEST_PAGE:
         raise ConfigurationError(f"list(limit={limit!r}): pass a number of instances from 1 to {LONGEST_PAGE}")
@@ -65,16 +67,18 @@ def read_page(store: Store, *, limit: int, after: str | None, status: SagaStatus
         raise ConfigurationError(f"list(text={text!r}): pass the beginning of a key, or words of an error")
     wanted = Filters(status=_status(status), after=_place(after), **filters)
     # One more than asked for shows whether there is another page.
-    rows = store.listing.page(wanted, limit + 1)
+    rows = listing.page(wanted, limit + 1)
     is_last = len(rows) <= limit
     return Page(map(_view, rows[:limit]), None if is_last else _cursor(rows[limit - 1]))
 
 
-def left_after(store: Store, page: Page, *, most: int, status: SagaStatus | str | None = None, **filters: Any) -> int:
+def left_after(
+    listing: Listing, page: Page, *, most: int, status: SagaStatus | str | None = None, **filters: Any
+) -> int:
     """Count the instances that follow a page read with these filters, up to ``most``."""
     if page.after is None:
         return 0
-    return store.listing.count(Filters(status=_status(status), after=_place(page.after), **filters), most)
+    return listing.count(Filters(status=_status(status), after=_place(page.after), **filters), most)
 
 
 def _view(row: Row[Any]) -> InstanceView:

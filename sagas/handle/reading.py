@@ -13,14 +13,17 @@ from sagas.handle.pace import Pace
 from sagas.handle.views import HistoryEntry, Snapshot, StepView
 from sagas.model import ErrorInfo, SagaStatus
 from sagas.model.choreography.as_plan import RunPlan
-from sagas.store import legible, reachable
+from sagas.store import legible
 
 
 class Reading:
     """One instance, to be read and waited for."""
 
     def __init__(self, engine: Engine, instance_id: UUID) -> None:
-        self._engine = engine
+        store = engine.store
+        self._engine, self._schema = engine, store.schema
+        self._instances, self._kinship = store.instances, store.kinship
+        self._locks, self._handlers = store.locks, store.handlers
         self.id = instance_id
 
     def __repr__(self) -> str:
@@ -100,8 +103,8 @@ class Reading:
         An instance that a step or an event began has the correlation id of the saga or run which that belongs to, as a
         child saga has that of its parent.
         """
-        with reachable(self._engine.store.database):
-            found = self._engine.store.kinship.correlation_of(self.id)
+        with self._engine.reachable():
+            found = self._kinship.correlation_of(self.id)
         if found is None:
             raise self._not_found()
         return found
@@ -109,8 +112,8 @@ class Reading:
     def related(self) -> list[Self]:
         """Return the handles of all instances with its correlation id, including this one, the oldest first."""
         correlation = self.correlation_id
-        with reachable(self._engine.store.database):
-            found = self._engine.store.kinship.correlated(correlation)
+        with self._engine.reachable():
+            found = self._kinship.correlated(correlation)
         return [type(self)(self._engine, one) for one in found]
 
     def snapshot(self, *, history: bool = False) -> Snapshot:
@@ -123,19 +126,18 @@ class Reading:
             InstanceNotFound: it was rolled back or purged, or is not committed yet.
             RowDamaged: its rows cannot be read; the snapshot's properties may raise it too.
         """
-        instances = self._engine.store.instances
-        with reachable(self._engine.store.database):
-            found = instances.look(self.id, events=history)
+        with self._engine.reachable():
+            found = self._instances.look(self.id, events=history)
         if found is None:
             raise self._not_found()
         row, steps, events = found
         with legible(self.id):
-            plan = instances.plan(row.plan_hash, row.plan)
-            locks = self._engine.store.locks.of(self.id) if plan.is_limited else ()
+            plan = self._instances.plan(row.plan_hash, row.plan)
+            locks = self._locks.of(self.id) if plan.is_limited else ()
             has_children = plan.has_children and row.finished_at is None
-            below = self._engine.store.kinship.failed_below(self.id) if has_children else {}
+            below = self._kinship.failed_below(self.id) if has_children else {}
             is_open = isinstance(plan, RunPlan) and row.finished_at is None
-            paused = self._engine.store.handlers.paused(row.saga) if is_open else ()
+            paused = self._handlers.paused(row.saga) if is_open else ()
             until = {handler.handler: handler.paused_until for handler in paused}
             return Snapshot(row, plan, steps, events, self._engine.secrecy, locks, below, until)
 
@@ -197,16 +199,15 @@ class Reading:
             time.sleep(pause)
 
     def _row(self) -> Row[Any]:
-        with reachable(self._engine.store.database):
-            row = self._engine.store.instances.read(self.id)
+        with self._engine.reachable():
+            row = self._instances.read(self.id)
         if row is None:
             raise self._not_found()
         return row
 
     def _not_found(self) -> InstanceNotFound:
         return InstanceNotFound(
-            f"no saga instance {self.id} in schema {self._engine.store.schema!r}: it was rolled back, purged or is not "
-            "committed yet"
+            f"no saga instance {self.id} in schema {self._schema!r}: it was rolled back, purged or is not committed yet"
         )
 
 

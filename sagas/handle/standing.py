@@ -6,8 +6,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from sagas.engine import Engine
-from sagas.store import MOST_COUNTED
+from sagas.store import MOST_COUNTED, Handlers, Standings
 
 #: From how many events on a run is long: it is a business transaction, and not a log.
 MANY_EVENTS = 1_000
@@ -37,10 +36,10 @@ class Standing:
     paused: tuple[PausedHandler, ...] = ()  # its handlers that only fail
 
 
-def standings(engine: Engine) -> list[Standing]:
+def standings(stored: Standings, handlers: Handlers) -> list[Standing]:
     """Return how each registered choreography stands."""
-    paused = engine.store.handlers.paused()
-    rows = engine.store.standings.read(most=MOST_COUNTED, many_events=MANY_EVENTS)
+    paused = handlers.paused()
+    rows = stored.read(most=MOST_COUNTED, many_events=MANY_EVENTS)
     return [
         Standing(**row._mapping, paused=tuple(_paused(it) for it in paused if it.choreography == row.choreography))
         for row in rows

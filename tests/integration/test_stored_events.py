@@ -46,7 +46,7 @@ def stored(shop: Shop, account: Choreography, version: int, payload: str) -> tup
         payload,
         str(run.id),
     )
-    findings, notes = stored_event_findings(shop.sagas)
+    findings, notes = stored_event_findings(shop.sagas, shop.sagas.engine.store.runs)
     own = f"choreography {account.name!r}: stored events cannot be read: "
     return (
         [line.removeprefix(own) for line in findings if line.startswith(own)],

@@ -55,7 +55,7 @@ def test_v30_what_a_function_does_not_take_leaves_later_and_in_its_order(trade: 
 
 def standing(trade: Trade) -> dict[str, Any]:
     """Return how the sale's end of the bridge stands."""
-    (found,) = acting.standing(trade.sale.shop.sagas.engine, ["till"])
+    (found,) = acting.standing(trade.sale.shop.sagas.engine.store.bridges, ["till"])
     return found
 
 
@@ -106,7 +106,7 @@ def exporter(shop: Shop) -> Exporter:
     run = sale.start_on(engine, Sold(items=2), key="order-1")
     for event in (Opened(items=2), Item(number=1, items=2), Item(number=2, items=2)):
         sale.publish_on(engine, event, run=run)
-    return Exporter(engine, till_bridge)
+    return Exporter(till_bridge, engine.store.bridges, engine.store.lines, engine.secrecy)
 
 
 def line_by(publish: Any) -> FunctionLine:

@@ -40,11 +40,12 @@ def example(bridge_broker: EmbeddedBroker, shop: Shop) -> Iterator[dict[str, Any
 
 def test_what_the_page_hands_over_and_takes_leaves_and_comes(example: dict[str, Any], shop: Shop) -> None:
     engine, fulfilment, streams = shop.sagas.engine, example["fulfilment"], example["streams"]
+    exporter = Exporter(example["billing"], engine.store.bridges, engine.store.lines, engine.secrecy)
     engine.store.runs.register(fulfilment.plan(engine))
     order = example["OrderCreated"](order_id="42", total=Decimal("9.90"), currency="EUR")
     run = fulfilment.start_on(engine, order, key="order-42")
 
-    assert Exporter(engine, example["billing"]).send_batch(FunctionLine(example["billing"])) == 1
+    assert exporter.send_batch(FunctionLine(example["billing"])) == 1
 
     ((_, left),) = streams.xrange("shop-to-billing")
     assert json.loads(left[b"body"])["type"] == "OrderCreated"

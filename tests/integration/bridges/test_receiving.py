@@ -60,11 +60,15 @@ class Door:
         return journal.query(self.shop.database_url, statement, *parameters)
 
     def stands(self) -> dict[str, Any]:
-        (found,) = acting.standing(self.shop.sagas.engine, ["sale"])
+        (found,) = acting.standing(self.shop.sagas.engine.store.bridges, ["sale"])
         return found
 
+    def entries(self) -> list[dict[str, Any]]:
+        engine = self.shop.sagas.engine
+        return acting.entries_of(engine.store.bridges, engine.secrecy, "sale", 100)
+
     def refusals(self) -> list[str]:
-        found = acting.entries_of(self.shop.sagas.engine, sale_bridge, 100)
+        found = self.entries()
         return [entry["refused"] for entry in found if entry["refused"]]
 
 
@@ -100,7 +104,7 @@ def test_v29_what_comes_early_waits_for_its_index(door: Door) -> None:
     assert [door.takes(one) for one in (third, second)] == [(door.run, 3), (door.run, 2)]
     assert door.events() == []
     assert door.stands()["held"] == 2
-    entries = acting.entries_of(door.shop.sagas.engine, sale_bridge, 10)
+    entries = door.entries()
     assert [(entry["index"], entry["waits_for"]) for entry in entries] == [(3, 1), (2, 1)]
 
     door.takes(first)
@@ -199,8 +203,8 @@ def test_v29_what_is_refused_takes_its_index_and_is_kept_for_a_person(door: Door
     assert door.events() == [("Opened", None), ("Item", "1")]
     (refusal,) = door.refusals()
     assert why in refusal
-    assert acting.acknowledge(door.shop.sagas.engine, sale_bridge, bad.id)
-    assert not acting.acknowledge(door.shop.sagas.engine, sale_bridge, bad.id)
+    bridges = door.shop.sagas.engine.store.bridges
+    assert [bridges.acknowledge("sale", bad.id) for _ in range(2)] == [True, False]
     assert door.refusals() == []
 
 

@@ -50,7 +50,8 @@ def left_after_a_start(trade: Trade) -> bytes:
         run = sale.start_on(engine, Sold(items=2), key="order-1")
     sale.publish_on(engine, Opened(items=2), run=run)
     line = Kept()
-    assert Exporter(engine, till_bridge).send_batch(line) == 1
+    exporter = Exporter(till_bridge, engine.store.bridges, engine.store.lines, engine.secrecy)
+    assert exporter.send_batch(line) == 1
     return line.bodies[0]
 
 

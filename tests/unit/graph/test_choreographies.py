@@ -160,7 +160,8 @@ def test_a_choreography_is_drawn_by_sagas_and_by_its_name() -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+    found = bound("asking")
     with pytest.raises(InstanceNotFound, match=r"its sagas: .*; its choreographies: .*fulfilling"):
-        saga_or_handle(bound("asking"), "fulfillment")
+        saga_or_handle(found, found.engine.store.instances, "fulfillment")
     with pytest.raises(ConfigurationError, match="pass a Saga, a Choreography, or the handle of an instance"):
-        bound("asking").graph("fulfilling")  # type: ignore[arg-type]
+        found.graph("fulfilling")  # type: ignore[arg-type]
