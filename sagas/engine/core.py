@@ -244,7 +244,7 @@ class Engine:
         too_late = (note for note in decision.notes if note.event is HistoryEvent.SIGNAL_TOO_LATE)
         if any(note.detail.get("number") == number for note in too_late):
             return None
-        is_seen_here = any(mail.id == number for mail in decision.state.inbox)
+        is_seen_here = any(mail.id == number for mail in decision.state.evidence.inbox)
         return True if is_seen_here or not inbox.came_too_late(instance_id, number) else None
 
     def unknown_task(self, headers: Mapping[str, Any], task: str) -> None:

@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import cast
 from uuid import UUID
@@ -117,7 +117,11 @@ class Loop:
                 carried = True
             else:
                 window = window_from(loaded.plan, decision.state, send.address)
-                limits = {step.address: step.limits for step in loaded.state.steps if step.limits is not None}
+                limits = {
+                    step.address: step.evidence.limits
+                    for step in loaded.state.steps
+                    if step.evidence.limits is not None
+                }
                 self.send_window(
                     instance_id, loaded.plan, window, send.countdown, limits, wait_for_broker=wait_for_broker
                 )
@@ -125,7 +129,7 @@ class Loop:
         neighbours = [*to_wake, *(child.id for child in decision.children), *(post.to for post in decision.posts)]
         self.poke(*neighbours, wait_for_broker=wait_for_broker)
         status = decision.state.status
-        leaves_the_line = loaded.state.awaits_lock and not status.is_forward
+        leaves_the_line = loaded.state.evidence.awaits_lock and not status.is_forward
         if loaded.plan.is_limited and (status.is_final or leaves_the_line) and status is not loaded.state.status:
             self.release(instance_id, wait_for_broker=wait_for_broker)
         return Handled(decision, loaded.plan, saved.moved, carried)
@@ -185,15 +189,15 @@ class Loop:
             )
             if loaded is None:
                 return None
-            if loaded.state.awaits_lock and loaded.state.status.is_forward:
+            if loaded.state.evidence.awaits_lock and loaded.state.status.is_forward:
                 has_all, to_wake = self._store.locks.grant(connection, instance_id)
-                loaded = replace(loaded, state=replace(loaded.state, awaits_lock=not has_all, was_granted=has_all))
+                loaded = loaded.with_evidence(awaits_lock=not has_all, was_granted=has_all)
             with legible(instance_id):
                 loaded, decision = decided(loaded, event, self._store.timing)
                 if goes_on_forward(loaded, decision):
                     has_all, to_wake = self._store.locks.take_place(connection, instance_id, loaded.plan)
                     if not has_all:
-                        loaded = replace(loaded, state=replace(loaded.state, awaits_lock=True))
+                        loaded = loaded.with_evidence(awaits_lock=True)
                         loaded, decision = decided(loaded, event, self._store.timing)
                 if self._secrecy.is_wanted and writes_text(loaded.state, decision):
                     seen = instances.contents(instance_id, connection)

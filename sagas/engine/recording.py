@@ -261,7 +261,7 @@ class Recording:
         state, limits = outcome.decision.state, None
         if outcome.carried and carries is not None and (following := state.at(carries)):
             next_step = outcome.plan.step(carries.position, carries.branch)
-            limits = following.limits or self._engine.messages.limits_of(next_step, carries.round)
+            limits = following.evidence.limits or self._engine.messages.limits_of(next_step, carries.round)
         return answer_to_report(state.at(self._address), self._token, carried=outcome.carried, limits=limits)
 
     # -- a body that raised, or cannot be called

@@ -236,7 +236,7 @@ def _why_not(event: Event) -> str:
 
 def _waits_at(plan: Plan, state: InstanceState) -> str:
     """Return what a refusal adds: the steps and compensations that a person may answer for."""
-    if state.is_superseded and state.status is SagaStatus.FAILED:
+    if state.evidence.is_superseded and state.status is SagaStatus.FAILED:
         return ". But another saga was started with its key, and does the same: the rest of this one is done by hand"
     places = []
     for waiting in waits_for_a_person(plan, state):

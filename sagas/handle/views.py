@@ -1,7 +1,7 @@
 """An instance and its steps as they are shown: values, made from one consistent look at the rows."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, wraps
 from types import MappingProxyType
@@ -19,6 +19,7 @@ from sagas.model import (
     ErrorInfo,
     ExecutionStatus,
     HistoryEvent,
+    InstanceEvidence,
     InstanceState,
     Plan,
     PlanStep,
@@ -268,7 +269,7 @@ class Snapshot:
     def _state(self) -> InstanceState:
         steps = tuple(map(stored_step_of, self._step_rows))
         children = tuple(ChildState(id=child, status=SagaStatus.FAILED) for child in self._failed_below)
-        return InstanceState(id=self.id, status=self.status, steps=steps, children=children)
+        return InstanceState(id=self.id, status=self.status, steps=steps, evidence=InstanceEvidence(children=children))
 
     def output_of(self, step: str | None) -> str | None:
         """Return the single name under which a step keeps its result; by default, the step that waits for a person."""
@@ -285,7 +286,7 @@ class Snapshot:
             detail = self._show.detail(event.detail)
             entries.append(HistoryEntry(at=event.at, event=event.event, step=event.step, detail=detail))
         for row in self._step_rows:
-            told = told_by(replace(stored_step_of(row), worker=row.hostname))
+            told = told_by(stored_step_of(row, worker=row.hostname))
             entries += [HistoryEntry(at=it.at, event=it.event, step=it.step, detail=it.detail) for it in told if it.at]
         if self.finished_at is not None:
             entries.append(HistoryEntry(at=self.finished_at, event=self._row.status, step=None, detail={}))

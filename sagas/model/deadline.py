@@ -9,7 +9,7 @@ def may_stop(draft: InstanceDraft) -> bool:
     pivot = pivot_of(draft)
     if pivot is None:
         return True
-    untouched = pivot.status is ExecutionStatus.PENDING and not pivot.epoch_changed
+    untouched = pivot.status is ExecutionStatus.PENDING and not pivot.evidence.epoch_changed
     return (untouched or pivot.status is ExecutionStatus.FAILED) and not pivot.doubt
 
 

@@ -74,7 +74,7 @@ def decide(
     """
     draft = InstanceDraft(plan, state, now, lease, parked_after)
     read_inbox(draft)
-    if state.was_granted and draft.status.is_forward:
+    if state.evidence.was_granted and draft.status.is_forward:
         begin_in_its_place(draft)
     draft.accepted = True  # `accepted` is about the event alone
     match event:
@@ -103,7 +103,7 @@ def decide(
             request_skip(draft, event)
         case DoubtResolved():
             resolve_doubt(draft, event)
-    if not isinstance(event, Tick) and state.inbox:
+    if not isinstance(event, Tick) and state.evidence.inbox:
         look_at_waiting(draft)
     # A lane may have been left to the next decision; `pending` is recounted here.
     if is_overdue(draft) or (draft.status.is_forward and plan.is_parallel(draft.position)):
@@ -126,7 +126,7 @@ def first(plan: Plan, now: datetime, state: InstanceState, *, lease: timedelta =
 
 def read_inbox(draft: InstanceDraft) -> None:
     """Take what the inbox holds, before the event. Signals stay until a step waits for them."""
-    for mail in draft.before.inbox:
+    for mail in draft.before.evidence.inbox:
         if mail.kind is MailKind.SIGNAL:
             continue
         draft.consumed.add(mail.id)
@@ -157,7 +157,7 @@ def begin_in_its_place(draft: InstanceDraft) -> None:
 
 def look_at_waiting(draft: InstanceDraft) -> None:
     """Look at waiting steps, since reading the inbox marks it as seen."""
-    if draft.before.awaits_lock:
+    if draft.before.evidence.awaits_lock:
         return
     waiting = [step for step in draft.steps.values() if step.is_live and draft.waits(step)]
     ended = [poll(draft, step) for step in waiting]
@@ -167,7 +167,7 @@ def look_at_waiting(draft: InstanceDraft) -> None:
 
 def note_late_signals(draft: InstanceDraft) -> None:
     """Note new signals that no step will take."""
-    for mail in draft.before.inbox:
+    for mail in draft.before.evidence.inbox:
         if mail.kind is MailKind.SIGNAL and not mail.seen and mail.id not in draft.consumed and is_late(draft, mail):
             if not draft.status.is_forward:
                 draft.consumed.add(mail.id)
@@ -195,7 +195,7 @@ def undo_as_one(draft: InstanceDraft) -> None:
 
 def look_again(draft: InstanceDraft, step: StepState) -> None:
     """Look at one execution: it may wait for a lock, or for something that no worker does."""
-    if draft.before.awaits_lock and draft.status.is_forward and step.status is ExecutionStatus.PENDING:
+    if draft.before.evidence.awaits_lock and draft.status.is_forward and step.status is ExecutionStatus.PENDING:
         draft.keep_waiting(step)
     elif step.is_live and draft.waits(step):
         poll(draft, step)

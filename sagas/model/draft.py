@@ -93,7 +93,7 @@ class InstanceDraft(Executions[Plan]):
 
     def skipped(self, step: StepState) -> None:
         """Record that its condition is false, so it did nothing. An earlier attempt's doubt stays."""
-        doubt = step.doubt or step.epoch_changed  # of a claim that a crash may have lost
+        doubt = step.doubt or step.evidence.epoch_changed  # of a claim that a crash may have lost
         self.close(step, ExecutionStatus.SKIPPED, error=None, attempts=max(step.attempts - 1, 0), doubt=doubt)
         self.has_moved(step)
 
@@ -167,7 +167,7 @@ class InstanceDraft(Executions[Plan]):
     def next_look(self, live: list[StepState]) -> datetime:
         """Return the moment by which something should have happened."""
         # An instance that waits for a lock is woken when it is free.
-        waits_in_line = self.before.awaits_lock and self.status.is_forward
+        waits_in_line = self.before.evidence.awaits_lock and self.status.is_forward
         idle = LONGEST_SILENCE if waits_in_line else self.lease
         looks = [self.now + idle] if waits_in_line or not live else [self.when_to_look(step) for step in live]
         deadline = self.deadline()

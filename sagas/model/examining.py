@@ -1,5 +1,6 @@
 """One look at one execution, and its claim: what steps and deliveries share."""
 
+from dataclasses import replace
 from typing import Any
 
 from sagas.model.attempts import attempt_failed
@@ -13,8 +14,8 @@ from sagas.model.vocabulary import HistoryEvent, Reason
 def examine(draft: Executions[Any], step: StepState) -> None:
     """Look at one execution for the sweep: is its holder alive and in time, and has the time come to send it?"""
     if step.status is ExecutionStatus.RUNNING:
-        if step.holder in (Holder.DEAD, Holder.SILENT):
-            draft.lost(step, proven=step.holder is Holder.DEAD)
+        if step.evidence.holder in (Holder.DEAD, Holder.SILENT):
+            draft.lost(step, proven=step.evidence.holder is Holder.DEAD)
         elif draft.now >= draft.end_of(step):
             message = f"still running after {draft.timeout_of(step):g} s"
             error = ErrorInfo(type=Reason.STEP_TIMEOUT, message=message, step=step.name)
@@ -32,7 +33,7 @@ def is_to_be_sent(draft: Executions[Any], step: StepState) -> bool:
 
 def dispatch_unsent(draft: Executions[Any], step: StepState) -> None:
     """Send an execution that has no message: a retry, or a try after a deploy. A crash may have lost a claim."""
-    may_have_run = step.address.is_action and step.epoch_changed
+    may_have_run = step.address.is_action and step.evidence.epoch_changed
     if may_have_run and not draft.plan_step(step).idempotent:
         error = ErrorInfo(type=Reason.CLAIM_LOST, message="a crash of the database lost the claim", step=step.name)
         draft.note(HistoryEvent.GIVEN_UP_IN_DOUBT, step, **error.to_json())
@@ -56,8 +57,8 @@ def claim(draft: Executions[Any], event: Claimed, *, may_begin: bool = True) -> 
         not_before=None,
         claimed_at=draft.now,
         first_claimed_at=step.first_claimed_at or draft.now,
-        doubt=step.doubt or (step.epoch_changed and step.address.is_action),
-        holder=Holder.ALIVE,
+        doubt=step.doubt or (step.evidence.epoch_changed and step.address.is_action),
+        evidence=replace(step.evidence, holder=Holder.ALIVE),
     )
 
 

@@ -59,7 +59,7 @@ class Executions(Generic[P]):
     def void(self, action: StepState) -> None:
         """Close an unclaimed action, so that it never runs; one that may have run is given up in doubt."""
         self.sends = [send for send in self.sends if send.address != action.address]
-        if not self.waits(action) and (action.doubt or action.epoch_changed):
+        if not self.waits(action) and (action.doubt or action.evidence.epoch_changed):
             self.close(action, ExecutionStatus.FAILED, doubt=True, token=None)
         else:
             self.close(action, ExecutionStatus.SKIPPED, token=None)
@@ -114,8 +114,8 @@ class Executions(Generic[P]):
             status=ExecutionStatus.PENDING,
             dispatches=step.dispatches + 1,
             dispatched_at=self.now + countdown,
-            doubt=step.doubt or (step.epoch_changed and step.address.is_action),
-            epoch_changed=False,
+            doubt=step.doubt or (step.evidence.epoch_changed and step.address.is_action),
+            evidence=replace(step.evidence, epoch_changed=False),
         )
         self.sends.append(Send(address=step.address, countdown=countdown.total_seconds()))
 
@@ -128,7 +128,7 @@ class Executions(Generic[P]):
             claimed_at=None,
             dispatched_at=None,
             dispatches=0,
-            holder=Holder.NONE,
+            evidence=replace(step.evidence, holder=Holder.NONE),
             **{"finished_at": None, "not_before": None, "parked_since": None, **changes},
         )
 
@@ -136,7 +136,8 @@ class Executions(Generic[P]):
         # A step that waits for a person because it cannot be called sets this itself.
         if status is ExecutionStatus.FAILED:
             changes = {"parked_since": None, **changes}
-        return self.put(step, status=status, finished_at=self.now, holder=Holder.NONE, **changes)
+        evidence = replace(step.evidence, holder=Holder.NONE)
+        return self.put(step, status=status, finished_at=self.now, evidence=evidence, **changes)
 
     # -- one execution failed, was lost, or waits
 
@@ -184,7 +185,8 @@ class Executions(Generic[P]):
 
     def timeout_of(self, step: StepState) -> float:
         """Return the seconds that one execution may take."""
-        return step.limits.timeout if step.limits else self.plan_step(step).timeout_for(step.address.round)
+        limits = step.evidence.limits
+        return limits.timeout if limits else self.plan_step(step).timeout_for(step.address.round)
 
     def began_at(self) -> datetime | None:
         """Return when the first action began; None: none has begun."""
@@ -199,7 +201,7 @@ class Executions(Generic[P]):
         deadline, seconds, began = self.before.deadline, self.before.deadline_seconds, self.began_at()
         if deadline is None and seconds is not None and began is not None:
             deadline = began + timedelta(seconds=seconds)
-        outages = [outage for outage in self.before.outages if lasting or outage.ended]
+        outages = [outage for outage in self.before.evidence.outages if lasting or outage.ended]
         return deadline and pardoned(deadline, outages, self.now)
 
     def moved(self, steps: tuple[StepState, ...], **changes: Any) -> Any:
@@ -228,7 +230,7 @@ class Executions(Generic[P]):
         if self.waits(step):
             # A child saga reports its end: there is no need to look for it.
             return step.not_before or self.now + LONGEST_SILENCE
-        if step.status is ExecutionStatus.RUNNING and step.holder is Holder.SILENT:
+        if step.status is ExecutionStatus.RUNNING and step.evidence.holder is Holder.SILENT:
             # A silent holder is waited for, not watched: the declaration of its death is final.
             return self.end_of(step)
         if step.not_before and step.not_before > self.now and step.dispatched_at is None:

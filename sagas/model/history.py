@@ -23,7 +23,7 @@ def told_by(step: StepState) -> Iterator[Note]:
         event = HistoryEvent(f"{what}_started")
         yield Note(event=event, address=step.address, step=step.name, at=step.first_claimed_at, detail=round_)
     if step.finished_at is not None:
-        detail = {"attempts": step.attempts, "worker": step.worker, **round_}
+        detail = {"attempts": step.attempts, "worker": step.evidence.worker, **round_}
         event = HistoryEvent(f"{what}_{step.status.value}")
         yield Note(event=event, address=step.address, step=step.name, at=step.finished_at, detail=detail)
 

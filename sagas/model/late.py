@@ -172,4 +172,4 @@ def is_untouched(undo: StepState) -> bool:
     An undo that was claimed may have found nothing to undo, and its key would repeat that answer.
     """
     unclaimed = undo.status is ExecutionStatus.PENDING and undo.first_claimed_at is None
-    return unclaimed and undo.dispatches <= 1 and not undo.epoch_changed
+    return unclaimed and undo.dispatches <= 1 and not undo.evidence.epoch_changed

@@ -46,7 +46,7 @@ def child_waits(plan: Plan, state: InstanceState, step: StepState) -> bool:
     if action is None or plan.step(step.address.position, step.address.branch).role is not StepRole.CHILD:
         return False
     own = child_id(state.id, action)
-    return any(child.id == own and child.status is SagaStatus.FAILED for child in state.children)
+    return any(child.id == own and child.status is SagaStatus.FAILED for child in state.evidence.children)
 
 
 def stuck_at(draft: InstanceDraft) -> list[StepState]:
@@ -59,7 +59,7 @@ def request_retry(draft: InstanceDraft, event: RetryRequested) -> None:
     """Run again only what is missing: the undos that failed, or the step at which the instance is stuck."""
     stuck = stuck_at(draft) if draft.status is SagaStatus.FAILED else []
     again = [step for step in stuck if can_run(draft, step)]
-    if draft.status is not SagaStatus.FAILED or (stuck and not again) or draft.before.is_superseded:
+    if draft.status is not SagaStatus.FAILED or (stuck and not again) or draft.before.evidence.is_superseded:
         draft.accepted = False  # it has not failed, or only an answer helps
         return
     draft.note(HistoryEvent.RETRY_REQUESTED, reason=event.reason, by=event.by)
@@ -92,7 +92,7 @@ def can_run(draft: InstanceDraft, step: StepState) -> bool:
 
 def run_again(draft: InstanceDraft, step: StepState) -> None:
     again = draft.put_back(step, forgiven=step.attempts, losses=0, polls=0, polled_since=None)
-    if again.address.is_action and draft.before.awaits_lock:
+    if again.address.is_action and draft.before.evidence.awaits_lock:
         draft.keep_waiting(again)
     elif again.address.is_action:
         draft.begin(again)
@@ -152,7 +152,7 @@ def may_answer(draft: InstanceDraft, event: DoubtResolved, step: StepState, acti
     if not action.doubt and not has_told:
         return False
     if step.address.is_action and event.happened:
-        return not draft.before.is_superseded
+        return not draft.before.evidence.is_superseded
     if step.address.is_action:
         return can_turn_back(draft, replace(step, doubt=False, parked_since=None))
     return not event.happened or not event.undo or draft.plan_step(step).is_undoable
@@ -166,7 +166,7 @@ def the_one(stuck: list[StepState], name: str | None) -> StepState | None:
 
 def is_for_its_successor(draft: InstanceDraft, event: SkipRequested) -> bool:
     """Return whether another saga has its business key and does the same: the rest of this one is done by hand."""
-    return draft.before.is_superseded and not event.undone
+    return draft.before.evidence.is_superseded and not event.undone
 
 
 def is_about(event: SkipRequested, step: StepState) -> bool:

@@ -59,7 +59,7 @@ def take_failure(draft: D, event: Failed, late_failure: Callable[[D, StepState, 
 def take_end(draft: D, event: Ended) -> bool:
     """Take the end of an execution from outside; return whether it has not reported its own end before."""
     running = (step for step in draft.steps.values() if step.status is ExecutionStatus.RUNNING)
-    step = next((step for step in running if step.delivery == event.delivery), None)
+    step = next((step for step in running if step.evidence.delivery == event.delivery), None)
     if step is None:
         draft.accepted = False
         return False

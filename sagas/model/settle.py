@@ -35,7 +35,7 @@ def settle_forward(draft: InstanceDraft) -> None:
             kind = Reason.CANCELLED if draft.stop.kind is StopKind.CANCELLED else Reason.DEADLINE_EXCEEDED
             turn_back(draft, ErrorInfo(type=kind, message=draft.stop.reason))
             return
-        if draft.before.awaits_lock and not draft.steps:
+        if draft.before.evidence.awaits_lock and not draft.steps:
             if draft.plan.if_locked is IfLocked.REFUSE:
                 turn_back(draft, ErrorInfo(type=Reason.RESOURCE_LOCKED, message="another saga holds what it locks"))
             return
@@ -50,7 +50,7 @@ def settle_forward(draft: InstanceDraft) -> None:
                 needs_a_person(draft, given_up[0])
                 return
             born = list(next_position(draft))
-        if draft.before.awaits_lock:
+        if draft.before.evidence.awaits_lock:
             return  # an operator's retry let it go on, but others have its place
         for step in born:
             draft.birth(Address(step.position, step.branch))

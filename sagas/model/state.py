@@ -93,7 +93,7 @@ RESOLVED = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.SKIPPED})
 
 
 class Holder(StrEnum):
-    """The evidence about the process that claimed a row; never stored."""
+    """The evidence about the process that claimed a row."""
 
     NONE = "none"  # unclaimed
     ALIVE = "alive"  # no evidence against it
@@ -154,8 +154,21 @@ class Address:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StepEvidence:
+    """Facts found with an execution when its row was read. Decisions go by them; saving never writes them."""
+
+    # Columns that its birth or its claim has written, and that no decision changes.
+    limits: Limits | None = None  # None: the row is not born yet, and the plan's limits apply
+    delivery: str | None = None  # the task id of the message that claimed it
+    # Found in other rows.
+    worker: str | None = None  # the name of the worker that claimed it last
+    holder: Holder = Holder.NONE
+    epoch_changed: bool = False  # the database crashed since the dispatch: a claim may have been lost
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StepState:
-    """One execution: a row of ``saga_step``, born when it is dispatched."""
+    """One execution: a row of ``saga_step``, born when it is dispatched. All but the evidence is stored."""
 
     address: Address
     name: str
@@ -177,13 +190,7 @@ class StepState:
     finished_at: datetime | None = None
     result: Any = None
     error: ErrorInfo | None = None
-    # Given to the row at its birth, or by its claim; never stored from here.
-    limits: Limits | None = None  # None: the row is not born yet, and the plan's limits apply
-    delivery: str | None = None  # the task id of the message that claimed it
-    # Evidence gathered with the row; never stored.
-    holder: Holder = Holder.NONE
-    worker: str | None = None  # the name of the worker that claimed it last
-    epoch_changed: bool = False  # the database crashed since the dispatch: a claim may have been lost
+    evidence: StepEvidence = StepEvidence()
 
     @property
     def is_live(self) -> bool:
@@ -240,7 +247,7 @@ class Mail:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChildState:
-    """The state of a child saga, as its parent sees it (evidence, never stored). ``result`` is JSON text."""
+    """The state of a child saga, as its parent sees it. ``result`` is JSON text."""
 
     id: UUID
     status: SagaStatus
@@ -250,7 +257,7 @@ class ChildState:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """A time in which no sweep ran (evidence, never stored with an instance)."""
+    """A time in which no sweep ran."""
 
     began: datetime
     ended: datetime | None = None  # None: it has not ended
@@ -266,8 +273,20 @@ def pardoned(deadline: datetime, outages: Sequence[Outage], now: datetime) -> da
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class InstanceEvidence:
+    """Facts found with an instance when its row was locked. Decisions go by them; saving never writes them."""
+
+    inbox: tuple[Mail, ...] = ()  # entries that have not been consumed
+    children: tuple[ChildState, ...] = ()
+    awaits_lock: bool = False  # others hold a resource that it names, or came before it
+    was_granted: bool = False  # it has just been granted the resources that it waited for
+    is_superseded: bool = False  # another instance was started with its business key
+    outages: tuple[Outage, ...] = ()  # the last one that ended, and one that has not
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class InstanceState:
-    """One instance with all its executions, in the order of their addresses."""
+    """One instance with all its executions, in the order of their addresses. All but the evidence is stored."""
 
     id: UUID
     status: SagaStatus = SagaStatus.PENDING
@@ -281,13 +300,7 @@ class InstanceState:
     finished_at: datetime | None = None
     parent: UUID | None = None
     steps: tuple[StepState, ...] = field(default=())
-    # Evidence gathered with the row; never stored with it.
-    inbox: tuple[Mail, ...] = ()  # entries that have not been consumed
-    children: tuple[ChildState, ...] = ()
-    awaits_lock: bool = False  # others hold a resource that it names, or came before it
-    was_granted: bool = False  # it has just been granted the resources that it waited for
-    is_superseded: bool = False  # another instance was started with its business key
-    outages: tuple[Outage, ...] = ()  # the last one that ended, and one that has not
+    evidence: InstanceEvidence = InstanceEvidence()
 
     def at(self, address: Address) -> StepState | None:
         return next((step for step in self.steps if step.address == address), None)

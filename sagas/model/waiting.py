@@ -29,7 +29,7 @@ def poll(draft: InstanceDraft, step: StepState) -> bool:
 def take_signal(draft: InstanceDraft, step: StepState) -> bool:
     """Take the oldest matching signal; one that came before the wait was kept for it."""
     name = draft.plan_step(step).signal
-    for mail in draft.before.inbox:
+    for mail in draft.before.evidence.inbox:
         if mail.kind is MailKind.SIGNAL and mail.name == name and mail.id not in draft.consumed:
             draft.consumed.add(mail.id)
             draft.note(HistoryEvent.SIGNAL_RECEIVED, step, signal=mail.name, by=mail.by)
@@ -80,7 +80,7 @@ def time_out(draft: InstanceDraft, step: StepState) -> None:
 def look_at_child(draft: InstanceDraft, step: StepState) -> None:
     """Look at the child saga. If it failed, it waits for a person, and its parent waits with it."""
     action = draft.steps[step.address.action]
-    child = next((it for it in draft.before.children if it.id == child_id(draft.before.id, action)), None)
+    child = next((it for it in draft.before.evidence.children if it.id == child_id(draft.before.id, action)), None)
     if child is None:
         return
     if not step.address.is_action:

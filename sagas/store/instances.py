@@ -50,6 +50,10 @@ class Loaded:
     headers: str | None  # see `Headers`
     load: Callable[..., RunState] | None = None  # of a run: loads it again
 
+    def with_evidence(self, **changes: Any) -> "Loaded":
+        """Return the same instance with other evidence."""
+        return replace(self, state=replace(self.state, evidence=replace(self.state.evidence, **changes)))
+
     def whole(self) -> "Loaded":
         """Return the same run with all of its deliveries."""
         assert self.load is not None
@@ -195,8 +199,8 @@ class Instances(Reading):
             connection.execute(self._sql(sweep_statements.STOP_RUNNING), place | {"id": before.id})
         if isinstance(decision, RunDecision) and isinstance(loaded.plan, RunPlan):
             self.runs.save(connection, loaded.plan.graph, decision)
-        if before.inbox:
-            self.inbox.mark_read(connection, [mail.id for mail in before.inbox], decision.consumed)
+        if before.evidence.inbox:
+            self.inbox.mark_read(connection, [mail.id for mail in before.evidence.inbox], decision.consumed)
         if loaded.plan.is_limited and after.status is not before.status:
             ended = {"id": before.id, "status": after.status.value}
             connection.execute(self._sql(neighbour_statements.MARK_ENDED), ended)

@@ -17,12 +17,14 @@ from sagas.model import (
     ErrorInfo,
     ExecutionStatus,
     Holder,
+    InstanceEvidence,
     InstanceState,
     Mail,
     MailKind,
     NewerRelease,
     Outage,
     SagaStatus,
+    StepEvidence,
     StepState,
     Stop,
     StopKind,
@@ -60,14 +62,17 @@ def state_of(instance_id: UUID, rows: Sequence[Row[Any]]) -> InstanceState:
     return InstanceState(
         **own_fields(instance_id, row),
         steps=tuple(step_of(step) for step in rows if step.position is not None),
-        children=tuple(_child(entry) for entry in row.children or ()),
-        awaits_lock=row.awaits_lock,
-        is_superseded=row.is_superseded,
+        evidence=InstanceEvidence(
+            **own_evidence(row),
+            children=tuple(_child(entry) for entry in row.children or ()),
+            awaits_lock=row.awaits_lock,
+            is_superseded=row.is_superseded,
+        ),
     )
 
 
 def own_fields(instance_id: UUID, row: Row[Any]) -> dict[str, Any]:
-    """Return what `LOAD` tells of every kind of instance."""
+    """Return the columns of every kind of instance that are stored, as `LOAD` tells them."""
     return {
         "id": instance_id,
         "status": SagaStatus(row.saga_status),
@@ -80,24 +85,33 @@ def own_fields(instance_id: UUID, row: Row[Any]) -> dict[str, Any]:
         "written": row.written,
         "finished_at": row.saga_finished_at,
         "parent": row.parent_id,
-        "inbox": tuple(_mail(entry) for entry in row.inbox or ()),
-        "outages": tuple(_outages(row)),
     }
+
+
+def own_evidence(row: Row[Any]) -> dict[str, Any]:
+    """Return the evidence about every kind of instance, as `LOAD` tells it."""
+    return {"inbox": tuple(_mail(entry) for entry in row.inbox or ()), "outages": tuple(_outages(row))}
 
 
 def step_of(row: Row[Any]) -> StepState:
     """Return an execution from its row, with the evidence about it."""
-    return StepState(**step_fields(row), **evidence_of(row))
+    return StepState(**step_fields(row), evidence=StepEvidence(**evidence_of(row)))
 
 
 def evidence_of(row: Row[Any]) -> dict[str, Any]:
     """Return the evidence about an execution, which is gathered with its row."""
-    return {"holder": Holder(row.holder), "epoch_changed": row.epoch_changed, "worker": row.hostname}
+    found = {"holder": Holder(row.holder), "epoch_changed": row.epoch_changed, "worker": row.hostname}
+    return _given_to(row) | found
 
 
-def stored_step_of(row: Row[Any]) -> StepState:
-    """Return an execution from its row alone."""
-    return StepState(**step_fields(row))
+def stored_step_of(row: Row[Any], worker: str | None = None) -> StepState:
+    """Return an execution from its row alone, and from the name of the worker that claimed it, if that is known."""
+    return StepState(**step_fields(row), evidence=StepEvidence(**_given_to(row), worker=worker))
+
+
+def _given_to(row: Row[Any]) -> dict[str, Any]:
+    """Return what the birth of an execution, and its claim, have written into its row."""
+    return {"limits": Limits(row.timeout, row.soft_timeout), "delivery": row.delivery}
 
 
 def step_fields(row: Row[Any]) -> dict[str, Any]:
@@ -113,8 +127,6 @@ def step_fields(row: Row[Any]) -> dict[str, Any]:
         "polled_since": row.polled_since,
         "parked_since": row.parked_since,
         "forgiven": row.forgiven,
-        "limits": Limits(row.timeout, row.soft_timeout),
-        "delivery": row.delivery,
         "doubt": row.doubt,
         "stray": row.stray,
         "dispatches": row.dispatches,

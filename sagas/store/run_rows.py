@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from sagas.model.choreography.state import Arrived, Delivery, LateEvent, RunState
+from sagas.model.choreography.state import Arrived, Delivery, DeliveryEvidence, LateEvent, RunState
 from sagas.store.rows import evidence_of, json_text, step_fields
 
 
@@ -12,11 +12,10 @@ def delivery_of(row: Row[Any]) -> Delivery:
     """Return a delivery, or an undo of one, with the evidence about it."""
     return Delivery(
         **step_fields(row),
-        **evidence_of(row),
         event=row.event_id,
         dead_at=row.dead_at,
         edits=row.edits,
-        is_late=row.is_late,
+        evidence=DeliveryEvidence(**evidence_of(row), is_late=row.is_late),
     )
 
 

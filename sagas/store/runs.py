@@ -18,6 +18,7 @@ from sagas.model.choreography.state import (
     Letter,
     Published,
     RunDecision,
+    RunEvidence,
     RunState,
 )
 from sagas.model.choreography.usual import usual_start
@@ -28,7 +29,7 @@ from sagas.store.bridges import Bridges
 from sagas.store.database import Database
 from sagas.store.head_columns import NO_HEADS, Placement, head_columns
 from sagas.store.ids import uuid7
-from sagas.store.rows import own_fields
+from sagas.store.rows import own_evidence, own_fields
 from sagas.store.run_rows import arrived_of, delivery_of, late_event_of, run_columns
 from sagas.store.timing import Timing
 
@@ -239,10 +240,13 @@ class Runs(InSchema):
             came=frozenset(row.came or ()),
             quiet_from=row.quiet_from,
             quiet_at=row.quiet_at,
-            arrived=tuple(map(arrived_of, arrived)),
-            has_more=has_more,
-            late_event=None if late is None else self._late_event(connection, run_id, late),
-            is_whole=whole,
+            evidence=RunEvidence(
+                **own_evidence(row),
+                arrived=tuple(map(arrived_of, arrived)),
+                has_more=has_more,
+                late_event=None if late is None else self._late_event(connection, run_id, late),
+                is_whole=whole,
+            ),
         )
 
     def _late_event(self, connection: Connection, run_id: UUID, number: int) -> LateEvent | None:

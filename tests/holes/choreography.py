@@ -89,7 +89,7 @@ OF_CHOREOGRAPHY = (
         edits=(
             Edit(
                 "sagas/model/executions.py::Executions::void",
-                "if not self.waits(action) and (action.doubt or action.epoch_changed):",
+                "if not self.waits(action) and (action.doubt or action.evidence.epoch_changed):",
                 "if not self.waits(action) and action.stray:",
             ),
         ),

@@ -250,7 +250,7 @@ CRITICAL = (
         edits=(
             Edit(
                 "sagas/model/deadline.py::may_stop",
-                "is ExecutionStatus.PENDING and not pivot.epoch_changed",
+                "is ExecutionStatus.PENDING and not pivot.evidence.epoch_changed",
                 "is ExecutionStatus.PENDING",
             ),
         ),

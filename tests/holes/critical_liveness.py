@@ -124,7 +124,7 @@ CRITICAL_LIVENESS = (
         edits=(
             Edit(
                 "sagas/model/executions.py::Executions::dispatch",
-                "doubt=step.doubt or (step.epoch_changed and step.address.is_action)",
+                "doubt=step.doubt or (step.evidence.epoch_changed and step.address.is_action)",
                 "doubt=step.doubt",
             ),
         ),

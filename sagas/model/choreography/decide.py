@@ -110,7 +110,7 @@ def decide_run(
 
 def read_inbox(draft: RunDraft) -> None:
     """Take the cancels that callers have left. Any other mail but events is for sagas."""
-    for mail in draft.before.inbox:
+    for mail in draft.before.evidence.inbox:
         draft.consumed.add(mail.id)
         if mail.kind is MailKind.CANCEL:
             request_stop(draft, StopRequested(stop=Stop(kind=StopKind.CANCELLED, reason=mail.name), by=mail.by))

@@ -59,7 +59,7 @@ class RunDraft(Executions[ChoreographyPlan]):
 
     def is_late(self, step: StepState) -> bool:
         """Return whether its event came after the end: whatever becomes of it, the run stays as it has ended."""
-        return self.delivery(step.address).is_late
+        return self.delivery(step.address).evidence.is_late
 
     @property
     def has_ended(self) -> bool:
@@ -79,7 +79,7 @@ class RunDraft(Executions[ChoreographyPlan]):
     @property
     def waits_for_numbers(self) -> bool:
         """Whether events remain without a number when this decision is over."""
-        return self.before.has_more
+        return self.before.evidence.has_more
 
     # -- writing
 
@@ -122,7 +122,7 @@ class RunDraft(Executions[ChoreographyPlan]):
             consumed=frozenset(self.consumed),
             numbered=tuple(self.numbered),
             published=tuple(self.published),
-            needs_whole=bool(self.closed) and not self.before.is_whole,
+            needs_whole=bool(self.closed) and not self.before.evidence.is_whole,
             accepted=self.accepted,
             refusal=self.refusal,
             answered=self.answered,

@@ -9,7 +9,7 @@ from typing import Any
 from sagas.model.choreography.draft import RunDraft
 from sagas.model.choreography.events import DeliveryRequested, Edit, LetterSkipped, ReplayRequested
 from sagas.model.choreography.plan import HandlerPlan
-from sagas.model.choreography.state import Delivery, LateEvent
+from sagas.model.choreography.state import Delivery, DeliveryEvidence, LateEvent
 from sagas.model.state import Address, ExecutionStatus, StepState
 from sagas.model.vocabulary import HistoryEvent
 
@@ -56,7 +56,7 @@ def replay(draft: RunDraft, event: ReplayRequested) -> None:
 
 def deliver_late(draft: RunDraft, event: DeliveryRequested) -> None:
     """Deliver a late event to one handler. The run stays as it has ended, however that goes."""
-    late = draft.before.late_event
+    late = draft.before.evidence.late_event
     if late is None or late.since != event.seen:
         refuse(draft, CHANGED)
         return
@@ -71,9 +71,14 @@ def deliver_late(draft: RunDraft, event: DeliveryRequested) -> None:
         return
     address = Address(late.number, handler.place)
     row = Delivery(
-        address=address, name=handler.name, event=late.id, status=ExecutionStatus.HELD, dispatches=0, is_late=True
+        address=address,
+        name=handler.name,
+        event=late.id,
+        status=ExecutionStatus.HELD,  # released in its order
+        dispatches=0,
+        evidence=DeliveryEvidence(is_late=True),
     )
-    draft.steps[address] = row  # released in its order
+    draft.steps[address] = row
     draft.answered = late.number
     draft.note(HistoryEvent.REPLAYED, row, reason=event.reason, by=event.by, late=True)
 

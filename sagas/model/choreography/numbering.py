@@ -23,7 +23,7 @@ def number_arrived(draft: RunDraft) -> None:
     An event may come before its run is started, even one of the type that starts runs. That of the start is the first
     all the same.
     """
-    arrived = sorted(draft.before.arrived, key=lambda event: event.row)
+    arrived = sorted(draft.before.evidence.arrived, key=lambda event: event.row)
     if draft.count == 0:
         starts = [event for event in arrived if event.type == draft.plan.starts]
         if not starts:

@@ -43,4 +43,4 @@ def kept_moment(draft: RunDraft) -> datetime | None:
     has_moved = draft.count > before.numbered or any(row.is_live for row in before.steps)
     if before.quiet_from is None or has_moved:
         return None
-    return pardoned(before.quiet_from, before.outages, draft.now)
+    return pardoned(before.quiet_from, before.evidence.outages, draft.now)

@@ -7,7 +7,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from sagas.model.commands import Decision
-from sagas.model.state import InstanceState, StepState
+from sagas.model.state import InstanceEvidence, InstanceState, StepEvidence, StepState
 
 #: Events that one look numbers at most, so that a flooded run starves no other.
 NUMBERED_AT_ONCE = 100
@@ -66,6 +66,13 @@ class Recorded:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DeliveryEvidence(StepEvidence):
+    """Facts found with a delivery."""
+
+    is_late: bool = False  # of an action: its event came after the end, and a person has it delivered
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Delivery(StepState):
     """One event for one handler: a row of ``saga_step`` at the event's number and the handler's place.
 
@@ -76,8 +83,7 @@ class Delivery(StepState):
     dead_at: datetime | None = None  # since when it is a dead letter
     edits: int = 0  # how often a person has given it another payload, each of which has a key of its own
     input: str | None = None  # such a payload, to be stored with it; never loaded
-    # Of an action: its event came after the end, and a person has it delivered. Evidence, never stored.
-    is_late: bool = False
+    evidence: DeliveryEvidence = DeliveryEvidence()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,6 +97,16 @@ class LateEvent:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RunEvidence(InstanceEvidence):
+    """Facts found with a run."""
+
+    arrived: tuple[Arrived, ...] = ()  # the first events without a number
+    has_more: bool = False  # there are further ones
+    late_event: LateEvent | None = None  # that the event is about, if no person has answered it
+    is_whole: bool = True  # False: completed deliveries are left out, except the one that the event is about
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunState(InstanceState):
     """One run with its deliveries, or those of them that a decision needs."""
 
@@ -101,11 +117,7 @@ class RunState(InstanceState):
     came: frozenset[str] = frozenset()  # the awaited types of which an event has come
     quiet_from: datetime | None = None  # from when on it is quiet, if nothing happens; None: it moves, or has ended
     quiet_at: datetime | None = None  # when that was announced, once a run
-    # Evidence gathered with the row; never stored with it.
-    arrived: tuple[Arrived, ...] = ()  # the first events without a number
-    has_more: bool = False  # there are further ones
-    late_event: LateEvent | None = None  # that the event is about, if no person has answered it
-    is_whole: bool = True  # False: completed deliveries are left out, except the one that the event is about
+    evidence: RunEvidence = RunEvidence()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

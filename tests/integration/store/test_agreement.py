@@ -24,6 +24,7 @@ from sagas.model import (
     PlanStep,
     RetryRequested,
     SagaStatus,
+    StepEvidence,
     StepRole,
     StepState,
     Stop,
@@ -34,6 +35,7 @@ from sagas.model import (
 )
 from sagas.store.hot import NextSteps
 from tests.support.bench import THREE, Bench, plan_beside, plan_of
+from tests.support.seen import seen
 
 CANCEL = StopRequested(stop=Stop(kind=StopKind.CANCELLED, reason="changed mind"))
 PLANS = {
@@ -324,9 +326,9 @@ def evidence_of(dice: random.Random) -> Callable[[InstanceState], InstanceState]
 
     def witnessed(step: StepState) -> StepState:
         if step.status is ExecutionStatus.RUNNING:
-            return replace(step, holder=dice.choice([Holder.ALIVE, Holder.ALIVE, Holder.SILENT, Holder.DEAD]))
+            return seen(step, holder=dice.choice([Holder.ALIVE, Holder.ALIVE, Holder.SILENT, Holder.DEAD]))
         if step.status is ExecutionStatus.PENDING:
-            return replace(step, epoch_changed=dice.random() < 0.1)
+            return seen(step, epoch_changed=dice.random() < 0.1)
         return step
 
     return change
@@ -366,10 +368,8 @@ def next_event(dice: random.Random, state: InstanceState, tokens: list[UUID]) ->
 
 
 def as_stored(state: InstanceState) -> InstanceState:
-    """Without what is never stored from a state (evidence, limits) and what is not loaded (results)."""
-    evidence: dict[str, Any] = {"holder": Holder.NONE, "epoch_changed": False}
-    of_row: dict[str, Any] = {"limits": None, "delivery": None, "result": None}
-    steps = (replace(step, **evidence, **of_row) for step in state.steps)
+    """Without the evidence, which is never stored, but for the worker; and without results, which are not loaded."""
+    steps = (replace(step, evidence=StepEvidence(worker=step.evidence.worker), result=None) for step in state.steps)
     return replace(state, steps=tuple(steps))
 
 

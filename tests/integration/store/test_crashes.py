@@ -198,7 +198,7 @@ def test_c9_the_claims_that_the_kill_of_one_backend_loses_are_in_doubt(own_bench
     assert bench.sql(started) == before
     lost = [state for state in seen if state.steps[0].status is ExecutionStatus.PENDING]
     assert lost, "no claim was lost: the test proves nothing"
-    assert all(state.steps[0].epoch_changed for state in lost)
+    assert all(state.steps[0].evidence.epoch_changed for state in lost)
     for state in lost:
         assert [send.address for send in bench.apply(state.id, CANCEL).sends] == [Address(0, 0, 1)]
     # And what was claimed by then reports late: the effect is undone, not kept
@@ -243,4 +243,4 @@ def test_c9_a_clean_restart_keeps_the_epoch(own_postgres: EmbeddedPostgres, own_
     own_postgres.restart()
 
     assert own_bench.sql("SELECT epoch FROM {s}.saga_epoch") == epoch
-    assert not own_bench.state(run).steps[0].epoch_changed
+    assert not own_bench.state(run).steps[0].evidence.epoch_changed

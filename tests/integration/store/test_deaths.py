@@ -93,7 +93,7 @@ def test_c10_the_holders_of_a_worker_declared_dead_are_silent_not_proven_dead(be
         sweep_says(bench)
 
     # Then: an idempotent step runs again, another's time must be over first: its holder may still be acting
-    assert bench.state(run).steps[0].holder is Holder.SILENT
+    assert bench.state(run).steps[0].evidence.holder is Holder.SILENT
     assert set(bench.store.sweeping.lost(10)) == {run, careful}
     assert bench.apply(run, Tick()).sends
     again = bench.state(run).steps[0]
@@ -108,7 +108,7 @@ def test_c10_a_claim_made_after_the_list_of_a_heartbeat_is_not_dead_by_it(bench:
     bench.beat(worker, "something else")
     bench.claim(run, worker=worker, delivery="mine")
 
-    assert bench.state(run).steps[0].holder is Holder.ALIVE
+    assert bench.state(run).steps[0].evidence.holder is Holder.ALIVE
 
 
 def test_h3_a_claim_that_a_later_heartbeat_does_not_list_is_dead_and_due_at_once(bench: Bench) -> None:
@@ -122,8 +122,8 @@ def test_h3_a_claim_that_a_later_heartbeat_does_not_list_is_dead_and_due_at_once
     bench.beat(worker, "others")
 
     # Then: due though its due_at is not reached; and the other one is let alone
-    assert bench.state(run).steps[0].holder is Holder.DEAD
-    assert bench.state(other).steps[0].holder is Holder.ALIVE
+    assert bench.state(run).steps[0].evidence.holder is Holder.DEAD
+    assert bench.state(other).steps[0].evidence.holder is Holder.ALIVE
     assert bench.store.sweeping.lost(10) == [run]
     assert [send.address for send in bench.apply(run, Tick()).sends] == [Address(0)]
 
@@ -151,7 +151,7 @@ def test_h3_a_dead_holder_is_found_at_once_also_after_a_long_wait_in_the_queue(b
     bench.beat(worker)
 
     # Then
-    assert bench.state(run).steps[0].holder is Holder.DEAD
+    assert bench.state(run).steps[0].evidence.holder is Holder.DEAD
     assert bench.store.sweeping.lost(10) == [run]
 
 
@@ -160,7 +160,7 @@ def test_a_claim_by_no_worker_is_alive_until_its_time_is_over(bench: Bench) -> N
     bench.claim(run, worker=None)
     bench.age(3000)
 
-    assert bench.state(run).steps[0].holder is Holder.ALIVE
+    assert bench.state(run).steps[0].evidence.holder is Holder.ALIVE
     bench.age(700)
     assert bench.apply(run, Tick()).notes[0].event == "attempt_failed"
 
@@ -169,6 +169,6 @@ def test_a_worker_without_a_row_is_silent_after_a_while_not_at_once(bench: Bench
     run = bench.start()
     bench.claim(run, worker=uuid4())
 
-    assert bench.state(run).steps[0].holder is Holder.ALIVE
+    assert bench.state(run).steps[0].evidence.holder is Holder.ALIVE
     bench.age(17)
-    assert bench.state(run).steps[0].holder is Holder.SILENT
+    assert bench.state(run).steps[0].evidence.holder is Holder.SILENT

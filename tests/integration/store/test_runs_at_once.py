@@ -68,7 +68,7 @@ class Chaos:
     def rests(self, run: UUID) -> bool:
         state = self.runs.state(run)
         is_over = all(row.finished_at is not None and not dead(row) for row in state.steps)
-        return is_over and not state.arrived and not self.runs.late(run)
+        return is_over and not state.evidence.arrived and not self.runs.late(run)
 
     def open(self, run: UUID) -> list[str]:
         rows = [row for row in self.runs.state(run).steps if row.finished_at is None or dead(row)]

@@ -103,7 +103,7 @@ def assert_legal(plan: Plan, before: InstanceState, decision: Decision, now: dat
     if after.status is SagaStatus.COMPLETED:
         assert all(is_done(plan, it) and it.address.is_action for it in after.steps)
         assert len(after.steps) == len(plan.steps)
-    if looked and after.status.is_forward and not after.awaits_lock:
+    if looked and after.status.is_forward and not after.evidence.awaits_lock:
         assert any(it.is_live for it in after.actions()), "it goes forward, and there is nothing to wait for"
 
 
@@ -141,7 +141,7 @@ def assert_commands_fit(plan: Plan, before: InstanceState, decision: Decision) -
         assert any(row and row.status is ExecutionStatus.RUNNING for row in rows), (
             f"{address} is to stop and did not run"
         )
-    assert decision.consumed <= {mail.id for mail in before.inbox}
+    assert decision.consumed <= {mail.id for mail in before.evidence.inbox}
 
 
 def assert_born_in_order(plan: Plan, state: InstanceState) -> None:

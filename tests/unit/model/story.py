@@ -49,6 +49,7 @@ from sagas.model import (
     decide,
     first,
 )
+from tests.support.seen import seen
 from tests.unit.model.legal import assert_legal
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -149,7 +150,7 @@ class Story:
         self.mails = 0
         self.posts: list[Post] = []
         empty = InstanceState(id=uuid4(), deadline=START + deadline if deadline else None, parent=parent)
-        self.said = first(self.plan, self.now, replace(empty, awaits_lock=awaits_lock), lease=LEASE)
+        self.said = first(self.plan, self.now, seen(empty, awaits_lock=awaits_lock), lease=LEASE)
         self.state = self.said.state
         self.notes = list(self.said.notes)
         if not self.plan.begins_at_once:
@@ -169,31 +170,32 @@ class Story:
     def reloaded(self, state: InstanceState) -> InstanceState:
         """Evidence is gathered anew with every load; what a decision left of the last one is not stored."""
         fresh = (
-            replace(
+            seen(
                 it,
                 holder=Holder.ALIVE if it.status is ExecutionStatus.RUNNING else Holder.NONE,
                 epoch_changed=False,
             )
             for it in state.steps
         )
-        unread = tuple(replace(mail, seen=True) for mail in state.inbox if mail.id not in self.said.consumed)
-        lasting = () if any(outage.ended is None for outage in state.outages) else state.outages
-        return replace(state, steps=tuple(fresh), inbox=unread, outages=lasting, was_granted=False)
+        found = state.evidence
+        unread = tuple(replace(mail, seen=True) for mail in found.inbox if mail.id not in self.said.consumed)
+        lasting = () if any(outage.ended is None for outage in found.outages) else found.outages
+        return seen(state, steps=tuple(fresh), inbox=unread, outages=lasting, was_granted=False)
 
     def later(self, seconds: float = 1.0) -> Self:
         self.now += timedelta(seconds=seconds)
         return self
 
-    def evidence(self, address: Address, **seen: Any) -> Self:
+    def evidence(self, address: Address, **found: Any) -> Self:
         """What the next event will find out about an execution: `holder`, `dispatched_at`, `epoch_changed`."""
-        steps = tuple(replace(it, **seen) if it.address == address else it for it in self.state.steps)
+        steps = tuple(seen(it, **found) if it.address == address else it for it in self.state.steps)
         self.state = replace(self.state, steps=steps)
         return self
 
     def outage(self, seconds: float, *, lasts: bool = False) -> Self:
         """No sweep ran for so long, until now; or it is not over."""
         outage = Outage(self.now - timedelta(seconds=seconds), None if lasts else self.now)
-        self.state = replace(self.state, outages=(outage,))
+        self.state = seen(self.state, outages=(outage,))
         return self
 
     def tick(self) -> Decision:
@@ -235,7 +237,7 @@ class Story:
         """Something is in the inbox; nobody has looked yet."""
         self.mails += 1
         mail = Mail(kind=kind, id=self.mails, name=name, payload=payload, by="maria")
-        self.state = replace(self.state, inbox=(*self.state.inbox, mail))
+        self.state = seen(self.state, inbox=(*self.state.evidence.inbox, mail))
         return self
 
     def signal(self, name: str = "approved", payload: str | None = None) -> Decision:
@@ -244,8 +246,8 @@ class Story:
     def knows_child(self, address: Address, status: SagaStatus, **more: Any) -> Self:
         """How the child saga of a step stands: what the next event will find."""
         known = ChildState(id=self.child_of(address), status=status, **more)
-        others = (it for it in self.state.children if it.id != known.id)
-        self.state = replace(self.state, children=(*others, known))
+        others = (it for it in self.state.evidence.children if it.id != known.id)
+        self.state = seen(self.state, children=(*others, known))
         return self
 
     def child_is(self, address: Address, status: SagaStatus, **more: Any) -> Decision:
@@ -261,13 +263,14 @@ class Story:
 
     def granted(self) -> Self:
         """What the next event finds."""
-        waits = self.state.awaits_lock and self.state.status.is_forward
-        self.state = replace(self.state, awaits_lock=self.state.awaits_lock and not waits, was_granted=waits)
+        waits = self.state.evidence.awaits_lock and self.state.status.is_forward
+        still_waits = self.state.evidence.awaits_lock and not waits
+        self.state = seen(self.state, awaits_lock=still_waits, was_granted=waits)
         return self
 
     def is_full(self) -> Self:
         """Others have taken its place under the limit of its saga, and the loop has put it into the line again."""
-        self.state = replace(self.state, awaits_lock=True)
+        self.state = seen(self.state, awaits_lock=True)
         return self
 
     def retry(self) -> Decision:

@@ -301,7 +301,7 @@ def test_asking_twice_undoes_once() -> None:
 
     assert story.status is SagaStatus.COMPENSATED
     assert len(story.state.compensations()) == 1
-    assert story.state.inbox == ()
+    assert story.state.evidence.inbox == ()
 
 
 def test_a_child_whose_undo_fails_waits_for_a_person() -> None:

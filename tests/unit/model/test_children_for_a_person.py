@@ -1,8 +1,7 @@
 """A child saga that waits for a person: its parent waits with it, and is answered by nobody."""
 
-from dataclasses import replace
-
 from sagas.model import ChildState, SagaStatus, waits_for_a_person
+from tests.support.seen import seen
 from tests.unit.model.story import Story, act, child, step, undo
 
 
@@ -32,4 +31,4 @@ def test_d30_while_it_is_undone_too() -> None:
 def test_d30_another_ones_child_is_no_reason() -> None:
     story = Story(child(), step())
     other = ChildState(id=story.state.id, status=SagaStatus.FAILED)
-    assert waits_for_a_person(story.plan, replace(story.state, children=(other,))) == ()
+    assert waits_for_a_person(story.plan, seen(story.state, children=(other,))) == ()

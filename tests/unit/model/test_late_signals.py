@@ -29,7 +29,7 @@ def test_one_that_comes_after_the_end_leaves_a_line(turned: bool) -> None:
 
     story.signal("approved")
 
-    assert (len(story.noted("signal_too_late")), story.state.inbox) == (1, ())
+    assert (len(story.noted("signal_too_late")), story.state.evidence.inbox) == (1, ())
 
 
 def test_one_that_was_kept_is_not_late_when_the_saga_turns_back() -> None:

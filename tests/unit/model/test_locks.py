@@ -36,7 +36,7 @@ def test_it_begins_when_it_is_granted() -> None:
     story.is_granted()
 
     assert story.sent == [act(0)]
-    assert story.state.inbox == ()
+    assert story.state.evidence.inbox == ()
 
 
 def test_a_limit_is_a_lock_like_any_other() -> None:

@@ -29,6 +29,7 @@ from sagas.model import (
     Verdict,
     decide,
 )
+from tests.support.seen import seen
 from tests.unit.model.generated import SIGNALS, plans
 from tests.unit.model.story import error
 from tests.unit.model.truth import Kid, Run
@@ -148,7 +149,7 @@ class Machine(RuleBasedStateMachine):
         else:
             self.world.happens(Parked(address=address, token=token, error=error()))
         assert not self.world.said.accepted
-        if not before.inbox and not any(note.event == "deadline_passed" for note in self.world.said.notes):
+        if not before.evidence.inbox and not any(note.event == "deadline_passed" for note in self.world.said.notes):
             assert self.world.state.steps == before.steps, "it was listened to"
 
     @precondition(lambda self: self.world.moment % 3 == 2)
@@ -175,7 +176,7 @@ class Machine(RuleBasedStateMachine):
         if looked_at:
             self.world.tick()
 
-    @precondition(lambda self: self.world.state.awaits_lock and self.world.state.status.is_forward)
+    @precondition(lambda self: self.world.state.evidence.awaits_lock and self.world.state.status.is_forward)
     @rule()
     def what_it_waits_for_is_free(self) -> None:
         self.world.is_granted()
@@ -213,7 +214,8 @@ class Machine(RuleBasedStateMachine):
             elif row.status is ExecutionStatus.PENDING and self.world.plan_step(row.address).is_task:
                 lost, crashed = data.draw(st.booleans()), data.draw(st.sampled_from([False, False, True]))
                 sent_at = None if lost else row.dispatched_at
-                self.world.evidence(row.address, dispatched_at=sent_at, epoch_changed=row.epoch_changed or crashed)
+                crashed = crashed or row.evidence.epoch_changed
+                self.world.evidence(row.address, dispatched_at=sent_at, epoch_changed=crashed)
         self.world.tick()
 
     @precondition(lambda self: self.world.moment % 3 == 0)
@@ -248,7 +250,7 @@ class Machine(RuleBasedStateMachine):
     @rule(is_superseded=st.booleans())
     def another_one_has_its_key(self, is_superseded: bool) -> None:
         """For a while, or no more: it was purged, say."""
-        self.world.state = replace(self.world.state, is_superseded=is_superseded)
+        self.world.state = seen(self.world.state, is_superseded=is_superseded)
 
     @precondition(lambda self: self.world.state.status is SagaStatus.FAILED or self.world.moment % 7 == 0)
     @rule(is_full=st.booleans())

@@ -1,14 +1,13 @@
 """A failed saga whose business key was given to another one, as earlier releases did: it does not go on beside that."""
 
-from dataclasses import replace
-
 from sagas.model import ExecutionStatus, SagaStatus, Verdict
+from tests.support.seen import seen
 from tests.unit.model.story import Story, act, pivot, retriable, step, undo
 
 
 def superseded(story: Story) -> Story:
     assert story.status is SagaStatus.FAILED
-    story.state = replace(story.state, is_superseded=True)
+    story.state = seen(story.state, is_superseded=True)
     return story
 
 
@@ -57,7 +56,7 @@ def test_d28_what_a_person_has_undone_by_hand_is_undone() -> None:
 
 def test_d28_when_its_successor_is_gone_it_goes_on() -> None:
     story = stuck_forward()
-    story.state = replace(story.state, is_superseded=False)
+    story.state = seen(story.state, is_superseded=False)
 
     assert story.retry().accepted
 

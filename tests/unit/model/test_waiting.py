@@ -114,19 +114,19 @@ def test_a_signal_ends_the_wait_and_its_payload_is_the_result() -> None:
     assert story.row(act(1)).result == '{"by": "maria"}'
     assert story.sent == [act(2)]
     assert story.noted("signal_received") == [{"signal": "approved", "by": "maria"}]
-    assert story.state.inbox == ()
+    assert story.state.evidence.inbox == ()
 
 
 def test_a_signal_that_came_before_the_wait_is_kept_for_it() -> None:
     story = Story(step(), wait("approved"), step())
     story.signal("approved", '{"by": "maria"}')
-    assert len(story.state.inbox) == 1
+    assert len(story.state.evidence.inbox) == 1
 
     story.done(act(0))
 
     assert story.row(act(1)).status is ExecutionStatus.COMPLETED
     assert story.sent == [act(2)]
-    assert story.state.inbox == ()
+    assert story.state.evidence.inbox == ()
 
 
 def test_a_signal_that_was_there_before_the_start_ends_a_first_wait_at_once() -> None:
@@ -146,7 +146,7 @@ def test_another_signal_is_left_for_whoever_waits_for_it() -> None:
     story.signal("paid")
 
     assert story.row(act(0)).is_live
-    assert [mail.name for mail in story.state.inbox] == ["paid"]
+    assert [mail.name for mail in story.state.evidence.inbox] == ["paid"]
 
 
 def test_one_signal_ends_one_wait_and_the_oldest_goes_first() -> None:
@@ -178,7 +178,7 @@ def test_a_signal_that_nobody_waits_for_any_more_stays_where_it_is() -> None:
     story.done(act(1))
 
     assert story.status is SagaStatus.COMPLETED
-    assert len(story.state.inbox) == 1
+    assert len(story.state.evidence.inbox) == 1
     assert len(story.noted("signal_too_late")) == 1
 
 
@@ -261,7 +261,7 @@ def test_a_signal_that_brings_what_a_branch_has_returned_turns_the_saga_back() -
     assert story.state.error.type == "sagas.KeyClash"
     assert story.row(act(0, 0)).status is ExecutionStatus.FAILED
     assert story.sent == [undo(0, branch=1)]
-    assert story.state.inbox == ()
+    assert story.state.evidence.inbox == ()
 
 
 def test_a_branch_that_returns_what_a_signal_has_brought_does_too() -> None:
@@ -310,7 +310,7 @@ def test_a_cancel_in_the_inbox_is_a_cancel() -> None:
 
     assert story.status is SagaStatus.COMPENSATING
     assert story.noted("stop_requested") == [{"reason": "changed mind", "kind": "cancelled", "by": "maria"}]
-    assert story.state.inbox == ()
+    assert story.state.evidence.inbox == ()
 
 
 def test_a_cancel_in_the_inbox_comes_before_whatever_finds_it() -> None:
@@ -330,7 +330,7 @@ def test_a_cancel_past_the_pivot_is_read_and_has_no_effect() -> None:
     story.arrives(MailKind.CANCEL, "changed mind").tick()
 
     assert story.status is SagaStatus.RUNNING
-    assert story.state.inbox == ()
+    assert story.state.evidence.inbox == ()
 
 
 def test_a_cancel_that_comes_too_late_does_not_make_a_failure_one_of_somebody_else() -> None:

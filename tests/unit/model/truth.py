@@ -31,6 +31,7 @@ from sagas.model import (
     UndoOutcome,
     Verdict,
 )
+from tests.support.seen import seen
 from tests.unit.model.story import Story, error
 
 BACKWARD = (SagaStatus.COMPENSATING, SagaStatus.COMPENSATED)
@@ -128,7 +129,7 @@ class Truth(Story):
         return said
 
     def sees_children(self) -> None:
-        self.state = replace(
+        self.state = seen(
             self.state,
             children=tuple(ChildState(id=kid.id, status=kid.status, result=kid.result) for kid in self.kids.values()),
         )
@@ -140,15 +141,15 @@ class Truth(Story):
                 self.stale.discard(row.address)
         fresh = super().reloaded(state)
         steps = tuple(
-            replace(row, epoch_changed=row.status is ExecutionStatus.PENDING and row.address in self.stale)
+            seen(row, epoch_changed=row.status is ExecutionStatus.PENDING and row.address in self.stale)
             for row in fresh.steps
         )
         return replace(fresh, steps=steps)
 
-    def evidence(self, address: Address, **seen: Any) -> "Truth":
-        if seen.get("epoch_changed"):
+    def evidence(self, address: Address, **found: Any) -> "Truth":
+        if found.get("epoch_changed"):
             self.crashed.add(address)
-        super().evidence(address, **seen)
+        super().evidence(address, **found)
         return self
 
     def takes(self, address: Address) -> Run | None:
@@ -163,7 +164,7 @@ class Truth(Story):
         else:
             self.unsynced.clear()  # it was more than a claim, and durable
         self.first_claim.setdefault(address, self.moment)
-        if before.epoch_changed and address.is_action and not self.plan_step(address).idempotent:
+        if before.evidence.epoch_changed and address.is_action and not self.plan_step(address).idempotent:
             # The worker sees that a claim may have been lost, and does not call the body.
             self.happens(Failed(address=address, token=token, error=error("lost"), verdict=Verdict.UNUSABLE))
             return None

@@ -27,6 +27,7 @@ from sagas.model import (
     Verdict,
     child_id,
 )
+from tests.support.seen import seen
 from tests.unit.model.truth import BACKWARD, Run, Truth
 
 Place = tuple[int, int]
@@ -51,7 +52,7 @@ class World(Truth):
         before, turned_back = self.state, self.turned_back
         said = super().happens(event)
         self.doubted |= {row.address for row in self.state.actions() if row.doubt}
-        if isinstance(event, RetryRequested) and before.is_superseded:
+        if isinstance(event, RetryRequested) and before.evidence.is_superseded:
             assert not said.accepted, "it goes on beside its successor"
         if isinstance(event, SkipRequested):
             self.check_skip(event, before, said)
@@ -93,7 +94,7 @@ class World(Truth):
         said = self.resolve(name, happened=happened, result=told, undo=undo)
         self.answered = self.by_hand = set()
         if not said.accepted:
-            if not before.inbox and not any(note.event == "deadline_passed" for note in said.notes):
+            if not before.evidence.inbox and not any(note.event == "deadline_passed" for note in said.notes):
                 assert (said.state.status, said.state.steps, said.notes) == (before.status, before.steps, ())
             return
         row = meant[0]
@@ -194,7 +195,7 @@ class World(Truth):
         assert not said.consumed & self.taken, "taken twice"
         self.taken |= said.consumed
         late = {note.detail["number"] for note in said.notes if note.event == "signal_too_late"}
-        came = [mail for mail in before.inbox if mail.kind is MailKind.SIGNAL]
+        came = [mail for mail in before.evidence.inbox if mail.kind is MailKind.SIGNAL]
         taken = [mail.name for mail in came if mail.id in said.consumed - late]
         new = {mail.id for mail in came if not mail.seen and mail.id not in said.consumed - late}
         assert late <= new, "what was kept, or taken, is not late"
@@ -218,7 +219,7 @@ class World(Truth):
             elif step.role is StepRole.WAIT and row.status is not ExecutionStatus.SKIPPED:
                 assert row.address in received, "nothing had come"
         if isinstance(event, Tick):
-            there = {mail.name for mail in self.state.inbox if mail.kind is MailKind.SIGNAL}
+            there = {mail.name for mail in self.state.evidence.inbox if mail.kind is MailKind.SIGNAL}
             waits = [self.plan_step(row.address).signal for row in self.state.actions() if row.is_live]
             assert not there & set(waits), "what it waits for is there"
 
@@ -227,7 +228,7 @@ class World(Truth):
     def check_commands(self, before: InstanceState, said: Decision, *, turned_back: bool) -> None:
         known = {row.address: row for row in before.steps}
         begun = [child.address for child in said.children] + [it.address for it in said.sends if it.address.is_action]
-        assert not (begun and before.awaits_lock), "it begins without its place"
+        assert not (begun and before.evidence.awaits_lock), "it begins without its place"
         for address in begun:
             assert not turned_back, f"{address} begins after compensation had begun"
             assert said.state.status not in BACKWARD, f"{address} begins as compensation does"
@@ -293,7 +294,7 @@ class World(Truth):
     def check_claim(self, run: Run, *, turned_back: bool) -> None:
         address, step = run.address, self.plan_step(run.address)
         assert step.is_task, f"{address} was claimed, and is no work"
-        assert not (address.is_action and self.state.awaits_lock), f"{address} was claimed without its place"
+        assert not (address.is_action and self.state.evidence.awaits_lock), f"{address} was claimed without its place"
         if address.is_action:
             assert not turned_back, f"{address} claimed after compensation had begun"
             # `idempotent=False`: never twice, unless an operator says so, or the first time was not a call at all.
@@ -311,11 +312,11 @@ class World(Truth):
         """Accepted exactly where it is clear what is meant; refused, it changes nothing."""
         meant = [row for row in self.stuck(before) if event.step in (None, row.name)]
         fits = [row for row in meant if (not event.undone if row.address.is_action else event.result is None)]
-        may_be = len(meant) == len(fits) == 1 and (event.undone or not before.is_superseded)
+        may_be = len(meant) == len(fits) == 1 and (event.undone or not before.evidence.is_superseded)
         assert said.accepted is may_be, f"{event} of {before}"
         if not may_be:
             # The inbox is read, and a deadline found passed, whatever the event.
-            if not before.inbox and not any(note.event == "deadline_passed" for note in said.notes):
+            if not before.evidence.inbox and not any(note.event == "deadline_passed" for note in said.notes):
                 assert (said.state.status, said.state.steps, said.notes) == (before.status, before.steps, ())
             return
         address = meant[0].address
@@ -350,7 +351,7 @@ class World(Truth):
 
     def a_person_ends_it(self) -> None:
         """Whoever skips what it is stuck at, one after the other, gets any instance out of `failed`."""
-        self.state = replace(self.state, is_superseded=False)
+        self.state = seen(self.state, is_superseded=False)
         for _ in self.plan.steps:
             if self.state.status is SagaStatus.FAILED:
                 names = [None, *(step.name for step in self.plan.steps)]  # without one where there is only one

@@ -27,7 +27,7 @@ def assert_legal(plan: ChoreographyPlan, before: RunState, said: RunDecision, no
     assert (after.finished_at is not None) == after.status.is_final
     if before.status is not after.status:
         assert after.status in TRANSITIONS[before.status], f"{before.status} must not become {after.status}"
-        is_stray = any(it.is_live or it.dead_at for it in rows if not it.is_late)
+        is_stray = any(it.is_live or it.dead_at for it in rows if not it.evidence.is_late)
         assert before.status not in ENDED or is_stray, "V18: what came late has opened a run that had ended"
     were = {it.address: it.status for it in before.steps}
     for row in rows:
@@ -71,7 +71,7 @@ def assert_released(plan: ChoreographyPlan, state: RunState) -> None:
 
 def place(row: StepState) -> tuple[bool, Address]:
     """The order of a handler's deliveries: what came late is behind all others."""
-    return isinstance(row, Delivery) and row.is_late, row.address
+    return isinstance(row, Delivery) and row.evidence.is_late, row.address
 
 
 def assert_letters(plan: ChoreographyPlan, state: RunState) -> None:
@@ -88,7 +88,7 @@ def assert_letters(plan: ChoreographyPlan, state: RunState) -> None:
         elif row.dead_at is None:
             assert handler.if_dead is IfDead.COMPENSATE, f"{row.address} was given up, and nobody hears of it"
             assert state.turned_at is not None
-            assert not row.is_late
+            assert not row.evidence.is_late
             assert not row.doubt
 
 
@@ -103,7 +103,7 @@ def assert_sent(plan: ChoreographyPlan, said: RunDecision) -> None:
 
 def assert_status(plan: ChoreographyPlan, state: RunState, now: datetime, unnumbered: int) -> None:
     live = [row for row in state.steps if row.is_live]
-    own = [row for row in state.steps if isinstance(row, Delivery) and not row.is_late]
+    own = [row for row in state.steps if isinstance(row, Delivery) and not row.evidence.is_late]
     assert state.quiet_from is None or not (live or state.status.is_final), "it is open, or over, and quiet"
     if state.status in ENDED:
         assert (state.due_at is not None) == bool(live), "what came late is open, and no sweep will ever look at it"

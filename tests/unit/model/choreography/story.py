@@ -38,6 +38,7 @@ from sagas.model.choreography.state import (
     RunDecision,
     RunState,
 )
+from tests.support.seen import seen
 from tests.unit.model.choreography.legal import assert_legal
 from tests.unit.model.story import LEASE, START, error
 
@@ -80,15 +81,15 @@ class RunStory:
         self.take_events(said)
         assert_legal(self.plan, before, replace(said, state=after), self.now, len(self.inbox))
         fresh = (
-            replace(
+            seen(
                 it,
                 holder=Holder.ALIVE if it.status is ExecutionStatus.RUNNING else Holder.NONE,
                 # Only a dispatch stamps the epoch anew.
-                epoch_changed=it.epoch_changed and it.status is ExecutionStatus.PENDING,
+                epoch_changed=it.evidence.epoch_changed and it.status is ExecutionStatus.PENDING,
             )
             for it in merged
         )
-        self.state = replace(after, steps=tuple(fresh), arrived=(), has_more=False, inbox=(), is_whole=True)
+        self.state = seen(after, steps=tuple(fresh), arrived=(), has_more=False, inbox=(), is_whole=True)
         self.mail = [mail for mail in self.mail if mail.id not in said.consumed]
         self.notes += said.notes
         return said
@@ -98,7 +99,7 @@ class RunStory:
             replace(it, after_late=self.letters.get(it.cause or 0) is Letter.LATE) for it in self.inbox[: self.at_once]
         )
         steps = tuple(self.loaded(it) for it in self.state.steps if whole or self.is_loaded(it, event))
-        state = replace(
+        state = seen(
             self.state,
             steps=steps,
             arrived=arrived,
@@ -113,7 +114,7 @@ class RunStory:
         """As the store loads it, which tells of what is open or dead whether it came late."""
         is_open = row.finished_at is None or row.dead_at is not None
         is_late = is_open and row.address.is_action and self.letters.get(row.address.position) is Letter.LATE
-        return replace(row, is_late=is_late)
+        return seen(row, is_late=is_late)
 
     @staticmethod
     def is_loaded(row: Any, event: RunEvent) -> bool:
@@ -170,8 +171,8 @@ class RunStory:
     def tick(self) -> RunDecision:
         return self.happens(Tick())
 
-    def evidence(self, address: Address, **seen: Any) -> Self:
-        steps = tuple(replace(it, **seen) if it.address == address else it for it in self.state.steps)
+    def evidence(self, address: Address, **found: Any) -> Self:
+        steps = tuple(seen(it, **found) if it.address == address else it for it in self.state.steps)
         self.state = replace(self.state, steps=steps)
         return self
 

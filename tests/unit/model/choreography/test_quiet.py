@@ -7,6 +7,7 @@ from sagas.model import SagaStatus
 from sagas.model.choreography import BridgePlan
 from sagas.model.state import Outage
 from sagas.model.vocabulary import HistoryEvent
+from tests.support.seen import seen
 from tests.unit.model.choreography.graphs import graph, handler
 from tests.unit.model.choreography.story import RunStory
 
@@ -70,7 +71,7 @@ def test_v20_an_outage_is_not_silence() -> None:
     assert quiet_from is not None
     began = run.now + timedelta(minutes=5)
     run.later(60 * MINUTE)
-    run.state = replace(run.state, outages=(Outage(began, run.now),))
+    run.state = seen(run.state, outages=(Outage(began, run.now),))
 
     run.tick()
 

@@ -8,6 +8,7 @@ from sagas.model import Address, Claimed, ExecutionStatus, Failed, SagaStatus, V
 from sagas.model.choreography import IfDead
 from sagas.model.choreography.events import Handled, RunEvent
 from sagas.model.choreography.state import Delivery, Letter, Published, RunDecision
+from tests.support.seen import seen
 from tests.unit.model.choreography.legal import ENDED
 from tests.unit.model.choreography.story import RunStory
 from tests.unit.model.story import error
@@ -226,7 +227,7 @@ class World(RunStory):
                     attempts=row.attempts - 1,
                     first_claimed_at=row.first_claimed_at if row.attempts > 1 else None,
                 )
-            rows.append(replace(row, epoch_changed=row.status is ExecutionStatus.PENDING or row.epoch_changed))
+            rows.append(seen(row, epoch_changed=row.status is ExecutionStatus.PENDING or row.evidence.epoch_changed))
         pending = sum(row.is_live for row in rows)
         self.state = replace(self.state, steps=tuple(rows), pending=pending)
 
