@@ -12,11 +12,12 @@ from sagas.engine.answer import END, Answer
 from sagas.engine.current_event import EventContext
 from sagas.engine.delivery import Claimed
 from sagas.engine.messages import START_TASK
+from sagas.engine.outgoing import MOST_PUBLISHED
 from sagas.engine.recording import Recording
 from sagas.engine.registry import Choreographed, WrittenEvent, choreography_of, starts_here
 from sagas.engine.running import Run
 from sagas.engine.transaction import RolledBack
-from sagas.errors import BindingError, RowDamaged, SagaError
+from sagas.errors import BindingError, PayloadError, RowDamaged, SagaError
 from sagas.model import PlanStep, UndoOutcome, payload
 from sagas.model.choreography import ChoreographyPlan, HandlerPlan
 from sagas.model.choreography.as_plan import RunPlan
@@ -99,7 +100,10 @@ class _ReactionRun(Run):
         )
 
     def _publish(self, event: Any) -> None:
-        written(self._heard, [event], self._claimed)  # refused here, where the body can see it
+        """Keep an event. Raises PayloadError, where the body can see it, if it cannot be published."""
+        if len(self._heard.also) >= MOST_PUBLISHED:
+            raise PayloadError(f"current_event.publish: one execution publishes at most {MOST_PUBLISHED} events")
+        written(self._heard, [event], self._claimed)
         self._heard.also.append(event)
 
 

@@ -29,7 +29,10 @@ MOST_LETTERS = 1_000
 #: Letters that are sent at once. Ten thousand replays are not ten thousand messages in front of all others.
 SENT_AT_ONCE = 10
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_ID = re.compile(rf"({_UUID}):(?:([0-9]{{1,9}})(?:\.([0-9]{{1,9}})\.([0-9]{{1,9}}))?|{_UUID})", re.IGNORECASE)
+_NUMBER = "[0-9]{1,9}"
+_ID = re.compile(
+    rf"(?P<run>{_UUID}):(?:(?P<number>{_NUMBER})(?:\.{_NUMBER}\.{_NUMBER})?|(?P<event>{_UUID}))", re.IGNORECASE
+)
 NO_HANDLER = "no handler gets it: skip it once it has been dealt with by hand"
 NOT_NAMED = (
     "no handler gets it by itself: name the one that is to deal with it (to=…; --to), or skip it once it has been "
@@ -91,10 +94,10 @@ class DeadLetters:
         """Count the letters that follow a page that was listed with these filters, up to ``most``."""
         if page.after is None:
             return 0
-        place, asked = Place.parse(page.after), _all(filters)
-        left = self._letters.count_dead(most=most, **asked, **after_deliveries(place))
-        if _has_events(asked):
-            left += self._letters.count_undelivered(most=most, **asked, **after_events(place))
+        place = Place.parse(page.after)
+        left = self._letters.count_dead(most=most, **filters, **after_deliveries(place))
+        if _has_events(filters):
+            left += self._letters.count_undelivered(most=most, **filters, **after_events(place))
         return min(left, most)
 
     def replay(
@@ -212,7 +215,7 @@ class DeadLetters:
     # -- reading
 
     def _read(self, filters: dict[str, Any], limit: int, place: Place | None = None) -> Found:
-        asked = _all(filters) | {"limit": limit + 1}
+        asked = filters | {"limit": limit + 1}
         found = [(Place.of_delivery(row), row) for row in self._letters.dead(**asked, **after_deliveries(place))]
         if _has_events(asked):
             found += [(Place.of_event(row), row) for row in self._letters.undelivered(**asked, **after_events(place))]
@@ -273,7 +276,9 @@ class DeadLetters:
         found = _ID.fullmatch(given) if isinstance(given, str) else None
         if found is None:
             raise ConfigurationError(f"{shown(given)} is not the id of a dead letter: pass one that `dead list` prints")
-        for letter in self._read({"run": UUID(found[1])}, MOST_LETTERS):
+        number, event = found["number"], found["event"]  # an event that came too early has no number
+        asked = {"run": UUID(found["run"]), "number": number and int(number), "event": event and UUID(event)}
+        for letter in self._read(asked, MOST_LETTERS):  # the event's own, or those of its deliveries
             if letter.id.lower() == given.lower():
                 return letter
         raise ConfigurationError(f"{given}: {NOT_THERE}, or it has been answered")
@@ -335,14 +340,9 @@ def _check_words(reason: str, by: str) -> None:
     checked_text(by, "by=", error=ConfigurationError)
 
 
-def _all(filters: dict[str, Any]) -> dict[str, Any]:
-    """Return every filter, None for those that are not asked for."""
-    return dict.fromkeys(("choreography", "handler", "error", "older_than", "run")) | filters
-
-
 def _has_events(filters: dict[str, Any]) -> bool:
     """Return whether events that no handler gets are asked for, too."""
-    return filters["handler"] is None and filters["error"] is None
+    return filters.get("handler") is None and filters.get("error") is None
 
 
 def address_of(letter: DeadLetter) -> Address:

@@ -15,6 +15,8 @@ WHERE step.dead_at IS NOT NULL
   AND (CAST(:error AS text) IS NULL OR step.error ->> 'type' = :error)
   AND (CAST(:older_than AS interval) IS NULL OR step.dead_at < clock_timestamp() - CAST(:older_than AS interval))
   AND (CAST(:run AS uuid) IS NULL OR step.instance_id = :run)
+  AND (CAST(:number AS int) IS NULL OR step.position = :number)
+  AND (CAST(:event AS uuid) IS NULL OR step.event_id = :event)
 """
 
 #: Deliveries and undos that were given up, the oldest first, by an index of their own; with what each holds up.
@@ -68,6 +70,8 @@ WHERE mail.letter IS NOT NULL AND mail.letter <> 'muted' AND mail.acknowledged_a
   AND (CAST(:choreography AS text) IS NULL OR coalesce(instance.saga, mail.choreography) = :choreography)
   AND (CAST(:older_than AS interval) IS NULL OR mail.consumed_at < clock_timestamp() - CAST(:older_than AS interval))
   AND (CAST(:run AS uuid) IS NULL OR mail.instance_id = :run)
+  AND (CAST(:number AS int) IS NULL OR mail.number = :number)
+  AND (CAST(:event AS uuid) IS NULL OR mail.event_id = :event)
 """
 
 #: Events that no handler gets: they came too late or too early, or were one too many.

@@ -11,6 +11,9 @@ from sagas.store import letter_statements
 from sagas.store.book import InSchema
 from sagas.store.loop_statements import LOCK_INSTANCE
 
+#: What letters can be asked for by. One that is left out, or None, is not asked for.
+FILTERS = ("choreography", "handler", "error", "older_than", "run", "number", "event")
+
 
 class Letters(InSchema):
     """Statements about dead letters."""
@@ -18,12 +21,12 @@ class Letters(InSchema):
     def dead(self, *, limit: int, **filters: Any) -> list[Row[Any]]:
         """Return deliveries that were given up, the oldest first."""
         with self._database.autocommit() as connection:
-            return list(connection.execute(self._sql(letter_statements.DEAD), filters | {"limit": limit}))
+            return list(connection.execute(self._sql(letter_statements.DEAD), _all(filters) | {"limit": limit}))
 
     def undelivered(self, *, limit: int, **filters: Any) -> list[Row[Any]]:
         """Return events that no handler gets, the oldest first."""
         with self._database.autocommit() as connection:
-            return list(connection.execute(self._sql(letter_statements.UNDELIVERED), filters | {"limit": limit}))
+            return list(connection.execute(self._sql(letter_statements.UNDELIVERED), _all(filters) | {"limit": limit}))
 
     def count_dead(self, *, most: int, **filters: Any) -> int:
         """Count deliveries that were given up, up to ``most``."""
@@ -35,7 +38,7 @@ class Letters(InSchema):
 
     def _count(self, statement: str, asked: dict[str, Any]) -> int:
         with self._database.autocommit() as connection:
-            return int(connection.scalar(self._sql(statement), asked))
+            return int(connection.scalar(self._sql(statement), _all(asked)))
 
     def stored(self, run: UUID, delivery: Address) -> Row[Any] | None:
         """Return what a delivery gets, as it is stored; None: there is no such delivery."""
@@ -64,3 +67,7 @@ class Letters(InSchema):
         with self._database.transaction() as connection:
             connection.execute(self._sql(LOCK_INSTANCE), {"id": run})
             return connection.scalar(self._sql(letter_statements.ACKNOWLEDGE), given) is not None
+
+
+def _all(filters: dict[str, Any]) -> dict[str, Any]:
+    return dict.fromkeys(FILTERS) | filters

@@ -63,14 +63,23 @@ def test_what_a_body_publishes_itself_comes_before_what_it_returns(ring_shop: Sh
     assert events(ring_shop, run) == first
 
 
-def test_what_a_body_publishes_itself_is_refused_where_it_publishes_it(ring_shop: Shop) -> None:
-    run = start(ring_shop, {"ship": ["say:publish a note"]})
+@pytest.mark.parametrize(
+    ("handler", "does", "error"),
+    [
+        ("ship", "publish a note", "Noted"),
+        ("reserve", "too often", "current_event.publish: one execution publishes at most 100 events"),
+    ],
+)
+def test_what_a_body_publishes_itself_is_refused_where_it_publishes_it(
+    ring_shop: Shop, handler: str, does: str, error: str
+) -> None:
+    run = start(ring_shop, {handler: [f"say:{does}"]})
 
     letters = ring_shop.sagas.dead_letters
-    eventually(lambda: [one for one in letters.list(handler="ship") if one.run == run.id], "the letter")
-    (letter,) = (one for one in letters.list(handler="ship") if one.run == run.id)
+    eventually(lambda: [one for one in letters.list(handler=handler) if one.run == run.id], "the letter")
+    (letter,) = (one for one in letters.list(handler=handler) if one.run == run.id)
     assert letter.error is not None
-    assert "Noted" in letter.error.message
+    assert error in letter.error.message
 
 
 def test_the_key_of_a_delivery_is_its_event_and_its_handler(ring_shop: Shop) -> None:

@@ -52,6 +52,16 @@ def notes(run: SagaHandle) -> list[StepStatus]:
     return [step.status for step in run.steps if step.name == "note"]
 
 
+def test_a_letter_is_found_by_its_id_however_many_its_run_has(ring_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start(ring_shop, {"ship": "no"})
+    note(ring_shop, run, 1, {"note 1": "no"})
+    eventually(lambda: len(letters(ring_shop, run)) == 2, "two letters")
+    both = letters(ring_shop, run)
+    monkeypatch.setattr("sagas.handle.dead_letters.MOST_LETTERS", 1)
+
+    assert [ring_shop.sagas.dead_letters.get(letter.id).id for letter in both] == [letter.id for letter in both]
+
+
 def test_e2_a_dead_letter_holds_later_events_of_its_run_alone_and_a_replay_lets_them_go_in_order(
     ring_shop: Shop,
 ) -> None:

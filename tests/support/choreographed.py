@@ -78,8 +78,8 @@ def act(script: Mapping[str, Any], what: str) -> Any:
 @shared_task
 def reserve(event: Ordered) -> Any:
     said = act(event.script, "reserve")
-    if said == "by itself":
-        current_event.publish(Noted(script=event.script, number=0))
+    for number in range({"by itself": 1, "too often": 101}.get(said, 0)):
+        current_event.publish(Noted(script=event.script, number=number))
     return Refused(script=event.script) if said == "refused" else Reserved(script=event.script)
 
 

@@ -118,7 +118,7 @@ class RunBench:
 
     def late(self, run_id: UUID) -> list[Row[Any]]:
         """The late events of a run that no person has answered."""
-        asked = {"choreography": None, "older_than": None, "run": run_id, **after_events(None)}
+        asked = {"run": run_id, **after_events(None)}
         return [row for row in self.store.letters.undelivered(limit=100, **asked) if row.letter == "late"]
 
     def delivers(self, run_id: UUID, letter: Row[Any], handler: str) -> RunDecision:

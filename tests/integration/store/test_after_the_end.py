@@ -56,8 +56,7 @@ def of_delivery(runs: RunBench, run: UUID, address: Address) -> Delivery:
 
 
 def dead(bench: Bench, run: UUID) -> list[Row]:
-    asked = {"choreography": None, "handler": None, "error": None, "older_than": None, "run": run}
-    return bench.store.letters.dead(limit=10, **asked, **after_deliveries(None))
+    return bench.store.letters.dead(limit=10, run=run, **after_deliveries(None))
 
 
 def test_v18_a_late_event_is_delivered_once_and_its_run_stays_completed(runs: RunBench, bench: Bench) -> None:

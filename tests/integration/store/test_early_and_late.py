@@ -41,7 +41,7 @@ def test_v16_an_event_whose_run_does_not_come_is_a_letter_after_its_time_and_nev
     (buried,) = letters.bury_early(10)
     assert (buried.choreography, buried.run_key, buried.name) == (STREAM.name, "order-42", "B")
     assert letters.bury_early(10) == []
-    (letter,) = letters.undelivered(limit=10, choreography=STREAM.name, older_than=None, run=None, **after_events(None))
+    (letter,) = letters.undelivered(limit=10, choreography=STREAM.name, **after_events(None))
     assert (letter.letter, letter.key, letter.number) == ("early", "order-42", None)
 
     assert letters.deliver_early(run, letter.event, {"reason": "x"}) == (False, False), "its run is not there"
@@ -161,9 +161,7 @@ def test_v16_a_purged_key_leaves_a_tombstone_that_tells_what_comes_late(
     assert runs.start(LINE, key="order-42") == run
     assert bench.sql("SELECT status FROM {s}.saga_instance") == [("completed",)], "nothing is started anew"
     runs.publish(run, "B")
-    (letter,) = bench.store.letters.undelivered(
-        limit=10, choreography=None, older_than=None, run=None, **after_events(None)
-    )
+    (letter,) = bench.store.letters.undelivered(limit=10, **after_events(None))
     assert (letter.letter, letter.key, letter.number) == ("late", "order-42", 4)
     assert runs.state(run).status is SagaStatus.COMPLETED
     bench.sql("UPDATE {s}.saga_instance SET finished_at = finished_at - interval '400 days'")

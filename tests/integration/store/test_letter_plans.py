@@ -10,6 +10,7 @@ from sqlalchemy import text
 from config.servers import EmbeddedPostgres
 from sagas.handle.letter_pages import GREATEST, Place, after_deliveries, after_events
 from sagas.store import letter_statements, run_statements
+from sagas.store.letters import FILTERS
 from tests.conftest import GivenPostgres
 from tests.support.bench import Bench, bench_on
 from tests.support.explained import read, scans
@@ -31,7 +32,7 @@ SELECT instance_id, number, 0, 0, CASE WHEN n % 500 = 0 THEN 'charge' ELSE 'ship
        CASE WHEN is_dead THEN now() - make_interval(secs => n) END, CASE WHEN is_dead THEN '{"type": "X"}'::jsonb END
 FROM (SELECT *, row_number() OVER () AS n, number = 2 AND id % 2 = 0 AS is_dead FROM {s}.saga_inbox) AS event;
 """
-NOTHING = dict.fromkeys(("choreography", "handler", "error", "older_than", "run"))
+NOTHING = dict.fromkeys(FILTERS)
 
 
 @pytest.fixture(scope="module")
