@@ -29,7 +29,7 @@ from sagas.errors import ConfigurationError, InstanceNotFound
 from sagas.handle import DeadLetters, Page, SagaHandle, Standing, read_page, standings
 from sagas.model import Codec, Data, SagaStatus, Secrecy, Tick
 from sagas.model.choreography.as_plan import RunPlan
-from sagas.model.payload import shown
+from sagas.model.payload import excerpt
 from sagas.recovery import WorkerLife, purge, sweep
 from sagas.store import DatabaseUrl, Timing
 
@@ -177,7 +177,7 @@ class Sagas:
             instance_id = id if isinstance(id, UUID) else UUID(id)
         except (ValueError, AttributeError, TypeError):
             raise InstanceNotFound(
-                f"{shown(id)} is not a saga id; one looks like 01890a5d-ac96-774b-bcce-b302099a8057"
+                f"{excerpt(id)} is not a saga id; one looks like 01890a5d-ac96-774b-bcce-b302099a8057"
             ) from None
         handle = SagaHandle(self.engine, instance_id)
         _ = handle.saga

@@ -107,7 +107,7 @@ class Envelope:
     def fields(self) -> dict[str, Any]:
         """The event's fields as they were published. Raises Refused if they are not such."""
         if not isinstance(self.data, dict):
-            raise Refused(f"its data is {payload.shown(self.data)}, not an object with fields")
+            raise Refused(f"its data is {payload.excerpt(self.data)}, not an object with fields")
         try:
             fields = payload.restore(self.data)
             text = payload.dumps(fields, "data")

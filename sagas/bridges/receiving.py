@@ -196,9 +196,9 @@ class Receiver:
 
     def _why_refused(self, envelope: Envelope) -> str | None:
         if envelope.type == SKIPPED:
-            return f"the other side left it out: {payload.shown(envelope.data)}"
+            return f"the other side left it out: {payload.excerpt(envelope.data)}"
         if envelope.type not in self._bridge.plan.accepts:
-            return f"events of the type {payload.shown(envelope.type)} are not accepted"
+            return f"events of the type {payload.excerpt(envelope.type)} are not accepted"
         if envelope.index < 1:
             return "its index is below 1"
         try:

@@ -88,7 +88,7 @@ class EventType:
         """
         if not isinstance(fields, Mapping):
             raise broken(
-                f"event {self.type!r} of version {version} is {payload.shown(fields)}, not an object with fields"
+                f"event {self.type!r} of version {version} is {payload.excerpt(fields)}, not an object with fields"
             )
         raised = self.upcasters.raised(version, fields)
         try:
@@ -133,11 +133,11 @@ def event(
         ``@event(version=2)`` over ``class OrderCreated:`` with ``order_id: str`` and ``total: Decimal``
     """
     if kind is not None and not isinstance(kind, type):
-        raise DefinitionError(f"@event is for classes, not {payload.shown(kind)}: write @event or @event(version=2)")
+        raise DefinitionError(f"@event is for classes, not {payload.excerpt(kind)}: write @event or @event(version=2)")
 
     def declared(decorated: type[AnEvent]) -> type[AnEvent]:
         if not isinstance(decorated, type):
-            raise DefinitionError(f"@event is for classes, not {payload.shown(decorated)}")
+            raise DefinitionError(f"@event is for classes, not {payload.excerpt(decorated)}")
         type_ = decorated.__name__ if name is None else name
         what = f"event {type_!r}"
         if not isinstance(type_, str) or not NAME.fullmatch(type_):
@@ -192,7 +192,7 @@ def upcast(kind: type[Any], *, from_version: int) -> Callable[[AnUpcaster], AnUp
 
     def declared(function: AnUpcaster) -> AnUpcaster:
         if not callable(function):
-            raise DefinitionError(f"@upcast of event {type_.type!r} is for a function, not {payload.shown(function)}")
+            raise DefinitionError(f"@upcast of event {type_.type!r} is for a function, not {payload.excerpt(function)}")
         type_.upcasters.add(from_version, function)
         return function
 
@@ -211,7 +211,7 @@ def event_type(kind: Any, who: str) -> EventType:
         raise DefinitionError(f"{who}: the class {qualified_name(kind)} is not an event: put @event over it")
     if isinstance(vars(type(kind)).get(EVENT_MARK), EventType):
         raise DefinitionError(f"{who}: pass the class {type(kind).__qualname__}, not an event of it")
-    raise DefinitionError(f"{who}: {payload.shown(kind)} is not an event: pass a class with @event")
+    raise DefinitionError(f"{who}: {payload.excerpt(kind)} is not an event: pass a class with @event")
 
 
 def type_of(value: Any, who: str) -> EventType:
@@ -224,5 +224,5 @@ def type_of(value: Any, who: str) -> EventType:
             f"{who}: the class {value.__qualname__} is not an event itself: make one, {value.__qualname__}(…)"
         )
     raise PayloadError(
-        f"{who}: {payload.shown(value)} is not an event: put @event over its class, and pass an instance of that"
+        f"{who}: {payload.excerpt(value)} is not an event: put @event over its class, and pass an instance of that"
     )

@@ -94,7 +94,7 @@ class Exchange:
         known = self._types.get(type_)
         if known is None:
             raise EventUnreadable(
-                f"{self._who} names no event {payload.shown(type_)} in the code at hand: it waits for a worker with "
+                f"{self._who} names no event {payload.excerpt(type_)} in the code at hand: it waits for a worker with "
                 "the code that does"
             )
         return known.read(version, secrecy.open(fields))

@@ -26,7 +26,7 @@ from sagas.choreography.annotations import (
     is_pydantic,
     named,
 )
-from sagas.model.payload import shown
+from sagas.model.payload import excerpt
 
 
 class Misfit(Exception):
@@ -100,7 +100,7 @@ def _fitted_dict(value: Any, arguments: Sequence[Any], path: str, annotation: An
         raise _misfit(path, annotation, value)
     keys, values = arguments or (Any, Any)
     return {
-        fitted(key, keys, f"a key of {path}"): fitted(item, values, f"{path}[{shown(key)}]")
+        fitted(key, keys, f"a key of {path}"): fitted(item, values, f"{path}[{excerpt(key)}]")
         for key, item in value.items()
     }
 

@@ -49,7 +49,7 @@ class KnownEvents:
         """Return how long each of some events may take. Raises DefinitionError."""
         if not isinstance(given, Mapping):
             raise DefinitionError(
-                f"{self._who}: {option}={payload.shown(given)} must map events to how long they may take, as in "
+                f"{self._who}: {option}={payload.excerpt(given)} must map events to how long they may take, as in "
                 f"{option}={{PaymentReceived: timedelta(hours=2)}}"
             )
         types = self.several(tuple(given), option)

@@ -12,7 +12,7 @@ from sagas.engine import Engine, Posted, PublishingStep, callers_transaction, en
 from sagas.errors import PayloadError, StartRefused
 from sagas.handle import SagaHandle
 from sagas.model.choreography import ChoreographyPlan
-from sagas.model.payload import is_storable, shown
+from sagas.model.payload import excerpt, is_storable
 from sagas.store import BY_A_STEP, CallersTransaction, IntendedRun, NewRun, run_id_of
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def posted_by(
         return Posted(run_id=addressed(plan, run, who), event=written, intended=intended_run(plan, run))
     if run is not None and not isinstance(run, str):
         raise PayloadError(
-            f"{who}: {written.type} starts a run: run={shown(run)} must be the text of its business key, or be left out"
+            f"{who}: {written.type} starts a run: run={excerpt(run)} must be the text of its business key, or be left "
+            "out"
         )
     check_key(run, f"{who}: run=")
     whole = engine.publisher.whole_graph(plan)
@@ -55,7 +56,7 @@ def addressed(plan: ChoreographyPlan, run: SagaHandle | UUID | str, who: str) ->
     if isinstance(run, UUID):
         return run
     if not isinstance(run, str):
-        raise PayloadError(f"{who}: run={shown(run)} must be a handle, a UUID, or the text of a business key")
+        raise PayloadError(f"{who}: run={excerpt(run)} must be a handle, a UUID, or the text of a business key")
     check_key(run, f"{who}: run=")
     return run_id_of(plan.name, run)
 
@@ -67,7 +68,7 @@ def intended_run(plan: ChoreographyPlan, run: SagaHandle | UUID | str) -> Intend
 
 def check_key(key: str | None, who: str) -> None:
     if key is not None and not (isinstance(key, str) and 1 <= len(key) <= LONGEST_KEY and is_storable(key)):
-        raise StartRefused(f"{who}: key={shown(key)} must be text of 1 to {LONGEST_KEY} characters, without NUL")
+        raise StartRefused(f"{who}: key={excerpt(key)} must be text of 1 to {LONGEST_KEY} characters, without NUL")
 
 
 def refuses_existing(if_exists: str, who: str) -> bool:

@@ -223,14 +223,14 @@ class Saga:
             raise StartRefused(f"saga {self.name!r}: pass session= or connection=, not both")
         if key is not None and not (isinstance(key, str) and 1 <= len(key) <= LONGEST_KEY and payload.is_storable(key)):
             raise StartRefused(
-                f"saga {self.name!r}: key={payload.shown(key)} must be text of 1 to {LONGEST_KEY} characters, without "
-                "NUL"
+                f"saga {self.name!r}: key={payload.excerpt(key)} must be text of 1 to {LONGEST_KEY} characters, "
+                "without NUL"
             )
         try:
             policy = IfExists(if_exists)
         except ValueError:
             raise StartRefused(
-                f"saga {self.name!r}: if_exists={payload.shown(if_exists)} must be 'return', 'reject' or 'restart'"
+                f"saga {self.name!r}: if_exists={payload.excerpt(if_exists)} must be 'return', 'reject' or 'restart'"
             ) from None
         encoded = engine.secrecy.dumps(data, "data")
         self._check_input(frozenset(data))

@@ -8,7 +8,7 @@ from typing import Any
 from sagas.definition.keys import declared_keys
 from sagas.engine import event_kind
 from sagas.errors import DefinitionError, PermanentError
-from sagas.model.payload import shown
+from sagas.model.payload import excerpt
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,11 @@ def checked_starts_on(kind: Any, key: Any, saga: str) -> StartsOn | None:
     who = f"saga {saga!r}"
     if kind is None:
         if key is not None:
-            raise DefinitionError(f"{who}: key={shown(key)} belongs to starts_on=…; start(…, key=…) takes other keys")
+            raise DefinitionError(f"{who}: key={excerpt(key)} belongs to starts_on=…; start(…, key=…) takes other keys")
         return None
     event = event_kind(kind)
     if event is None:
-        raise DefinitionError(f"{who}: starts_on={shown(kind)} is not an event: pass a class with @event")
+        raise DefinitionError(f"{who}: starts_on={excerpt(kind)} is not an event: pass a class with @event")
     fields = declared_keys(kind) or frozenset()
     example = f"{saga}-{{{min(fields, default='id')}}}"
     if not isinstance(key, str):

@@ -70,7 +70,7 @@ class Outbox:
     def add(self, event: Any, to: Any, run: Any, by: PublishingStep) -> None:
         """Keep an event. Raises PayloadError, where the body can see it, if it cannot be published."""
         if not callable(getattr(to, "posted_by", None)):
-            raise PayloadError(f"current_step.publish: to={payload.shown(to)} is not a choreography: pass the object")
+            raise PayloadError(f"current_step.publish: to={payload.excerpt(to)} is not a choreography: pass the object")
         if len(self.posted) >= MOST_PUBLISHED:
             raise PayloadError(f"current_step.publish: one execution publishes at most {MOST_PUBLISHED} events")
         posted = to.posted_by(by, self.engine, event, run)

@@ -41,7 +41,7 @@ class Recorder:
         if not self._address.is_action:
             raise SagaError("current_step.record() is for actions: nothing undoes a compensation")
         if not isinstance(data, Mapping):
-            raise PayloadError(f"current_step.record() takes a mapping of names to values, not {payload.shown(data)}")
+            raise PayloadError(f"current_step.record() takes a mapping of names to values, not {payload.excerpt(data)}")
         self._seen.append(data)  # an error's text may contain its secrets
         encoded = self._engine.secrecy.dumps(data, f"record of {self._step}")
         self.has_recorded = True

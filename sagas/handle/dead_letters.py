@@ -19,7 +19,7 @@ from sagas.handle.words import LONGEST_REASON, checked_text
 from sagas.model import Address, payload
 from sagas.model.choreography.events import DeliveryRequested, LetterSkipped, ReplayRequested, RunEvent
 from sagas.model.choreography.letters import CHANGED
-from sagas.model.payload import shown
+from sagas.model.payload import excerpt
 from sagas.store import Joining, error_from
 
 logger = logging.getLogger("sagas")
@@ -81,9 +81,11 @@ class DeadLetters:
             after: the ``after`` of the previous page.
         """
         if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MOST_LETTERS:
-            raise ConfigurationError(f"dead_letters.list(limit={shown(limit)}): pass a number from 1 to {MOST_LETTERS}")
+            raise ConfigurationError(
+                f"dead_letters.list(limit={excerpt(limit)}): pass a number from 1 to {MOST_LETTERS}"
+            )
         if older_than is not None and not isinstance(older_than, timedelta):
-            raise ConfigurationError(f"dead_letters.list(older_than={shown(older_than)}): pass a timedelta")
+            raise ConfigurationError(f"dead_letters.list(older_than={excerpt(older_than)}): pass a timedelta")
         for name, given in (("choreography", choreography), ("handler", handler), ("error", error)):
             if given is not None:
                 checked_text(given, f"dead_letters.list({name}=…)", error=ConfigurationError)
@@ -129,7 +131,7 @@ class DeadLetters:
         """
         if to is not None and (not isinstance(to, str) or not to):
             raise ConfigurationError(
-                f"dead_letters.replay(to={shown(to)}): pass the name of a handler, or leave it out"
+                f"dead_letters.replay(to={excerpt(to)}): pass the name of a handler, or leave it out"
             )
         meant = self._meant(letters, reason, by)
         joining = Joining.ALWAYS if len(meant) > SENT_AT_ONCE else None
@@ -165,7 +167,7 @@ class DeadLetters:
             ``sagas.dead_letters.edit(letter, letter.payload | {"currency": "EUR"}, reason="the form left it out")``
         """
         if vouch not in (None, *get_args(VouchWord)):
-            raise ConfigurationError(f"dead_letters.edit(vouch={shown(vouch)}): pass 'not done', or leave it out")
+            raise ConfigurationError(f"dead_letters.edit(vouch={excerpt(vouch)}): pass 'not done', or leave it out")
         (meant,) = self._meant([letter], reason, by)
         if meant.handler is None:
             return _refused(meant, NO_HANDLER)
@@ -275,7 +277,9 @@ class DeadLetters:
     def _by_id(self, given: Any) -> DeadLetter:
         found = _ID.fullmatch(given) if isinstance(given, str) else None
         if found is None:
-            raise ConfigurationError(f"{shown(given)} is not the id of a dead letter: pass one that `dead list` prints")
+            raise ConfigurationError(
+                f"{excerpt(given)} is not the id of a dead letter: pass one that `dead list` prints"
+            )
         number, event = found["number"], found["event"]  # an event that came too early has no number
         asked = {"run": UUID(found["run"]), "number": number and int(number), "event": event and UUID(event)}
         for letter in self._read(asked, MOST_LETTERS):  # the event's own, or those of its deliveries

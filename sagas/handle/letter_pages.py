@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import Row
 
 from sagas.errors import ConfigurationError
-from sagas.model.payload import shown
+from sagas.model.payload import excerpt
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ class Place:
             return cls(datetime.fromisoformat(dead_at), bool(is_event), UUID(run), *numbers, UUID(event))
         except (AttributeError, TypeError, ValueError):
             raise ConfigurationError(
-                f"dead_letters.list(after={shown(text)}): pass the `after` of the previous page, unchanged"
+                f"dead_letters.list(after={excerpt(text)}): pass the `after` of the previous page, unchanged"
             ) from None
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import Row
 
 from sagas.errors import ConfigurationError
 from sagas.model import SagaStatus
-from sagas.model.payload import shown
+from sagas.model.payload import excerpt
 from sagas.store import Filters, Listing
 
 #: The most instances on a page.
@@ -101,7 +101,7 @@ def _status(status: SagaStatus | str | None) -> SagaStatus | None:
         return None if status is None else SagaStatus(status)
     except ValueError:
         known = ", ".join(known.value for known in SagaStatus)
-        raise ConfigurationError(f"list(status={shown(status)}): the statuses are {known}") from None
+        raise ConfigurationError(f"list(status={excerpt(status)}): the statuses are {known}") from None
 
 
 def _cursor(row: Row[Any]) -> str:
@@ -117,5 +117,5 @@ def _place(after: str | None) -> tuple[datetime, UUID] | None:
         return EPOCH + timedelta(microseconds=microseconds), UUID(bytes=id_)
     except (binascii.Error, struct.error, OverflowError, TypeError, ValueError):
         raise ConfigurationError(
-            f"list(after={shown(after)}): pass the `after` of the previous page, unchanged"
+            f"list(after={excerpt(after)}): pass the `after` of the previous page, unchanged"
         ) from None

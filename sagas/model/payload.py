@@ -178,7 +178,7 @@ def _tag_mapping(value: Mapping[Any, Any], path: str, depth: int) -> dict[str, A
             kind = type(key).__name__
             raise PayloadError(f"{path} has the key {_told(key)}, a {kind}; JSON keys are text: use str()")
     tagged = {
-        _checked_text(str.__str__(key), f"a key of {path}"): _tag(item, f"{path}[{shown(key)}]", depth + 1)
+        _checked_text(str.__str__(key), f"a key of {path}"): _tag(item, f"{path}[{excerpt(key)}]", depth + 1)
         for key, item in value.items()
     }
     # A user's own single "$…" key would read as a tag.
@@ -194,8 +194,8 @@ def _told(key: Any) -> str:
         return "…"
 
 
-def shown(given: Any, longest: int = 80) -> str:
-    """Describe a value for an error: a text by its beginning, anything else by its type alone."""
+def excerpt(given: Any, longest: int = 80) -> str:
+    """Return what an error shows of a value: the beginning of a text, and of anything else its type alone."""
     if not isinstance(given, str):
         return f"a {type(given).__qualname__}"
     return repr(given) if len(given) <= longest else f"{given[:longest]!r}…"
