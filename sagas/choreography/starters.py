@@ -15,6 +15,7 @@ from sagas.handle import SagaHandle
 from sagas.model import PlanStep, SagaStatus, UndoOutcome, payload
 from sagas.model.choreography import HandlerPlan
 from sagas.model.choreography.plan import starter_name
+from sagas.store import Kinship, Runs
 
 #: A start waits for a key that another transaction holds, and for a database that is away.
 START_RETRY = Retry(max_attempts=20, on=(Exception,), max_backoff=300.0)
@@ -59,17 +60,18 @@ def starter_plan(name: str, saga: Saga, place: int) -> HandlerPlan:
 
 def add_starting_tasks(app: Celery, engine: Engine) -> None:
     """Add the tasks of the deliveries that start sagas to an app. They are fenced as the app's own are."""
+    runs, kinship = engine.store.runs, engine.store.kinship
 
     @app.task(name=START_TASK, shared=False, ignore_result=True)
     def start_saga(event: Any) -> None:
-        start_on_event(engine, event)
+        start_on_event(engine, runs, event)
 
     @app.task(name=CANCEL_TASK, shared=False, ignore_result=True)
     def cancel_saga(event: Any) -> str | None:
-        return cancel_on_undo(engine)
+        return cancel_on_undo(engine, kinship)
 
 
-def start_on_event(engine: Engine, event: Any) -> None:
+def start_on_event(engine: Engine, runs: Runs, event: Any) -> None:
     """Start the saga of the running delivery, in one commit with its completion. Its key is the only one in there."""
     saga = _saga_of_delivery()
     assert saga.starts_on is not None
@@ -79,17 +81,15 @@ def start_on_event(engine: Engine, event: Any) -> None:
     handle = saga.start_on(engine, data, key=key, connection=connection, beginning=beginning)
     if handle.id == beginning.id:
         cause = current_event.idempotency_key
-        engine.store.runs.correlate(
-            connection.scalar, handle.id, current_event.run_id, cause, number=current_event.number
-        )
+        runs.correlate(connection.scalar, handle.id, current_event.run_id, cause, number=current_event.number)
 
 
-def cancel_on_undo(engine: Engine) -> str | None:
+def cancel_on_undo(engine: Engine, kinship: Kinship) -> str | None:
     """Cancel the saga that the undone delivery started. A person is asked if it can no longer turn back.
 
     It is found by its cause: a later release may make other keys of the same event.
     """
-    found = engine.store.kinship.begun_by(current_event.correlation_id, current_event.action_key)
+    found = kinship.begun_by(current_event.correlation_id, current_event.action_key)
     if found is None:
         return None  # it was not started, or its key had a saga of others already
     handle = SagaHandle(engine, found)

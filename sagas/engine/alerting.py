@@ -11,7 +11,7 @@ from datetime import UTC
 from sagas.model import Note
 from sagas.model.vocabulary import HistoryEvent
 from sagas.signals import dead_letters_found, handler_paused
-from sagas.store import Alarm, Alert, Store
+from sagas.store import Alarm, Alert, Handlers
 from sagas.store.handlers import DEAD_BEFORE_PAUSE
 
 logger = logging.getLogger("sagas")
@@ -23,8 +23,8 @@ EARLY = 5.0
 class Alerts:
     """Tells of dead letters, after the commit that made them."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, handlers: Handlers) -> None:
+        self._handlers = handlers
         self._silent_until: dict[Alarm, float] = {}
 
     def tell(self, choreography: str, notes: Iterable[Note]) -> None:
@@ -42,7 +42,7 @@ class Alerts:
         """Tell of letters of one kind, unless that was told just now: then the sweep does."""
         if time.monotonic() < self._silent_until.get(alarm, 0.0):
             return
-        alert, seconds_left = self._store.handlers.raise_alarm(alarm)
+        alert, seconds_left = self._handlers.raise_alarm(alarm)
         if alert is None:
             self._silent_until[alarm] = time.monotonic() + seconds_left - EARLY
         else:
@@ -52,7 +52,7 @@ class Alerts:
         handler, error = note.step or "", str(note.detail.get("type", ""))
         is_action = note.address is not None and note.address.is_action
         if is_action and not note.detail.get("parked"):
-            deaths = self._store.handlers.note_death(choreography, handler, error)
+            deaths = self._handlers.note_death(choreography, handler, error)
             if deaths.in_row == DEAD_BEFORE_PAUSE and deaths.paused_until is not None:
                 until = f"{deaths.paused_until.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
                 logger.error(

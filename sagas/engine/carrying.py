@@ -18,7 +18,7 @@ from sagas.engine.capture import capture_for
 from sagas.engine.messages import ADDRESS_HEADER, CALLBACK_TASK, SENT_HEADER, saga_id_of
 from sagas.model import Address, ErrorInfo, Misdelivered, Reason, Secrecy
 from sagas.model.headers import DIGEST_HEADER, laid_over, without
-from sagas.store import Store, legible
+from sagas.store import Clock, Headers, legible
 
 logger = logging.getLogger("sagas")
 
@@ -26,10 +26,10 @@ logger = logging.getLogger("sagas")
 class Carrying:
     """The headers of one app's saga messages."""
 
-    def __init__(self, app: Celery, store: Store, secrecy: Secrecy) -> None:
+    def __init__(self, app: Celery, headers: Headers, clock: Clock, secrecy: Secrecy) -> None:
         self._app = app
-        self._headers = store.headers
-        self._clock = store.clock
+        self._headers = headers
+        self._clock = clock
         self._secrecy = secrecy
 
     def put_into(self, app: Celery) -> None:

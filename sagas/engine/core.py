@@ -64,7 +64,7 @@ class Engine:
         self.is_current: Callable[[], bool] = lambda: False
         self.store = Store(database, schema, timing)
         self.store.database.hides_parameters = self.secrecy.is_wanted
-        self.carrying = Carrying(app, self.store, self.secrecy)
+        self.carrying = Carrying(app, self.store.headers, self.store.clock, self.secrecy)
         self.control = Control(control_queue, self.store.fleet)
         self.messages = Messages(app, control_queue, step_results)
         self.impatient_sender = ImpatientSender(self.messages)

@@ -21,7 +21,7 @@ from sagas.engine.transaction import StepTransaction
 from sagas.engine.unclaimed import nothing_to_claim
 from sagas.model import Address
 from sagas.model.headers import DIGEST_HEADER
-from sagas.store import Claim, ClaimedDelivery, legible
+from sagas.store import Claim, ClaimedDelivery, Store, legible
 
 if TYPE_CHECKING:
     from sagas.engine.core import Engine
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 def execute(engine: "Engine", task: Any, instance_id: UUID, address: Address) -> Answer:
     """Claim the execution that a message names, run it and record it; return what Celery is to do."""
-    delivery = Delivery(engine, task, instance_id, address)
+    delivery, store = Delivery(engine, task, instance_id, address), engine.store
     with engine.held.holding(delivery.id):
-        claim = engine.store.hot.claim(
+        claim = store.hot.claim(
             instance_id,
             address,
             task=task.name,
@@ -40,16 +40,16 @@ def execute(engine: "Engine", task: Any, instance_id: UUID, address: Address) ->
             delivery=delivery.id,
             digest=getattr(delivery.request, DIGEST_HEADER, None),
             sent=sent_at(delivery.request),
-            known_plans=engine.store.instances.known_plans,
+            known_plans=store.instances.known_plans,
             is_delivery=getattr(delivery.request, DELIVERY_HEADER, None) is not None,
         )
         if claim is None:
-            return nothing_to_claim(delivery)
-        return _run(delivery, claim)
+            return nothing_to_claim(delivery, store.instances, store.lines)
+        return _run(delivery, claim, store)
 
 
-def _run(delivery: Delivery, claim: Claim) -> Answer:
-    store, address = delivery.engine.store, delivery.address
+def _run(delivery: Delivery, claim: Claim, store: Store) -> Answer:
+    address = delivery.address
     store.headers.remember(delivery.instance_id, claim.headers)
     store.clock.learn(claim.claimed_at)
     with legible(delivery.instance_id):
@@ -57,7 +57,7 @@ def _run(delivery: Delivery, claim: Claim) -> Answer:
         step = plan.step(address.position, address.branch)
     transaction = StepTransaction(store.database)
     claimed = Claimed(delivery, claim, plan, step, transaction, Outbox(delivery.engine, delivery.instance_id))
-    if is_put_off(claimed):
+    if is_put_off(claimed, store.handlers):
         return END
     run, recording = reaction_to(claimed) if isinstance(claim, ClaimedDelivery) else (Run(claimed), Recording(claimed))
     try:

@@ -60,7 +60,7 @@ class Loop:
         self._messages = messages
         self._brief_sender = impatient_sender
         self._poking = threading.local()
-        self.alerts = Alerts(store)
+        self.alerts = Alerts(store.handlers)
 
     def handle(
         self,

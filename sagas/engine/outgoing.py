@@ -1,7 +1,7 @@
 """`current_step.publish`: events that a step of a saga publishes with its completion, in one commit or not at all."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
@@ -51,13 +51,18 @@ class Addressee(Protocol):
     def posted_by(self, publisher: PublishingStep, engine: "Engine", event: Any, run: Any) -> Posted: ...
 
 
-@dataclass(slots=True)
 class Outbox:
-    """The events that one execution publishes, kept until it completes."""
+    """The events that one execution publishes, kept until it completes.
 
-    engine: "Engine"
-    publisher: UUID  # the instance whose execution it is
-    posted: list[Posted] = field(default_factory=list)
+    Args:
+        publisher: the instance whose execution it is.
+    """
+
+    def __init__(self, engine: "Engine", publisher: UUID, posted: Iterable[Posted] = ()) -> None:
+        self._engine = engine
+        self._runs, self._starting = engine.store.runs, engine.store.starting
+        self._publisher = publisher
+        self.posted = [*posted]
 
     def __bool__(self) -> bool:
         return bool(self.posted)
@@ -73,7 +78,7 @@ class Outbox:
             raise PayloadError(f"current_step.publish: to={payload.excerpt(to)} is not a choreography: pass the object")
         if len(self.posted) >= MOST_PUBLISHED:
             raise PayloadError(f"current_step.publish: one execution publishes at most {MOST_PUBLISHED} events")
-        posted = to.posted_by(by, self.engine, event, run)
+        posted = to.posted_by(by, self._engine, event, run)
         size = sum(len((one.event.payload or "").encode()) for one in (*self.posted, posted))
         if size > LARGEST_PUBLICATION:
             raise PayloadError(
@@ -90,10 +95,10 @@ class Outbox:
                 publishes into is a saga.
         """
         transaction = JoinedConnection(connection)
-        depth = self.engine.store.runs.depth_of(transaction.scalar, self.publisher)
+        depth = self._runs.depth_of(transaction.scalar, self._publisher)
         for place, one in self._in_one_order():
             insert = partial(self._inserted, transaction, one.at(depth), f"{one.event.caused_by}:{place}")
-            if self.engine.store.starting.unharmed(transaction, insert, may_wait=True) is None:
+            if self._starting.unharmed(transaction, insert, may_wait=True) is None:
                 raise KeyInUse(
                     f"{one.event.caused_by} cannot publish {one.event.type}: run {one.run_id} has its business key, "
                     "and began with another event; or it is a saga"
@@ -107,7 +112,6 @@ class Outbox:
         yield from sorted(enumerate(self.posted), key=lambda numbered: numbered[1].run_id)
 
     def _inserted(self, transaction: JoinedConnection, one: Posted, key: str) -> bool | None:
-        runs = self.engine.store.runs
         if one.starts is not None:
-            return runs.start(transaction.scalar, one.starts)
-        return runs.publish(transaction.scalar, one.run_id, one.event, key, BY_A_STEP, intended=one.intended)
+            return self._runs.start(transaction.scalar, one.starts)
+        return self._runs.publish(transaction.scalar, one.run_id, one.event, key, BY_A_STEP, intended=one.intended)

@@ -111,6 +111,7 @@ class _ReactionRecording(Recording):
     def __init__(self, claimed: Claimed, heard: Heard) -> None:
         super().__init__(claimed)
         self._heard = heard
+        self._deliveries, self._handlers = self._engine.store.deliveries, self._engine.store.handlers
 
     @property
     def _graph(self) -> ChoreographyPlan:
@@ -151,7 +152,7 @@ class _ReactionRecording(Recording):
         """Note that the handler does not only fail: if it was paused, it goes on."""
         saga, handler = self._heard.saga, self._heard.handler.name
         try:
-            since = self._engine.store.handlers.resume(saga, handler)
+            since = self._handlers.resume(saga, handler)
         except SQLAlchemyError as error:  # the next delivery that it does says so again
             self._delivery.log("not noted that the handler goes on:", type(error).__qualname__)
             return
@@ -190,12 +191,12 @@ class _ReactionRecording(Recording):
 
     def _reached(self, event: Handled) -> Reached | None:
         """Record the usual end, in one statement; None: the loop must decide."""
-        plan, transaction, store = self._graph, self._transaction, self._engine.store
+        plan, transaction = self._graph, self._transaction
         usual = usual_end(plan, event)
         if usual is None:
             return None
         given = transaction.connection if transaction.is_open else None
-        reached = store.deliveries.complete(self._instance_id, plan, event, usual, self._engine.messages, given)
+        reached = self._deliveries.complete(self._instance_id, plan, event, usual, self._engine.messages, given)
         if reached is not None and transaction.is_open:
             self._commit()
         return reached

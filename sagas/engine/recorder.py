@@ -23,7 +23,7 @@ class Recorder:
         step: str,
         seen: list[Any] | None = None,
     ) -> None:
-        self._engine = engine
+        self._records, self._loop, self._secrecy = engine.store.records, engine.loop, engine.secrecy
         self._instance_id = instance_id
         self._address = address
         self._token = token
@@ -43,9 +43,9 @@ class Recorder:
         if not isinstance(data, Mapping):
             raise PayloadError(f"current_step.record() takes a mapping of names to values, not {payload.excerpt(data)}")
         self._seen.append(data)  # an error's text may contain its secrets
-        encoded = self._engine.secrecy.dumps(data, f"record of {self._step}")
+        encoded = self._secrecy.dumps(data, f"record of {self._step}")
         self.has_recorded = True
-        if not self._engine.store.records.add(self._instance_id, self._address, self._token, encoded):
+        if not self._records.add(self._instance_id, self._address, self._token, encoded):
             self._report()
 
     def _report(self) -> None:
@@ -53,9 +53,9 @@ class Recorder:
         message = "it recorded an effect after its claim had been taken away"
         error = ErrorInfo(type=Reason.CLAIM_LOST, message=message, step=self._step)
         lost = Failed(address=self._address, token=self._token, error=error, verdict=Verdict.UNKNOWN)
-        self._engine.loop.handle(self._instance_id, lost)
+        self._loop.handle(self._instance_id, lost)
 
     def all(self) -> list[dict[str, Any]]:
         """Return what the executions of the action have recorded so far, oldest first."""
-        stored = self._engine.store.records.of(self._instance_id, self._address.action)
-        return [self._engine.secrecy.open(payload.loads(text)) for text in stored]
+        stored = self._records.of(self._instance_id, self._address.action)
+        return [self._secrecy.open(payload.loads(text)) for text in stored]

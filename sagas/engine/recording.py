@@ -39,6 +39,7 @@ class Recording:
         self._claimed = claimed
         self._delivery = claimed.delivery
         self._engine = claimed.delivery.engine
+        self._hot, self._database = self._engine.store.hot, self._engine.store.database
         self._instance_id = claimed.delivery.instance_id
         self._address = claimed.delivery.address
         self._token = claimed.delivery.token
@@ -107,7 +108,7 @@ class Recording:
         transaction = self._transaction
         progress = None
         complete = partial(
-            self._engine.store.hot.complete,
+            self._hot.complete,
             self._instance_id,
             self._plan,
             self._address,
@@ -165,7 +166,7 @@ class Recording:
 
     def _is_undone_with_events(self, encoded: str | None, outcome: UndoOutcome) -> bool:
         """Record an undo together with the events that it publishes. False: its claim was taken away meanwhile."""
-        outbox, transaction = self._claimed.outbox, StepTransaction(self._engine.store.database)
+        outbox, transaction = self._claimed.outbox, StepTransaction(self._database)
         loop = self._engine.loop
         event = Completed(address=self._address, token=self._token, result=encoded, outcome=outcome)
         try:
@@ -191,12 +192,12 @@ class Recording:
 
     def _is_completed_in_transaction(self) -> bool:
         """Return whether this execution has completed: a soft limit between completion and commit leads here twice."""
-        hot, connection = self._engine.store.hot, self._transaction.connection
-        return hot.completed_by(self._instance_id, self._plan, self._address, self._token, connection) is not None
+        connection = self._transaction.connection
+        return self._hot.completed_by(self._instance_id, self._plan, self._address, self._token, connection) is not None
 
     def _own_completion(self) -> Progress | None:
         """Return the progress if it already completed: the answer to a commit can be lost."""
-        return self._engine.store.hot.completed_by(self._instance_id, self._plan, self._address, self._token)
+        return self._hot.completed_by(self._instance_id, self._plan, self._address, self._token)
 
     def _not_recorded(self, error: SQLAlchemyError) -> Answer:
         # Any error that is not the driver's own means a lost connection.

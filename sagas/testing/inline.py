@@ -32,6 +32,7 @@ class Inline:
 
     def __init__(self, sagas: Sagas, around: Around) -> None:
         self._sagas = sagas
+        self._sweeping = sagas.engine.store.sweeping
         self._around = around
         self._messages: deque[tuple[str, Any, dict[str, Any]]] = deque()
         self.instances: list[UUID] = []
@@ -76,7 +77,7 @@ class Inline:
             waits += 1
             # In a test neither a backoff nor a sleep is waited for.
             sleeping = [step.name for step in handle.snapshot().plan.steps if step.role is StepRole.SLEEP]
-            self._sagas.engine.store.sweeping.hasten(handle.id, sleeping)
+            self._sweeping.hasten(handle.id, sleeping)
             self._sagas.engine.loop.handle(handle.id, Tick())
             ran += self._drain()
         return ran

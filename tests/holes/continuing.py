@@ -88,7 +88,7 @@ OF_CONTINUING = (
         edits=(
             Edit(
                 "sagas/engine/unclaimed.py::nothing_to_claim",
-                "engine.store.lines.put_back(instance_id, address)",
+                "lines.put_back(instance_id, address)",
                 "pass",
             ),
         ),

@@ -176,7 +176,7 @@ OF_LETTERS = (
         edits=(
             Edit(
                 "sagas/engine/pausing.py::is_put_off",
-                "engine.store.handlers.hurry_if_resumed(claim.saga, claimed.step.name)",
+                "handlers.hurry_if_resumed(claim.saga, claimed.step.name)",
                 "pass",
             ),
             Edit("sagas/store/handlers.py::Handlers::_hurry", "not self._hurry_one(named)", "True"),

@@ -22,7 +22,7 @@ from django.utils.functional import cached_property
 from django.utils.text import Truncator
 
 from sagas.contrib.django.acting import CANCEL, RESOLVE, RETRY, SKIP, VERBS, Verb, act
-from sagas.contrib.django.binding import bound_sagas
+from sagas.contrib.django.binding import bound_sagas, bound_store
 from sagas.contrib.django.models import Instance, InstanceQuerySet
 from sagas.errors import InstanceNotFound, RowDamaged
 from sagas.handle import HistoryEntry, SagaHandle
@@ -55,7 +55,7 @@ class SagaFilter(StatusFilter):
     parameter_name = "saga"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(name, name) for name in bound_sagas().engine.store.listing.names()]
+        return [(name, name) for name in bound_store().listing.names()]
 
 
 class StartFilter(admin.DateFieldListFilter):
@@ -63,7 +63,7 @@ class StartFilter(admin.DateFieldListFilter):
 
     def queryset(self, request: HttpRequest, queryset: InstanceQuerySet) -> InstanceQuerySet:
         found: InstanceQuerySet = super().queryset(request, queryset)
-        return found.filter(saga__in=bound_sagas().engine.store.listing.names()) if self.used_parameters else found
+        return found.filter(saga__in=bound_store().listing.names()) if self.used_parameters else found
 
 
 class ShortPaginator(Paginator):
@@ -80,7 +80,7 @@ class ReasonedList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         shown: list[Any] = list(vars(self)["result_list"])
-        reasons = bound_sagas().engine.store.listing.reasons([instance.pk for instance in shown])
+        reasons = bound_store().listing.reasons([instance.pk for instance in shown])
         for instance in shown:
             instance.why = reasons.get(instance.pk, "")
         self.result_list = shown
@@ -133,7 +133,7 @@ class InstanceAdmin(admin.ModelAdmin):
         else:  # an id is meant, whatever else is chosen; a business key may also look like one
             return queryset.filter(Q(pk=pasted) | listed(key=search_term.strip(), **asked)), False
         rest = []
-        names = bound_sagas().engine.store.listing.names() if search_term else ()
+        names = bound_store().listing.names() if search_term else ()
         for word in search_term.split():
             kind = "status" if word in set(SagaStatus) else "saga" if word in names else None
             if kind is None:
@@ -248,7 +248,7 @@ def listed(status: str | None, **asked: Any) -> Q:
         return Q()
     if not filters.is_storable:
         return Q(pk=None)
-    return Q(pk__in=RawSQL(*bound_sagas().engine.store.listing.ids(filters, LONGEST_LIST)))
+    return Q(pk__in=RawSQL(*bound_store().listing.ids(filters, LONGEST_LIST)))
 
 
 def as_json(value: Any) -> str:

@@ -15,6 +15,7 @@ from sagas.contrib.django.transaction import surrounding_transaction
 from sagas.contrib.keys import codec_of
 from sagas.errors import ConfigurationError
 from sagas.extension import Sagas
+from sagas.store import Store
 
 #: Driver options of Django's PostgreSQL backend that are not for the server.
 NOT_FOR_THE_SERVER = (
@@ -68,6 +69,11 @@ def bound_sagas() -> Sagas:
     # Another name is that of a test database, which cannot be dropped while there are connections.
     made.engine.store.database.keeps_connections = lambda: _name(configured.database) == name
     return made
+
+
+def bound_store() -> Store:
+    """Return the store of `bound_sagas`, for its parts."""
+    return bound_sagas().engine.store
 
 
 #: The project's `Sagas`, bound at the latest when it is used: modules that Django loads early may import it.

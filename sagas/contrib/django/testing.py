@@ -13,10 +13,10 @@ from django.db import connections, transaction
 from django.test import TestCase, TransactionTestCase
 from sqlalchemy import Connection, TextClause
 
-from sagas.contrib.django.binding import bound_sagas
+from sagas.contrib.django.binding import bound_sagas, bound_store
 from sagas.contrib.django.conf import configuration
 from sagas.errors import ConfigurationError
-from sagas.extension import Sagas
+from sagas.store import Database, Instances
 from sagas.testing import Inline, inline
 
 
@@ -25,7 +25,7 @@ class _KeepsConnections(TransactionTestCase):
 
     @classmethod
     def setUpClass(cls) -> None:
-        database = bound_sagas().engine.store.database
+        database = bound_store().database
         cls.addClassCleanup(setattr, database, "keeps_connections", database.keeps_connections)
         cls.addClassCleanup(database.dispose)
         database.dispose()
@@ -40,7 +40,7 @@ class SagaTransactionTestCase(_KeepsConnections):
         try:
             return super().run(result)
         finally:
-            bound_sagas().engine.store.instances.delete_all()
+            bound_store().instances.delete_all()
 
     @contextmanager
     def run_sagas(self) -> Iterator[Inline]:
@@ -85,7 +85,7 @@ class SagaTestCase(_KeepsConnections, TestCase):
         The block's ``on_commit`` callbacks run at its end, as ``captureOnCommitCallbacks(execute=True)`` does; those
         of a step run right after it.
         """
-        sagas, alias = bound_sagas(), configuration().database
+        sagas, store, alias = bound_sagas(), bound_store(), configuration().database
         if alias not in cls.databases:
             raise ConfigurationError(f"sagas live in the database {alias!r}: add it to {cls.__qualname__}.databases")
 
@@ -93,7 +93,7 @@ class SagaTestCase(_KeepsConnections, TestCase):
             captured: AbstractContextManager[Any] = cls.captureOnCommitCallbacks(using=alias, execute=True)
             return captured
 
-        stand_in = _TestTransaction(sagas, alias, cls._started)
+        stand_in = _TestTransaction(store.database, store.instances, alias, cls._started)
         surrounding, sagas.engine.ambient = sagas.engine.ambient, lambda: stand_in
         try:
             with inline(sagas, around=committing) as caught, committing():
@@ -110,8 +110,9 @@ class _TestTransaction:
     start rolls back, as Django's list of callbacks shows.
     """
 
-    def __init__(self, sagas: Sagas, alias: str, started: list[UUID]) -> None:
-        self._sagas = sagas
+    def __init__(self, database: Database, instances: Instances, alias: str, started: list[UUID]) -> None:
+        self._database = database
+        self._instances = instances
         self._alias = alias
         self._started = started
         self._connection: Connection | None = None
@@ -121,7 +122,7 @@ class _TestTransaction:
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         self.forget_rolled_back()
-        with self._sagas.engine.store.database.transaction() as self._connection:
+        with self._database.transaction() as self._connection:
             yield
 
     def scalar(self, statement: TextClause, parameters: Mapping[str, Any]) -> Any:
@@ -148,10 +149,10 @@ class _TestTransaction:
         for instance_id in gone:
             del self._open[instance_id]
         if gone:
-            self._sagas.engine.store.instances.delete(gone)
+            self._instances.delete(gone)
 
 
 def _forget(started: list[UUID], since: int) -> None:
     if len(started) > since:
-        bound_sagas().engine.store.instances.delete(started[since:])
+        bound_store().instances.delete(started[since:])
         del started[since:]

@@ -2,10 +2,11 @@
 
 import threading
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import pytest
+from celery import Celery
 
 from sagas import NoCurrentStep, current_step
 from sagas.engine import Engine
@@ -14,9 +15,10 @@ from sagas.engine.outgoing import Outbox
 from sagas.engine.recorder import Recorder
 from sagas.engine.transaction import StepTransaction
 from sagas.model import Address
-from sagas.store import Database
+from sagas.store import Timing
 
 ID = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
+ENGINE = Engine(Celery(), "postgresql://nobody@/nowhere?host=/nonexistent", "sagas", Timing())
 PUBLIC = ["saga_id", "saga", "name", "attempt", "idempotency_key", "action_key", "deadline", "connection"]
 
 
@@ -28,9 +30,9 @@ def context(round_: int = 0, **changes: Any) -> StepContext:
         "round": round_,
         "attempt": 2,
         "deadline": datetime(2040, 1, 1, tzinfo=UTC),
-        "recorder": Recorder(cast(Engine, None), ID, Address(0), UUID(int=1), "pay"),
-        "outbox": Outbox(cast(Engine, None), ID),
-        "transaction": StepTransaction(Database("postgresql://nobody@/nowhere?host=/nonexistent")),
+        "recorder": Recorder(ENGINE, ID, Address(0), UUID(int=1), "pay"),
+        "outbox": Outbox(ENGINE, ID),
+        "transaction": StepTransaction(ENGINE.store.database),
     }
     return StepContext(**given | changes)
 
