@@ -32,6 +32,10 @@ logger = logging.getLogger("sagas")
 
 #: The most kept messages that a heartbeat lists; a message beyond that may be sent twice.
 MOST_KEPT = 1_000
+#: Seconds in which an idle worker takes nothing in: between two quick tasks, a busy one has nothing for a moment, too.
+SETTLED = 0.1
+#: Tasks of the library itself: a worker that runs only these is idle.
+OWN_TASKS = frozenset({SWEEP_TASK, CALLBACK_TASK})
 
 
 class _WorkerStep(StartStopStep):
@@ -254,13 +258,22 @@ class WorkerLife:
         self._engine.identity.renew()
         logger.warning("worker registered anew", extra={"former": str(former), "worker": str(self._engine.identity.id)})
 
-    def _is_idle(self, taken_in: dict[str, str]) -> bool:
+    def _is_idle(self, taken_in: Mapping[str, str]) -> bool:
         """Return whether it is connected and has nothing to do. A worker that is starting or cut off is not idle."""
         consumer = getattr(self._worker, "consumer", None)
         connection = getattr(consumer, "connection", None)
         if consumer is None or consumer.blueprint.state != RUN or not getattr(connection, "connected", False):
             return False
-        return not self._waits() and all(name in (SWEEP_TASK, CALLBACK_TASK) for name in taken_in.values())
+        if self._waits() or not OWN_TASKS.issuperset(taken_in.values()):
+            return False
+        begun = self._begun()
+        self._stopping.wait(SETTLED)
+        return begun == self._begun() and OWN_TASKS.issuperset(self._taken_in().values())
+
+    @staticmethod
+    def _begun() -> int:
+        """Return how many tasks this worker has begun, apart from the library's own."""
+        return sum(count for name, count in dict(worker_state.total_count).items() if name not in OWN_TASKS)
 
     def _slots(self) -> int:
         """Return how many tasks it runs at a time."""
