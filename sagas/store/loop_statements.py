@@ -1,5 +1,6 @@
 """Named statements of the loop: one instance is locked, loaded and saved, in three round trips with its commit."""
 
+from sagas.store import step_columns
 from sagas.store.statements import HAS_LINE, UNLESS_SYNCED
 
 LOCK_INSTANCE = "SELECT id FROM {s}.saga_instance WHERE id = :id FOR UPDATE"
@@ -20,11 +21,10 @@ CASE WHEN step.status <> 'running' THEN 'none'
 #: Executions of an instance, with the evidence about them.
 _EXECUTIONS = (
     """
-    SELECT step.position, step.branch, step.round, step.name, step.status, step.token, step.attempts, step.losses,
-           step.timeout, step.soft_timeout, step.polls, step.polled_since, step.parked_since, step.forgiven,
-           step.delivery, step.doubt, step.stray, step.dispatches, step.dispatched_at, step.not_before,
-           step.claimed_at, step.first_claimed_at, step.finished_at, step.error, step.task, step.event_id, step.dead_at,
-           step.edits, worker.hostname,
+    SELECT step.position, step.branch, step.round, step.name, step.timeout, step.soft_timeout, step.delivery, step.task,
+           step.event_id, worker.hostname, """
+    + step_columns.AS_LOADED
+    + """,
            """
     + HOLDER
     + """ AS holder,
@@ -112,23 +112,19 @@ WITH changed AS MATERIALIZED (
     + HAS_LINE
     + """) THEN '' END AS line
     FROM json_to_recordset(CAST(:steps AS json)) AS head (
-        position int, branch int, round int, status text, token uuid, attempts int, losses int, polls int,
-        polled_since timestamptz, parked_since timestamptz, forgiven int, doubt boolean, stray boolean, dispatches int,
-        dispatched_at timestamptz, not_before timestamptz, claimed_at timestamptz, first_claimed_at timestamptz,
-        finished_at timestamptz, error jsonb, result text,
+        position int, branch int, round int, """
+    + step_columns.AS_RECORD
+    + """, dispatches int, edits int, result text, input text,
         is_new boolean, has_result boolean, is_dispatched boolean, queue text, joining text,
-        lane int, name text, task text, timeout float8, soft_timeout float8, synced_claim boolean,
-        event_id uuid, dead_at timestamptz, edits int, input text)
+        lane int, name text, task text, timeout float8, soft_timeout float8, synced_claim boolean, event_id uuid)
 ),
 updated AS (
     UPDATE {s}.saga_step AS step
-    SET status = changed.status, token = changed.token, attempts = changed.attempts, losses = changed.losses,
-        polls = changed.polls, polled_since = changed.polled_since, parked_since = changed.parked_since,
-        forgiven = changed.forgiven, doubt = changed.doubt, stray = changed.stray,
+    SET """
+    + step_columns.AS_UPDATED
+    + """,
         dispatches = greatest(changed.dispatches - (changed.line IS NOT NULL)::int, 0),
-        dispatched_at = changed.dispatched_at, not_before = changed.not_before, claimed_at = changed.claimed_at,
-        first_claimed_at = changed.first_claimed_at, finished_at = changed.finished_at, error = changed.error,
-        dead_at = changed.dead_at, edits = coalesce(changed.edits, 0),
+        edits = coalesce(changed.edits, 0),
         input = coalesce(changed.input::jsonb, step.input),
         result = CASE WHEN changed.has_result THEN changed.result::jsonb ELSE step.result END,
         line = CASE WHEN changed.is_dispatched OR changed.line IS NOT NULL THEN changed.line ELSE step.line END,
@@ -140,15 +136,14 @@ updated AS (
 ),
 born AS (
     INSERT INTO {s}.saga_step (instance_id, position, branch, round, lane, name, task, queue, timeout, soft_timeout,
-        status, token, attempts, losses, polls, polled_since, parked_since, forgiven, doubt, stray, dispatches,
-        dispatched_at, not_before, claimed_at, first_claimed_at, finished_at, error, result, line, epoch, event_id,
-        dead_at, edits, synced_claim)
+        synced_claim, event_id, """
+    + step_columns.AS_INSERTED
+    + """, dispatches, edits, result, line, epoch)
     SELECT CAST(:id AS uuid), position, branch, round, lane, name, task, queue, timeout, soft_timeout,
-        status, token, attempts, losses, polls, polled_since, parked_since, forgiven, doubt, stray,
-        greatest(dispatches - (line IS NOT NULL)::int, 0),
-        dispatched_at, not_before, claimed_at, first_claimed_at, finished_at, error, result::jsonb, line,
-        CASE WHEN dispatched_at IS NOT NULL THEN (SELECT epoch FROM {s}.saga_epoch) END, event_id, dead_at,
-        coalesce(edits, 0), synced_claim
+        synced_claim, event_id, """
+    + step_columns.AS_INSERTED
+    + """, greatest(dispatches - (line IS NOT NULL)::int, 0), coalesce(edits, 0), result::jsonb, line,
+        CASE WHEN dispatched_at IS NOT NULL THEN (SELECT epoch FROM {s}.saga_epoch) END
     FROM changed WHERE is_new
 ),
 noted AS (

@@ -31,6 +31,7 @@ from sagas.model import (
     payload,
 )
 from sagas.model.limits import Limits
+from sagas.store.step_columns import READ
 
 #: Exceptions raised by a value that was tampered with. Not all exceptions: a time limit may strike anywhere.
 UNREADABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
@@ -114,27 +115,12 @@ def _given_to(row: Row[Any]) -> dict[str, Any]:
     return {"limits": Limits(row.timeout, row.soft_timeout), "delivery": row.delivery}
 
 
-def step_fields(row: Row[Any]) -> dict[str, Any]:
-    """Return what the row of an execution tells of every kind of execution."""
-    return {
+def step_fields(row: Row[Any], kind: type[StepState] = StepState) -> dict[str, Any]:
+    """Return what the row of an execution tells of one of its kind."""
+    return {column: getattr(row, column) for column in READ[kind]} | {
         "address": Address(row.position, row.branch, row.round),
         "name": row.name,
         "status": ExecutionStatus(row.status),
-        "token": row.token,
-        "attempts": row.attempts,
-        "losses": row.losses,
-        "polls": row.polls,
-        "polled_since": row.polled_since,
-        "parked_since": row.parked_since,
-        "forgiven": row.forgiven,
-        "doubt": row.doubt,
-        "stray": row.stray,
-        "dispatches": row.dispatches,
-        "dispatched_at": row.dispatched_at,
-        "not_before": row.not_before,
-        "claimed_at": row.claimed_at,
-        "first_claimed_at": row.first_claimed_at,
-        "finished_at": row.finished_at,
         "error": error_from(row.error),
     }
 

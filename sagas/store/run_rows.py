@@ -11,10 +11,8 @@ from sagas.store.rows import evidence_of, json_text, step_fields
 def delivery_of(row: Row[Any]) -> Delivery:
     """Return a delivery, or an undo of one, with the evidence about it."""
     return Delivery(
-        **step_fields(row),
+        **step_fields(row, Delivery),
         event=row.event_id,
-        dead_at=row.dead_at,
-        edits=row.edits,
         evidence=DeliveryEvidence(**evidence_of(row), is_late=row.is_late),
     )
 

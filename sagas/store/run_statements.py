@@ -1,5 +1,6 @@
 """Named statements about choreographed runs (see `statements` for their conventions)."""
 
+from sagas.store import step_columns
 from sagas.store.loop_statements import HOLDER
 from sagas.store.neighbour_statements import CORRELATION
 from sagas.store.statements import HAS_LINE, TAKE, TAKEN
@@ -146,10 +147,10 @@ LEFT JOIN {s}.saga_handler AS handler
 #: cost of a look does not grow with the run, as long as nothing has to be undone.
 LOAD_DONE = (
     """
-SELECT step.position, step.branch, step.round, step.name, step.status, step.token, step.attempts, step.losses,
-       step.timeout, step.soft_timeout, step.polls, step.polled_since, step.parked_since, step.forgiven, step.delivery,
-       step.doubt, step.stray, step.dispatches, step.dispatched_at, step.not_before, step.claimed_at,
-       step.first_claimed_at, step.finished_at, step.error, worker.hostname, step.event_id, step.dead_at, step.edits,
+SELECT step.position, step.branch, step.round, step.name, step.timeout, step.soft_timeout, step.delivery,
+       step.event_id, worker.hostname, """
+    + step_columns.AS_LOADED
+    + """,
        """
     + HOLDER
     + """ AS holder, false AS epoch_changed, false AS is_late

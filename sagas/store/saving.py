@@ -11,6 +11,7 @@ from sagas.model import TRANSITIONS, InstanceState, Note, Plan, StepState
 from sagas.model.choreography.state import Delivery
 from sagas.store.head_columns import Placement, is_claim_synced
 from sagas.store.rows import json_text
+from sagas.store.step_columns import WRITTEN
 
 
 class Joining(StrEnum):
@@ -22,28 +23,6 @@ class Joining(StrEnum):
     NOT = "not"
     BEHIND_OTHERS = "behind others"  # if there is a line
     ALWAYS = "always"
-
-
-#: The columns of an execution that are written as they are. `json` writes moments and tokens as text.
-PLAIN = (
-    "status",
-    "token",
-    "attempts",
-    "losses",
-    "polls",
-    "polled_since",
-    "parked_since",
-    "forgiven",
-    "doubt",
-    "stray",
-    "dispatches",
-    "dispatched_at",
-    "not_before",
-    "claimed_at",
-    "first_claimed_at",
-    "finished_at",
-    "result",
-)
 
 
 def changes(before: InstanceState, after: InstanceState) -> list[tuple[StepState | None, StepState]]:
@@ -64,7 +43,7 @@ def step_values(
     """
     address = after.address
     step = plan.step(address.position, address.branch)
-    values = {column: getattr(after, column) for column in PLAIN}
+    values = {column: getattr(after, column) for column in WRITTEN[type(after)]}
     values |= {
         "position": address.position,
         "branch": address.branch,
@@ -77,7 +56,7 @@ def step_values(
         "joining": joining,
     }
     if isinstance(after, Delivery):
-        values |= {"event_id": after.event, "dead_at": after.dead_at, "edits": after.edits, "input": after.input}
+        values["event_id"] = after.event
     if before is None or joining is not Joining.NOT:
         values["queue"] = placement.queue_of(step, address.round)
     if before is None:
