@@ -55,7 +55,9 @@ class Loop:
     """Applies events to instances."""
 
     def __init__(self, store: Store, messages: Messages, impatient_sender: ImpatientSender, secrecy: Secrecy) -> None:
-        self._store = store
+        self._database, self._headers, self._clock = store.database, store.headers, store.clock
+        self._instances, self._locks = store.instances, store.locks
+        self._lines, self._timing = store.lines, store.timing
         self._secrecy = secrecy
         self._messages = messages
         self._brief_sender = impatient_sender
@@ -87,7 +89,7 @@ class Loop:
         """
         joining = joining or (Joining.BEHIND_OTHERS if not wait_for_broker else Joining.NOT)
         work = partial(self._transact, instance_id, event, skip_locked, joining, hurried=hurried)
-        done = self._store.database.retrying(work, patience)
+        done = self._database.retrying(work, patience)
         return None if done is None else self._follow(instance_id, done, carries, wait_for_broker=wait_for_broker)
 
     def handle_in(
@@ -107,8 +109,8 @@ class Loop:
     def _follow(self, instance_id: UUID, done: "_Done", carries: Address | None, *, wait_for_broker: bool) -> Handled:
         """Send and announce what was committed."""
         loaded, decision, saved, to_wake = done
-        self._store.headers.remember(instance_id, loaded.headers)
-        self._store.clock.learn(loaded.now)
+        self._headers.remember(instance_id, loaded.headers)
+        self._clock.learn(loaded.now)
         carried = False
         for send in decision.sends:
             if send.address in saved.in_line:
@@ -164,7 +166,7 @@ class Loop:
     def release(self, instance_id: UUID, *, wait_for_broker: bool = True) -> None:
         """Release what an ended instance held, in a transaction after its own; never raises."""
         try:
-            freed = self._store.locks.release(instance_id)
+            freed = self._locks.release(instance_id)
         except Exception as error:  # the sweep releases what ended instances still hold
             logger.warning("locks of saga %s not released, the sweep will: %s", instance_id, self._shown(error))
         else:
@@ -179,7 +181,7 @@ class Loop:
         given: Connection | None = None,
         hurried: bool = False,
     ) -> "_Done | None":
-        instances = self._store.instances
+        instances = self._instances
         to_wake: Sequence[UUID] = ()
         with instances.transaction() if given is None else nullcontext(given) as connection:
             about: Address | None = getattr(event, "address", None)
@@ -190,15 +192,15 @@ class Loop:
             if loaded is None:
                 return None
             if loaded.state.evidence.awaits_lock and loaded.state.status.is_forward:
-                has_all, to_wake = self._store.locks.grant(connection, instance_id)
+                has_all, to_wake = self._locks.grant(connection, instance_id)
                 loaded = loaded.with_evidence(awaits_lock=not has_all, was_granted=has_all)
             with legible(instance_id):
-                loaded, decision = decided(loaded, event, self._store.timing)
+                loaded, decision = decided(loaded, event, self._timing)
                 if goes_on_forward(loaded, decision):
-                    has_all, to_wake = self._store.locks.take_place(connection, instance_id, loaded.plan)
+                    has_all, to_wake = self._locks.take_place(connection, instance_id, loaded.plan)
                     if not has_all:
                         loaded = loaded.with_evidence(awaits_lock=True)
-                        loaded, decision = decided(loaded, event, self._store.timing)
+                        loaded, decision = decided(loaded, event, self._timing)
                 if self._secrecy.is_wanted and writes_text(loaded.state, decision):
                     seen = instances.contents(instance_id, connection)
                     decision = redacted(decision, self._secrecy.redactor(*seen))
@@ -223,7 +225,7 @@ class Loop:
             sent = self._send_patiently(instance_id, plan, window, countdown, limits)
         if not sent:
             try:
-                self._store.lines.put_back(instance_id, window[0])
+                self._lines.put_back(instance_id, window[0])
             except Exception as error:  # the commit stands: evidence will show that no message came
                 logger.warning("saga %s not put into its line: %r", instance_id, error)
 

@@ -67,9 +67,10 @@ class WorkerLife:
 
     def __init__(self, engine: Engine) -> None:
         store = engine.store
-        self._engine, self._store = engine, store
+        self._engine = engine
         self._sweeping, self._fleet = store.sweeping, store.fleet
         self._clock, self._timing = store.clock, store.timing
+        self._start_pulse = partial(pulse.start, engine.identity, store)
         self._worker: Any = None
         self._idle = False
         self._told: set[str] = set()
@@ -110,8 +111,8 @@ class WorkerLife:
         self._stays = True
         self._safely(self._beat)
         self.neighbourhood.look_around(self._worker.options)
-        timing, pool = self._timing, getattr(self._worker.pool_cls, "__module__", "")
-        pulse.start(self._engine.identity, self._store, pool, self._stopping.is_set)
+        self._start_pulse(getattr(self._worker.pool_cls, "__module__", ""), self._stopping.is_set)
+        timing = self._timing
         filler, sweeper = self._filler, Sweeper(self._engine)
 
         def until_filling() -> float:

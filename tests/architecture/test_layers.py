@@ -112,6 +112,43 @@ def test_the_database_checks_share_the_models_table_of_transitions() -> None:
     assert TRANSITIONS[SagaStatus.COMPLETED] == {SagaStatus.COMPENSATING, SagaStatus.COMPENSATED}
 
 
+# -- the parts
+
+#: Where parts are composed: these reach through an engine for its store, and hand on what a part uses of it.
+COMPOSE = {
+    "sagas/engine/core.py",
+    "sagas/engine/execution.py::execute",
+    "sagas/recovery/sweep.py::sweep",
+    "sagas/choreography/starters.py::add_starting_tasks",
+    "sagas/extension.py",
+    "sagas/cli/commands.py::bound_store",
+    "sagas/contrib/django/binding.py::bound_sagas",
+    "sagas/contrib/django/binding.py::bound_store",
+}
+
+
+def reaching(tree: ast.AST, function: str = "") -> Iterator[str]:
+    """The functions that ask an engine, or an object of their own, for the whole store."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Attribute) and node.attr.lstrip("_") == "store":
+            yield function
+        yield from reaching(node, node.name if isinstance(node, ast.FunctionDef) else function)
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if "store" not in path.parts], ids=name)
+def test_a_part_takes_what_it_uses_of_the_store_in_its_constructor(path: Path) -> None:
+    if name(path) not in COMPOSE:
+        reach = {f"{name(path)}::{function}" for function in reaching(ast.parse(path.read_text()))}
+        assert reach <= COMPOSE | {f"{name(path)}::__init__"}
+
+
+def test_what_composes_parts_is_there() -> None:
+    for where in COMPOSE:
+        path, _, function = where.partition("::")
+        found = set(reaching(ast.parse((ROOT / path).read_text())))
+        assert function in found if function else found, where
+
+
 # -- size, names, words
 
 
