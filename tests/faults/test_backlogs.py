@@ -3,7 +3,7 @@
 from sagas import Saga, SagaStatus, Sleep, StepStatus
 from sagas.engine import SWEEP_TASK
 from tests.conftest import Shop
-from tests.faults.crew import with_a_message_a_step
+from tests.faults.killed_at_end import with_a_message_a_step
 from tests.support import gates, journal, queues, scripted
 from tests.support.workers import Worker, eventually, running
 

@@ -8,7 +8,7 @@ import pytest
 from config.demo import faults
 from config.servers import EmbeddedBroker
 from sagas import SagaHandle, SagaStatus
-from tests.faults.crew import crew
+from tests.faults.killed_at_end import killed_at_end
 from tests.faults.order_shop import OrderShop
 from tests.support.workers import Worker, eventually
 
@@ -45,7 +45,7 @@ def test_orders_survive_a_broker_that_dies_and_comes_back_empty(
     keys = [f"order-{number}" for number in range(12)]
     for key in keys[::4]:
         faults.inject("shipping", "create", "refuse", order_id=key)
-    with crew(*workers):
+    with killed_at_end(*workers):
         runs = [shop.order(key) for key in keys]
         eventually(lambda: any(run.steps[1].started_at for run in runs), "the first charge")
 
@@ -73,5 +73,5 @@ def test_a_start_without_a_broker_fails_nobody_and_the_sweep_sends_it_later(
     assert took < 10, "the outage is to cost the first start half a second, and the others nothing"
 
     forgetful_broker.start()
-    with crew(shop.worker()):
+    with killed_at_end(shop.worker()):
         assert set(shop.assert_all_end_well(runs).values()) == {SagaStatus.COMPLETED}

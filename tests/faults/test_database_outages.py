@@ -17,7 +17,7 @@ from config.servers import EmbeddedPostgres
 from sagas import SagaStatus
 from tests.conftest import Shop, make_shop
 from tests.faults import crashing
-from tests.faults.crew import crew
+from tests.faults.killed_at_end import killed_at_end
 from tests.faults.order_shop import OrderShop, has_ended
 from tests.support import journal, scripted
 from tests.support.workers import Worker, eventually
@@ -94,7 +94,7 @@ def is_claimed_durably(url: str, sagas: int) -> bool:
 def test_c10_long_steps_of_healthy_workers_are_not_run_twice_after_the_database_was_away(
     away: Any, fragile_postgres: EmbeddedPostgres, fragile_shop: Shop
 ) -> None:
-    with crew(fragile_shop.worker(name="one"), fragile_shop.worker(name="two")):
+    with killed_at_end(fragile_shop.worker(name="one"), fragile_shop.worker(name="two")):
         runs = [fragile_shop.start(scripted.three, {"b": ["before:sleep:7"]}) for _ in range(4)]
         eventually(lambda: is_claimed_durably(fragile_shop.database_url, len(runs)), "all to be in b")
 
@@ -125,7 +125,7 @@ def test_c10_a_suspicion_from_before_the_database_was_away_begins_anew(
     suspect = fragile_shop.worker(name="suspect")
     # It takes no steps, but it sweeps.
     other = fragile_shop.worker("-c", "1", "-Q", "other", name="other")
-    with crew(suspect, other):
+    with killed_at_end(suspect, other):
         run = fragile_shop.start(scripted.three, {"b": ["before:sleep:8"]})
         eventually(lambda: is_claimed_durably(fragile_shop.database_url, 1), "b to run")
         psutil.Process(suspect.pid).suspend()
@@ -182,7 +182,7 @@ def test_orders_survive_a_restart_and_crashes_of_the_database(
     keys = [f"order-{number}" for number in range(12)]
     for key in keys[::4]:
         faults.inject("payment", "charge", "refuse", order_id=key)
-    with crew(shop.worker(name="one"), shop.worker(name="two")):
+    with killed_at_end(shop.worker(name="one"), shop.worker(name="two")):
         runs = [shop.order(key) for key in keys]
         for _ in range(1 if fault == "restart" else 3):
             sleep(dice.uniform(0.1, 1.5))  # the random moment
@@ -212,7 +212,7 @@ def crashing_crew(
         "SAGAS_BROKER_URL": fragile_shop.broker_url,
         "SAGAS_TEST_EFFECTS": str(effects),
     }
-    with crew(Worker(environment, tmp_path / "crashing.log", application="tests.faults.crashing")):
+    with killed_at_end(Worker(environment, tmp_path / "crashing.log", application="tests.faults.crashing")):
         yield
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from config.demo import faults
 from sagas import SagaStatus
-from tests.faults.crew import crew, with_a_message_a_step
+from tests.faults.killed_at_end import killed_at_end, with_a_message_a_step
 from tests.faults.order_shop import ACTIONS, OrderShop
 from tests.support.workers import Worker, eventually
 
@@ -35,10 +35,10 @@ def test_a_death_around_publishing_the_next_message_costs_no_effect_and_doubles_
     # A latency of nothing counts the calls of the services, which the barriers would hide.
     calls = [faults.inject(*operation, "latency", order_id="42") for operation in ACTIONS.values()]
 
-    with crew(first):
+    with killed_at_end(first):
         run = orders.order("42")
         eventually((tmp_path / "died").exists, "the death")
-        with crew(*([second] if what == "worker" else [])):
+        with killed_at_end(*([second] if what == "worker" else [])):
             orders.assert_all_end_well([run])
             if what == "worker":
                 # Nobody acknowledged it: it is delivered again, and what follows it must not be forked.

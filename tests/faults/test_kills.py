@@ -13,7 +13,7 @@ from time import monotonic, sleep
 
 from config.demo import faults
 from sagas import SagaHandle
-from tests.faults.crew import crew
+from tests.faults.killed_at_end import killed_at_end
 from tests.faults.order_shop import ACTIONS, UNDOS, OrderShop
 from tests.faults.tally import Tally
 from tests.support.workers import Worker, eventually
@@ -118,7 +118,7 @@ def strike_often(
     busy: int = 1,
 ) -> None:
     victim = shop.worker(name="victim")
-    with crew(shop.worker(name="survivor"), victim):
+    with killed_at_end(shop.worker(name="survivor"), victim):
         for _ in range(3 * rounds):
             if victim.process is not None and victim.process.poll() is not None:
                 victim.start()

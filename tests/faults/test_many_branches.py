@@ -11,7 +11,7 @@ import pytest
 
 from sagas import SagaHandle
 from tests.conftest import Shop
-from tests.faults.crew import crew
+from tests.faults.killed_at_end import killed_at_end
 from tests.support import journal, queues, shapes
 from tests.support.workers import eventually
 
@@ -88,7 +88,7 @@ def assert_done_once(run: SagaHandle, happened: Counter[str], refusing: str | No
 
 def test_every_saga_of_many_completes_and_does_each_branch_once(shop: Shop, number: int) -> None:
     runs = [shop.start(shapes.eight) for _ in range(number)]
-    with crew(shop.worker("-c", "2", name="left"), shop.worker("-c", "2", name="right")):
+    with killed_at_end(shop.worker("-c", "2", name="left"), shop.worker("-c", "2", name="right")):
         until_all_ended(shop, number)
 
     assert ended(shop) == {"completed": number}
@@ -102,7 +102,7 @@ def test_every_saga_of_many_in_which_a_fifth_fails_is_done_or_undone_once(
     shop: Shop, number: int, dice: random.Random
 ) -> None:
     refusing = [dice.choice([*BRANCHES, "last"]) if dice.random() < 0.2 else None for _ in range(number)]
-    with crew(shop.worker("-c", "2", name="left"), shop.worker("-c", "2", name="right")):
+    with killed_at_end(shop.worker("-c", "2", name="left"), shop.worker("-c", "2", name="right")):
         runs = [shop.start(shapes.eight, {} if name is None else {name: ["no"]}) for name in refusing]
         until_all_ended(shop, number)
 
@@ -121,7 +121,7 @@ def test_every_saga_of_many_ends_though_its_branches_are_killed_and_their_messag
         {dice.choice(BRANCHES): [dice.choice(["die", "after:die", "flaky", "no"])]} if dice.random() < 0.2 else {}
         for _ in range(number)
     ]
-    with crew(shop.worker("-c", "2", name="left"), shop.worker("-c", "2", name="right")):
+    with killed_at_end(shop.worker("-c", "2", name="left"), shop.worker("-c", "2", name="right")):
         runs = [shop.start(shapes.eight, script) for script in scripts]
         eventually(lambda: ended(shop).total() > number / 4, "a quarter to end", 60 + number)
         queues.forget_everything(shop.sagas)

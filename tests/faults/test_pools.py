@@ -7,7 +7,7 @@ import pytest
 from config.demo import faults
 from sagas import SagaStatus
 from tests.conftest import Shop
-from tests.faults.crew import crew
+from tests.faults.killed_at_end import killed_at_end
 from tests.faults.order_shop import OrderShop
 from tests.support import scripted
 from tests.support.workers import eventually
@@ -19,7 +19,7 @@ def test_the_order_story_runs_in_every_pool(orders: OrderShop, pool: str) -> Non
     faults.inject("shipping", "create", "refuse", order_id="not shipped")
     faults.inject("notification", "send", "error", order_id="confirmed late", times=1, moment="after")
     keys = ["plain", "declined", "not shipped", "confirmed late"]
-    with crew(orders.worker("-P", pool, "-c", "2")):
+    with killed_at_end(orders.worker("-P", pool, "-c", "2")):
         runs = [orders.order(key) for key in keys]
         ends = orders.assert_all_end_well(runs)
 
@@ -31,11 +31,11 @@ def test_a_healthy_step_of_ten_leases_is_never_run_twice(shop: Shop) -> None:
     with ExitStack() as workers:
         runs = []
         for pool in ("solo", "threads", "prefork"):
-            workers.enter_context(crew(shop.worker("-P", pool, "-c", "1", name=pool)))
+            workers.enter_context(killed_at_end(shop.worker("-P", pool, "-c", "1", name=pool)))
             runs.append(shop.start(scripted.three, {"b": [f"before:sleep:{long}"]}))
             eventually(lambda: [run.steps[1].status for run in runs] == ["running"] * len(runs), f"b in {pool}")
         # Whoever is idle and whatever passes by is evidence against what stands still.
-        workers.enter_context(crew(shop.worker(name="idle")))
+        workers.enter_context(killed_at_end(shop.worker(name="idle")))
         while any(run.status is SagaStatus.RUNNING for run in runs):
             shop.sagas.sweep()
             assert shop.start(scripted.three).wait(30) is SagaStatus.COMPLETED
@@ -52,11 +52,11 @@ def test_c3_a_step_over_its_timeout_is_taken_over_where_the_pool_cannot_stop_it(
         for pool in ("solo", "threads"):
             # The worker takes one saga, gets stuck in it, and can do nothing else for a minute.
             worker = shop.worker("-P", pool, "-c", "1", name=pool)
-            workers.enter_context(crew(worker))
+            workers.enter_context(killed_at_end(worker))
             runs.append(shop.start(scripted.limited, {"b": ["before:sleep:60"]}))
             eventually(lambda: [run.steps[1].status for run in runs] == ["running"] * len(runs), f"b in {pool}")
 
-        workers.enter_context(crew(shop.worker(name="rescuer")))
+        workers.enter_context(killed_at_end(shop.worker(name="rescuer")))
         ends = [run.wait(40) for run in runs]
 
     assert ends == [SagaStatus.COMPLETED] * 2

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, NullPool, create_engine, text
 
 from sagas import SagaHandle, SagaStatus
 from tests.conftest import Shop
-from tests.faults.crew import crew
+from tests.faults.killed_at_end import killed_at_end
 from tests.support import journal
 from tests.support.choreographed import Noted, Ordered, Shipped, ring
 from tests.support.workers import Worker, eventually
@@ -101,7 +101,7 @@ def test_e1_a_handler_sees_the_events_of_fifty_publishers_in_order_whoever_is_ki
     shop.sagas.register()
     workers = [shop.worker("-c", "2", "-I", "tests.support.choreographed", name=f"worker-{it}") for it in range(2)]
     engine = create_engine(shop.database_url, poolclass=NullPool)
-    with crew(*workers):
+    with killed_at_end(*workers):
         for _ in range(rounds):
             play(shop, workers, engine, dice)
     engine.dispose()

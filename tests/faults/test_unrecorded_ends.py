@@ -10,7 +10,7 @@ from sqlalchemy import make_url
 from config.demo import faults
 from sagas import SagaStatus
 from tests.conftest import Shop
-from tests.faults.crew import crew
+from tests.faults.killed_at_end import killed_at_end
 from tests.faults.order_shop import OrderShop
 from tests.support import journal, scripted
 from tests.support.workers import eventually
@@ -40,7 +40,7 @@ def test_c3_a_step_whose_end_could_not_be_recorded_runs_again_though_its_process
     if end == "failure":
         faults.inject("payment", "charge", "error", moment="after", times=1)
     worker = orders.worker()
-    with crew(worker):
+    with killed_at_end(worker):
         children = set(worker.children())
         with nothing_recorded(orders):
             run = orders.order()
@@ -72,7 +72,7 @@ def test_c3_a_step_that_ended_while_the_database_was_away_for_longer_than_its_pa
 ) -> None:
     faults.inject("payment", "charge", "latency", moment="after", seconds=1.0, times=1)
     worker = orders.worker(application="tests.faults.impatient")
-    with crew(worker):
+    with killed_at_end(worker):
         children = set(worker.children())
         run = orders.order()
         eventually(lambda: run.steps[1].status == "running", "the charge")
@@ -88,7 +88,7 @@ def test_c3_a_step_that_ended_while_the_database_was_away_for_longer_than_its_pa
 
 
 def test_c3_a_thread_ended_by_system_exit_loses_no_saga(shop: Shop) -> None:
-    with crew(shop.worker("-P", "threads", "-c", "2")):
+    with killed_at_end(shop.worker("-P", "threads", "-c", "2")):
         runs = [
             shop.start(scripted.three, {"b": ["exit"]}),
             shop.start(scripted.three, {"b": ["after:exit"]}),

@@ -2,7 +2,7 @@
 
 from sagas import SagaStatus
 from tests.conftest import Shop
-from tests.faults.crew import crew
+from tests.faults.killed_at_end import killed_at_end
 from tests.faults.test_zombies import frozen
 from tests.support import gates, journal
 from tests.support.choreographed import Ordered, ring
@@ -22,10 +22,10 @@ def test_what_a_worker_does_that_was_taken_for_dead_is_undone_again_and_heard_by
     zombie, survivor = (
         shop.worker("-c", "2", "-I", "tests.support.choreographed", name=name) for name in ("zombie", "survivor")
     )
-    with crew(zombie):
+    with killed_at_end(zombie):
         run = ring.start_on(shop.sagas.engine, Ordered(script={"charge": "wait:vault"}))
         gates.until_reached(shop.database_url, run, "vault")
-        with crew(survivor), frozen(zombie, parent_alone=True):
+        with killed_at_end(survivor), frozen(zombie, parent_alone=True):
             # When: the run turns back, and all the time that the charge may take goes by
             run.cancel("changed mind")
             dead = "SELECT count(*) FROM sagas.saga_worker WHERE dead_at IS NOT NULL"

@@ -9,7 +9,7 @@ from pathlib import Path
 from config.demo import faults
 from sagas import SagaHandle, SagaStatus
 from tests.conftest import Shop
-from tests.faults.crew import crew, end
+from tests.faults.killed_at_end import end, killed_at_end
 from tests.faults.order_shop import OrderShop
 from tests.support import gates, journal, scripted
 from tests.support.workers import Worker, eventually
@@ -53,12 +53,12 @@ def test_c10_a_worker_that_wakes_up_declared_dead_registers_anew_and_works_on(or
     zombie, survivor = orders.worker(name="zombie"), orders.worker(name="survivor")
     for moment in ("before", "after"):
         faults.inject("payment", "charge", "latency", moment=moment, seconds=1.5, times=2)
-    with crew(zombie, survivor):
+    with killed_at_end(zombie, survivor):
         end(survivor)
         runs = [orders.order(), orders.order()]
         eventually(lambda: all(holds(run, "charge_payment") for run in runs), "the zombie to charge both")
 
-        with frozen(zombie, parent_alone=False), crew(survivor):
+        with frozen(zombie, parent_alone=False), killed_at_end(survivor):
             # Whatever the survivor can do, it does now; what the zombie holds in its memory comes later.
             orders.ended(runs)
         eventually(lambda: boots(orders.database_url, zombie.pid) == [True, False], "a second registration")
@@ -73,12 +73,12 @@ def test_c10_a_worker_that_wakes_up_declared_dead_registers_anew_and_works_on(or
 def test_c4_c8_a_zombies_late_success_is_absorbed_going_forward_and_undone_again_going_backward(shop: Shop) -> None:
     # Both first attempts end long after they were taken over: their parent is frozen, they are not.
     zombie, survivor = shop.worker(name="zombie"), shop.worker(name="survivor")
-    with crew(zombie):
+    with killed_at_end(zombie):
         forward = shop.start(scripted.three, {"b": ["wait:late"]})
         backward = shop.start(scripted.three, {"b": ["wait:late", "no"]})
         for run in (forward, backward):
             gates.until_reached(shop.database_url, run, "late")
-        with frozen(zombie, parent_alone=True), crew(survivor):
+        with frozen(zombie, parent_alone=True), killed_at_end(survivor):
             assert forward.wait(30) is SagaStatus.COMPLETED
             # The second attempt says a clean no, but the first one left doubt: so b is undone as well.
             assert backward.wait(30) is SagaStatus.COMPENSATED
@@ -103,7 +103,7 @@ def test_c4_c8_a_zombies_late_success_is_absorbed_going_forward_and_undone_again
 
 def test_c10_fresh_pool_children_are_not_born_dead(shop: Shop) -> None:
     # Every step runs in a child that did not exist at the last heartbeat.
-    with crew(shop.worker("-c", "2", "--max-tasks-per-child", "1")):
+    with killed_at_end(shop.worker("-c", "2", "--max-tasks-per-child", "1")):
         runs = [shop.start(scripted.three, {"b": ["before:sleep:0.2"]}) for _ in range(6)]
 
         def all_ended() -> bool:
@@ -119,7 +119,7 @@ def test_c10_fresh_pool_children_are_not_born_dead(shop: Shop) -> None:
 
 def test_c10_two_workers_with_one_name_do_not_delist_each_others_steps(shop: Shop, tmp_path: Path) -> None:
     twins = [shop.worker("-c", "2", "-n", "celery@app", name=name) for name in ("twin1", "twin2")]
-    with crew(*twins):
+    with killed_at_end(*twins):
         # Steps of several heartbeats, so that each twin reports while the other works.
         runs = [shop.start(scripted.three, {"b": ["before:sleep:2.5"]}) for _ in range(4)]
         ends = [run.wait(60) for run in runs]

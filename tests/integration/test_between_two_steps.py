@@ -9,13 +9,13 @@ import pytest
 from sagas import SagaHandle, SagaStatus
 from tests.conftest import Shop
 from tests.integration.test_continuation import messages
-from tests.support import between, continuing, queues, scripted
+from tests.support import between_steps, continuing, queues, scripted
 from tests.support.bench import Bench
 from tests.support.inline import run_messages
 from tests.support.programs import briefly
 from tests.support.workers import eventually
 
-MODULE = ("-I", "tests.support.between")
+MODULE = ("-I", "tests.support.between_steps")
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ ONCE = (1, 0, False)
 
 def test_c3_the_next_step_is_born_with_the_completion_and_claimed_by_a_statement_of_its_own(shop: Shop) -> None:
     with briefly(shop.worker("-c", "1", *MODULE)):
-        run = shop.sagas.start(between.watched, {"script": {}})
+        run = shop.sagas.start(between_steps.watched, {"script": {}})
 
         assert run.wait(30) is SagaStatus.COMPLETED
     assert shop.effects(run) == ["a", "then ('b', 'pending', 0, None, None)", "b"]
@@ -43,7 +43,7 @@ def test_c3_the_next_step_is_born_with_the_completion_and_claimed_by_a_statement
 
 def test_c4_a_process_that_is_killed_between_two_steps_leaves_nothing_in_doubt(shop: Shop) -> None:
     with briefly(shop.worker("-c", "2", *MODULE)):
-        run = shop.sagas.start(between.dying, {"script": {}})
+        run = shop.sagas.start(between_steps.dying, {"script": {}})
 
         assert run.wait(60) is SagaStatus.COMPLETED
     assert shop.effects(run) == ["a", "b", "c", "d"]
@@ -72,7 +72,7 @@ def test_c6_its_message_has_no_tail(shop: Shop) -> None:
 
 def test_c6_redelivered_after_several_steps_it_sends_the_one_that_was_never_sent(shop: Shop, rows: Bench) -> None:
     # Given: a worker that falls after three steps of one message; the broker has it still
-    run = shop.sagas.start(between.falling, {"script": {}})
+    run = shop.sagas.start(between_steps.falling, {"script": {}})
     (message,) = queues.take_out(shop.sagas)
     queues.put_back(shop.sagas, message)
     fallen = shop.worker("-c", "1", *MODULE, name="fallen")
@@ -97,7 +97,7 @@ def test_c6_redelivered_after_several_steps_it_sends_the_one_that_was_never_sent
 
 def test_c15_a_steps_own_transaction_has_committed_before_the_next_one_is_claimed(shop: Shop) -> None:
     with briefly(shop.worker("-c", "1", *MODULE)):
-        run = shop.sagas.start(between.looking_back, {})
+        run = shop.sagas.start(between_steps.looking_back, {})
 
         assert run.wait(30) is SagaStatus.COMPLETED
     assert shop.effects(run) == ["a sees []", "b sees ['a']", "c sees ['a', 'b']"]

@@ -21,24 +21,24 @@ from sagas.engine import JoinedSession
 from sagas.signals import saga_started
 from tests.conftest import Shop
 from tests.support import journal
-from tests.support.office import Office, opened, order
+from tests.support.caller import Caller, caller_in, order
 
 
 @pytest.fixture(scope="module")
-def desk(own_shop: Shop) -> Iterator[Office]:
-    with opened(own_shop) as made:
+def modules_caller(own_shop: Shop) -> Iterator[Caller]:
+    with caller_in(own_shop) as made:
         yield made
 
 
 @pytest.fixture
-def office(desk: Office) -> Iterator[Office]:
+def caller(modules_caller: Caller) -> Iterator[Caller]:
     """Everything empty again."""
-    yield desk
-    desk.shop.sagas.engine.ambient = lambda: None
-    with desk.shop.sagas.app.connection_for_write() as connection:
+    yield modules_caller
+    modules_caller.shop.sagas.engine.ambient = lambda: None
+    with modules_caller.shop.sagas.app.connection_for_write() as connection:
         connection.default_channel.queue_purge("celery")
-    journal.query(desk.shop.database_url, "DELETE FROM sagas.saga_instance")
-    journal.query(desk.shop.database_url, "DELETE FROM public.orders")
+    journal.query(modules_caller.shop.database_url, "DELETE FROM sagas.saga_instance")
+    journal.query(modules_caller.shop.database_url, "DELETE FROM public.orders")
 
 
 @dataclass
@@ -85,8 +85,8 @@ class Driven:
 
 
 @pytest.fixture
-def driven(office: Office) -> Iterator[Driven]:
-    connection = journal.connect(office.shop.database_url)
+def driven(caller: Caller) -> Iterator[Driven]:
+    connection = journal.connect(caller.shop.database_url)
     connection.autocommit = False
     psycopg2.extras.register_uuid(conn_or_curs=connection)
     yield Driven(connection)
@@ -96,63 +96,63 @@ def driven(office: Office) -> Iterator[Driven]:
 # -- one of the application's own
 
 
-def test_a_transaction_of_another_kind_commits_the_order_and_its_saga_together(office: Office, driven: Driven) -> None:
+def test_a_transaction_of_another_kind_commits_the_order_and_its_saga_together(caller: Caller, driven: Driven) -> None:
     driven.execute("INSERT INTO orders VALUES (1)")
-    run = office.start(connection=driven, key="k")
+    run = caller.start(connection=driven, key="k")
     with pytest.raises(InstanceNotFound):
         _ = run.status
-    assert (office.messages(), len(driven.waiting)) == (0, 1)
+    assert (caller.messages(), len(driven.waiting)) == (0, 1)
 
     driven.commit()
 
-    assert (run.status, office.orders(), office.messages()) == (SagaStatus.PENDING, 1, 1)
+    assert (run.status, caller.orders(), caller.messages()) == (SagaStatus.PENDING, 1, 1)
 
 
-def test_its_rollback_starts_nothing(office: Office, driven: Driven) -> None:
+def test_its_rollback_starts_nothing(caller: Caller, driven: Driven) -> None:
     driven.execute("INSERT INTO orders VALUES (1)")
-    office.start(connection=driven)
+    caller.start(connection=driven)
 
     driven.connection.rollback()
 
-    assert (office.orders(), office.instances(), office.messages()) == (0, 0, 0)
+    assert (caller.orders(), caller.instances(), caller.messages()) == (0, 0, 0)
 
 
-def test_an_existing_key_gives_its_instance_and_promises_nothing(office: Office, driven: Driven) -> None:
-    first = office.start(key="k")
+def test_an_existing_key_gives_its_instance_and_promises_nothing(caller: Caller, driven: Driven) -> None:
+    first = caller.start(key="k")
 
-    assert office.start(key="k", connection=driven) == first
+    assert caller.start(key="k", connection=driven) == first
 
     assert driven.waiting == []
     assert driven.execute("SHOW lock_timeout") == "0"
 
 
-def test_h6_a_key_that_another_transaction_holds_harms_it_no_more_than_others(office: Office, driven: Driven) -> None:
-    with office.engine.begin() as holder:
-        office.start(key="k", connection=holder)
+def test_h6_a_key_that_another_transaction_holds_harms_it_no_more_than_others(caller: Caller, driven: Driven) -> None:
+    with caller.engine.begin() as holder:
+        caller.start(key="k", connection=holder)
         driven.execute("INSERT INTO orders VALUES (1)")
 
         with pytest.raises(StartInProgress, match="key 'k' is being started in another open transaction"):
-            office.start(key="k", connection=driven)
+            caller.start(key="k", connection=driven)
 
         assert driven.execute("SHOW lock_timeout") == "0"
         driven.commit()
-        assert office.orders() == 1
+        assert caller.orders() == 1
 
 
-def test_a_conflict_that_no_key_explains_is_the_callers_to_see(office: Office, driven: Driven) -> None:
+def test_a_conflict_that_no_key_explains_is_the_callers_to_see(caller: Caller, driven: Driven) -> None:
     """Whoever retries serialisation failures has to hear of this one."""
     driven.conflict = "40001"
 
     with pytest.raises(psycopg2.errors.SerializationFailure):
-        office.start(connection=driven)
+        caller.start(connection=driven)
 
 
-def test_missing_tables_are_told_of_whichever_driver_raises(office: Office, driven: Driven) -> None:
-    office.start()  # its plan is known
+def test_missing_tables_are_told_of_whichever_driver_raises(caller: Caller, driven: Driven) -> None:
+    caller.start()  # its plan is known
     driven.execute("ALTER TABLE sagas.saga_instance RENAME TO saga_instance_hidden")
 
     with pytest.raises(SchemaMissing, match="sagas migrate"):
-        office.start(connection=driven)
+        caller.start(connection=driven)
 
     assert driven.execute("SELECT 1") == 1, "it is unharmed"
     driven.connection.rollback()
@@ -161,59 +161,59 @@ def test_missing_tables_are_told_of_whichever_driver_raises(office: Office, driv
 # -- the one around it
 
 
-def test_a_start_that_is_given_none_joins_the_one_around_it(office: Office) -> None:
-    with Session(office.engine) as session:
-        office.shop.sagas.engine.ambient = lambda: JoinedSession(session)
+def test_a_start_that_is_given_none_joins_the_one_around_it(caller: Caller) -> None:
+    with Session(caller.engine) as session:
+        caller.shop.sagas.engine.ambient = lambda: JoinedSession(session)
         order(session)
-        run = office.start(key="k")
-        assert (office.messages(), office.instances()) == (0, 0)
-        assert office.start(key="k") == run
+        run = caller.start(key="k")
+        assert (caller.messages(), caller.instances()) == (0, 0)
+        assert caller.start(key="k") == run
         session.commit()
 
-    assert (office.messages(), office.instances(), office.orders()) == (1, 1, 1)
+    assert (caller.messages(), caller.instances(), caller.orders()) == (1, 1, 1)
 
 
-def test_its_rollback_takes_the_start_along(office: Office) -> None:
-    with Session(office.engine) as session:
-        office.shop.sagas.engine.ambient = lambda: JoinedSession(session)
-        office.start()
+def test_its_rollback_takes_the_start_along(caller: Caller) -> None:
+    with Session(caller.engine) as session:
+        caller.shop.sagas.engine.ambient = lambda: JoinedSession(session)
+        caller.start()
         session.rollback()
 
-    assert (office.messages(), office.instances()) == (0, 0)
+    assert (caller.messages(), caller.instances()) == (0, 0)
 
 
-def test_what_is_given_by_hand_counts_more_than_what_is_around(office: Office, driven: Driven) -> None:
+def test_what_is_given_by_hand_counts_more_than_what_is_around(caller: Caller, driven: Driven) -> None:
     """Also when there is nothing in it yet."""
     asked: list[None] = []
-    office.shop.sagas.engine.ambient = lambda: asked.append(None)
+    caller.shop.sagas.engine.ambient = lambda: asked.append(None)
 
-    office.start(connection=driven)
-    with Session(office.engine) as session:
-        office.start(session=session)
+    caller.start(connection=driven)
+    with Session(caller.engine) as session:
+        caller.start(session=session)
     driven.connection.rollback()
 
-    assert (asked, office.instances()) == ([], 0)
+    assert (asked, caller.instances()) == ([], 0)
 
 
-def test_where_nothing_is_around_it_is_committed_at_once(office: Office) -> None:
+def test_where_nothing_is_around_it_is_committed_at_once(caller: Caller) -> None:
     asked: list[None] = []
-    office.shop.sagas.engine.ambient = lambda: asked.append(None)
+    caller.shop.sagas.engine.ambient = lambda: asked.append(None)
 
-    runs = [office.start(), office.start()]
+    runs = [caller.start(), caller.start()]
 
     assert [run.status for run in runs] == [SagaStatus.PENDING] * 2
-    assert (len(asked), office.messages()) == (2, 2)
+    assert (len(asked), caller.messages()) == (2, 2)
 
 
 @pytest.mark.parametrize("key", [None, "order-1"])
-def test_a_connection_without_a_transaction_is_refused(office: Office, key: str | None) -> None:
+def test_a_connection_without_a_transaction_is_refused(caller: Caller, key: str | None) -> None:
     with (
-        office.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+        caller.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
         pytest.raises(StartRefused, match="pass one with a transaction, or none"),
     ):
-        office.start(connection=connection, key=key)
+        caller.start(connection=connection, key=key)
 
-    assert office.messages() == 0
+    assert caller.messages() == 0
 
 
 # -- what it costs
@@ -234,25 +234,25 @@ def taken(engine: Engine, start: Callable[[], object]) -> list[str]:
     return sent
 
 
-def test_a_start_without_a_key_takes_fewer_statements(office: Office) -> None:
+def test_a_start_without_a_key_takes_fewer_statements(caller: Caller) -> None:
     # Given: its plan and its transaction's database are known
-    with office.engine.connect() as connection:
-        office.start(connection=connection)
+    with caller.engine.connect() as connection:
+        caller.start(connection=connection)
 
-    with office.engine.connect() as connection:
-        without = taken(office.engine, lambda: office.start(connection=connection))
-        with_one = taken(office.engine, lambda: office.start(connection=connection, key="k"))
+    with caller.engine.connect() as connection:
+        without = taken(caller.engine, lambda: caller.start(connection=connection))
+        with_one = taken(caller.engine, lambda: caller.start(connection=connection, key="k"))
 
     assert without == ["SAVEPOINT", "WITH", "RELEASE"]
     assert with_one == ["SAVEPOINT", "SELECT", "WITH", "SELECT", "RELEASE"]
 
 
-def test_a_start_of_its_own_is_one_statement(office: Office) -> None:
+def test_a_start_of_its_own_is_one_statement(caller: Caller) -> None:
     """Sent in one string with how it is to be planned: its session knows it by name."""
-    office.start()
+    caller.start()
 
-    assert taken(office.shop.sagas.engine.store.database.engine, office.start) == ["SET"]
-    assert taken(office.shop.sagas.engine.store.database.engine, lambda: office.start(key="k")) == ["SET"]
+    assert taken(caller.shop.sagas.engine.store.database.engine, caller.start) == ["SET"]
+    assert taken(caller.shop.sagas.engine.store.database.engine, lambda: caller.start(key="k")) == ["SET"]
 
 
 # -- after the commit
@@ -271,22 +271,22 @@ def sent_by() -> Iterator[list[str]]:
     saga_started.disconnect(dispatch_uid="sent_by")
 
 
-def test_on_an_event_loop_a_commit_leaves_the_sending_to_an_executor(office: Office, sent_by: list[str]) -> None:
-    with Session(office.engine) as session:
+def test_on_an_event_loop_a_commit_leaves_the_sending_to_an_executor(caller: Caller, sent_by: list[str]) -> None:
+    with Session(caller.engine) as session:
 
         async def view() -> None:
-            office.start(session=session)
+            caller.start(session=session)
             session.commit()
 
         asyncio.run(view())  # which waits for its executor
 
         assert len(sent_by) == 1
         assert sent_by[0].startswith("asyncio_")
-        office.start(session=session)
+        caller.start(session=session)
         session.commit()
         assert sent_by[1:] == [threading.current_thread().name]
 
-    assert office.messages() == 2
+    assert caller.messages() == 2
 
 
 def closed_with_a_commit(session: Session) -> None:
@@ -303,18 +303,18 @@ def closed_without_either(session: Session) -> None:
 
 @pytest.mark.parametrize("end", [closed_with_a_commit, closed_after_a_rollback, closed_without_either])
 def test_a_session_that_is_closed_without_a_commit_says_that_nothing_was_started(
-    office: Office, caplog: pytest.LogCaptureFixture, end: Callable[[Session], None]
+    caller: Caller, caplog: pytest.LogCaptureFixture, end: Callable[[Session], None]
 ) -> None:
     with caplog.at_level(logging.WARNING, "sagas"):
-        with Session(office.engine) as session:
+        with Session(caller.engine) as session:
             order(session)
             with session.begin_nested():
-                office.start(session=session)
+                caller.start(session=session)
             end(session)
-        with Session(office.engine) as session:
+        with Session(caller.engine) as session:
             order(session)
 
     told = [record.message for record in caplog.records if "closed without a commit" in record.message]
     assert len(told) == (1 if end is closed_without_either else 0)
-    assert office.instances() == (1 if end is closed_with_a_commit else 0)
+    assert caller.instances() == (1 if end is closed_with_a_commit else 0)
     assert all("Commit the session after start()" in line for line in told)

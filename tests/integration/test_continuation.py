@@ -11,8 +11,8 @@ from sagas import SagaHandle, SagaStatus, StepStatus
 from tests.conftest import Shop
 from tests.support import continuing, gates, journal
 from tests.support.branches import statuses
-from tests.support.listening import overheard
 from tests.support.programs import Program, briefly
+from tests.support.worker_events import overheard
 from tests.support.workers import eventually
 
 MODULE = ("-I", "tests.support.continuing")

@@ -6,14 +6,14 @@ import pytest
 
 from sagas import Saga, SagaHandle, SagaStatus
 from tests.conftest import Shop
-from tests.support import asking, journal, scripted
+from tests.support import journal, scripted, self_retrying
 from tests.support.programs import briefly
 from tests.support.workers import eventually
 
 
 @pytest.fixture(scope="module")
 def asked(own_shop: Shop) -> Iterator[Shop]:
-    with briefly(own_shop.worker("-c", "3", "-I", "tests.support.asking")):
+    with briefly(own_shop.worker("-c", "3", "-I", "tests.support.self_retrying")):
         yield own_shop
 
 
@@ -25,7 +25,7 @@ def terminate(shop: Shop, run: SagaHandle, what: str, signal: str) -> None:
     shop.sagas.app.control.revoke(delivery, terminate=True, signal=signal)
 
 
-@pytest.mark.parametrize("saga", [asking.hanging, asking.hanging_slowly], ids=lambda saga: saga.name)
+@pytest.mark.parametrize("saga", [self_retrying.hanging, self_retrying.hanging_slowly], ids=lambda saga: saga.name)
 def test_d20_a_hang_that_only_the_hard_limit_ends_is_the_attempt_that_timed_out(asked: Shop, saga: Saga) -> None:
     run = asked.sagas.start(saga, {"script": {}})
 
@@ -39,7 +39,7 @@ def test_d20_a_hang_that_only_the_hard_limit_ends_is_the_attempt_that_timed_out(
 
 @pytest.mark.parametrize("how", ["die", "exit"])
 def test_d20_a_process_that_dies_otherwise_uses_up_no_attempt(asked: Shop, how: str) -> None:
-    once = Saga(f"once-{how}", steps=[scripted.step("b", retry=asking.ONCE)])
+    once = Saga(f"once-{how}", steps=[scripted.step("b", retry=self_retrying.ONCE)])
 
     run = asked.start(once, {"b": [f"after:{how}"]})
 
@@ -49,7 +49,7 @@ def test_d20_a_process_that_dies_otherwise_uses_up_no_attempt(asked: Shop, how: 
 
 @pytest.mark.parametrize("signal", ["SIGTERM", "SIGKILL", "SIGUSR1"])
 def test_a_step_that_a_person_terminates_is_not_run_again_and_the_saga_turns_back(asked: Shop, signal: str) -> None:
-    run = asked.sagas.start(asking.working, {"script": {}})
+    run = asked.sagas.start(self_retrying.working, {"script": {}})
     terminate(asked, run, "b", signal)
 
     assert run.wait(60) is SagaStatus.COMPENSATED
@@ -60,7 +60,7 @@ def test_a_step_that_a_person_terminates_is_not_run_again_and_the_saga_turns_bac
 
 
 def test_past_the_point_of_no_return_the_saga_then_fails_for_a_person(asked: Shop) -> None:
-    run = asked.sagas.start(asking.working_past_return, {})
+    run = asked.sagas.start(self_retrying.working_past_return, {})
     terminate(asked, run, "b", "SIGTERM")
 
     assert run.wait(60) is SagaStatus.FAILED
@@ -68,7 +68,7 @@ def test_past_the_point_of_no_return_the_saga_then_fails_for_a_person(asked: Sho
 
 
 def test_a_compensation_that_a_person_terminates_waits_for_one(asked: Shop) -> None:
-    run = asked.start(asking.undoing)
+    run = asked.start(self_retrying.undoing)
     eventually(lambda: asked.effects(run) == ["a", "a"], "the compensation to run")
     terminate(asked, run, "a", "SIGKILL")
 

@@ -28,7 +28,7 @@ from sagas.model.headers import MOST_BYTES
 from tests.support import journal, queues, tenants
 from tests.support.bench import Bench
 from tests.support.inline import run_messages
-from tests.support.old import grow_old
+from tests.support.long_ended import grow_old
 
 seen: list[dict[str, Any]] = []
 

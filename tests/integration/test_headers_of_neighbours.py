@@ -111,9 +111,9 @@ def test_d23_a_sagas_spans_are_in_its_callers_trace_whoever_sends_its_messages(
 
 
 def test_d7_a_real_worker_with_sentry_runs_every_step_and_undo_in_its_callers_trace(shop: Shop, tmp_path: Path) -> None:
-    started = json.loads(run_module("tests.support.observed", shop))
+    started = json.loads(run_module("tests.support.sentry_traces", shop))
     servers = {"SAGAS_DATABASE_URL": shop.database_url, "SAGAS_BROKER_URL": shop.broker_url}
-    worker = Worker(servers, tmp_path / "observed.log", application="tests.support.observed", arguments=("-c", "1"))
+    worker = Worker(servers, tmp_path / "app.log", application="tests.support.sentry_traces", arguments=("-c", "1"))
 
     with briefly(worker):
         for saga_id in started:

@@ -6,7 +6,7 @@ import pytest
 
 from sagas import SagaHandle, SagaStatus, StepStatus
 from tests.conftest import EmbeddedBroker, EmbeddedPostgres, GivenPostgres, Shop, empty_keyspace
-from tests.support import hooked, journal
+from tests.support import journal, task_hooks
 from tests.support.programs import briefly
 from tests.support.workers import Worker
 
@@ -17,12 +17,12 @@ def hooked_shop(
 ) -> Iterator[Shop]:
     """One application with such a task class, and one worker."""
     database_url = postgres.create_database("test_hooks")
-    sagas = hooked.make(empty_keyspace(broker), database_url)
+    sagas = task_hooks.make(empty_keyspace(broker), database_url)
     sagas.migrate()
     journal.create(database_url)
     shop = Shop(sagas, database_url, sagas.app.conf.broker_url, tmp_path_factory.mktemp("hooks"))
     environment = {"SAGAS_DATABASE_URL": database_url, "SAGAS_BROKER_URL": shop.broker_url, "SAGAS_HOOKED": "1"}
-    application = "tests.support.hooked"
+    application = "tests.support.task_hooks"
     with briefly(Worker(environment, shop.directory / "worker.log", application=application, arguments=("-c", "2"))):
         yield shop
     sagas.engine.store.database.dispose()
@@ -38,7 +38,7 @@ def called(shop: Shop, run: SagaHandle, hook: str) -> int:
 def test_d35_a_before_start_that_raises_is_the_tasks_failure_with_its_reason_and_nothing_was_done(
     hooked_shop: Shop,
 ) -> None:
-    run = hooked_shop.start(hooked.refusing)
+    run = hooked_shop.start(task_hooks.refusing)
 
     assert run.wait(30) is SagaStatus.COMPENSATED
     assert hooked_shop.effects(run) == ["a 1", "undo a"]
@@ -50,7 +50,7 @@ def test_d35_a_before_start_that_raises_is_the_tasks_failure_with_its_reason_and
 
 
 def test_d35_a_before_start_that_cures_itself_is_tried_again_by_the_steps_policy(hooked_shop: Shop) -> None:
-    run = hooked_shop.start(hooked.curing)
+    run = hooked_shop.start(task_hooks.curing)
 
     assert run.wait(30) is SagaStatus.COMPLETED
     assert hooked_shop.effects(run) == ["a 1", "b 2"]
@@ -58,7 +58,7 @@ def test_d35_a_before_start_that_cures_itself_is_tried_again_by_the_steps_policy
 
 
 def test_d35_a_before_start_of_a_compensation_that_does_not_cure_itself_waits_for_a_person(hooked_shop: Shop) -> None:
-    run = hooked_shop.start(hooked.stuck)
+    run = hooked_shop.start(task_hooks.stuck)
 
     assert run.wait(30) is SagaStatus.FAILED
     undo = run.steps[0].compensation
@@ -69,8 +69,8 @@ def test_d35_a_before_start_of_a_compensation_that_does_not_cure_itself_waits_fo
 
 
 def test_hooks_and_receivers_that_raise_afterwards_lose_nothing_and_double_nothing(hooked_shop: Shop) -> None:
-    done = hooked_shop.start(hooked.loud, {"a": 1})  # type: ignore[dict-item]
-    undone = hooked_shop.start(hooked.loud, {"b": 3})  # type: ignore[dict-item]
+    done = hooked_shop.start(task_hooks.loud, {"a": 1})  # type: ignore[dict-item]
+    undone = hooked_shop.start(task_hooks.loud, {"b": 3})  # type: ignore[dict-item]
 
     assert (done.wait(30), undone.wait(30)) == (SagaStatus.COMPLETED, SagaStatus.COMPENSATED)
     assert hooked_shop.effects(done) == ["a 1", "a 2", "b 1"]

@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 from config.servers import EmbeddedPostgres
 from sagas import ConfigurationError, SagaHandle, Sagas, SagaStatus, StepStatus
 from tests.conftest import GivenPostgres
-from tests.support import journal, modest
-from tests.support.modest import everything
+from tests.support import journal, least_privilege
+from tests.support.least_privilege import everything
 from tests.support.programs import briefly
 from tests.support.workers import Worker, eventually
 
@@ -44,7 +44,9 @@ class House:
     def worker(self, url: str, name: str) -> Worker:
         environment = {"SAGAS_DATABASE_URL": url, "SAGAS_BROKER_URL": self.broker_url}
         log = self.directory / f"{name}.log"
-        return Worker(environment, log, application="tests.support.modest", arguments=("-n", f"{name}@%h", "-c", "2"))
+        return Worker(
+            environment, log, application="tests.support.least_privilege", arguments=("-n", f"{name}@%h", "-c", "2")
+        )
 
 
 @pytest.fixture
@@ -141,7 +143,7 @@ def everything_works(house: House, sagas: Sagas, url: str) -> None:
 
 
 def test_a_role_that_owns_its_schema_alone_migrates_and_does_everything(house: House, owner_url: str) -> None:
-    sagas = modest.make(house.broker_url, owner_url)
+    sagas = least_privilege.make(house.broker_url, owner_url)
     may_do_nothing_else(owner_url)
 
     assert sagas.migrate()[0] == "0001_initial.sql"
@@ -154,7 +156,7 @@ def test_a_role_that_owns_its_schema_alone_migrates_and_does_everything(house: H
 def test_a_role_that_only_reads_and_writes_does_everything_but_migrate(
     house: House, owner_url: str, app_url: str
 ) -> None:
-    owners, sagas = modest.make(house.broker_url, owner_url), modest.make(house.broker_url, app_url)
+    owners, sagas = least_privilege.make(house.broker_url, owner_url), least_privilege.make(house.broker_url, app_url)
 
     with pytest.raises(ConfigurationError, match="may not create the schema 'sagas' or its tables"):
         sagas.migrate()
@@ -172,12 +174,12 @@ def test_a_role_that_only_reads_and_writes_does_everything_but_migrate(
 
 
 def test_a_role_that_may_not_even_look_is_told_by_what_it_does(house: House, owner_url: str) -> None:
-    owners = modest.make(house.broker_url, owner_url)
+    owners = least_privilege.make(house.broker_url, owner_url)
     owners.migrate()
     stranger_url = house.add_role("stranger")
     name = make_url(house.admin_url).database
     house.admin(f'GRANT CONNECT ON DATABASE "{name}" TO {{stranger}}')
-    strangers = modest.make(house.broker_url, stranger_url)
+    strangers = least_privilege.make(house.broker_url, stranger_url)
 
     with pytest.raises(ConfigurationError, match=r"may not do what sagas do .*GRANT USAGE ON SCHEMA"):
         strangers.start(everything, {"script": {}, "account": "1"})

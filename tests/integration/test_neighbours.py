@@ -18,7 +18,7 @@ from tests.support.workers import Worker, eventually
 APPLICATION = "tests.support.neighbours"
 
 
-class Street:
+class SharedBroker:
     """One broker and one database, and who lives there."""
 
     def __init__(self, database_url: str, broker_url: str, directory: Path) -> None:
@@ -46,8 +46,8 @@ class Street:
 
 
 @pytest.fixture
-def street(database_url: str, broker_url: str, tmp_path: Path) -> Iterator[Street]:
-    made = Street(database_url, broker_url, tmp_path)
+def shared(database_url: str, broker_url: str, tmp_path: Path) -> Iterator[SharedBroker]:
+    made = SharedBroker(database_url, broker_url, tmp_path)
     yield made
     for sagas in made.made:
         sagas.engine.store.database.dispose()
@@ -64,15 +64,17 @@ def ended(sagas: Sagas, saga: Saga) -> None:
     assert run.status is SagaStatus.COMPENSATED
 
 
-def test_d25_the_second_of_two_apps_on_one_broker_is_told_at_its_start_and_by_check(street: Street) -> None:
-    shop, order = street.app("shop", schema="sagas_shop")
-    street.app("blog", schema="sagas_blog")
-    one = street.worker("shop", NEIGHBOUR_SCHEMA="sagas_shop")
-    two = street.worker("blog", NEIGHBOUR_SCHEMA="sagas_blog")
+def test_d25_the_second_of_two_apps_on_one_broker_is_told_at_its_start_and_by_check(
+    shared: SharedBroker,
+) -> None:
+    shop, order = shared.app("shop", schema="sagas_shop")
+    shared.app("blog", schema="sagas_blog")
+    one = shared.worker("shop", NEIGHBOUR_SCHEMA="sagas_shop")
+    two = shared.worker("blog", NEIGHBOUR_SCHEMA="sagas_blog")
 
     with briefly(one, two):
         eventually(said(two, "sagas of another application clash with ours: worker shop@"), "the worker to be loud")
-        returned, told = street.check("blog", NEIGHBOUR_SCHEMA="sagas_blog")
+        returned, told = shared.check("blog", NEIGHBOUR_SCHEMA="sagas_blog")
         for _ in range(5):
             ended(shop, order)
 
@@ -83,30 +85,32 @@ def test_d25_the_second_of_two_apps_on_one_broker_is_told_at_its_start_and_by_ch
     assert CALLBACK_TASK not in queues.received(two)
 
 
-def test_d25_a_control_queue_each_is_the_cure(street: Street) -> None:
-    shop, order = street.app("shop", schema="sagas_shop")
-    blog, post = street.app("blog", schema="sagas_blog", control_queue="blog-sagas")
-    one = street.worker("shop", NEIGHBOUR_SCHEMA="sagas_shop")
+def test_d25_a_control_queue_each_is_the_cure(shared: SharedBroker) -> None:
+    shop, order = shared.app("shop", schema="sagas_shop")
+    blog, post = shared.app("blog", schema="sagas_blog", control_queue="blog-sagas")
+    one = shared.worker("shop", NEIGHBOUR_SCHEMA="sagas_shop")
     cured = {"NEIGHBOUR_SCHEMA": "sagas_blog", "NEIGHBOUR_QUEUE": "blog-sagas"}
-    two = street.worker("blog", **cured)
+    two = shared.worker("blog", **cured)
 
     with briefly(one, two):
-        assert street.check("blog", **cured) == (0, "no problems found\n")
-        assert street.check("shop", NEIGHBOUR_SCHEMA="sagas_shop") == (0, "no problems found\n")
+        assert shared.check("blog", **cured) == (0, "no problems found\n")
+        assert shared.check("shop", NEIGHBOUR_SCHEMA="sagas_shop") == (0, "no problems found\n")
         ended(shop, order)
         ended(blog, post)
         rows = "SELECT app, control_queue FROM sagas_blog.saga_worker"
-        eventually(lambda: journal.query(street.database_url, rows) == [("blog", "blog-sagas")], "its row to tell")
+        eventually(lambda: journal.query(shared.database_url, rows) == [("blog", "blog-sagas")], "its row to tell")
 
     assert "clash" not in one.text() + two.text()
 
 
-def test_d25_a_foreign_message_goes_back_once_and_is_dropped_when_nobody_else_takes_it(street: Street) -> None:
+def test_d25_a_foreign_message_goes_back_once_and_is_dropped_when_nobody_else_takes_it(
+    shared: SharedBroker,
+) -> None:
     """A purge of another application deletes nothing here."""
-    street.app("shop", schema="sagas_shop")
-    blog, _ = street.app("blog", schema="sagas_blog")
-    foreign = queued_purge(street, "shop", "sagas_shop")
-    worker = street.worker("blog", NEIGHBOUR_SCHEMA="sagas_blog")
+    shared.app("shop", schema="sagas_shop")
+    blog, _ = shared.app("blog", schema="sagas_blog")
+    foreign = queued_purge(shared, "shop", "sagas_shop")
+    worker = shared.worker("blog", NEIGHBOUR_SCHEMA="sagas_blog")
 
     with briefly(worker):
         eventually(said(worker, "control messages of another application, with sagas in schema 'sagas_shop'"), "it")
@@ -120,26 +124,26 @@ def test_d25_a_foreign_message_goes_back_once_and_is_dropped_when_nobody_else_ta
     assert worker.text().count("they are put back") == 1
 
 
-def queued_purge(street: Street, name: str, schema: str) -> str:
+def queued_purge(shared: SharedBroker, name: str, schema: str) -> str:
     """As beat sends it, with the mark of its app's schema."""
-    sagas = next(one for one in street.made if one.app.main == name)
+    sagas = next(one for one in shared.made if one.app.main == name)
     sagas.app.tasks[PURGE_TASK].apply_async(kwargs={"days": 30}, queue=sagas.control_queue)
     (headers,) = queues.queued(sagas, sagas.control_queue)
     assert f"/{schema}/" in headers[HOME_HEADER]
     return str(headers[HOME_HEADER])
 
 
-def test_d25_the_former_queue_is_consumed_for_a_release_and_its_rest_is_told(street: Street) -> None:
+def test_d25_the_former_queue_is_consumed_for_a_release_and_its_rest_is_told(shared: SharedBroker) -> None:
     """As after an upgrade: a purge entry names the queue of before, and an error callback was sent to it."""
-    former, order = street.app("blog", schema="sagas_blog")
+    former, order = shared.app("blog", schema="sagas_blog")
     run = former.start(order, {})
-    queued_purge(street, "blog", "sagas_blog")
+    queued_purge(shared, "blog", "sagas_blog")
     moved = {"NEIGHBOUR_SCHEMA": "sagas_blog", "NEIGHBOUR_QUEUE": "blog-sagas"}
 
-    returned, told = street.check("blog", **moved)
+    returned, told = shared.check("blog", **moved)
     assert (returned, "1 messages are left in the former control queue 'sagas'" in told) == (0, True)
 
-    worker = street.worker("blog", **moved)
+    worker = shared.worker("blog", **moved)
     with briefly(worker):
         run.wait(timeout=20)
         eventually(lambda: PURGE_TASK in queues.received(worker), "the purge to be run")
@@ -147,17 +151,17 @@ def test_d25_the_former_queue_is_consumed_for_a_release_and_its_rest_is_told(str
     assert run.status is SagaStatus.COMPENSATED
 
 
-def test_d25_another_plan_of_the_same_saga_in_the_same_schema_is_told(street: Street) -> None:
-    street.app("shop", schema="sagas")
-    one, two = street.worker("shop"), street.worker("shop", NEIGHBOUR_PATIENT="1")
-    two.log = street.directory / "two.log"
+def test_d25_another_plan_of_the_same_saga_in_the_same_schema_is_told(shared: SharedBroker) -> None:
+    shared.app("shop", schema="sagas")
+    one, two = shared.worker("shop"), shared.worker("shop", NEIGHBOUR_PATIENT="1")
+    two.log = shared.directory / "two.log"
 
     with briefly(one):
         rows = "SELECT plans FROM sagas.saga_worker WHERE plans IS NOT NULL"
-        ((plans,),) = eventually(lambda: journal.query(street.database_url, rows), "the worker to introduce itself")
+        ((plans,),) = eventually(lambda: journal.query(shared.database_url, rows), "the worker to introduce itself")
         assert list(plans if isinstance(plans, dict) else json.loads(plans)) == ["neighbours-order:1"]
-        assert street.check("shop") == (0, "no problems found\n")
-        returned, told = street.check("shop", NEIGHBOUR_PATIENT="1")
+        assert shared.check("shop") == (0, "no problems found\n")
+        returned, told = shared.check("shop", NEIGHBOUR_PATIENT="1")
         with briefly(two):
             eventually(said(two, "another plan of saga 'neighbours-order' version 1"), "the worker to be loud")
 

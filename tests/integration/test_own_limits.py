@@ -10,7 +10,7 @@ from celery import Celery
 from sagas import Saga, SagaStatus
 from sagas.cli.checks import notes
 from tests.conftest import Shop
-from tests.support import journal, timed
+from tests.support import journal, own_limits
 from tests.support.inline import run_message, run_messages
 from tests.support.programs import briefly
 
@@ -18,7 +18,7 @@ from tests.support.programs import briefly
 @pytest.fixture(scope="module")
 def limited_shop(own_shop: Shop) -> Iterator[Shop]:
     """An application whose worker ends every task after four seconds, if nothing else is said."""
-    with briefly(own_shop.worker("-c", "3", "-I", "tests.support.timed", SAGAS_TEST_SETTINGS="task_time_limit=4")):
+    with briefly(own_shop.worker("-c", "3", "-I", "tests.support.own_limits", SAGAS_TEST_SETTINGS="task_time_limit=4")):
         yield own_shop
 
 
@@ -41,7 +41,7 @@ def take(app: Celery) -> Any:
 
 @pytest.mark.parametrize(
     ("saga", "limits"),
-    [(timed.of_task, (1.0, 2.0)), (timed.hard_alone, (2.0, 3.0)), (timed.of_app, (3.0, 4.0))],
+    [(own_limits.of_task, (1.0, 2.0)), (own_limits.hard_alone, (2.0, 3.0)), (own_limits.of_app, (3.0, 4.0))],
     ids=lambda value: value.name if isinstance(value, Saga) else "",
 )
 def test_d36_a_body_is_stopped_by_the_limit_of_its_task_or_app(
@@ -56,7 +56,7 @@ def test_d36_a_body_is_stopped_by_the_limit_of_its_task_or_app(
     assert stored_limits(limited_shop, run.id, "b") == limits
 
 
-@pytest.mark.parametrize("saga", [timed.of_step, timed.of_hour], ids=lambda saga: saga.name)
+@pytest.mark.parametrize("saga", [own_limits.of_step, own_limits.of_hour], ids=lambda saga: saga.name)
 def test_what_the_step_says_goes_before_its_tasks_and_its_apps_limits(limited_shop: Shop, saga: Saga) -> None:
     run = limited_shop.start(saga, {"b": "before:sleep:5"})
 
@@ -65,7 +65,7 @@ def test_what_the_step_says_goes_before_its_tasks_and_its_apps_limits(limited_sh
 
 
 def test_a_compensation_is_limited_as_its_own_task_is(limited_shop: Shop) -> None:
-    run = limited_shop.start(timed.of_undo, {"b": "no", "undo a": "before:sleep:60"})
+    run = limited_shop.start(own_limits.of_undo, {"b": "no", "undo a": "before:sleep:60"})
 
     assert run.wait(40) is SagaStatus.FAILED
     assert limited_shop.effects(run) == ["a"]
@@ -74,7 +74,7 @@ def test_a_compensation_is_limited_as_its_own_task_is(limited_shop: Shop) -> Non
 def test_d11_limits_are_no_part_of_the_plan(shop: Shop) -> None:
     engine = shop.sagas.engine
 
-    step = timed.of_task.plan(engine).steps[1]
+    step = own_limits.of_task.plan(engine).steps[1]
 
     assert (step.timeout, step.compensation_timeout) == (3600.0, 3600.0)
     assert step.to_json() == step.unmarked().to_json()
@@ -83,7 +83,7 @@ def test_d11_limits_are_no_part_of_the_plan(shop: Shop) -> None:
 def test_d36_a_row_that_was_born_before_keeps_its_limit_whoever_sends_it(in_process: Shop) -> None:
     # Given: the row as the release before has left it
     app = in_process.sagas.app
-    run = in_process.start(timed.of_task_twice, {"b": ["flaky"]})
+    run = in_process.start(own_limits.of_task_twice, {"b": ["flaky"]})
     run_message(app, take(app))
     old = "UPDATE sagas.saga_step SET timeout = 3600, soft_timeout = NULL WHERE instance_id = %s AND name = 'b'"
     with journal.connect(in_process.database_url) as connection:
@@ -101,7 +101,7 @@ def test_d36_a_row_that_was_born_before_keeps_its_limit_whoever_sends_it(in_proc
 
 
 def test_the_deadline_of_a_step_is_when_its_body_is_asked_to_stop(in_process: Shop) -> None:
-    run = in_process.start(timed.of_task, {"b": "tell:deadline"})
+    run = in_process.start(own_limits.of_task, {"b": "tell:deadline"})
 
     run_messages(in_process.sagas.app)
 

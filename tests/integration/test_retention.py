@@ -20,7 +20,7 @@ from tests.support import scripted, shapes
 from tests.support.bench import Bench, bench_on
 from tests.support.commands import runner
 from tests.support.inline import run_messages
-from tests.support.old import HOUR, compensated, completed, failed, grow_old, left_of, plan_of, with_child
+from tests.support.long_ended import HOUR, compensated, completed, failed, grow_old, left_of, plan_of, with_child
 
 
 @pytest.fixture

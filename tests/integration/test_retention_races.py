@@ -17,7 +17,7 @@ from tests.conftest import Shop
 from tests.support import gates, journal, scripted
 from tests.support.bench import Background, Bench
 from tests.support.inline import run_messages
-from tests.support.old import HOUR, compensated, completed, grow_old, left_of, plan_of
+from tests.support.long_ended import HOUR, compensated, completed, grow_old, left_of, plan_of
 from tests.support.programs import briefly
 from tests.support.workers import eventually
 

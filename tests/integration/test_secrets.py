@@ -19,9 +19,9 @@ from sagas.cli import sagas as commands
 from sagas.signals import saga_event
 from tests.support import gates, journal, vault
 from tests.support.commands import runner
-from tests.support.listening import overheard
 from tests.support.programs import briefly
 from tests.support.vault import ALL, CARD, IBAN, PIN, SIGNED, TAX_ID
+from tests.support.worker_events import overheard
 from tests.support.workers import Worker, eventually
 
 KEY, NEW_KEY = Fernet.generate_key().decode(), Fernet.generate_key().decode()

@@ -12,7 +12,7 @@ from sagas import SagaHandle, SagaStatus, SignalInProgress, StartRefused, StepSt
 from tests.conftest import Shop
 from tests.support import gates, journal, scripted, shapes
 from tests.support.bench import Background, Bench
-from tests.support.office import order
+from tests.support.caller import order
 from tests.support.programs import briefly
 from tests.support.workers import ROOT, eventually
 

@@ -24,34 +24,34 @@ from sagas import (
 from tests.conftest import Shop
 from tests.support import scripted
 from tests.support.bench import Background
+from tests.support.caller import Caller, caller_in
 from tests.support.inline import run_messages
-from tests.support.office import Office, opened
 from tests.support.workers import ROOT
 
 
 @pytest.fixture
-def office(shop: Shop) -> Iterator[Office]:
-    with opened(shop) as made:
+def caller(shop: Shop) -> Iterator[Caller]:
+    with caller_in(shop) as made:
         yield made
 
 
-def test_start_returns_the_handle_of_a_pending_instance_and_sends_its_chain(office: Office) -> None:
-    run = office.start(key="order-1")
+def test_start_returns_the_handle_of_a_pending_instance_and_sends_its_chain(caller: Caller) -> None:
+    run = caller.start(key="order-1")
 
     assert (run.saga, run.version, run.key, run.status) == ("three", 1, "order-1", SagaStatus.PENDING)
     assert run.error is None
-    assert office.messages() == 1
-    assert office.shop.sagas.get(run.id) == run
-    assert office.shop.sagas.get(str(run.id)) == run
-    assert office.shop.sagas.find(saga="three", key="order-1") == run
-    assert office.shop.sagas.find(saga="three", key="order-2") is None
+    assert caller.messages() == 1
+    assert caller.shop.sagas.get(run.id) == run
+    assert caller.shop.sagas.get(str(run.id)) == run
+    assert caller.shop.sagas.find(saga="three", key="order-1") == run
+    assert caller.shop.sagas.find(saga="three", key="order-2") is None
 
 
-def test_a_started_saga_runs(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SAGAS_DATABASE_URL", office.shop.database_url)
-    run = office.start()
+def test_a_started_saga_runs(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGAS_DATABASE_URL", caller.shop.database_url)
+    run = caller.start()
 
-    run_messages(office.shop.sagas.app)
+    run_messages(caller.shop.sagas.app)
 
     assert run.wait(0) is SagaStatus.COMPLETED
 
@@ -79,43 +79,43 @@ print(started[0].id)
 """
 
 
-def test_a_thread_without_a_current_or_default_app_can_start(office: Office) -> None:
-    script = SCRIPT.format(broker=office.shop.broker_url, database=office.shop.database_url)
+def test_a_thread_without_a_current_or_default_app_can_start(caller: Caller) -> None:
+    script = SCRIPT.format(broker=caller.shop.broker_url, database=caller.shop.database_url)
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
 
     assert done.returncode == 0, done.stderr
-    run = office.shop.sagas.get(done.stdout.strip())
+    run = caller.shop.sagas.get(done.stdout.strip())
     assert run.key == "from a thread"
-    assert office.messages() == 1
+    assert caller.messages() == 1
 
 
-def test_the_same_key_again_returns_its_instance_and_starts_nothing(office: Office) -> None:
-    first = office.start(key="order-1")
+def test_the_same_key_again_returns_its_instance_and_starts_nothing(caller: Caller) -> None:
+    first = caller.start(key="order-1")
 
-    assert office.shop.start(scripted.three, {"a": ["other"]}, key="order-1") == first
-    assert office.messages() == 1
+    assert caller.shop.start(scripted.three, {"a": ["other"]}, key="order-1") == first
+    assert caller.messages() == 1
     assert first.data == {"script": {}}
     # Another saga's keys are its own
-    assert office.shop.start(scripted.pivoted, key="order-1") != first
+    assert caller.shop.start(scripted.pivoted, key="order-1") != first
     # And without a key each start is one of its own
-    assert office.start() != office.start()
+    assert caller.start() != caller.start()
 
 
-def test_fifty_starts_of_one_key_at_once_give_one_instance(office: Office) -> None:
+def test_fifty_starts_of_one_key_at_once_give_one_instance(caller: Caller) -> None:
     together = threading.Barrier(50)
 
     def start() -> UUID:
         together.wait(30)
-        return office.start(key="order-1").id
+        return caller.start(key="order-1").id
 
     crowd = [Background(start) for _ in range(50)]
 
     assert len({member.join(60) for member in crowd}) == 1
-    assert office.instances() == 1
-    assert office.messages() == 1
+    assert caller.instances() == 1
+    assert caller.messages() == 1
 
 
-def test_the_data_comes_back_as_it_was(office: Office) -> None:
+def test_the_data_comes_back_as_it_was(caller: Caller) -> None:
     data = {
         "script": {},
         "total": Decimal("9.90"),
@@ -126,13 +126,13 @@ def test_the_data_comes_back_as_it_was(office: Office) -> None:
         "nested": [{"none": None, "yes": True, "float": 0.1, "big": 2**70}],
     }
 
-    assert office.shop.sagas.start(scripted.three, data).data == data
+    assert caller.shop.sagas.start(scripted.three, data).data == data
 
 
-def test_what_is_not_there_is_not_found(office: Office) -> None:
+def test_what_is_not_there_is_not_found(caller: Caller) -> None:
     for id_ in (uuid4(), str(uuid4()), "order-1", "", 7):
         with pytest.raises(InstanceNotFound):
-            office.shop.sagas.get(id_)  # type: ignore[arg-type]
+            caller.shop.sagas.get(id_)  # type: ignore[arg-type]
 
 
 # -- refused in clear words
@@ -153,69 +153,69 @@ REFUSED_DATA: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("data", "message"), REFUSED_DATA.values(), ids=REFUSED_DATA)
 def test_data_that_cannot_be_stored_is_refused_naming_the_key(
-    office: Office, data: dict[str, Any], message: str
+    caller: Caller, data: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(PayloadError, match=message):
-        office.shop.sagas.start(scripted.three, data)
-    assert (office.instances(), office.messages()) == (0, 0)
+        caller.shop.sagas.start(scripted.three, data)
+    assert (caller.instances(), caller.messages()) == (0, 0)
 
 
-def test_data_that_contains_itself_is_refused(office: Office) -> None:
+def test_data_that_contains_itself_is_refused(caller: Caller) -> None:
     loop: dict[str, Any] = {"script": {}}
     loop["self"] = loop
     with pytest.raises(PayloadError, match="contains itself"):
-        office.shop.sagas.start(scripted.three, loop)
+        caller.shop.sagas.start(scripted.three, loop)
 
 
-def test_200_kilobytes_are_no_trouble(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SAGAS_DATABASE_URL", office.shop.database_url)
-    run = office.shop.sagas.start(scripted.three, {"script": {}, "blob": "ä" * 100_000})
+def test_200_kilobytes_are_no_trouble(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGAS_DATABASE_URL", caller.shop.database_url)
+    run = caller.shop.sagas.start(scripted.three, {"script": {}, "blob": "ä" * 100_000})
 
-    run_messages(office.shop.sagas.app)
+    run_messages(caller.shop.sagas.app)
 
     assert run.status is SagaStatus.COMPLETED
     assert len(run.data["blob"]) == 100_000
 
 
 @pytest.mark.parametrize("key", ["", "x" * 513, "a\x00b", 7, b"k"])
-def test_a_key_that_cannot_be_one_is_refused(office: Office, key: Any) -> None:
+def test_a_key_that_cannot_be_one_is_refused(caller: Caller, key: Any) -> None:
     with pytest.raises(StartRefused, match="must be text of 1 to 512 characters"):
-        office.start(key=key)
+        caller.start(key=key)
 
 
-def test_an_awkward_key_is_kept_as_it_is(office: Office) -> None:
+def test_an_awkward_key_is_kept_as_it_is(caller: Caller) -> None:
     for key in ("x" * 512, "a'b\"c", "%s {x} :y", "ключ ✓", " "):
-        assert office.start(key=key).key == key
+        assert caller.start(key=key).key == key
 
 
-def test_what_a_step_needs_and_nothing_gives_is_refused_naming_step_and_parameter(office: Office) -> None:
+def test_what_a_step_needs_and_nothing_gives_is_refused_naming_step_and_parameter(caller: Caller) -> None:
     with pytest.raises(MissingInput, match=r"saga 'three': the step 'a' requires 'script'.*add it to the input"):
-        office.shop.sagas.start(scripted.three, {"other": 1})
+        caller.shop.sagas.start(scripted.three, {"other": 1})
     with pytest.raises(StartRefused, match="must be a mapping"):
-        office.shop.sagas.start(scripted.three, [("script", {})])  # type: ignore[arg-type]
+        caller.shop.sagas.start(scripted.three, [("script", {})])  # type: ignore[arg-type]
 
 
-def test_a_session_and_a_connection_are_one_too_many(office: Office) -> None:
-    with Session(office.engine) as session, pytest.raises(StartRefused, match="not both"):
-        office.start(session=session, connection=session.connection())
+def test_a_session_and_a_connection_are_one_too_many(caller: Caller) -> None:
+    with Session(caller.engine) as session, pytest.raises(StartRefused, match="not both"):
+        caller.start(session=session, connection=session.connection())
 
 
 # -- deadlines
 
 
 @pytest.mark.parametrize("deadline", [30, 30.0, timedelta(seconds=30)])
-def test_a_deadline_in_seconds_is_kept_as_such(office: Office, deadline: Any) -> None:
-    run = office.start(deadline=deadline)
+def test_a_deadline_in_seconds_is_kept_as_such(caller: Caller, deadline: Any) -> None:
+    run = caller.start(deadline=deadline)
 
-    row = office.shop.sagas.engine.store.instances.read(run.id)
+    row = caller.shop.sagas.engine.store.instances.read(run.id)
     assert row is not None
     assert (row.deadline, row.deadline_seconds) == (None, 30.0)
 
 
-def test_a_deadline_may_be_a_moment_in_any_time_zone(office: Office) -> None:
+def test_a_deadline_may_be_a_moment_in_any_time_zone(caller: Caller) -> None:
     moment = datetime(2040, 1, 1, 12, tzinfo=datetime.now().astimezone().tzinfo)
 
-    row = office.shop.sagas.engine.store.instances.read(office.start(deadline=moment).id)
+    row = caller.shop.sagas.engine.store.instances.read(caller.start(deadline=moment).id)
     assert row is not None
     assert row.deadline == moment
 
@@ -223,9 +223,9 @@ def test_a_deadline_may_be_a_moment_in_any_time_zone(office: Office) -> None:
 @pytest.mark.parametrize(
     "deadline", [0, -1, float("inf"), float("nan"), True, "soon", timedelta(0), datetime(2040, 1, 1), date(2040, 1, 1)]
 )
-def test_a_deadline_that_cannot_be_one_is_refused(office: Office, deadline: Any) -> None:
+def test_a_deadline_that_cannot_be_one_is_refused(caller: Caller, deadline: Any) -> None:
     with pytest.raises(StartRefused, match="deadline="):
-        office.start(deadline=deadline)
+        caller.start(deadline=deadline)
 
 
 # -- versions
@@ -235,37 +235,37 @@ def changed(version: int) -> Saga:
     return Saga("three", version=version, steps=[scripted.step("a"), scripted.step("new")])
 
 
-def test_m8_other_steps_under_the_same_version_are_refused_with_the_count_in_flight(office: Office) -> None:
-    runs = [office.start() for _ in range(3)]
+def test_m8_other_steps_under_the_same_version_are_refused_with_the_count_in_flight(caller: Caller) -> None:
+    runs = [caller.start() for _ in range(3)]
 
     with pytest.raises(PlanChanged, match=r"than the 3 instances in flight were started with: raise version=2"):
-        office.shop.start(changed(1))
+        caller.shop.start(changed(1))
 
-    assert office.instances() == len(runs)
+    assert caller.instances() == len(runs)
 
 
 def test_m8_workers_go_on_with_the_plan_that_an_instance_started_with(
-    office: Office, monkeypatch: pytest.MonkeyPatch
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SAGAS_DATABASE_URL", office.shop.database_url)
-    old = office.start()
-    new = office.shop.start(changed(2))
+    monkeypatch.setenv("SAGAS_DATABASE_URL", caller.shop.database_url)
+    old = caller.start()
+    new = caller.shop.start(changed(2))
     with pytest.raises(PlanChanged):
-        office.shop.start(changed(1))
+        caller.shop.start(changed(1))
 
-    run_messages(office.shop.sagas.app)
+    run_messages(caller.shop.sagas.app)
 
     assert (old.status, new.status) == (SagaStatus.COMPLETED, SagaStatus.COMPLETED)
-    assert office.shop.effects(old) == ["a", "b", "c"]
-    assert office.shop.effects(new) == ["a", "new"]
+    assert caller.shop.effects(old) == ["a", "b", "c"]
+    assert caller.shop.effects(new) == ["a", "new"]
     assert (old.version, new.version) == (1, 2)
 
 
 def test_m8_when_nothing_is_in_flight_any_more_a_changed_plan_may_keep_its_version(
-    office: Office, monkeypatch: pytest.MonkeyPatch
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SAGAS_DATABASE_URL", office.shop.database_url)
-    office.start()
-    run_messages(office.shop.sagas.app)
+    monkeypatch.setenv("SAGAS_DATABASE_URL", caller.shop.database_url)
+    caller.start()
+    run_messages(caller.shop.sagas.app)
 
-    assert office.shop.start(changed(1)).status is SagaStatus.PENDING
+    assert caller.shop.start(changed(1)).status is SagaStatus.PENDING

@@ -10,215 +10,215 @@ from sagas import InstanceNotFound, SagaStatus, StartInProgress
 from tests.conftest import Shop
 from tests.support import tenants
 from tests.support.bench import Background, Bench
-from tests.support.office import Office, announced, opened, order
+from tests.support.caller import Caller, announced_starts, caller_in, order
 from tests.support.workers import eventually
 
 
 @pytest.fixture
-def office(shop: Shop) -> Iterator[Office]:
-    with opened(shop) as made:
+def caller(shop: Shop) -> Iterator[Caller]:
+    with caller_in(shop) as made:
         yield made
 
 
-def test_in_a_session_the_chain_is_sent_after_the_commit(office: Office) -> None:
-    with Session(office.engine) as session:
+def test_in_a_session_the_chain_is_sent_after_the_commit(caller: Caller) -> None:
+    with Session(caller.engine) as session:
         order(session)
-        run = office.start(session=session)
-        assert office.messages() == 0
-        assert office.instances() == 0
+        run = caller.start(session=session)
+        assert caller.messages() == 0
+        assert caller.instances() == 0
         session.commit()
 
-    assert (office.messages(), office.orders()) == (1, 1)
+    assert (caller.messages(), caller.orders()) == (1, 1)
     assert run.status is SagaStatus.PENDING
 
 
-def test_a_session_that_rolls_back_starts_and_sends_nothing(office: Office) -> None:
-    with Session(office.engine) as session:
+def test_a_session_that_rolls_back_starts_and_sends_nothing(caller: Caller) -> None:
+    with Session(caller.engine) as session:
         order(session)
-        run = office.start(session=session)
+        run = caller.start(session=session)
         session.rollback()
         # The session goes on, with something else
         order(session)
         session.commit()
 
-    assert (office.messages(), office.instances(), office.orders()) == (0, 0, 1)
+    assert (caller.messages(), caller.instances(), caller.orders()) == (0, 0, 1)
     with pytest.raises(InstanceNotFound):
         _ = run.status
 
 
-def test_a_session_that_is_closed_without_a_commit_sends_nothing_later_either(office: Office) -> None:
-    started = announced()
-    session = Session(office.engine)
-    office.start(session=session)
+def test_a_session_that_is_closed_without_a_commit_sends_nothing_later_either(caller: Caller) -> None:
+    started = announced_starts()
+    session = Session(caller.engine)
+    caller.start(session=session)
     session.close()
     order(session)
     session.commit()
     session.close()
 
-    assert (office.messages(), office.instances(), office.orders()) == (0, 0, 1)
+    assert (caller.messages(), caller.instances(), caller.orders()) == (0, 0, 1)
     assert started == []
 
 
-def test_a_scoped_session_is_taken_as_well(office: Office) -> None:
-    sessions = scoped_session(sessionmaker(office.engine))
-    run = office.start(session=sessions)
+def test_a_scoped_session_is_taken_as_well(caller: Caller) -> None:
+    sessions = scoped_session(sessionmaker(caller.engine))
+    run = caller.start(session=sessions)
     sessions.commit()
     sessions.remove()
 
-    assert office.messages() == 1
+    assert caller.messages() == 1
     assert run.status is SagaStatus.PENDING
 
 
-def test_m11_a_released_savepoint_sends_nothing_before_the_outer_commit(office: Office) -> None:
-    with Session(office.engine) as session:
+def test_m11_a_released_savepoint_sends_nothing_before_the_outer_commit(caller: Caller) -> None:
+    with Session(caller.engine) as session:
         with session.begin_nested():
-            office.start(session=session)
+            caller.start(session=session)
             with session.begin_nested():
                 order(session)
-        assert office.messages() == 0
+        assert caller.messages() == 0
         session.commit()
 
-    assert (office.messages(), office.instances()) == (1, 1)
+    assert (caller.messages(), caller.instances()) == (1, 1)
 
 
-def test_a_savepoint_that_rolls_back_takes_its_start_with_it(office: Office) -> None:
-    started = announced()
-    with Session(office.engine) as session:
-        before = office.start(session=session)
+def test_a_savepoint_that_rolls_back_takes_its_start_with_it(caller: Caller) -> None:
+    started = announced_starts()
+    with Session(caller.engine) as session:
+        before = caller.start(session=session)
         savepoint = session.begin_nested()
-        office.start(session=session)
+        caller.start(session=session)
         with session.begin_nested():
-            office.start(session=session)
+            caller.start(session=session)
         savepoint.rollback()
-        after = office.start(session=session)
+        after = caller.start(session=session)
         session.commit()
 
     assert started == [before.id, after.id]
-    assert (office.messages(), office.instances()) == (2, 2)
+    assert (caller.messages(), caller.instances()) == (2, 2)
 
 
-def test_several_starts_in_one_session_are_all_sent_once_and_the_next_commit_sends_none(office: Office) -> None:
-    with Session(office.engine) as session:
+def test_several_starts_in_one_session_are_all_sent_once_and_the_next_commit_sends_none(caller: Caller) -> None:
+    with Session(caller.engine) as session:
         for _ in range(3):
-            office.start(session=session)
+            caller.start(session=session)
         session.commit()
         order(session)
         session.commit()
 
-    assert office.messages() == 3
+    assert caller.messages() == 3
 
 
-def test_an_open_transaction_of_the_session_sees_its_own_start(office: Office) -> None:
-    with Session(office.engine) as session:
-        first = office.start(key="k", session=session)
-        assert office.start(key="k", session=session) == first
+def test_an_open_transaction_of_the_session_sees_its_own_start(caller: Caller) -> None:
+    with Session(caller.engine) as session:
+        first = caller.start(key="k", session=session)
+        assert caller.start(key="k", session=session) == first
         session.commit()
 
-    assert office.messages() == 1
+    assert caller.messages() == 1
 
 
-def test_on_a_connection_the_chain_is_sent_after_the_commit(office: Office) -> None:
-    with office.engine.begin() as connection:
+def test_on_a_connection_the_chain_is_sent_after_the_commit(caller: Caller) -> None:
+    with caller.engine.begin() as connection:
         order(connection)
-        run = office.start(connection=connection)
-        assert office.messages() == 0
+        run = caller.start(connection=connection)
+        assert caller.messages() == 0
 
-    eventually(lambda: office.messages() == 1, "the message of the committed saga")
+    eventually(lambda: caller.messages() == 1, "the message of the committed saga")
     assert run.status is SagaStatus.PENDING
 
 
 @pytest.mark.parametrize("close", [False, True], ids=["rollback", "close"])
-def test_on_a_connection_that_rolls_back_nothing_is_started(office: Office, close: bool) -> None:
-    with office.engine.connect() as connection:
+def test_on_a_connection_that_rolls_back_nothing_is_started(caller: Caller, close: bool) -> None:
+    with caller.engine.connect() as connection:
         connection.begin()
-        office.start(connection=connection)
-        office.start(connection=connection)
+        caller.start(connection=connection)
+        caller.start(connection=connection)
         if close:
             connection.close()
         else:
             connection.rollback()
-    with office.engine.begin() as connection:
+    with caller.engine.begin() as connection:
         order(connection)
 
-    assert (office.messages(), office.instances(), office.orders()) == (0, 0, 1)
+    assert (caller.messages(), caller.instances(), caller.orders()) == (0, 0, 1)
 
 
-def test_several_starts_on_one_connection_are_all_sent(office: Office) -> None:
-    with office.engine.begin() as connection:
+def test_several_starts_on_one_connection_are_all_sent(caller: Caller) -> None:
+    with caller.engine.begin() as connection:
         for _ in range(3):
-            office.start(connection=connection)
+            caller.start(connection=connection)
 
-    eventually(lambda: office.messages() == 3, "three messages")
+    eventually(lambda: caller.messages() == 3, "three messages")
 
 
-def test_a_savepoint_of_a_connection_that_rolls_back_takes_its_start_with_it(office: Office) -> None:
-    with office.engine.begin() as connection:
+def test_a_savepoint_of_a_connection_that_rolls_back_takes_its_start_with_it(caller: Caller) -> None:
+    with caller.engine.begin() as connection:
         with connection.begin_nested() as savepoint:
-            office.start(connection=connection)
+            caller.start(connection=connection)
             savepoint.rollback()
-        kept = office.start(connection=connection)
+        kept = caller.start(connection=connection)
 
-    eventually(lambda: office.messages() == 1, "the message of the start that was kept")
-    assert office.instances() == 1
+    eventually(lambda: caller.messages() == 1, "the message of the start that was kept")
+    assert caller.instances() == 1
     assert kept.status is SagaStatus.PENDING
 
 
-def test_a_start_leaves_the_callers_lock_timeout_as_it_was(office: Office) -> None:
-    with office.engine.begin() as connection:
+def test_a_start_leaves_the_callers_lock_timeout_as_it_was(caller: Caller) -> None:
+    with caller.engine.begin() as connection:
         connection.execute(text("SET LOCAL lock_timeout = '7s'"))
-        office.start(key="k", connection=connection)
+        caller.start(key="k", connection=connection)
         assert connection.scalar(text("SHOW lock_timeout")) == "7s"
-    with office.engine.begin() as connection:
+    with caller.engine.begin() as connection:
         assert connection.scalar(text("SHOW lock_timeout")) == "0"
 
 
 # -- H6: keys in other people's transactions
 
 
-def test_h6_a_repeatable_read_caller_gets_the_instance_committed_after_its_snapshot(office: Office) -> None:
-    repeatable = office.engine.execution_options(isolation_level="REPEATABLE READ")
+def test_h6_a_repeatable_read_caller_gets_the_instance_committed_after_its_snapshot(caller: Caller) -> None:
+    repeatable = caller.engine.execution_options(isolation_level="REPEATABLE READ")
     with repeatable.begin() as connection:
         order(connection)  # the snapshot is taken
-        other = office.start(key="k")
+        other = caller.start(key="k")
 
-        assert office.start(key="k", connection=connection) == other
+        assert caller.start(key="k", connection=connection) == other
 
         order(connection)
-    assert office.orders() == 2
-    assert office.messages() == 1
+    assert caller.orders() == 2
+    assert caller.messages() == 1
 
 
 @pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
 def test_h6_a_key_held_by_another_open_transaction_is_waited_for_briefly_and_harms_nothing(
-    office: Office, isolation: str
+    caller: Caller, isolation: str
 ) -> None:
-    isolated = office.engine.execution_options(isolation_level=isolation)
-    with office.engine.begin() as holder:
-        office.start(key="k", connection=holder)
+    isolated = caller.engine.execution_options(isolation_level=isolation)
+    with caller.engine.begin() as holder:
+        caller.start(key="k", connection=holder)
         with isolated.begin() as connection:
             order(connection)
             connection.execute(text("SET LOCAL statement_timeout = '20s'"))  # one that waited for the holder would hang
 
             with pytest.raises(StartInProgress, match="key 'k' is being started in another open transaction"):
-                office.start(key="k", connection=connection)
+                caller.start(key="k", connection=connection)
 
             # Then: the caller's transaction is as it was
             assert connection.scalar(text("SHOW lock_timeout")) == "0"
             order(connection)
-        assert office.orders() == 2
+        assert caller.orders() == 2
 
 
-def test_h6_two_keys_crosswise_cost_no_transaction(office: Office) -> None:
+def test_h6_two_keys_crosswise_cost_no_transaction(caller: Caller) -> None:
     # Given: each of two transactions holds a key and asks for the other's
-    with office.engine.begin() as one, office.engine.begin() as two:
+    with caller.engine.begin() as one, caller.engine.begin() as two:
         order(one)
         order(two)
-        office.start(key="1", connection=one)
-        office.start(key="2", connection=two)
-        crossing = Background(lambda: office.start(key="2", connection=one))
+        caller.start(key="1", connection=one)
+        caller.start(key="2", connection=two)
+        crossing = Background(lambda: caller.start(key="2", connection=one))
         refused = 0
         try:
-            office.start(key="1", connection=two)
+            caller.start(key="1", connection=two)
         except StartInProgress:
             refused += 1
         try:
@@ -226,40 +226,40 @@ def test_h6_two_keys_crosswise_cost_no_transaction(office: Office) -> None:
         except StartInProgress:
             refused += 1
         assert refused >= 1
-    assert office.orders() == 2
-    assert office.instances() == 2
+    assert caller.orders() == 2
+    assert caller.instances() == 2
 
 
-def test_h6_a_start_of_its_own_waits_for_the_open_transaction_and_gets_its_instance(office: Office) -> None:
-    with office.engine.begin() as holder:
-        run = office.start(key="k", connection=holder)
-        waiting = Background(lambda: office.start(key="k"))
-        Bench(office.shop.database_url, office.shop.sagas.engine.store).wait_for_lock_waiters(1)
+def test_h6_a_start_of_its_own_waits_for_the_open_transaction_and_gets_its_instance(caller: Caller) -> None:
+    with caller.engine.begin() as holder:
+        run = caller.start(key="k", connection=holder)
+        waiting = Background(lambda: caller.start(key="k"))
+        Bench(caller.shop.database_url, caller.shop.sagas.engine.store).wait_for_lock_waiters(1)
 
     assert waiting.join() == run
 
 
-def test_h6_a_start_whose_rival_rolls_back_becomes_the_instance(office: Office) -> None:
-    with office.engine.connect() as holder:
-        office.start(key="k", connection=holder)
-        waiting = Background(lambda: office.start(key="k"))
-        Bench(office.shop.database_url, office.shop.sagas.engine.store).wait_for_lock_waiters(1)
+def test_h6_a_start_whose_rival_rolls_back_becomes_the_instance(caller: Caller) -> None:
+    with caller.engine.connect() as holder:
+        caller.start(key="k", connection=holder)
+        waiting = Background(lambda: caller.start(key="k"))
+        Bench(caller.shop.database_url, caller.shop.sagas.engine.store).wait_for_lock_waiters(1)
         holder.rollback()
 
     assert waiting.join().status is SagaStatus.PENDING
-    assert office.instances() == 1
+    assert caller.instances() == 1
 
 
-def test_d9_receivers_look_around_in_the_callers_context_whichever_thread_sends(office: Office) -> None:
+def test_d9_receivers_look_around_in_the_callers_context_whichever_thread_sends(caller: Caller) -> None:
     seen: list[str] = []
 
     def hear(**_: object) -> None:
         seen.append(tenants.tenant.get())
 
-    with tenants.connected(hear), office.engine.connect() as connection:
+    with tenants.connected(hear), caller.engine.connect() as connection:
         with tenants.of("acme"):
-            run = office.start(connection=connection)  # a thread of its own waits for the commit, another one sends
+            run = caller.start(connection=connection)  # a thread of its own waits for the commit, another one sends
         connection.commit()
-        eventually(lambda: office.sent_for() == {str(run.id)}, "its message")
+        eventually(lambda: caller.sent_for() == {str(run.id)}, "its message")
 
     assert seen == ["acme", "acme"]

@@ -13,7 +13,7 @@ from sagas import KeyInUse, Saga, SagaHandle, SagaStatus, StartInProgress, Start
 from tests.conftest import Shop
 from tests.support import gates, journal, scripted
 from tests.support.bench import Background, Bench
-from tests.support.office import order
+from tests.support.caller import order
 from tests.support.workers import eventually
 
 

@@ -18,21 +18,21 @@ from tests.conftest import Shop
 from tests.support import scripted
 from tests.support.application import make
 from tests.support.bench import Bench
-from tests.support.office import Office, opened, order
+from tests.support.caller import Caller, caller_in, order
 from tests.support.workers import eventually
 
 
 @pytest.fixture
-def office(shop: Shop) -> Iterator[Office]:
-    with opened(shop) as made:
+def caller(shop: Shop) -> Iterator[Caller]:
+    with caller_in(shop) as made:
         yield made
 
 
 @contextmanager
-def shop_at(office: Office, broker_url: str) -> Iterator[Shop]:
+def shop_at(caller: Caller, broker_url: str) -> Iterator[Shop]:
     """The same database, with another broker."""
-    sagas = make(broker_url, office.shop.database_url)
-    yield Shop(sagas, office.shop.database_url, broker_url, office.shop.directory)
+    sagas = make(broker_url, caller.shop.database_url)
+    yield Shop(sagas, caller.shop.database_url, broker_url, caller.shop.directory)
     sagas.engine.store.database.dispose()
 
 
@@ -50,9 +50,9 @@ def sent_to(place: Path) -> int:
 
 
 def test_a_broker_that_is_not_there_fails_no_start_and_the_sweep_sends_when_it_is_back(
-    office: Office, place: Path, broker: EmbeddedBroker
+    caller: Caller, place: Path, broker: EmbeddedBroker
 ) -> None:
-    with shop_at(office, f"redis+socket://{place}") as shop:
+    with shop_at(caller, f"redis+socket://{place}") as shop:
         # Given: nobody listens
         began = time.monotonic()
         runs = [shop.start(scripted.three)]
@@ -74,14 +74,14 @@ def test_a_broker_that_is_not_there_fails_no_start_and_the_sweep_sends_when_it_i
         assert sent_to(place) in (3, 4)
 
 
-def test_in_a_session_too_a_broker_that_is_not_there_fails_no_commit(office: Office, place: Path) -> None:
-    with shop_at(office, f"redis+socket://{place}") as shop, Session(office.engine) as session:
+def test_in_a_session_too_a_broker_that_is_not_there_fails_no_commit(caller: Caller, place: Path) -> None:
+    with shop_at(caller, f"redis+socket://{place}") as shop, Session(caller.engine) as session:
         order(session)
         run = shop.start(scripted.three, session=session)
         session.commit()
 
         assert run.status is SagaStatus.PENDING
-    assert office.orders() == 1
+    assert caller.orders() == 1
 
 
 @pytest.fixture
@@ -94,16 +94,16 @@ def silence(place: Path) -> Iterator[Path]:
     listener.close()
 
 
-def swept(office: Office) -> set[str]:
+def swept(caller: Caller) -> set[str]:
     """Whose messages wait after a sweep. One that the broker was slow to take is sent once more by the next."""
-    office.shop.sagas.sweep()
-    return office.sent_for()
+    caller.shop.sagas.sweep()
+    return caller.sent_for()
 
 
 def test_a_broker_that_never_answers_costs_the_first_start_little_and_the_next_ones_nothing(
-    office: Office, silence: Path
+    caller: Caller, silence: Path
 ) -> None:
-    with shop_at(office, f"redis+socket://{silence}") as shop:
+    with shop_at(caller, f"redis+socket://{silence}") as shop:
         began = time.monotonic()
         runs = [shop.start(scripted.three)]
         first = time.monotonic() - began
@@ -117,5 +117,5 @@ def test_a_broker_that_never_answers_costs_the_first_start_little_and_the_next_o
         assert {run.status for run in runs} == {SagaStatus.PENDING}
 
     # And a process that reaches a broker sends them all
-    Bench(office.shop.database_url, office.shop.sagas.engine.store).age(5)
-    eventually(lambda: swept(office) == {str(run.id) for run in runs}, "all six to be sent", every=0.5)
+    Bench(caller.shop.database_url, caller.shop.sagas.engine.store).age(5)
+    eventually(lambda: swept(caller) == {str(run.id) for run in runs}, "all six to be sent", every=0.5)

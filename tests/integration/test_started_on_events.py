@@ -13,7 +13,7 @@ from sagas.model.choreography.state import LONGEST_CHAIN
 from sagas.store import NewRun
 from tests.conftest import Shop
 from tests.support import journal
-from tests.support.started import Arrived, Closed, Left, depot, unloading
+from tests.support.started_on_events import Arrived, Closed, Left, depot, unloading
 from tests.support.workers import eventually, running
 
 OPEN = (
@@ -25,7 +25,7 @@ OPEN = (
 @pytest.fixture(scope="module")
 def depot_shop(own_shop: Shop) -> Iterator[Shop]:
     """A shop whose worker knows the choreography and the saga."""
-    with running(own_shop.worker("-c", "4", "-I", "tests.support.started")):
+    with running(own_shop.worker("-c", "4", "-I", "tests.support.started_on_events")):
         engine = own_shop.sagas.engine
         eventually(lambda: engine.store.runs.whole_graph(depot.plan(engine)), "the graph", 60)
         yield own_shop

@@ -10,14 +10,14 @@ from celery import Task
 from sagas import Retry, Saga, SagaHandle, Sagas, SagaStatus, Step, current_step
 from sagas.testing import inline
 from tests.conftest import EmbeddedPostgres, GivenPostgres, Shop
-from tests.support import journal, surrounded
+from tests.support import journal, task_classes
 from tests.support.programs import briefly
 from tests.support.workers import Worker
 
 two = Saga(
     "two",
     steps=[
-        Step(surrounded.look, name=name, compensation=surrounded.take_back, retry=Retry(backoff=0)) for name in "ab"
+        Step(task_classes.look, name=name, compensation=task_classes.take_back, retry=Retry(backoff=0)) for name in "ab"
     ],
 )
 
@@ -39,7 +39,7 @@ def make(url: str) -> Iterator[Make]:
     made: list[Sagas] = []
 
     def of(task_class: str) -> Sagas:
-        made.append(surrounded.make(task_class, "memory://", url))
+        made.append(task_classes.make(task_class, "memory://", url))
         made[-1].migrate()
         return made[-1]
 
@@ -57,7 +57,7 @@ def surroundings(task_class: str) -> list[str]:
     return {"Inner": ["inner"], "Outer": ["outer"], "Both": ["outer", "inner"], "Bare": []}[task_class]
 
 
-@pytest.mark.parametrize("task_class", list(surrounded.CLASSES))
+@pytest.mark.parametrize("task_class", list(task_classes.CLASSES))
 def test_a_body_runs_once_inside_its_task_class_and_sees_its_own_request(make: Make, task_class: str) -> None:
     run = run_inline(make(task_class))
 
@@ -90,7 +90,7 @@ def test_what_the_task_class_raises_is_an_answer_of_the_step(make: Make, url: st
 
 
 def test_a_plain_call_is_surrounded_as_it_always_was(make: Make) -> None:
-    task = make("Both").app.tasks["tests.support.surrounded.tell_surroundings"]
+    task = make("Both").app.tasks["tests.support.task_classes.tell_surroundings"]
 
     assert task() == ["outer", "inner"]
     assert task.apply().get() == ["outer", "inner"]
@@ -112,7 +112,7 @@ def test_a_base_of_one_task_surrounds_all_of_its_execution(make: Make, url: str,
     @sagas.app.task(base=Timed, bind=True, name=f"timed.{task_class}", shared=False)
     def timed(self: Task, script: dict[str, Any]) -> list[Any]:
         journal.write(current_step.name)
-        return [self.request.id is not None, *(name for name, _ in surrounded.around.get())]
+        return [self.request.id is not None, *(name for name, _ in task_classes.around.get())]
 
     run = run_inline(sagas, Saga(f"timed-{task_class}", steps=[Step(timed, name="t", compensation=None)]))
 
@@ -153,7 +153,7 @@ def test_in_a_real_worker_it_is_the_same(shop: Shop) -> None:
         "SAGAS_BROKER_URL": shop.broker_url,
         "SAGAS_TASK_CLASS": "Both",
     }
-    application = "tests.support.surrounded"
+    application = "tests.support.task_classes"
     worker = Worker(environment, shop.directory / "worker.log", application=application, arguments=("-c", "1"))
     with briefly(worker):
         done, undone = (shop.sagas.start(two, {"script": script}) for script in ({}, {"refuses": ["b"]}))

@@ -8,8 +8,8 @@ from celery import current_task, shared_task, signals
 
 from sagas import Inline, Saga, Step, current_step, parallel
 from tests.support import gates, journal
-from tests.support.asking import ONCE, hang
 from tests.support.scripted import play, step
+from tests.support.self_retrying import ONCE, hang
 
 #: Traced step by step, and not one within the other.
 TRACED = ("tests.support.continuing.see",)

@@ -7,7 +7,7 @@ from sagas import DeadLetter, SagaHandle, SagaStatus, StepStatus
 from tests.faults.boundaries.stories import PATIENCE, Trial, must_exist
 from tests.support import gates, journal
 from tests.support.choreographed import Noted, Shipped, ring
-from tests.support.started import Closed, Left, depot, unloading
+from tests.support.started_on_events import Closed, Left, depot, unloading
 from tests.support.workers import eventually
 
 #: More events than one look numbers.

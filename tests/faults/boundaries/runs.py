@@ -8,7 +8,7 @@ from tests.faults.boundaries.run_stories import MANY
 from tests.faults.boundaries.workloads import COMPENSATED, LOOP, SWEPT, Workload, at
 from tests.support.choreographed import ring
 from tests.support.publishing import announcing
-from tests.support.started import depot
+from tests.support.started_on_events import depot
 from tests.support.strict import strict
 
 #: A delivery, from its message to its end.

@@ -48,7 +48,7 @@ CREATE INDEX begun_key ON bank.begun (key);
 -- Starts inside a transaction of the starter's own: this row and the instance, or neither.
 CREATE TABLE bank.intent (key text PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp());
 -- All that may be started; and the starts that returned, from the starter's file.
-CREATE TABLE bank.wished (key text PRIMARY KEY, joined boolean NOT NULL);
+CREATE TABLE bank.planned_saga (key text PRIMARY KEY, joined boolean NOT NULL);
 CREATE TABLE bank.returned (key text NOT NULL, saga_id uuid);
 -- What was published into choreographed runs: all that may be, in transactions of their own or not, and what returned.
 CREATE TABLE bank.noted (run text NOT NULL, key text NOT NULL, PRIMARY KEY (run, key));

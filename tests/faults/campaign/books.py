@@ -11,8 +11,8 @@ from typing import Any
 
 from tests.faults.campaign.business import THROUGH_STEP
 from tests.faults.campaign.event_books import OF_EVENTS, VIEWS_OF_EVENTS, Counts
+from tests.faults.campaign.planned_sagas import planned_saga
 from tests.faults.campaign.remittance import THROUGH_DELIVERY
-from tests.faults.campaign.wishes import wish
 
 VIEWS = """
 CREATE OR REPLACE VIEW bank.audited AS
@@ -194,18 +194,18 @@ OF_SAGAS: dict[str, tuple[Counts, str]] = {
         Counts.LOST,
         """
         SELECT key, CASE WHEN instance.id IS NULL THEN 'committed without its saga' ELSE 'a saga without its intent' END
-        FROM (SELECT key FROM bank.wished WHERE joined) AS joined
+        FROM (SELECT key FROM bank.planned_saga WHERE joined) AS joined
         LEFT JOIN bank.intent USING (key) LEFT JOIN sagas.saga_instance AS instance USING (key)
         WHERE (intent.key IS NULL) <> (instance.id IS NULL)
     """,
     ),
-    "what was rolled back or not wished for is not there": (
+    "what was rolled back or not planned is not there": (
         Counts.WRONG,
         """
         SELECT id::text, format('key %s', key) FROM sagas.saga_instance
-        WHERE parent_id IS NULL AND key NOT IN (SELECT key FROM bank.wished)
+        WHERE parent_id IS NULL AND key NOT IN (SELECT key FROM bank.planned_saga)
         UNION ALL SELECT key, 'its transaction committed' FROM bank.intent
-                  WHERE key NOT IN (SELECT key FROM bank.wished)
+                  WHERE key NOT IN (SELECT key FROM bank.planned_saga)
     """,
     ),
     "keys are unique": (
@@ -306,12 +306,12 @@ def make_views(cursor: Any) -> None:
     cursor.execute(VIEWS.replace("{through_step}", f"ARRAY[{tasks}]") + VIEWS_OF_EVENTS)
 
 
-def wished_for(cursor: Any, seed: int, total: int) -> None:
+def insert_planned(cursor: Any, seed: int, total: int) -> None:
     """All that the starter may have started."""
-    wishes = [wish(seed, number) for number in range(total)]
+    plans = [planned_saga(seed, number) for number in range(total)]
     cursor.execute(
-        "INSERT INTO bank.wished SELECT * FROM unnest(%s::text[], %s::boolean[])",
-        ([wished.key for wished in wishes], [wished.joined for wished in wishes]),
+        "INSERT INTO bank.planned_saga SELECT * FROM unnest(%s::text[], %s::boolean[])",
+        ([planned.key for planned in plans], [planned.joined for planned in plans]),
     )
 
 

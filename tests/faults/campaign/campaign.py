@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.campaign import books, event_books
-from tests.faults.campaign.conductor import Conductor, Strike
+from tests.faults.campaign.fault_runner import FaultRunner, Strike
 from tests.faults.campaign.operations import faketime
 from tests.faults.campaign.person import Person, person
 from tests.faults.campaign.recoveries import Loss
@@ -61,26 +61,26 @@ def run(settings: Settings) -> Report:
 
 
 def perform(stage: Stage) -> Report:
-    with Conductor(stage) as conductor:
-        return conduct(stage, conductor)
+    with FaultRunner(stage) as runner:
+        return conduct(stage, runner)
 
 
-def conduct(stage: Stage, conductor: Conductor) -> Report:
-    conductor.pile_up()
-    conductor.measure()
-    conductor.play()
-    print(f"{conductor.now:7.1f} s  no more faults; settling", flush=True)
-    minutes = conductor.now / 60
-    settled_after = conductor.settle()
+def conduct(stage: Stage, runner: FaultRunner) -> Report:
+    runner.pile_up()
+    runner.measure()
+    runner.play()
+    print(f"{runner.now:7.1f} s  no more faults; settling", flush=True)
+    minutes = runner.now / 60
+    settled_after = runner.settle()
     with person(stage) as somebody:
         mended = somebody.mend() if settled_after is not None else []
-        if mended and conductor.settle() is None:
+        if mended and runner.settle() is None:
             settled_after = None
         # A worker that was declared dead while it was frozen may still have something to say.
-        conductor.linger(3.0)
+        runner.linger(3.0)
         violations = keep_books(stage, mended)
-        report = make_report(stage, conductor, minutes, settled_after, violations, mended)
-        tell(report, conductor, somebody)
+        report = make_report(stage, runner, minutes, settled_after, violations, mended)
+        tell(report, runner, somebody)
     return report
 
 
@@ -89,7 +89,7 @@ def keep_books(stage: Stage, mended: list[Any]) -> list[books.Violation]:
     cursor = stage.cursor()
     # Ten thousand sagas take a while.
     cursor.execute("SET statement_timeout = '10min'; ANALYZE")
-    books.wished_for(cursor, stage.settings.seed, stage.settings.sagas)
+    books.insert_planned(cursor, stage.settings.seed, stage.settings.sagas)
     books.returned(cursor, lines_of(stage, "returned"))
     event_books.published(cursor, lines_of(stage, "published"))
     violations = books.audit(cursor)
@@ -108,7 +108,7 @@ def lines_of(stage: Stage, name: str) -> list[str]:
 
 def make_report(
     stage: Stage,
-    conductor: Conductor,
+    runner: FaultRunner,
     minutes: float,
     settled_after: float | None,
     violations: list[books.Violation],
@@ -117,12 +117,12 @@ def make_report(
     ends: dict[str, dict[str, int]] = {}
     for saga, status, count in stage.ask_patiently(ENDS):
         ends.setdefault(saga, {})[status] = count
-    losses = conductor.recoveries.losses
+    losses = runner.recoveries.losses
     return Report(
         settings=stage.settings,
         minutes=minutes,
-        strikes=dict(Counter(strike.fault.name for strike in conductor.strikes)),
-        groups=by_group(conductor.strikes),
+        strikes=dict(Counter(strike.fault.name for strike in runner.strikes)),
+        groups=by_group(runner.strikes),
         sagas=ends,
         starts_returned=len(lines_of(stage, "returned")),
         named_failures=dict(stage.ask_patiently(NAMED)),
@@ -130,30 +130,30 @@ def make_report(
         excluded=int(stage.ask_patiently("SELECT count(*) FROM bank.excluded")[0][0]),
         settled_after=settled_after,
         violations=violations,
-        unbalanced=conductor.unbalanced,
+        unbalanced=runner.unbalanced,
         noticed=[loss.noticed_after for loss in losses if loss.noticed_after is not None],
         ran_again=[loss.ran_after for loss in losses if loss.ran_after is not None],
         ran_again_undisturbed=[
             loss.ran_after
-            for loss, struck_at in conductor.losses_with_times()
-            if loss.ran_after is not None and is_undisturbed(loss, struck_at, conductor.strikes)
+            for loss, struck_at in runner.losses_with_times()
+            if loss.ran_after is not None and is_undisturbed(loss, struck_at, runner.strikes)
         ],
         ran_again_calm=[
             loss.ran_after
-            for loss, struck_at in conductor.losses_with_times()
-            if loss.ran_after is not None and struck_at < conductor.calm_until
+            for loss, struck_at in runner.losses_with_times()
+            if loss.ran_after is not None and struck_at < runner.calm_until
         ],
-        held_up=conductor.restarts.seconds(),
+        held_up=runner.restarts.seconds(),
         losses=dict(Counter(loss.end or "still waits" for loss in losses)),
         exits={kept.name: {str(status): count for status, count in kept.exits.items()} for kept in stage.everybody},
-        most=conductor.watch.most,
+        most=runner.watch.most,
         events=dict(stage.ask_patiently(EVENTS)),
         errors=dict(stage.ask_patiently(ERRORS.replace("%", "%%"))),
         said=what_was_said(stage),
         messages=stage.ask_patiently(MESSAGES)[0],
         left_out=[
             *(["wrong clocks: no libfaketime, apt-get install faketime"] if faketime() is None else []),
-            *conductor.broken_tools,
+            *runner.broken_tools,
         ],
     )
 
@@ -187,7 +187,7 @@ def what_was_said(stage: Stage) -> dict[str, int]:
     return dict(said.most_common(40))
 
 
-def tell(report: Report, conductor: Conductor, somebody: Person) -> None:
+def tell(report: Report, runner: FaultRunner, somebody: Person) -> None:
     """The offenders' timelines, with what struck while they lived."""
     shown: list[str] = []
     for violation in report.violations:
@@ -195,7 +195,7 @@ def tell(report: Report, conductor: Conductor, somebody: Person) -> None:
             continue
         shown.append(violation.subject)
         print(f"\n--- {violation}\n{somebody.timeline(violation.subject)}", flush=True)
-    for step in conductor.restarts.slowest(3):
+    for step in runner.restarts.slowest(3):
         where = f"position {step.position}, branch {step.branch}, round {step.round}"
         print(f"\n--- held up for {step.ended_after:.1f} s after {step.back_at:%H:%M:%S.%f}, {step.stopped}: {where}")
         print(somebody.timeline(step.instance_id), flush=True)

@@ -11,7 +11,7 @@ from tests.faults.campaign.processes import Kept
 from tests.faults.campaign.stage import Stage
 
 if TYPE_CHECKING:
-    from tests.faults.campaign.conductor import Strike
+    from tests.faults.campaign.fault_runner import Strike
     from tests.faults.campaign.recoveries import Recoveries
 
 Course = Iterator[float]

@@ -7,7 +7,7 @@ from tests.faults.campaign.network import Condition
 from tests.faults.campaign.stage import Stage
 
 if TYPE_CHECKING:
-    from tests.faults.campaign.conductor import Strike
+    from tests.faults.campaign.fault_runner import Strike
     from tests.faults.campaign.recoveries import Recoveries
 
 WHAT_HAPPENS = {

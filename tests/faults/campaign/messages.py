@@ -13,7 +13,7 @@ from tests.faults.campaign.faults import Course, NotNow, fault
 from tests.faults.campaign.stage import Stage
 
 if TYPE_CHECKING:
-    from tests.faults.campaign.conductor import Strike
+    from tests.faults.campaign.fault_runner import Strike
     from tests.faults.campaign.recoveries import Recoveries
 
 STEPS = "celery"

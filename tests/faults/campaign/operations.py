@@ -8,7 +8,7 @@ from tests.faults.campaign.kills import leave
 from tests.faults.campaign.stage import Stage
 
 if TYPE_CHECKING:
-    from tests.faults.campaign.conductor import Strike
+    from tests.faults.campaign.fault_runner import Strike
     from tests.faults.campaign.recoveries import Recoveries
 
 SPOIL = """

@@ -16,7 +16,7 @@ from tests.faults.campaign.stage import Stage
 from tests.support import journal
 
 if TYPE_CHECKING:
-    from tests.faults.campaign.conductor import Strike
+    from tests.faults.campaign.fault_runner import Strike
     from tests.faults.campaign.recoveries import Recoveries
 
 #: How PostgreSQL ends: with a checkpoint, or as in a crash, by which unsynced commits are lost.

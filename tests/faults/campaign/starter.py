@@ -22,8 +22,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sagas import SagaError, TransitionRefused
 from tests.faults.campaign import bank
 from tests.faults.campaign.application import business, sagas
+from tests.faults.campaign.planned_sagas import PlannedSaga, planned_saga
 from tests.faults.campaign.remittance import Noted, Sent, remittance
-from tests.faults.campaign.wishes import Wish, wish
 from tests.support.workers import eventually
 
 #: After a death, the signals and cancels of so many are given once more.
@@ -39,7 +39,7 @@ class RolledBack(Exception):
 
 
 class Starter:
-    """Starts what is wished for, in its order."""
+    """Starts what is planned, in its order."""
 
     def __init__(self, seed: int, total: int, pace: float, directory: Path) -> None:
         self.seed, self.total, self.pace, self.directory = seed, total, pace, directory
@@ -61,7 +61,7 @@ class Starter:
                 self.has_registered = True
             while self.next < self.total and (room := self.may_be_in_flight() - self.count_in_flight()) > 0:
                 for _ in range(min(room, AT_ONCE, self.total - self.next)):
-                    self.start(wish(self.seed, self.next, self.pace))
+                    self.start(planned_saga(self.seed, self.next, self.pace))
                     self.next += 1
                 self.run_errands()
             self.run_errands()
@@ -76,7 +76,7 @@ class Starter:
         complete = [line.split() for line in lines if len(line.split()) == 3 and line.endswith(".")]
         self.next = max((int(key.split("-")[1]) + 1 for key, *_ in complete), default=0)
         for key, saga_id, _ in complete[-REMEMBERED:]:
-            self.plan_errands(wish(self.seed, int(key.split("-")[1]), self.pace), UUID(saga_id))
+            self.plan_errands(planned_saga(self.seed, int(key.split("-")[1]), self.pace), UUID(saga_id))
 
     def may_be_in_flight(self) -> int:
         return int((self.directory / "in-flight").read_text())
@@ -88,53 +88,53 @@ class Starter:
 
     # -- one start
 
-    def start(self, wished: Wish) -> None:
-        if wished.rolled_back_first:
-            self.start_and_roll_back(wished)
-        if wished.joined:
+    def start(self, planned: PlannedSaga) -> None:
+        if planned.rolled_back_first:
+            self.start_and_roll_back(planned)
+        if planned.joined:
             with bank.transaction() as connection:
                 # The intent may be there from a process that was killed after its commit.
                 intent = text("INSERT INTO bank.intent (key) VALUES (:key) ON CONFLICT DO NOTHING")
-                connection.execute(intent, {"key": wished.key})
-                saga_id = self.insert(wished, connection=connection)
+                connection.execute(intent, {"key": planned.key})
+                saga_id = self.insert(planned, connection=connection)
         else:
-            saga_id = self.insert(wished)
-        append(self.returned, f"{wished.key} {saga_id} .")
-        self.plan_errands(wished, saga_id)
+            saga_id = self.insert(planned)
+        append(self.returned, f"{planned.key} {saga_id} .")
+        self.plan_errands(planned, saga_id)
 
-    def start_and_roll_back(self, wished: Wish) -> None:
+    def start_and_roll_back(self, planned: PlannedSaga) -> None:
         """A start in a transaction that does not commit never happened."""
-        key = f"{wished.key}-rolled-back"
+        key = f"{planned.key}-rolled-back"
         append(self.directory / "rolled-back", f"{key} .")
         try:
             with bank.transaction() as connection:
                 connection.execute(text("INSERT INTO bank.intent (key) VALUES (:key)"), {"key": key})
-                self.insert(wished, key=key, connection=connection)
+                self.insert(planned, key=key, connection=connection)
                 raise RolledBack
         except RolledBack:
             pass
 
-    def insert(self, wished: Wish, *, key: str | None = None, connection: Connection | None = None) -> UUID:
-        options: dict[str, Any] = {"key": key or wished.key}
+    def insert(self, planned: PlannedSaga, *, key: str | None = None, connection: Connection | None = None) -> UUID:
+        options: dict[str, Any] = {"key": key or planned.key}
         if connection is not None:
             options["connection"] = connection
-        if wished.kind == remittance.name:
-            return self.insert_run(wished, options)
-        options["deadline"] = wished.deadline
-        return sagas.start(business.ALL[wished.kind], wished.data, **options).id
+        if planned.kind == remittance.name:
+            return self.insert_run(planned, options)
+        options["deadline"] = planned.deadline
+        return sagas.start(business.ALL[planned.kind], planned.data, **options).id
 
-    def insert_run(self, wished: Wish, options: dict[str, Any]) -> UUID:
+    def insert_run(self, planned: PlannedSaga, options: dict[str, Any]) -> UUID:
         """A run of which the first note is there before it, and the second one begins with it."""
         if "connection" not in options:
-            self.note(wished, options["key"], 0)
-        run = remittance.start_on(sagas.engine, Sent(**wished.data), **options)
+            self.note(planned, options["key"], 0)
+        run = remittance.start_on(sagas.engine, Sent(**planned.data), **options)
         if "connection" in options:
-            self.note(wished, options["key"], 1, options["connection"])
+            self.note(planned, options["key"], 1, options["connection"])
         return run.id
 
-    def note(self, wished: Wish, run: str, number: int, connection: Connection | None = None) -> None:
+    def note(self, planned: PlannedSaga, run: str, number: int, connection: Connection | None = None) -> None:
         """Publish a note about a run, by the run's key."""
-        key, event = f"note {number}", Noted(**wished.data)
+        key, event = f"note {number}", Noted(**planned.data)
         if connection is None:
             remittance.publish_on(sagas.engine, event, run=run, key=key)
         else:
@@ -144,16 +144,16 @@ class Starter:
 
     # -- what follows a start
 
-    def plan_errands(self, wished: Wish, saga_id: UUID) -> None:
+    def plan_errands(self, planned: PlannedSaga, saga_id: UUID) -> None:
         now = time.monotonic()
-        number = int(wished.key.split("-")[1])
-        if wished.kind == "approval" and wished.signal_after is not None:
-            heapq.heappush(self.errands, (now + wished.signal_after, number, "signal", saga_id))
-        if wished.kind == remittance.name:
+        number = int(planned.key.split("-")[1])
+        if planned.kind == "approval" and planned.signal_after is not None:
+            heapq.heappush(self.errands, (now + planned.signal_after, number, "signal", saga_id))
+        if planned.kind == remittance.name:
             for index, after in enumerate(NOTES, 2):
                 heapq.heappush(self.errands, (now + after, number, f"note {index}", saga_id))
-        if wished.cancel_after is not None:
-            heapq.heappush(self.errands, (now + wished.cancel_after, number, "cancel", saga_id))
+        if planned.cancel_after is not None:
+            heapq.heappush(self.errands, (now + planned.cancel_after, number, "cancel", saga_id))
 
     def run_errands(self) -> None:
         while self.errands and self.errands[0][0] <= time.monotonic():
@@ -170,7 +170,7 @@ class Starter:
 
     def run_errand(self, what: str, number: int, saga_id: UUID, *, joined: bool) -> None:
         if what.startswith("note"):
-            self.publish(wish(self.seed, number, self.pace), int(what.split()[1]), joined=joined)
+            self.publish(planned_saga(self.seed, number, self.pace), int(what.split()[1]), joined=joined)
             return
         run = sagas.get(saga_id)
         if not joined:
@@ -179,13 +179,13 @@ class Starter:
         with bank.transaction() as connection:
             self.say(what, run, connection=connection)
 
-    def publish(self, wished: Wish, index: int, *, joined: bool) -> None:
+    def publish(self, planned: PlannedSaga, index: int, *, joined: bool) -> None:
         if joined:
             with bank.transaction() as connection:
-                self.note(wished, wished.key, index, connection)
+                self.note(planned, planned.key, index, connection)
         else:
-            self.note(wished, wished.key, index)
-        append(self.directory / "published", f"{wished.key} {index} {joined} .")
+            self.note(planned, planned.key, index)
+        append(self.directory / "published", f"{planned.key} {index} {joined} .")
 
     @staticmethod
     def say(what: str, run: Any, **options: Any) -> None:

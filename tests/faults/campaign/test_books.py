@@ -9,7 +9,7 @@ from sqlalchemy import create_engine
 
 from sagas.store import Store, Timing
 from tests.faults.campaign import bank, books
-from tests.faults.campaign.spoilt import BREAKS_TOO, SPOILERS, Books, in_order
+from tests.faults.campaign.broken_books import BREAKS_TOO, SPOILERS, Books, in_order
 from tests.support import journal
 
 
@@ -51,7 +51,7 @@ def test_books_in_order_break_nothing(written: Books) -> None:
 
 @pytest.mark.parametrize("invariant", books.INVARIANTS)
 def test_an_invariant_finds_what_breaks_it(invariant: str, written: Books) -> None:
-    assert invariant in SPOILERS, f"write into spoilt.py what would break: {invariant}"
+    assert invariant in SPOILERS, f"write into broken_books.py what would break: {invariant}"
 
     SPOILERS[invariant](written)
 

@@ -12,7 +12,7 @@ from config.examples.shops import SHOPS
 from config.servers import EmbeddedBroker, drop_database
 from tests.conftest import EmbeddedPostgres, GivenPostgres
 from tests.faults.shops.customers import HEADER, Answer, row
-from tests.faults.shops.street import side_by_side
+from tests.faults.shops.three_shops import side_by_side
 from tests.support.shops import ShopServer, make_tables
 
 #: How long the broker is away by default, in seconds.
@@ -64,7 +64,7 @@ def mortal_broker() -> Iterator[EmbeddedBroker]:
 
 
 @pytest.fixture(scope="package")
-def street(
+def three_shops(
     postgres: EmbeddedPostgres | GivenPostgres, mortal_broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, ShopServer]]:
     """The open shops by framework, each with a keyspace and a database of its own, without workers."""

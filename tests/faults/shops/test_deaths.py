@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 from config.examples.shops import SHOPS
-from tests.faults.crew import crew
+from tests.faults.killed_at_end import killed_at_end
 from tests.faults.order_shop import PATIENCE
 from tests.faults.shops import dying
-from tests.faults.shops.street import Ledger, await_death, messages_of, processes, revive
+from tests.faults.shops.three_shops import Ledger, await_death, messages_of, processes, revive
 from tests.support.shops import Browser, ShopServer
 from tests.support.workers import eventually
 
@@ -73,9 +73,9 @@ def die(shop: ShopServer, ledger: Ledger, moment: str, door: str) -> set[str]:
 
 @pytest.mark.parametrize("framework", SHOPS)
 def test_whenever_the_web_process_dies_an_order_and_its_saga_commit_together_and_end(
-    street: dict[str, ShopServer], framework: str
+    three_shops: dict[str, ShopServer], framework: str
 ) -> None:
-    shop = street[framework]
+    shop = three_shops[framework]
     ledger = Ledger(shop.database_url)
     orders: set[str] = set()
     for door in DOORS[framework]:
@@ -84,6 +84,6 @@ def test_whenever_the_web_process_dies_an_order_and_its_saga_commit_together_and
 
     # There was no worker until now, who would have hidden what was there right after a death.
     assert ledger.statuses() == dict.fromkeys(orders, "pending")
-    with crew(shop.worker()):
+    with killed_at_end(shop.worker()):
         eventually(ledger.all_ended, "every saga to end", PATIENCE, every=0.2)
     ledger.assert_everything_ended_well(orders)

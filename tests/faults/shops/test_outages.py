@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from config.servers import EmbeddedBroker
-from tests.faults.crew import end
+from tests.faults.killed_at_end import end
 from tests.faults.order_shop import PATIENCE
 from tests.faults.shops.customers import Answer, Customers
-from tests.faults.shops.street import Ledger, side_by_side
+from tests.faults.shops.three_shops import Ledger, side_by_side
 from tests.support.shops import ShopServer
 from tests.support.workers import Worker, eventually
 
@@ -33,9 +33,9 @@ PROMISE, NOISE = 1.0, 0.5
 
 
 @pytest.fixture(scope="module")
-def workers(street: dict[str, ShopServer]) -> Iterator[list[Worker]]:
+def workers(three_shops: dict[str, ShopServer]) -> Iterator[list[Worker]]:
     """A running worker of each shop."""
-    made = [shop.worker() for shop in street.values()]
+    made = [shop.worker() for shop in three_shops.values()]
     try:
         side_by_side(Worker.start, made)
         yield made
@@ -45,9 +45,9 @@ def workers(street: dict[str, ShopServer]) -> Iterator[list[Worker]]:
 
 
 @pytest.fixture(scope="module")
-def customers(street: dict[str, ShopServer]) -> Iterator[dict[str, Customers]]:
+def customers(three_shops: dict[str, ShopServer]) -> Iterator[dict[str, Customers]]:
     """Of each shop."""
-    made = {name: Customers(shop, CUSTOMERS) for name, shop in street.items()}
+    made = {name: Customers(shop, CUSTOMERS) for name, shop in three_shops.items()}
     yield made
     for people in made.values():
         people.leave()
@@ -74,9 +74,9 @@ def assert_nobody_failed_or_waited(answers: Answers, within: float) -> None:
         assert not late, (shop, late)
 
 
-def assert_all_end_well(street: dict[str, ShopServer], workers: list[Worker], since: float) -> dict[str, float]:
+def assert_all_end_well(three_shops: dict[str, ShopServer], workers: list[Worker], since: float) -> dict[str, float]:
     """Every order of every shop is completed. Returns how many seconds after `since` the last one was, by shop."""
-    ledgers = {name: Ledger(shop.database_url) for name, shop in street.items()}
+    ledgers = {name: Ledger(shop.database_url) for name, shop in three_shops.items()}
 
     def all_ended() -> bool:
         for worker in workers:
@@ -91,12 +91,12 @@ def assert_all_end_well(street: dict[str, ShopServer], workers: list[Worker], si
     return {name: ledger.last_end() - since for name, ledger in ledgers.items()}
 
 
-def orders_of(street: dict[str, ShopServer]) -> dict[str, set[str]]:
-    return {name: Ledger(shop.database_url).orders() for name, shop in street.items()}
+def orders_of(three_shops: dict[str, ShopServer]) -> dict[str, set[str]]:
+    return {name: Ledger(shop.database_url).orders() for name, shop in three_shops.items()}
 
 
 def test_a_broker_that_is_away_fails_and_delays_no_order_and_all_of_them_are_completed(
-    street: dict[str, ShopServer],
+    three_shops: dict[str, ShopServer],
     workers: list[Worker],
     order: Callable[[int, float], Answers],
     mortal_broker: EmbeddedBroker,
@@ -104,7 +104,7 @@ def test_a_broker_that_is_away_fails_and_delays_no_order_and_all_of_them_are_com
     report: Report,
     recovered: Callable[[str, dict[str, float]], None],
 ) -> None:
-    before = orders_of(street)
+    before = orders_of(three_shops)
     healthy = order(round(2 * PACE), 2.0)
     report("healthy", healthy)
 
@@ -116,13 +116,13 @@ def test_a_broker_that_is_away_fails_and_delays_no_order_and_all_of_them_are_com
 
     assert_nobody_failed_or_waited(healthy, PROMISE)
     assert_nobody_failed_or_waited(away, 0)
-    recovered("its return", assert_all_end_well(street, workers, back_at))
-    for name, orders in orders_of(street).items():
+    recovered("its return", assert_all_end_well(three_shops, workers, back_at))
+    for name, orders in orders_of(three_shops).items():
         assert orders - before[name] == {answer.order_id for answer in (*healthy[name], *away[name])}
 
 
 def test_a_broker_that_hangs_delays_those_who_order_at_that_moment_a_little_and_nobody_after_them(
-    street: dict[str, ShopServer],
+    three_shops: dict[str, ShopServer],
     workers: list[Worker],
     order: Callable[[int, float], Answers],
     mortal_broker: EmbeddedBroker,
@@ -130,7 +130,7 @@ def test_a_broker_that_hangs_delays_those_who_order_at_that_moment_a_little_and_
     recovered: Callable[[str, dict[str, float]], None],
 ) -> None:
     lasts = 5.0  # longer than a sender keeps away from a broker that failed
-    before = orders_of(street)
+    before = orders_of(three_shops)
     healthy = order(3, 0.0)
     assert mortal_broker.pid is not None
     os.kill(mortal_broker.pid, signal.SIGSTOP)
@@ -145,6 +145,6 @@ def test_a_broker_that_hangs_delays_those_who_order_at_that_moment_a_little_and_
 
     assert_nobody_failed_or_waited(crowd, PROMISE)
     assert_nobody_failed_or_waited(later, 0)
-    recovered("its waking", assert_all_end_well(street, workers, back_at))
-    for name, orders in orders_of(street).items():
+    recovered("its waking", assert_all_end_well(three_shops, workers, back_at))
+    for name, orders in orders_of(three_shops).items():
         assert orders - before[name] == {answer.order_id for answer in (*healthy[name], *crowd[name], *later[name])}

@@ -13,16 +13,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 from sagas.contrib.asyncio import AsyncSagaHandle, start
 from tests.conftest import Shop
 from tests.support import scripted
-from tests.support.office import Office, opened
+from tests.support.caller import Caller, caller_in
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class AsyncOffice:
-    """What a user has: an async engine, and the application. An `Office` looks at it from outside."""
+class AsyncCaller:
+    """What a user has: an async engine, and the application. A `Caller` looks at it from outside."""
 
-    office: Office
+    sync: Caller
     url: URL
 
     def run(self, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
@@ -43,27 +43,27 @@ class AsyncOffice:
             await engine.dispose()
 
     async def start(self, session: AsyncSession | None = None, **options: Any) -> AsyncSagaHandle:
-        options = {"sagas": self.office.shop.sagas} | options
+        options = {"sagas": self.sync.shop.sagas} | options
         return await start(scripted.three, {"script": {}}, session=session, **options)
 
 
-def on_driver(office: Office, driver: str) -> AsyncOffice:
-    return AsyncOffice(office, make_url(office.shop.database_url).set(drivername=f"postgresql+{driver}"))
+def on_driver(sync_caller: Caller, driver: str) -> AsyncCaller:
+    return AsyncCaller(sync_caller, make_url(sync_caller.shop.database_url).set(drivername=f"postgresql+{driver}"))
 
 
 @pytest.fixture(scope="module")
-def office(own_shop: Shop) -> Iterator[Office]:
-    with opened(own_shop) as made:
+def sync_caller(own_shop: Shop) -> Iterator[Caller]:
+    with caller_in(own_shop) as made:
         yield made
 
 
 @pytest.fixture(params=["asyncpg", "psycopg"])
-def desk(request: pytest.FixtureRequest, office: Office) -> Iterator[AsyncOffice]:
+def caller(request: pytest.FixtureRequest, sync_caller: Caller) -> Iterator[AsyncCaller]:
     """Shared by a module's tests, and emptied after each."""
-    yield on_driver(office, request.param)
-    with office.engine.begin() as connection:
+    yield on_driver(sync_caller, request.param)
+    with sync_caller.engine.begin() as connection:
         connection.execute(text("TRUNCATE orders, sagas.saga_instance CASCADE"))
-    office.shop.sagas.app.control.purge()
+    sync_caller.shop.sagas.app.control.purge()
 
 
 async def order(on: AsyncSession | AsyncConnection) -> None:

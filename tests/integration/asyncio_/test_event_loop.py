@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from sagas import SagaStatus
 from sagas.contrib.asyncio import AsyncSagaHandle
-from tests.integration.asyncio_.conftest import AsyncOffice, order
+from tests.integration.asyncio_.conftest import AsyncCaller, order
 from tests.support.application import make
 
 
@@ -62,41 +62,41 @@ async def beat(beats: list[float]) -> None:
 
 
 def test_a_broker_that_never_answers_holds_up_neither_the_commit_nor_the_loop(
-    desk: AsyncOffice, silence: str, given_up: Said
+    caller: AsyncCaller, silence: str, given_up: Said
 ) -> None:
-    sagas = make(silence, desk.office.shop.database_url)
+    sagas = make(silence, caller.sync.shop.database_url)
     beats: list[float] = []
 
     async def view(engine: AsyncEngine) -> tuple[AsyncSagaHandle, float]:
         beating = asyncio.create_task(beat(beats))
         async with AsyncSession(engine) as session:
             await order(session)
-            run = await desk.start(session, sagas=sagas)
+            run = await caller.start(session, sagas=sagas)
             await session.commit()
             committed_at = time.monotonic()
         assert await asyncio.to_thread(given_up.heard.wait, 20)
         beating.cancel()
         return run, committed_at
 
-    run, committed_at = desk.run(view)
+    run, committed_at = caller.run(view)
 
     # Then: the commit returned while the message was still being sent, and the loop went on
     assert given_up.at is not None
     assert committed_at < given_up.at
     assert len([at for at in beats if committed_at < at < given_up.at]) >= 5
-    assert (run.sync.status, desk.office.orders()) == (SagaStatus.PENDING, 1)
+    assert (run.sync.status, caller.sync.orders()) == (SagaStatus.PENDING, 1)
     sagas.engine.store.database.dispose()
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["without a session", "in a session"])
-def test_the_first_start_of_a_process_asks_for_its_plan_aside(desk: AsyncOffice, own: bool) -> None:
+def test_the_first_start_of_a_process_asks_for_its_plan_aside(caller: AsyncCaller, own: bool) -> None:
     """Whoever holds up that statement holds up this start alone."""
-    sagas = make(desk.office.shop.broker_url, desk.office.shop.database_url)
-    locking = create_engine(desk.office.shop.database_url)
+    sagas = make(caller.sync.shop.broker_url, caller.sync.shop.database_url)
+    locking = create_engine(caller.sync.shop.database_url)
 
     async def view(engine: AsyncEngine) -> AsyncSagaHandle:
         async with AsyncSession(engine) as session, AsyncSession(engine) as watching:
-            starting = asyncio.create_task(desk.start(None if own else session, sagas=sagas))
+            starting = asyncio.create_task(caller.start(None if own else session, sagas=sagas))
             # The loop goes on, as it must to see this.
             waits = text(
                 "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'sagas.saga_definition'::regclass"
@@ -114,7 +114,7 @@ def test_the_first_start_of_a_process_asks_for_its_plan_aside(desk: AsyncOffice,
         # Were the loop held up, this would end it.
         holder.execute(text("SET idle_in_transaction_session_timeout = '5s'"))
         holder.execute(text("LOCK TABLE sagas.saga_definition"))
-        run = desk.run(view)
+        run = caller.run(view)
     locking.dispose()
     sagas.engine.store.database.dispose()
 
@@ -122,9 +122,9 @@ def test_the_first_start_of_a_process_asks_for_its_plan_aside(desk: AsyncOffice,
 
 
 def test_a_key_that_only_another_connection_sees_is_looked_up_aside(
-    desk: AsyncOffice, monkeypatch: pytest.MonkeyPatch
+    caller: AsyncCaller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    instances = desk.office.shop.sagas.engine.store.instances
+    instances = caller.sync.shop.sagas.engine.store.instances
     find: Callable[..., Any] = instances.find
     asked, answer = threading.Event(), threading.Event()
 
@@ -137,24 +137,24 @@ def test_a_key_that_only_another_connection_sees_is_looked_up_aside(
         async with AsyncSession(engine) as session:
             await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             await order(session)  # the snapshot is taken
-            other = await desk.start(key="k")
+            other = await caller.start(key="k")
             monkeypatch.setattr(instances, "find", find_later)
-            starting = asyncio.create_task(desk.start(session, key="k"))
+            starting = asyncio.create_task(caller.start(session, key="k"))
             while not asked.is_set():
                 await asyncio.sleep(0.01)
             answer.set()
             assert await starting == other
             await session.rollback()
 
-    desk.run(view)
+    caller.run(view)
 
 
-@pytest.mark.parametrize("desk", ["psycopg"], indirect=True)
-def test_many_who_wait_and_watch_hold_no_threads(desk: AsyncOffice) -> None:
+@pytest.mark.parametrize("caller", ["psycopg"], indirect=True)
+def test_many_who_wait_and_watch_hold_no_threads(caller: AsyncCaller) -> None:
     """More than the loop has threads: one that held its thread would leave none for the others."""
 
     async def view(engine: AsyncEngine) -> None:
-        run = await desk.start()
+        run = await caller.start()
 
         async def watch() -> list[str]:
             return [progress["status"] async for progress in run.watch(every=0.05)]
@@ -167,18 +167,18 @@ def test_many_who_wait_and_watch_hold_no_threads(desk: AsyncOffice) -> None:
             assert await asyncio.gather(*waiting) == [SagaStatus.COMPENSATED] * 40
             assert {seen[-1] for seen in await asyncio.gather(*watching)} == {"compensated"}
 
-    desk.run(view)
+    caller.run(view)
 
 
-@pytest.mark.parametrize("desk", ["psycopg"], indirect=True)
-def test_a_message_that_is_due_when_the_loop_is_closing_is_sent_all_the_same(desk: AsyncOffice) -> None:
+@pytest.mark.parametrize("caller", ["psycopg"], indirect=True)
+def test_a_message_that_is_due_when_the_loop_is_closing_is_sent_all_the_same(caller: AsyncCaller) -> None:
     async def view(engine: AsyncEngine) -> None:
         async with AsyncSession(engine) as session:
-            await desk.start(session)
+            await caller.start(session)
             # As at the very end of asyncio.run()
             await asyncio.get_running_loop().shutdown_default_executor()
             await session.commit()
 
-    desk.run(view)
+    caller.run(view)
 
-    assert desk.office.messages() == 1
+    assert caller.sync.messages() == 1

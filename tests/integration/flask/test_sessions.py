@@ -15,8 +15,8 @@ from sagas.contrib.flask import FlaskSagas
 from tests.integration.flask.conftest import Office
 from tests.integration.flask.office import Order, bare_app, db
 from tests.support import journal, tenants
+from tests.support.caller import announced_starts
 from tests.support.choreographed import Noted, Ordered, ring
-from tests.support.office import announced
 from tests.support.queues import queued
 
 MakeOffice = Callable[..., Office]
@@ -30,7 +30,7 @@ def any_office(request: pytest.FixtureRequest, make_office: MakeOffice) -> Offic
 
 def test_a_start_joins_the_sessions_transaction_and_is_sent_once_after_its_commit(any_office: Office) -> None:
     office = any_office
-    started = announced()
+    started = announced_starts()
     with office.app.app_context():
         db.session.add(Order(note="new"))
         run = office.start(key="k")

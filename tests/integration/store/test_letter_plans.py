@@ -13,7 +13,7 @@ from sagas.store import letter_statements, run_statements
 from sagas.store.letters import FILTERS
 from tests.conftest import GivenPostgres
 from tests.support.bench import Bench, bench_on
-from tests.support.explained import read, scans
+from tests.support.query_plans import read, scans
 
 #: Runs with five events each, of which every second run has a delivery that was given up; and versions of each type.
 RUNS, VERSIONS, PAGE = 4_000, 3, 50

@@ -12,7 +12,7 @@ from sagas.model import SagaStatus
 from sagas.store import Filters
 from tests.conftest import GivenPostgres
 from tests.support.bench import Bench, bench_on
-from tests.support.explained import read, scans
+from tests.support.query_plans import read, scans
 
 #: As many sagas as there really are, and as PostgreSQL takes them to be.
 REALLY, TAKEN_FOR = 20_000, 10_000_000

@@ -15,7 +15,7 @@ with_a_message_a_step = pytest.mark.skipif(
 
 
 @contextmanager
-def crew(*workers: Worker) -> Iterator[None]:
+def killed_at_end(*workers: Worker) -> Iterator[None]:
     """Start workers side by side, and whatever happens leave none behind."""
     try:
         if workers:

@@ -67,7 +67,7 @@ class Watch:
         self.most[what] = max(self.most.get(what, 0), amount)
 
 
-class Conductor:
+class FaultRunner:
     """Strikes, supervises and watches, in one thread."""
 
     def __init__(self, stage: Stage) -> None:
@@ -90,7 +90,7 @@ class Conductor:
         self.calm_until = 0.0
         self._began = time.monotonic()
 
-    def __enter__(self) -> "Conductor":
+    def __enter__(self) -> "FaultRunner":
         return self
 
     def __exit__(self, *reason: object) -> None:

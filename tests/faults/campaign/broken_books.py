@@ -58,7 +58,7 @@ class Books:
         saga: str = "transfer",
         status: str = "completed",
         key: str | None = None,
-        wished: bool = True,
+        planned: bool = True,
         joined: bool = False,
         intent: bool = False,
         current: bool = True,
@@ -79,8 +79,8 @@ class Books:
             *(saga_id, saga, None if parent else key, current, status, json.dumps(plan), json.dumps(data), parent),
             *(ended, ended, began + lasted),
         )
-        if wished and not parent:
-            self.execute("INSERT INTO bank.wished VALUES (%s, %s) ON CONFLICT DO NOTHING", key, joined)
+        if planned and not parent:
+            self.execute("INSERT INTO bank.planned_saga VALUES (%s, %s) ON CONFLICT DO NOTHING", key, joined)
         if intent:
             self.execute("INSERT INTO bank.intent (key) VALUES (%s)", key)
         for position, step in enumerate(ran):
@@ -306,9 +306,9 @@ def saga_without_its_transaction(books: Books) -> None:
     books.saga(joined=True)
 
 
-@breaks("what was rolled back or not wished for is not there")
-def not_wished_for(books: Books) -> None:
-    books.saga(wished=False)
+@breaks("what was rolled back or not planned is not there")
+def not_planned(books: Books) -> None:
+    books.saga(planned=False)
 
 
 @breaks("keys are unique")

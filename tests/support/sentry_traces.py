@@ -1,6 +1,6 @@
 """An application with Sentry's integration for Celery, whose steps report their trace.
 
-    python -m tests.support.observed
+    python -m tests.support.sentry_traces
 
 starts two sagas, each within its own request, and prints the ids of both with the requests' traces.
 """
@@ -30,7 +30,7 @@ sentry_sdk.init(
     default_integrations=False,
     integrations=[CeleryIntegration()],
 )
-app = Celery("tests.support.observed", broker=os.environ["SAGAS_BROKER_URL"])
+app = Celery("tests.support.sentry_traces", broker=os.environ["SAGAS_BROKER_URL"])
 sagas = Sagas(app, database=os.environ["SAGAS_DATABASE_URL"], heartbeat=0.5, sweep_every=0.5)
 
 

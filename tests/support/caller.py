@@ -18,7 +18,7 @@ from tests.support import scripted
 
 
 @dataclass(frozen=True)
-class Office:
+class Caller:
     """A user's own engine, and the application."""
 
     shop: Shop
@@ -49,13 +49,13 @@ class Office:
 
 
 @contextmanager
-def opened(shop: Shop) -> Iterator[Office]:
+def caller_in(shop: Shop) -> Iterator[Caller]:
     """Create the user's table."""
     engine = create_engine(shop.database_url)
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE orders (id integer)"))
     try:
-        yield Office(shop, engine)
+        yield Caller(shop, engine)
     finally:
         engine.dispose()
 
@@ -65,7 +65,7 @@ def order(on: Session | Connection) -> None:
     on.execute(text("INSERT INTO orders VALUES (1)"))
 
 
-def announced() -> list[UUID]:
+def announced_starts() -> list[UUID]:
     """Return a list that receives every start announced from now on."""
     started: list[UUID] = []
 

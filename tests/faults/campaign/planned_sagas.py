@@ -36,7 +36,7 @@ NEVER_REFUSE = ("pay_out", "enter", "notify")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class PlannedSaga:
     """One saga to start.
 
     Attributes:
@@ -57,7 +57,7 @@ class Wish:
     deadline: float | None
 
 
-def wish(seed: int, number: int, pace: float = 1.0) -> Wish:
+def planned_saga(seed: int, number: int, pace: float = 1.0) -> PlannedSaga:
     """Saga `number` of this seed; its steps' pauses are multiplied by `pace`."""
     dice = random.Random(f"{seed} wish {number}")
     kind = dice.choices(list(KINDS), list(KINDS.values()))[0]
@@ -67,7 +67,7 @@ def wish(seed: int, number: int, pace: float = 1.0) -> Wish:
         data["impossible"] = impossible
         data["script"]["confirm"] = "before:no"
     joined = chance(dice, 0.3)
-    return Wish(
+    return PlannedSaga(
         key=f"{seed}-{number}",
         kind=kind,
         data=data,

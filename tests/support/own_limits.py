@@ -7,9 +7,9 @@ from tests.support import scripted
 from tests.support.scripted import act, step
 
 #: The same body under other limits.
-brief = shared_task(act.run, name="tests.support.timed.brief", soft_time_limit=1, time_limit=2)
-ended = shared_task(act.run, name="tests.support.timed.ended", time_limit=3)
-brief_undo = shared_task(scripted.undo.run, name="tests.support.timed.brief_undo", soft_time_limit=1, time_limit=2)
+brief = shared_task(act.run, name="tests.support.own_limits.brief", soft_time_limit=1, time_limit=2)
+ended = shared_task(act.run, name="tests.support.own_limits.ended", time_limit=3)
+brief_undo = shared_task(scripted.undo.run, name="tests.support.own_limits.brief_undo", soft_time_limit=1, time_limit=2)
 
 ONCE = Retry(max_attempts=1)
 

@@ -51,7 +51,7 @@ class Hooked(Task):
 
 
 def make(broker_url: str, database_url: str) -> Sagas:
-    app = Celery("tests.support.hooked", broker=broker_url, set_as_current=False, task_cls=Hooked)
+    app = Celery("tests.support.task_hooks", broker=broker_url, set_as_current=False, task_cls=Hooked)
     app.conf.worker_hijack_root_logger = False
     return Sagas(app, database=database_url, heartbeat=0.5, sweep_every=0.5)
 

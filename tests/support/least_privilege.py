@@ -11,7 +11,7 @@ from sagas import Child, PermanentError, Retry, Saga, Sagas, Sleep, Step, WaitFo
 
 
 def make(broker_url: str, database_url: str) -> Sagas:
-    app = Celery("tests.support.modest", broker=broker_url, set_as_current=False)
+    app = Celery("tests.support.least_privilege", broker=broker_url, set_as_current=False)
     app.conf.worker_hijack_root_logger = False
     return Sagas(app, database=database_url, heartbeat=0.5, sweep_every=0.5)
 

@@ -15,7 +15,7 @@ from tests.support import journal
 from tests.support.continuing import forget, told
 from tests.support.scripted import enter_in_ledger, step
 
-NAME = "tests.support.between."
+NAME = "tests.support.between_steps."
 FOLLOWING = """
 SELECT step.name, step.status, step.attempts, step.token, step.worker_id FROM sagas.saga_step AS step
 WHERE step.instance_id = %s AND step.status <> 'completed'

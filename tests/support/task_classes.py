@@ -58,7 +58,7 @@ CLASSES = {kind.__name__: kind for kind in (Inner, Outer, Both, Bare)}
 
 
 def make(task_cls: str, broker_url: str, database_url: str) -> Sagas:
-    app = Celery("tests.support.surrounded", broker=broker_url, set_as_current=False, task_cls=CLASSES[task_cls])
+    app = Celery("tests.support.task_classes", broker=broker_url, set_as_current=False, task_cls=CLASSES[task_cls])
     app.conf.worker_hijack_root_logger = False
     return Sagas(app, database=database_url, heartbeat=0.5, sweep_every=0.5)
 
