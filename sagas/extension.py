@@ -20,6 +20,7 @@ from sagas.engine import (
     SWEEP_TASK,
     Engine,
     FencedTask,
+    Publisher,
     add_engine,
     declared,
     face_of,
@@ -161,7 +162,7 @@ class Sagas:
         Raises:
             PlanChanged: a version is registered with another graph.
         """
-        self.engine.publisher.register_graphs()
+        Publisher(self.engine).register_graphs()
 
     def start(self, saga: Saga, data: Data, **options: Unpack[StartOptions]) -> SagaHandle:
         """Start like `Saga.start`, on this very app, if a process has several."""

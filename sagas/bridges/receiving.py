@@ -4,7 +4,7 @@ import hashlib
 import logging
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from uuid import UUID, uuid4, uuid5
 
 from sqlalchemy import Connection
@@ -12,16 +12,15 @@ from sqlalchemy.exc import DBAPIError
 
 from sagas.bridges.envelope import LARGEST, NOWHERE, RECEIPT, SKIPPED, Envelope, Refused
 from sagas.bridges.signing import SIGNATURE, is_signed
-from sagas.engine import Engine, JoinedConnection
+from sagas.choreography import Choreography
+from sagas.engine import Engine, JoinedConnection, Publisher
 from sagas.errors import PayloadError
 from sagas.model import payload
+from sagas.model.choreography.plan import BridgePlan
 from sagas.model.choreography.state import Published
 from sagas.store import NewRun, run_id_of
 from sagas.store.bridges import Imported, came_by
 from sagas.store.database import is_conflict, is_impatient, is_outage
-
-if TYPE_CHECKING:
-    from sagas.bridges.bridge import Bridge
 
 logger = logging.getLogger("sagas")
 
@@ -36,10 +35,20 @@ _UNREADABLE = UUID("5e6b5a5e-7f0b-5d3e-8f0b-2f6c8f3f1d11")
 Receipt = tuple[UUID, int]
 
 
+class Side(Protocol):
+    """This side of a bridge, as it was declared."""
+
+    name: str
+    source: str
+    keys: tuple[bytes, ...]
+    choreography: Choreography
+    plan: BridgePlan
+
+
 class Receiver:
     """Takes the messages of one bridge. It runs no task, and reaches one choreography."""
 
-    def __init__(self, engine: Engine, bridge: "Bridge") -> None:
+    def __init__(self, engine: Engine, bridge: Side) -> None:
         store = engine.store
         self._engine, self._secrecy = engine, engine.secrecy
         self._database, self._bridges = store.database, store.bridges
@@ -165,7 +174,7 @@ class Receiver:
         plan = self._choreography.plan(self._engine)
         if envelope.type != plan.starts:
             return self._runs.publish(transaction.scalar, run_id, event, f"{by}:{envelope.id}", by)
-        whole = self._engine.publisher.whole_graph(plan)
+        whole = Publisher(self._engine).whole_graph(plan)
         new = NewRun(
             id=run_id,
             plan=whole,

@@ -26,7 +26,7 @@ from sagas.definition.compiling import AppCompiler
 from sagas.definition.options import choice, whole
 from sagas.definition.part import NAME
 from sagas.definition.signatures import CeleryTask
-from sagas.engine import Engine, current_app, declare_choreography
+from sagas.engine import PlanTarget, current_app, declare_choreography
 from sagas.errors import DefinitionError
 from sagas.model.choreography import BridgePlan, ChoreographyPlan, IfDead, Order
 from sagas.model.choreography.plan import EARLY_FOR, MAX_EVENTS, MOST_HEARERS, QUIET_AFTER
@@ -87,7 +87,7 @@ class Choreography(Published):
         self.handlers: dict[str, Handler] = {}
         self.bridges: dict[str, BridgePlan] = {}
         #: By engine: the plan, and the sagas that start on its events, which may be declared later.
-        self._plans: WeakKeyDictionary[Engine, tuple[dict[str, Saga], ChoreographyPlan]] = WeakKeyDictionary()
+        self._plans: WeakKeyDictionary[PlanTarget, tuple[dict[str, Saga], ChoreographyPlan]] = WeakKeyDictionary()
         self.starts = known.one(starts, "starts")
         self.ends = known.several(ends, "ends")
         self.refuses = known.several(refuses, "refuses")
@@ -282,7 +282,7 @@ class Choreography(Published):
         """Writes and reads its events."""
         return Exchange(self.who, self._known.types)
 
-    def plan(self, engine: Engine) -> ChoreographyPlan:
+    def plan(self, engine: PlanTarget) -> ChoreographyPlan:
         """Compile to a plan, with the tasks' names on the engine's app.
 
         Raises:
@@ -293,7 +293,7 @@ class Choreography(Published):
             self._plans[engine] = started, self._compiled(engine, started)
         return self._plans[engine][1]
 
-    def _compiled(self, engine: Engine, started: dict[str, Saga]) -> ChoreographyPlan:
+    def _compiled(self, engine: PlanTarget, started: dict[str, Saga]) -> ChoreographyPlan:
         compiler, problems = AppCompiler(engine), Problems()
         handlers, events = [], []
         for _, type_ in sorted(self.types.items()):

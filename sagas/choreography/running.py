@@ -8,7 +8,16 @@ from sagas.choreography.exchange import Exchange
 from sagas.choreography.signatures import IfExistsWord
 from sagas.definition.options import LONGEST_RESOURCE, choice
 from sagas.definition.signatures import CeleryTask
-from sagas.engine import Engine, Posted, PublishingStep, callers_transaction, engine_for, published
+from sagas.engine import (
+    Engine,
+    PlanTarget,
+    Posted,
+    Publisher,
+    PublishingStep,
+    callers_transaction,
+    engine_for,
+    published,
+)
 from sagas.errors import PayloadError, StartRefused
 from sagas.handle import SagaHandle
 from sagas.model.choreography import ChoreographyPlan
@@ -44,7 +53,7 @@ def posted_by(
             "out"
         )
     check_key(run, f"{who}: run=")
-    whole = engine.publisher.whole_graph(plan)
+    whole = Publisher(engine).whole_graph(plan)
     new = NewRun.of(whole, run, written, by=BY_A_STEP, beginner=publisher.instance_id)
     return Posted(run_id=new.id, event=written, starts=new)
 
@@ -99,7 +108,7 @@ class Published(ABC):
     def tasks(self) -> list[CeleryTask]: ...
 
     @abstractmethod
-    def plan(self, engine: Engine) -> ChoreographyPlan: ...
+    def plan(self, engine: PlanTarget) -> ChoreographyPlan: ...
 
     def start(
         self,
@@ -152,7 +161,7 @@ class Published(ABC):
             raise StartRefused(f"{who} starts with {plan.starts}, not with {written.type}: publish that into a run")
         with engine.reachable():
             transaction = transaction_of(session, connection, who)
-            run_id = engine.publisher.start(plan, written, key=key, transaction=transaction, rejects=rejects)
+            run_id = Publisher(engine).start(plan, written, key=key, transaction=transaction, rejects=rejects)
         return SagaHandle(engine, run_id)
 
     def publish(
@@ -214,6 +223,6 @@ class Published(ABC):
         run_id, intended = addressed(plan, run, who), intended_run(plan, run)
         with engine.reachable():
             transaction = transaction_of(session, connection, who)
-            return engine.publisher.publish(
+            return Publisher(engine).publish(
                 run_id, written, key=key, transaction=transaction, rejects=rejects, intended=intended
             )

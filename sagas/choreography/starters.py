@@ -9,7 +9,7 @@ from sagas.choreography.events import EventType
 from sagas.choreography.known import is_same_kind
 from sagas.definition import Saga
 from sagas.definition.retry import COMPENSATION_RETRY, Retry
-from sagas.engine import CANCEL_TASK, START_TASK, Engine, current_event, current_step, declared
+from sagas.engine import CANCEL_TASK, START_TASK, Engine, PlanTarget, current_event, current_step, declared
 from sagas.errors import InstanceNotFound, NotBound, TransitionRefused
 from sagas.handle import SagaHandle
 from sagas.model import PlanStep, SagaStatus, UndoOutcome, payload
@@ -21,7 +21,7 @@ from sagas.store import Kinship, Runs
 START_RETRY = Retry(max_attempts=20, on=(Exception,), max_backoff=300.0)
 
 
-def starters(engine: Engine, types: Mapping[str, EventType]) -> dict[str, Saga]:
+def starters(engine: PlanTarget, types: Mapping[str, EventType]) -> dict[str, Saga]:
     """Return the sagas of an app that start on one of some events, by the names of their handlers."""
     found = {}
     for saga in declared():
@@ -32,7 +32,7 @@ def starters(engine: Engine, types: Mapping[str, EventType]) -> dict[str, Saga]:
     return found
 
 
-def _belongs(saga: Saga, engine: Engine) -> bool:
+def _belongs(saga: Saga, engine: PlanTarget) -> bool:
     try:
         saga.plan(engine)
     except NotBound:  # of another app

@@ -1,31 +1,28 @@
 """Compile a definition to a plan: resolve the names of fenced tasks on one app."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sagas.engine import Engine, face_of, refuse_unfit
+from sagas.engine import Declared, PlanTarget, face_of, refuse_unfit
 from sagas.errors import DefinitionError, NotBound
 from sagas.model import Plan
-
-if TYPE_CHECKING:
-    from sagas.definition.saga import Saga
 
 
 class AppCompiler:
     """Resolves tasks and child sagas on one engine's app."""
 
-    def __init__(self, engine: Engine, *, former: bool = False) -> None:
+    def __init__(self, engine: PlanTarget, *, former: bool = False) -> None:
         self._engine = engine
         self.former = former
         self.secrets = engine.secrecy.names
 
-    def plan(self, saga: "Saga") -> Plan:
+    def plan(self, saga: Declared) -> Plan:
         return (saga.former_plan(self._engine) if self.former else None) or saga.plan(self._engine)
 
     def task_name(self, task: Any, who: str) -> str:
         return fenced_name(self._engine, task, who)
 
 
-def fenced_name(engine: Engine, task: Any, who: str) -> str:
+def fenced_name(engine: PlanTarget, task: Any, who: str) -> str:
     """Return the name of a task that runs there as a step. Raises NotBound or DefinitionError."""
     try:
         name = str(task.name)

@@ -3,14 +3,11 @@
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from sagas.engine import TaskFace
+from sagas.engine import Declared, TaskFace
 from sagas.errors import DefinitionError
 from sagas.model import Inputs, Plan, PlanStep, StepKind
-
-if TYPE_CHECKING:
-    from sagas.definition.saga import Saga
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
 
@@ -52,7 +49,7 @@ class Compiler(Protocol):
     def task_name(self, task: Any, who: str) -> str:
         """Return the name under which the engine's app knows the task."""
 
-    def plan(self, saga: "Saga") -> Plan:
+    def plan(self, saga: Declared) -> Plan:
         """Return the plan of another saga on the same app."""
 
 

@@ -30,7 +30,16 @@ from sagas.definition.signatures import (
 )
 from sagas.definition.starting import check_start_input, checked_starts_on
 from sagas.definition.step import Step
-from sagas.engine import Beginning, Engine, IfExists, callers_transaction, current_app, declare, engine_for
+from sagas.engine import (
+    Beginning,
+    Engine,
+    IfExists,
+    PlanTarget,
+    callers_transaction,
+    current_app,
+    declare,
+    engine_for,
+)
 from sagas.errors import DefinitionError, MissingInput, PlanChanged, StartRefused
 from sagas.handle import SagaHandle
 from sagas.model import Data, IfLocked, Inline, Plan, StepKind, payload
@@ -254,13 +263,13 @@ class Saga:
             check_parameters(self.name, self.steps, names, MissingInput)
             self._accepted = names
 
-    def plan(self, engine: Engine) -> Plan:
+    def plan(self, engine: PlanTarget) -> Plan:
         """Compile to a plan, with the tasks' names on the engine's app."""
         if engine not in self._plans:
             self._plans[engine] = self._compiled(AppCompiler(engine), engine)
         return self._plans[engine]
 
-    def former_plan(self, engine: Engine) -> Plan | None:
+    def former_plan(self, engine: PlanTarget) -> Plan | None:
         """Return the plan with the last release's default names and retry policies; None if there is no difference."""
         names = [part.former_name if isinstance(part, Step) else part.name for part in self.parts]
         if len({*names}) < len(names):
@@ -280,7 +289,7 @@ class Saga:
             return former
         return plan
 
-    def _compiled(self, compiler: AppCompiler, engine: Engine) -> Plan:
+    def _compiled(self, compiler: AppCompiler, engine: PlanTarget) -> Plan:
         with current_app(engine.app):
             steps = tuple(part.compile(place, compiler) for place, part in self.places())
         return Plan(

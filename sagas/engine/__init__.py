@@ -8,6 +8,7 @@ from sagas.engine.context import current_step
 from sagas.engine.control import CONTROL_TASKS, HOME_HEADER, Control, left_in
 from sagas.engine.core import Engine, IfExists
 from sagas.engine.current_event import current_event
+from sagas.engine.engines import add_engine, engine_for
 from sagas.engine.fitness import refuse_unfit
 from sagas.engine.joining import JoinedConnection, JoinedSession, callers_transaction
 from sagas.engine.judging import describe
@@ -27,18 +28,18 @@ from sagas.engine.messages import (
     window_from,
 )
 from sagas.engine.outgoing import Posted, PublishingStep
-from sagas.engine.publishing import published
+from sagas.engine.publishing import Publisher, published
 from sagas.engine.redaction import redacted_error, redacted_value
 from sagas.engine.registry import (
     EVENT_MARK,
-    add_engine,
+    Declared,
+    PlanTarget,
     choreographies,
     choreography_of,
     current_app,
     declare,
     declare_choreography,
     declared,
-    engine_for,
     event_kind,
 )
 from sagas.engine.sentences import Sentence
@@ -57,7 +58,10 @@ __all__ = [
     "CONTROL_QUEUE",
     "CONTROL_TASKS",
     "HOME_HEADER",
+    "Declared",
     "PURGE_TASK",
+    "PlanTarget",
+    "Publisher",
     "SAGA_ID",
     "SWEEP_TASK",
     "Control",

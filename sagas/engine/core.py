@@ -20,7 +20,6 @@ from sagas.engine.joining import JoinedConnection
 from sagas.engine.liveness import Leave, LocalDeliveries, WorkerIdentity
 from sagas.engine.loop import Loop
 from sagas.engine.messages import CONTROL_QUEUE, Messages, execution_in, window_from
-from sagas.engine.publishing import Publisher
 from sagas.engine.sentences import Sentences
 from sagas.engine.watchdog import Watchdog
 from sagas.errors import ConfigurationError, KeyInUse, ResourceLocked, SignalInProgress
@@ -69,7 +68,6 @@ class Engine:
         self.messages = Messages(app, control_queue, step_results)
         self.impatient_sender = ImpatientSender(self.messages)
         self.loop = Loop(self.store, self.messages, self.impatient_sender, self.secrecy)
-        self.publisher = Publisher(self)
         self._same_database: set[tuple[URL, URL]] = set()
         #: Whether `sagas.testing.inline` runs the messages.
         self.runs_inline = False

@@ -3,12 +3,12 @@
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from sagas.engine.registry import choreographies
+from sagas.engine.core import Engine
+from sagas.engine.registry import WrittenEvent, choreographies
 from sagas.errors import KeyInUse, NotRegistered, PublishInProgress, StartRefused
 from sagas.model import Address
 from sagas.model.choreography import ChoreographyPlan
@@ -19,17 +19,13 @@ from sagas.store.off_the_loop import blocking
 from sagas.store.runs import IntendedRun, Scalar
 from sagas.store.starting import WAITED_IN_VAIN
 
-if TYPE_CHECKING:
-    from sagas.engine.core import Engine
-    from sagas.engine.registry import WrittenEvent
-
 logger = logging.getLogger("sagas")
 
 
 class Publisher:
-    """The part of an engine that publishes events. It needs their types and their run, and no subscriptions."""
+    """Publishes the events of one engine. It needs their types and their run, and no subscriptions."""
 
-    def __init__(self, engine: "Engine") -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine, self._loop = engine, engine.loop
         store = engine.store
         self._runs, self._instances, self._starting = store.runs, store.instances, store.starting
@@ -43,7 +39,7 @@ class Publisher:
     def start(
         self,
         plan: ChoreographyPlan,
-        written: "WrittenEvent",
+        written: WrittenEvent,
         *,
         key: str | None,
         transaction: CallersTransaction | None,
@@ -98,7 +94,7 @@ class Publisher:
     def publish(
         self,
         run_id: UUID,
-        written: "WrittenEvent",
+        written: WrittenEvent,
         *,
         key: str | None,
         transaction: CallersTransaction | None,
@@ -193,6 +189,6 @@ class Publisher:
         return self._database.retrying(work)
 
 
-def published(written: "WrittenEvent", caused_by: str | None = None) -> Published:
+def published(written: WrittenEvent, caused_by: str | None = None) -> Published:
     """Return an event from outside its run, with an id of its own."""
     return Published(id=uuid7(), type=written.type, version=written.version, payload=written.text, caused_by=caused_by)

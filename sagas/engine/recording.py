@@ -299,7 +299,9 @@ class Recording:
         told = self._delivery.describe(error, self._step.name)
         event = Parked(address=self._address, token=self._token, error=told, lacks_result=lacks_result)
         event = replace(event, for_good=self._is_for_good(error))
-        log_parked(self._engine.loop.handle(self._instance_id, event), self._instance_id, told)
+        handled = self._engine.loop.handle(self._instance_id, event)
+        if handled is not None:
+            log_parked(handled.decision, handled.plan.saga, told)
         return END
 
     def _is_for_good(self, error: SagaError) -> bool:

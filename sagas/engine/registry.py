@@ -1,21 +1,23 @@
-"""The engines and sagas that this process knows."""
+"""The sagas and choreographies that this process knows."""
 
 import contextlib
 import threading
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 from weakref import WeakSet
 
 from celery import Celery
 from celery import _state as celery_state
 
-from sagas.engine.task_face import face_of
-from sagas.errors import NotBound
 from sagas.model import Inline, Plan, Secrecy
 from sagas.model.choreography import ChoreographyPlan
 
-if TYPE_CHECKING:
-    from sagas.engine.core import Engine
+
+class PlanTarget(Protocol):
+    """The part of an engine for which a definition is compiled: its tasks' names are those of this app."""
+
+    app: Celery
+    secrecy: Secrecy
 
 
 class Declared(Protocol):
@@ -26,7 +28,9 @@ class Declared(Protocol):
 
     def tasks(self) -> list[Any]: ...
 
-    def plan(self, engine: "Engine") -> Plan: ...
+    def plan(self, engine: PlanTarget) -> Plan: ...
+
+    def former_plan(self, engine: PlanTarget) -> Plan | None: ...
 
     @property
     def inline(self) -> Inline | None: ...
@@ -89,7 +93,7 @@ class Choreographed(Protocol):
     @property
     def exchange(self) -> EventExchange: ...
 
-    def plan(self, engine: "Engine") -> ChoreographyPlan: ...
+    def plan(self, engine: PlanTarget) -> ChoreographyPlan: ...
 
     def takes(self, handler: str, type_: str) -> bool: ...
 
@@ -97,14 +101,8 @@ class Choreographed(Protocol):
 
 
 _lock = threading.Lock()
-_engines: WeakSet["Engine"] = WeakSet()
 _declared: WeakSet[Any] = WeakSet()
 _choreographies: WeakSet[Any] = WeakSet()
-
-
-def add_engine(engine: "Engine") -> None:
-    with _lock:
-        _engines.add(engine)
 
 
 def declare(saga: Declared) -> None:
@@ -145,31 +143,6 @@ def inline_of(plan: Plan) -> Inline | None:
     with _lock:
         named = [saga for saga in _declared if saga.name == plan.saga]
     return max(named, key=lambda saga: saga.version == plan.version).inline if named else None
-
-
-def engine_for(tasks: list[Any], what: str) -> "Engine":
-    """Return the engine that runs a saga: of the only ``Sagas``, of the app of its tasks, or of the current app.
-
-    Raises:
-        NotBound: there is none, or several could be meant.
-    """
-    with _lock:
-        engines = list(_engines)
-    if not engines:
-        raise NotBound(f"{what}: no Sagas(app, database=…) exists in this process; import the module that makes it")
-    if len(engines) == 1:
-        return engines[0]
-    owned = {id(engine): engine for engine in engines for task in tasks if face_of(task).app is engine.app}
-    if len(owned) == 1:
-        return next(iter(owned.values()))
-    here = [engine for engine in engines if engine.is_current()]
-    if len(here) == 1:
-        return here[0]
-    current = celery_state._tls.current_app
-    here = [engine for engine in engines if engine.app is current]
-    if len(here) == 1:
-        return here[0]
-    raise NotBound(f"{what}: several Sagas exist in this process; say which with sagas.start(saga, data)")
 
 
 @contextlib.contextmanager

@@ -1,16 +1,13 @@
 """Log lines about a saga that waits, or has not ended completed."""
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from sagas.model import Decision, ErrorInfo, InstanceState, Note, Plan, SagaStatus, called, waits_for_a_person
 from sagas.model.choreography.as_plan import RunPlan
 from sagas.model.vocabulary import HistoryEvent
 from sagas.store import Loaded
-
-if TYPE_CHECKING:
-    from sagas.engine.loop import Handled
 
 logger = logging.getLogger("sagas")
 
@@ -62,10 +59,10 @@ def _turned(state: InstanceState) -> str:
     return f"{error} (in step {error.step})" if error.step else str(error)
 
 
-def log_parked(outcome: "Handled | None", instance_id: UUID, error: ErrorInfo) -> None:
+def log_parked(decision: Decision, saga: str, error: ErrorInfo) -> None:
     """Log a step that cannot be called, once for each reason: it is tried again every minute."""
-    if outcome is None or not outcome.decision.notes:
+    if not decision.notes:
         return
-    saga, step = outcome.plan.saga, error.step
+    instance_id, step = decision.state.id, error.step
     fields = {"event": "step_parked", "saga_id": str(instance_id), "saga": saga, "step": step}
     logger.error("saga %s (%s): step %s cannot be called: %s", instance_id, saga, step, error.message, extra=fields)

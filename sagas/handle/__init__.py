@@ -6,8 +6,9 @@ from sagas.handle.letters import DeadLetter, LetterAnswer, LetterKind, LetterOut
 from sagas.handle.listing import InstanceView, Page, left_after, read_page
 from sagas.handle.pace import Pace
 from sagas.handle.reading import refuse_in_step
+from sagas.handle.snapshot import Snapshot
 from sagas.handle.standing import PausedHandler, Standing, standings
-from sagas.handle.views import CompensationView, HistoryEntry, Snapshot, StepView
+from sagas.handle.views import CompensationView, HistoryEntry, StepView
 
 __all__ = [
     "CompensationView",

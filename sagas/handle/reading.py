@@ -10,7 +10,8 @@ from sqlalchemy import Row
 from sagas.engine import Engine, current_step
 from sagas.errors import InstanceNotFound, WaitRefused, WaitTimeout
 from sagas.handle.pace import Pace
-from sagas.handle.views import HistoryEntry, Snapshot, StepView
+from sagas.handle.snapshot import Snapshot
+from sagas.handle.views import HistoryEntry, StepView
 from sagas.model import ErrorInfo, SagaStatus
 from sagas.model.choreography.as_plan import RunPlan
 from sagas.store import legible

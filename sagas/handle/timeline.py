@@ -3,20 +3,18 @@
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
+from sagas.handle.views import HistoryEntry, InstanceView, StepView
 from sagas.model import UndoOutcome
-
-if TYPE_CHECKING:
-    from sagas.handle.views import HistoryEntry, Snapshot, StepView
 
 WIDTH = 80
 #: Details of the history that the line itself shows, or only `show --json` does.
 HIDDEN = ("traceback", "step", "key", "number")
 
 
-def timeline(seen: "Snapshot", more: Sequence[str] = ()) -> str:
+def timeline(seen: InstanceView, more: Sequence[str] = ()) -> str:
     """Return the instance's identity and why it has its status, the status of each step, and what happened when.
 
     Args:
@@ -32,7 +30,7 @@ def timeline(seen: "Snapshot", more: Sequence[str] = ()) -> str:
     return "\n".join(lines)
 
 
-def _facts(seen: "Snapshot") -> Iterator[str]:
+def _facts(seen: InstanceView) -> Iterator[str]:
     yield f"started {_moment(seen.started_at)}" + (f", ended {_moment(seen.finished_at)}" if seen.finished_at else "")
     if seen.caused_by:
         yield f"begun by {seen.caused_by}"
@@ -66,7 +64,7 @@ def _comma_separated(ids: Sequence[UUID]) -> str:
     return ", ".join(map(str, ids)) or "none: it comes after others in the line"
 
 
-def _step_line(step: "StepView") -> str:
+def _step_line(step: StepView) -> str:
     facts = [f"{step.attempts} attempt{'' if step.attempts == 1 else 's'}"]
     if step.losses:
         facts.append(f"{step.losses} lost with its process")
@@ -90,7 +88,7 @@ def _in_short(value: Any) -> str:
     return f"{value['type']}: {value['message']}" if isinstance(value, Mapping) and "message" in value else str(value)
 
 
-def _history_line(entry: "HistoryEntry", began: datetime) -> str:
+def _history_line(entry: HistoryEntry, began: datetime) -> str:
     shown = " ".join(
         f"{name}={_in_short(value)}" for name, value in entry.detail.items() if value is not None and name not in HIDDEN
     )

@@ -12,7 +12,6 @@ from sqlalchemy import Row
 
 from sagas.handle.holding import Place, delays, held_up
 from sagas.handle.showing import Show
-from sagas.handle.timeline import timeline
 from sagas.model import (
     FINAL,
     ChildState,
@@ -111,19 +110,19 @@ class HistoryEntry:
     detail: Mapping[str, Any]
 
 
-def _legible(read: Callable[["Snapshot"], T]) -> Callable[["Snapshot"], T]:
+def _legible(read: Callable[["InstanceView"], T]) -> Callable[["InstanceView"], T]:
     """Make a property raise RowDamaged if it cannot be read (see `legible`)."""
 
     @wraps(read)
-    def told(seen: "Snapshot") -> T:
+    def told(seen: "InstanceView") -> T:
         with legible(seen.id):
             return read(seen)
 
     return told
 
 
-class Snapshot:
-    """An instance as one look found it. Everything read off it is consistent.
+class InstanceView:
+    """The facts of an instance as one look found it. Everything read off it is consistent.
 
     Attributes:
         id, saga, version, key: the instance's identity.
@@ -310,10 +309,6 @@ class Snapshot:
             told = f"{self.error} (in step {self.error.step})" if self.error.step else str(self.error)
             lines.append(f"turned back because of {told}")
         return lines
-
-    def timeline(self) -> str:
-        """Return text for people: the instance's identity, the status of each step, and what happened when."""
-        return timeline(self)
 
     def progress(self) -> dict[str, Any]:
         """Return what a page may show to a customer who waits: ready for JSON, without data, results or errors."""

@@ -17,7 +17,7 @@ from celery import signals
 from celery.bootsteps import RUN, TERMINATE, StartStopStep
 from celery.worker import state as worker_state
 
-from sagas.engine import ADDRESS_HEADER, CALLBACK_TASK, SWEEP_TASK, Engine, execution_in
+from sagas.engine import ADDRESS_HEADER, CALLBACK_TASK, SWEEP_TASK, Engine, Publisher, execution_in
 from sagas.errors import SagaError
 from sagas.recovery import pulse
 from sagas.recovery.ending import Endings
@@ -174,7 +174,7 @@ class WorkerLife:
         if self._has_registered:
             return
         try:
-            self._engine.publisher.register_graphs()
+            Publisher(self._engine).register_graphs()
         except SagaError as error:
             logger.error("choreographies not registered: %s", error)
         self._fleet.unpark()

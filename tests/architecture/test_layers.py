@@ -5,8 +5,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 import sagas
@@ -31,6 +33,13 @@ def test_the_import_contracts_hold() -> None:
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 broken" in done.stdout
+
+
+def test_no_modules_import_one_another_in_a_circle_not_even_for_their_types() -> None:
+    graph = grimp.build_graph("sagas", cache_dir=None)
+    imported = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+
+    TopologicalSorter(imported).prepare()  # raises CycleError, which names the circle
 
 
 # -- SQL

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from sagas import SagaHandle, SagaStatus, StepStatus
-from sagas.engine import published
+from sagas.engine import Publisher, published
 from sagas.model.choreography.state import LONGEST_CHAIN
 from sagas.store import NewRun
 from tests.conftest import Shop
@@ -76,7 +76,7 @@ def test_v32_a_loop_through_sagas_that_start_on_events_and_publish_again_ends_as
     engine, number = depot_shop.sagas.engine, uuid4().hex
     written = depot.exchange.write(Arrived(number=number, script={"goes round": True}), engine.secrecy)
     far_away = replace(published(written), depth=LONGEST_CHAIN - 1)
-    new = NewRun.of(engine.publisher.whole_graph(depot.plan(engine)), None, far_away)
+    new = NewRun.of(Publisher(engine).whole_graph(depot.plan(engine)), None, far_away)
 
     with engine.store.database.autocommit() as connection:
         engine.store.runs.start(connection.scalar, new)

@@ -3,21 +3,20 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import messages
+from django.contrib.admin import ModelAdmin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.urls import reverse
 
 from sagas.contrib.django.models import Instance, InstanceQuerySet
 from sagas.errors import InstanceNotFound, RowDamaged, SagaError
 from sagas.handle import SagaHandle, Snapshot
 from sagas.model import SagaStatus
-
-if TYPE_CHECKING:
-    from sagas.contrib.django.admin import InstanceAdmin
 
 #: Each is a transaction while the browser waits, and a form field, of which Django allows a thousand.
 MOST = 500
@@ -182,9 +181,19 @@ RESOLVE = Verb(
 VERBS = (RETRY, CANCEL, SKIP, RESOLVE)
 
 
-def act(
-    admin: "InstanceAdmin", request: HttpRequest, queryset: InstanceQuerySet, verb: Verb
-) -> HttpResponseBase | None:
+class InstancePages(ModelAdmin):
+    """The admin's pages of instances."""
+
+    def list_url(self) -> str:
+        """Return the URL of the list, to which the buttons of a page post the list's actions."""
+        return str(reverse("admin:celery_sagas_instance_changelist", current_app=self.admin_site.name))
+
+    def page_url(self, instance_id: Any) -> str:
+        """Return the URL of an instance's page."""
+        return str(reverse("admin:celery_sagas_instance_change", args=[instance_id], current_app=self.admin_site.name))
+
+
+def act(admin: InstancePages, request: HttpRequest, queryset: InstanceQuerySet, verb: Verb) -> HttpResponseBase | None:
     """Ask for what is missing; once it is there, act. None leads back to the list."""
     answered = "reason" in request.POST
     asked_about = request.POST.getlist(ACTION_CHECKBOX_NAME) if answered else []
@@ -208,7 +217,7 @@ def act(
     return None
 
 
-def _did(admin: "InstanceAdmin", request: HttpRequest, verb: Verb, instance: Instance, form: ReasonForm) -> bool:
+def _did(admin: InstancePages, request: HttpRequest, verb: Verb, instance: Instance, form: ReasonForm) -> bool:
     try:
         form.do(verb.do, instance, request.user.get_username())
     except SagaError as error:  # one refusal must not stop the others
@@ -219,7 +228,7 @@ def _did(admin: "InstanceAdmin", request: HttpRequest, verb: Verb, instance: Ins
 
 
 def _ask(
-    admin: "InstanceAdmin", request: HttpRequest, verb: Verb, instances: Sequence[Instance], form: ReasonForm
+    admin: InstancePages, request: HttpRequest, verb: Verb, instances: Sequence[Instance], form: ReasonForm
 ) -> HttpResponseBase:
     context = {
         **admin.admin_site.each_context(request),

@@ -16,12 +16,11 @@ from django.db.models import Q
 from django.db.models.expressions import RawSQL
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.text import Truncator
 
-from sagas.contrib.django.acting import CANCEL, RESOLVE, RETRY, SKIP, VERBS, Verb, act
+from sagas.contrib.django.acting import CANCEL, RESOLVE, RETRY, SKIP, VERBS, InstancePages, Verb, act
 from sagas.contrib.django.binding import bound_sagas, bound_store
 from sagas.contrib.django.models import Instance, InstanceQuerySet
 from sagas.errors import InstanceNotFound, RowDamaged
@@ -87,7 +86,7 @@ class ReasonedList(ChangeList):
 
 
 @admin.register(Instance)
-class InstanceAdmin(admin.ModelAdmin):
+class InstanceAdmin(InstancePages):
     """Lists instances and shows one; retry, cancel, skip and resolve have their own permissions."""
 
     actions = ("retry_selected", "cancel_selected", "skip_selected", "resolve_selected")
@@ -201,14 +200,6 @@ class InstanceAdmin(admin.ModelAdmin):
     @admin.action(permissions=["resolve"], description="Resolve the steps for which the selected sagas wait")
     def resolve_selected(self, request: HttpRequest, queryset: InstanceQuerySet) -> HttpResponseBase | None:
         return act(self, request, queryset, RESOLVE)
-
-    def list_url(self) -> str:
-        """Return the URL of the list, to which the buttons of a page post the list's actions."""
-        return str(reverse("admin:celery_sagas_instance_changelist", current_app=self.admin_site.name))
-
-    def page_url(self, instance_id: Any) -> str:
-        """Return the URL of an instance's page."""
-        return str(reverse("admin:celery_sagas_instance_change", args=[instance_id], current_app=self.admin_site.name))
 
     # -- permissions
 
