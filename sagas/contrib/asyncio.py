@@ -10,6 +10,8 @@ Nothing here blocks the event loop: queries on the library's own database connec
 sending after the commit. Waiting and watching sleep on the loop, and hold no thread and no connection between two
 looks. ``await asyncio.to_thread(run.wait)`` would hold a thread for as long as the saga takes; hence a separate handle,
 with the same methods: ``run.cancel("…")`` becomes ``await run.cancel("…")``.
+
+Choreographies have `start_run` and `publish`.
 """
 
 import asyncio
@@ -20,6 +22,8 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 
+from sagas.choreography import Choreography
+from sagas.choreography.signatures import IfExistsWord as IfRunExists
 from sagas.definition import Deadline, IfExistsWord, Saga
 from sagas.engine import engine_for
 from sagas.errors import StartRefused, WaitTimeout
@@ -178,19 +182,83 @@ async def start(
         StartRefused, PayloadError: as in `Saga.start`.
     """
     # Here, since a thread has its own current app.
-    engine = sagas.engine if sagas is not None else engine_for(saga.tasks(), f"saga {saga.name!r}")
+    who = f"saga {saga.name!r}"
+    engine = sagas.engine if sagas is not None else engine_for(saga.tasks(), who)
     begin = partial(saga.start_on, engine, data, key=key, deadline=deadline, if_exists=if_exists)
     if session is None:
         # Here too: some of the context that the messages carry belongs to this thread.
         beginning = engine.begin(saga.plan(engine))
         return AsyncSagaHandle(await asyncio.to_thread(begin, beginning=beginning))
+    own = _own(session, who, "saga.start(data, session=…)")
+    return AsyncSagaHandle(await own.run_sync(lambda joined: begin(session=joined)))
+
+
+async def start_run(
+    choreography: Choreography,
+    event: Any,
+    *,
+    session: "AsyncSession | async_scoped_session[Any] | None" = None,
+    key: str | None = None,
+    if_exists: IfRunExists = "return",
+    sagas: Sagas | None = None,
+) -> AsyncSagaHandle:
+    """Start a run of a choreography with its first event, as `start` starts a saga.
+
+    Args:
+        choreography: the choreography to start.
+        event, key, if_exists: see `Choreography.start`, which has the errors, too.
+        session: insert in this session's transaction; the event is delivered after its commit. Without a session the
+            run is committed at once.
+        sagas: the `Sagas` to use, if a process has several.
+    """
+    engine = sagas.engine if sagas is not None else engine_for(choreography.tasks(), choreography.who)
+    begin = partial(choreography.start_on, engine, event, key=key, if_exists=if_exists)
+    if session is None:
+        return AsyncSagaHandle(await asyncio.to_thread(begin))
+    own = _own(session, choreography.who, "choreography.start(event, session=…)")
+    return AsyncSagaHandle(await own.run_sync(lambda joined: begin(session=joined)))
+
+
+async def publish(
+    choreography: Choreography,
+    event: Any,
+    *,
+    run: AsyncSagaHandle | UUID | str,
+    session: "AsyncSession | async_scoped_session[Any] | None" = None,
+    key: str | None = None,
+    if_exists: IfRunExists = "return",
+    sagas: Sagas | None = None,
+) -> bool:
+    """Publish an event into a run of a choreography from outside, such as from a webhook.
+
+    Args:
+        choreography: the choreography of the run.
+        run: a handle, the id as a UUID, or the business key as text.
+        event, key, if_exists: see `Choreography.publish`, which has the errors, too.
+        session: publish in this session's transaction. Without a session the event is committed at once.
+        sagas: the `Sagas` to use, if a process has several.
+
+    Returns:
+        False if the event was there already, with this key.
+    """
+    engine = sagas.engine if sagas is not None else engine_for(choreography.tasks(), choreography.who)
+    named = run.sync if isinstance(run, AsyncSagaHandle) else run
+    send = partial(choreography.publish_on, engine, event, run=named, key=key, if_exists=if_exists)
+    if session is None:
+        return await asyncio.to_thread(send)
+    own = _own(session, choreography.who, "choreography.publish(event, session=…)")
+    return await own.run_sync(lambda joined: send(session=joined))
+
+
+def _own(session: object, who: str, instead: str) -> AsyncSession:
+    """Return the session that is meant. Raises StartRefused if it is not one of asyncio's."""
     own = session() if isinstance(session, async_scoped_session) else session
     if not isinstance(own, AsyncSession):
         raise StartRefused(
-            f"saga {saga.name!r}: session={session!r} is not an AsyncSession; with a Session, call "
-            "saga.start(data, session=…), and not on the event loop, since it blocks"
+            f"{who}: session={session!r} is not an AsyncSession; with a Session, call {instead}, and not on the event "
+            "loop, since it blocks"
         )
-    return AsyncSagaHandle(await own.run_sync(lambda joined: begin(session=joined)))
+    return own
 
 
 async def get(sagas: Sagas, id: UUID | str) -> AsyncSagaHandle:

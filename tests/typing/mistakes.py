@@ -94,6 +94,7 @@ def start_in_flask(sagas: FlaskSagas) -> None:
 async def start_on_the_loop() -> None:
     await asyncio.start(saga, {}, dealine=3)  # refused
     await asyncio.start(saga, {}, if_exists="replace")  # refused
+    await asyncio.start_run(saga, {})  # refused
 
 
 @event(version=2)

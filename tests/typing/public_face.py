@@ -215,6 +215,11 @@ async def start_on_the_loop() -> None:
     run = await asyncio.start(order, {}, key="order-42", deadline=30, if_exists="restart")
     assert_type(run, asyncio.AsyncSagaHandle)
     assert_type(await run.wait(timeout=3), SagaStatus)
+    begun = await asyncio.start_run(fulfilment, Created(order_id="42", total=Decimal(9)), key="42", if_exists="reject")
+    assert_type(begun, asyncio.AsyncSagaHandle)
+    assert_type(
+        await asyncio.publish(fulfilment, Created(order_id="42", total=Decimal(9)), run=begun, key="hook-1"), bool
+    )
 
 
 def look(run: SagaHandle) -> None:
