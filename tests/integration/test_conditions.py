@@ -9,7 +9,7 @@ import pytest
 from sagas import Pivot, Retriable, Saga, SagaHandle, SagaStatus, StepStatus, parallel
 from tests.conftest import Shop
 from tests.support import gates, journal, releases, scripted, shapes
-from tests.support.branches import claims, parts, pending, statuses
+from tests.support.branches import claims, done_and_undone, pending, statuses
 from tests.support.deploys import let_time_pass, worker_of
 from tests.support.programs import briefly
 from tests.support.workers import eventually
@@ -67,7 +67,7 @@ def test_a_skipped_step_is_never_undone(busy_shop: Shop) -> None:
     run = start(busy_shop, shapes.optional, {"e": ["no"]})
 
     assert run.wait(30) is SagaStatus.COMPENSATED
-    assert parts(busy_shop.effects(run))[1] == ["undo d", "undo a"]
+    assert done_and_undone(busy_shop.effects(run))[1] == ["undo d", "undo a"]
     assert [statuses(run)[name].value for name in "bc"] == ["skipped", "skipped"]
     assert [step.compensation for step in run.steps if step.name in "bc"] == [None, None]
 
@@ -76,7 +76,7 @@ def test_a_step_that_ran_on_its_condition_is_undone_like_any_other(busy_shop: Sh
     run = start(busy_shop, shapes.optional, {"e": ["no"], "wanted": True}, extra=1)
 
     assert run.wait(30) is SagaStatus.COMPENSATED
-    assert sorted(parts(busy_shop.effects(run))[1]) == ["undo a", "undo b", "undo c", "undo d"]
+    assert sorted(done_and_undone(busy_shop.effects(run))[1]) == ["undo a", "undo b", "undo c", "undo d"]
 
 
 def test_a_saga_may_end_with_a_step_that_is_skipped(busy_shop: Shop) -> None:
@@ -164,7 +164,7 @@ def test_a_condition_that_raises_fails_its_step_once_the_policy_is_used_up(busy_
     run, _ = asked(busy_shop, saga, {})
 
     assert run.wait(30) is SagaStatus.COMPENSATED
-    done, undos = parts(busy_shop.effects(run))
+    done, undos = done_and_undone(busy_shop.effects(run))
     assert (done, undos[-1]) == (["a"], "undo a")
     assert (run.steps[1].attempts, statuses(run)["c"]) == (3, StepStatus.SKIPPED)
     assert run.error is not None

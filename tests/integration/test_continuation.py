@@ -12,7 +12,7 @@ from tests.conftest import Shop
 from tests.support import continuing, gates, journal
 from tests.support.branches import statuses
 from tests.support.programs import Program, briefly
-from tests.support.worker_events import overheard
+from tests.support.worker_events import received_events
 from tests.support.workers import eventually
 
 MODULE = ("-I", "tests.support.continuing")
@@ -221,7 +221,7 @@ def test_a_worker_that_is_killed_in_a_further_step_leaves_it_to_the_others(shop:
 
 
 def test_c5_each_step_is_a_task_of_its_own_for_those_who_watch(inline: Shop) -> None:
-    with overheard(inline.sagas) as heard:
+    with received_events(inline.sagas) as heard:
         run = inline.start(continuing.plain, {"c": ["no"]})
         assert run.wait(30) is SagaStatus.COMPENSATED
         seen = eventually(lambda: told(heard, run), "the events of three steps")
@@ -237,7 +237,7 @@ def test_c5_without_events_of_tasks_a_worker_that_tells_its_own_heartbeats_sends
     environment = {"SAGAS_DATABASE_URL": shop.database_url, "SAGAS_BROKER_URL": shop.broker_url}
     arguments = ("worker", "-l", "INFO", "-c", "1", *MODULE)
     quiet = Program(os.environ | environment, shop.directory / "quiet.log", arguments=arguments, ready=" ready.")
-    with briefly(quiet), overheard(shop.sagas) as heard:
+    with briefly(quiet), received_events(shop.sagas) as heard:
         eventually(lambda: [one for one in heard if one["type"] == "worker-heartbeat"], "its heartbeat")
         # By then it has told its children, too.
         runs = [shop.start(continuing.plain) for _ in range(3)]

@@ -7,7 +7,7 @@ import pytest
 from sagas import BestEffort, Pivot, Retriable, Saga, SagaHandle, SagaStatus, StepStatus, TransitionRefused, parallel
 from tests.conftest import Shop
 from tests.support import gates, journal, scripted, shapes
-from tests.support.branches import parts, pending, statuses
+from tests.support.branches import done_and_undone, pending, statuses
 from tests.support.programs import briefly
 from tests.support.workers import eventually
 
@@ -72,7 +72,7 @@ def test_whatever_fails_a_branch_past_the_pivot_undoes_nothing(busy_shop: Shop, 
     run = busy_shop.start(shapes.forward, {"s": behaviour})
 
     assert run.wait(30) is SagaStatus.FAILED
-    assert parts(busy_shop.effects(run))[1] == []
+    assert done_and_undone(busy_shop.effects(run))[1] == []
     assert statuses(run)["r"] is StepStatus.COMPLETED
 
 
@@ -239,7 +239,7 @@ def test_a_best_effort_that_may_have_happened_is_undone_with_the_others_if_it_ha
     run = busy_shop.start(noted_and_undone(place), {"n": behaviour, "b": ["no"]})
 
     assert run.wait(30) is SagaStatus.COMPENSATED
-    undos = parts(busy_shop.effects(run))[1]
+    undos = done_and_undone(busy_shop.effects(run))[1]
     assert (undos.count("undo n"), undos[-1]) == (int(is_undone), "undo a")
     assert run.error is not None
     assert run.error.step == "b"
@@ -249,7 +249,7 @@ def test_a_best_effort_without_a_compensation_is_left_as_it_is(busy_shop: Shop) 
     run = busy_shop.start(shapes.noted, {"n": "after:flaky", "b": ["no"]})
 
     assert run.wait(30) is SagaStatus.COMPENSATED
-    assert parts(busy_shop.effects(run))[1] == ["undo a"]
+    assert done_and_undone(busy_shop.effects(run))[1] == ["undo a"]
 
 
 @pytest.mark.parametrize("first", ["n", "m"])

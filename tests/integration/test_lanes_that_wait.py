@@ -7,7 +7,7 @@ import pytest
 from sagas import Child, Saga, SagaHandle, SagaStatus, Sleep, StepStatus, WaitFor, parallel
 from tests.conftest import Shop
 from tests.support import gates, journal, scripted
-from tests.support.branches import parts, pending, statuses
+from tests.support.branches import done_and_undone, pending, statuses
 from tests.support.deploys import let_time_pass
 from tests.support.workers import eventually
 
@@ -92,11 +92,11 @@ def test_lanes_that_wait_are_not_waited_for_once_the_saga_turns_back(busy_shop: 
     gates.open_gate(busy_shop.database_url, run, "answer")
 
     assert run.wait(30) is SagaStatus.COMPENSATED
-    done, undos = parts(busy_shop.effects(run))
+    done, undos = done_and_undone(busy_shop.effects(run))
     assert sorted(undos) == sorted(f"undo {name}" for name in done)
     for child in children(busy_shop, run):
         assert child.wait(30) is SagaStatus.COMPENSATED
-        done, undos = parts(busy_shop.effects(child))
+        done, undos = done_and_undone(busy_shop.effects(child))
         assert undos == [f"undo {name}" for name in reversed(done)]
 
 

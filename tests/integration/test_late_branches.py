@@ -15,7 +15,7 @@ import pytest
 from sagas import SagaHandle, SagaStatus, StepStatus
 from tests.conftest import Shop
 from tests.support import gates, journal, shapes
-from tests.support.branches import begun, parts, pending, statuses, undone
+from tests.support.branches import done_and_undone, pending, statuses, steps_begun, undo_effects
 from tests.support.programs import briefly
 from tests.support.workers import eventually
 
@@ -107,7 +107,9 @@ def test_c4_a_late_success_in_a_lane_does_not_walk_on_beside_the_one_that_took_o
 def test_c8_a_late_success_of_a_branch_that_said_no_elsewhere_is_undone_again_and_alone(frozen: Frozen) -> None:
     # A lost first attempt is doubt: the branch was undone although its second attempt said no.
     assert frozen.runs["undone"].wait(30) is SagaStatus.COMPENSATED
-    assert parts(frozen.shop.effects(frozen.runs["undone"]))[1] == undone(begun(frozen.runs["undone"]))
+    assert done_and_undone(frozen.shop.effects(frozen.runs["undone"]))[1] == undo_effects(
+        steps_begun(frozen.runs["undone"])
+    )
 
     run = frozen.let_first_attempt_end("undone")
     eventually(lambda: frozen.shop.effects(run).count("undo c") == 2, "another round of the undo")

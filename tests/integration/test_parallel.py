@@ -8,7 +8,7 @@ import pytest
 from sagas import Saga, SagaStatus, StepStatus, parallel
 from tests.conftest import Shop
 from tests.support import gates, journal, scripted, shapes
-from tests.support.branches import begun, claims, pending, statuses
+from tests.support.branches import claims, pending, statuses, steps_begun
 from tests.support.programs import briefly
 from tests.support.workers import eventually
 
@@ -70,7 +70,7 @@ def test_one_process_undoes_all_of_fifty_branches(single: Shop) -> None:
     run = single.start(shapes.fifty_branches, {"last": ["no"]})
 
     assert run.wait(60) is SagaStatus.COMPENSATED
-    assert single.effects(run)[50:] == [f"undo {name}" for name in reversed(begun(run)[:50])]
+    assert single.effects(run)[50:] == [f"undo {name}" for name in reversed(steps_begun(run)[:50])]
 
 
 def test_several_sagas_share_one_process(single: Shop) -> None:

@@ -12,7 +12,7 @@ from tests.conftest import Shop
 from tests.support import gates, journal, queues, shapes
 from tests.support.application import make
 from tests.support.bench import Bench
-from tests.support.branches import begun, claims, parts, pending, statuses, undone
+from tests.support.branches import claims, done_and_undone, pending, statuses, steps_begun, undo_effects
 from tests.support.programs import briefly
 from tests.support.workers import Worker, eventually
 
@@ -117,10 +117,10 @@ def test_all_sagas_with_branches_end_when_the_broker_forgets_everything(shop: Sh
 
         for number, run in enumerate(runs):
             assert run.wait(60) is (SagaStatus.COMPENSATED if number % 4 == 0 else SagaStatus.COMPLETED)
-            done, undos = parts(shop.effects(run))
+            done, undos = done_and_undone(shop.effects(run))
             assert len(set(done)) == len(done)
             if number % 4 == 0:
-                assert undos == undone([name for name in begun(run) if name != "b3"])
+                assert undos == undo_effects([name for name in steps_begun(run) if name != "b3"])
             else:
                 assert (len(done), undos) == (9, [])
 
@@ -135,7 +135,7 @@ def test_undos_side_by_side_whose_messages_were_lost_are_sent_again(shop: Shop) 
         gates.open_gate(shop.database_url, run, "bank")
 
         assert run.wait(60) is SagaStatus.COMPENSATED
-    undos = parts(shop.effects(run))[1]
+    undos = done_and_undone(shop.effects(run))[1]
     assert (sorted(undos[:3]), undos[3:]) == (["undo b", "undo c", "undo d"], ["undo a"])
 
 
@@ -151,10 +151,10 @@ def test_a_process_that_dies_in_a_branch_costs_its_siblings_nothing(shop: Shop) 
         assert after.wait(60) is SagaStatus.COMPLETED
         assert Counter(shop.effects(after)) == dict.fromkeys(["a", "a2", "b", "b3", "c"], 1) | {"b2": 2}
         assert undoing.wait(60) is SagaStatus.COMPENSATED
-        undos = parts(shop.effects(undoing))[1]
+        undos = done_and_undone(shop.effects(undoing))[1]
         assert (Counter(undos), undos[-1]) == ({"undo b": 1, "undo c": 2, "undo d": 1, "undo a": 1}, "undo a")
         assert every_time.wait(90) is SagaStatus.COMPENSATED
-        assert parts(shop.effects(every_time))[1] == undone(begun(every_time))
+        assert done_and_undone(shop.effects(every_time))[1] == undo_effects(steps_begun(every_time))
     assert [before.steps[2].losses, after.steps[3].losses, every_time.steps[2].losses] == [1, 1, 4]
 
 

@@ -7,7 +7,7 @@ import pytest
 from sagas import Saga, SagaHandle, SagaStatus, StepStatus, TransitionRefused, parallel
 from tests.conftest import Shop
 from tests.support import gates, journal, scripted, shapes
-from tests.support.branches import begun, parts, pending, statuses, undone
+from tests.support.branches import done_and_undone, pending, statuses, steps_begun, undo_effects
 from tests.support.programs import briefly
 from tests.support.workers import eventually
 
@@ -28,9 +28,9 @@ def test_a_branch_that_says_no_after_its_siblings_undoes_them_the_last_begun_fir
     gates.open_gate(busy_shop.database_url, run, "answer")
 
     assert run.wait(30) is SagaStatus.COMPENSATED
-    happened = [name for name in begun(run) if name != failing]
-    done, undos = parts(busy_shop.effects(run))
-    assert (sorted(done), undos) == (["a", *others(failing)], undone(happened))
+    happened = [name for name in steps_begun(run) if name != failing]
+    done, undos = done_and_undone(busy_shop.effects(run))
+    assert (sorted(done), undos) == (["a", *others(failing)], undo_effects(happened))
     assert statuses(run) == {
         **dict.fromkeys(happened, StepStatus.COMPENSATED),
         failing: StepStatus.FAILED,
@@ -55,9 +55,9 @@ def test_c7_siblings_in_the_middle_are_awaited_recorded_and_undone(busy_shop: Sh
     assert {statuses(run)[name] for name in others(failing)} == {StepStatus.RUNNING}
     gates.open_gate(busy_shop.database_url, run, "bank")
     assert run.wait(30) is SagaStatus.COMPENSATED
-    happened = [name for name in begun(run) if name != failing]
-    done, undos = parts(busy_shop.effects(run))
-    assert (sorted(done), undos) == (["a", *others(failing)], undone(happened))
+    happened = [name for name in steps_begun(run) if name != failing]
+    done, undos = done_and_undone(busy_shop.effects(run))
+    assert (sorted(done), undos) == (["a", *others(failing)], undo_effects(happened))
     assert [step.result for step in run.steps if step.name in others(failing)] == [
         {f"{name}_done": 1} for name in others(failing)
     ]
@@ -100,14 +100,14 @@ def test_branches_are_undone_in_the_order_of_their_beginning_not_of_their_end(bu
     run = busy_shop.start(shapes.beside, {name: [f"wait:{name}"] for name in "bcd"} | {"e": ["no"]})
     for name in "bcd":
         gates.until_reached(busy_shop.database_url, run, name)
-    order = begun(run)[1:]
+    order = steps_begun(run)[1:]
     for name in order:
         gates.open_gate(busy_shop.database_url, run, name)
         eventually(lambda name=name: statuses(run)[name] is not StepStatus.RUNNING, f"{name} to end")
 
     assert run.wait(30) is SagaStatus.COMPENSATED
-    done, undos = parts(busy_shop.effects(run))
-    assert (done, undos) == (["a", *order], [*undone(order), "undo a"])
+    done, undos = done_and_undone(busy_shop.effects(run))
+    assert (done, undos) == (["a", *order], [*undo_effects(order), "undo a"])
 
 
 def test_undos_of_branches_run_one_after_the_other(busy_shop: Shop) -> None:
@@ -115,11 +115,11 @@ def test_undos_of_branches_run_one_after_the_other(busy_shop: Shop) -> None:
     gates.until_reached(busy_shop.database_url, run, "bank")
 
     compensating = [name for name, status in statuses(run).items() if status is StepStatus.COMPENSATING]
-    assert compensating == [begun(run)[3]]
+    assert compensating == [steps_begun(run)[3]]
     gates.open_gate(busy_shop.database_url, run, "bank")
 
     assert run.wait(30) is SagaStatus.COMPENSATED
-    assert parts(busy_shop.effects(run))[1] == undone(begun(run)[:4])
+    assert done_and_undone(busy_shop.effects(run))[1] == undo_effects(steps_begun(run)[:4])
 
 
 def test_undos_run_side_by_side_where_the_position_says_so(busy_shop: Shop) -> None:
@@ -127,11 +127,11 @@ def test_undos_run_side_by_side_where_the_position_says_so(busy_shop: Shop) -> N
     run = busy_shop.start(shapes.undone_beside, script)
 
     gates.until_reached(busy_shop.database_url, run, "bank", times=3)
-    assert parts(busy_shop.effects(run))[1] == []
+    assert done_and_undone(busy_shop.effects(run))[1] == []
     gates.open_gate(busy_shop.database_url, run, "bank")
 
     assert run.wait(30) is SagaStatus.COMPENSATED
-    undos = parts(busy_shop.effects(run))[1]
+    undos = done_and_undone(busy_shop.effects(run))[1]
     assert (sorted(undos[:3]), undos[3:]) == (["undo b", "undo c", "undo d"], ["undo a"])
 
 
@@ -151,12 +151,12 @@ def test_lanes_that_are_undone_side_by_side_are_each_undone_backwards(busy_shop:
     gates.until_reached(busy_shop.database_url, run, "bank")
     eventually(lambda: statuses(run)["b"] is StepStatus.COMPENSATED, "the other lane to be undone")
 
-    assert parts(busy_shop.effects(run))[1] == ["undo b3", "undo b2", "undo b"]
+    assert done_and_undone(busy_shop.effects(run))[1] == ["undo b3", "undo b2", "undo b"]
     assert statuses(run)["a"] is StepStatus.COMPLETED
     gates.open_gate(busy_shop.database_url, run, "bank")
 
     assert run.wait(30) is SagaStatus.COMPENSATED
-    assert parts(busy_shop.effects(run))[1][3:] == ["undo a2", "undo a"]
+    assert done_and_undone(busy_shop.effects(run))[1][3:] == ["undo a2", "undo a"]
 
 
 def test_c7_later_steps_of_a_lane_do_not_begin_once_another_lane_has_failed(busy_shop: Shop) -> None:
@@ -166,8 +166,8 @@ def test_c7_later_steps_of_a_lane_do_not_begin_once_another_lane_has_failed(busy
     gates.open_gate(busy_shop.database_url, run, "bank")
 
     assert run.wait(30) is SagaStatus.COMPENSATED
-    done, undos = parts(busy_shop.effects(run))
-    assert (done, undos) == (["b", "a"], undone([name for name in begun(run) if name != "b2"]))
+    done, undos = done_and_undone(busy_shop.effects(run))
+    assert (done, undos) == (["b", "a"], undo_effects([name for name in steps_begun(run) if name != "b2"]))
     assert run.steps[0].result == {"a_done": 1}
     assert {name: run.steps[at].attempts for at, name in enumerate(statuses(run))} == {
         "a": 1,
@@ -183,9 +183,9 @@ def test_c5_a_branch_given_up_in_doubt_is_undone_with_its_siblings(busy_shop: Sh
     run = busy_shop.start(shapes.beside, {"c": "after:flaky"})
 
     assert run.wait(30) is SagaStatus.COMPENSATED
-    done, undos = parts(busy_shop.effects(run))
+    done, undos = done_and_undone(busy_shop.effects(run))
     assert (done.count("c"), sorted(set(done))) == (3, ["a", "b", "c", "d"])
-    assert undos == undone(begun(run))
+    assert undos == undo_effects(steps_begun(run))
     assert run.steps[2].in_doubt
 
 
@@ -195,7 +195,7 @@ def test_two_branches_that_say_no_turn_the_saga_back_once(busy_shop: Shop) -> No
     gates.open_gate(busy_shop.database_url, run, "answer")
 
     assert run.wait(30) is SagaStatus.COMPENSATED
-    assert parts(busy_shop.effects(run)) == (["a", "c"], ["undo c", "undo a"])
+    assert done_and_undone(busy_shop.effects(run)) == (["a", "c"], ["undo c", "undo a"])
     assert [statuses(run)[name] for name in "bd"] == [StepStatus.FAILED] * 2
     assert run.error is not None
     first, _ = sorted((step.finished_at, step.error) for step in run.steps if step.error is not None)
@@ -206,7 +206,7 @@ def test_a_name_that_two_branches_return_is_an_error_that_names_both_and_undoes_
     run = busy_shop.sagas.start(shapes.clashing, {"script": {}, "gifts": {"a": {"x": 1}, "b": {"x": 2}}})
 
     assert run.wait(30) is SagaStatus.COMPENSATED
-    done, undos = parts(busy_shop.effects(run))
+    done, undos = done_and_undone(busy_shop.effects(run))
     assert (sorted(done), sorted(undos)) == (["a", "b"], ["undo a", "undo b"])
     assert run.error is not None
     assert run.error.type == "sagas.KeyClash"
@@ -223,12 +223,12 @@ def test_h13_an_undo_of_a_branch_that_fails_for_good_does_not_stop_the_others(bu
     run = busy_shop.start(saga, {"e": ["no"], "undo c": "broken:account"})
 
     assert run.wait(30) is SagaStatus.FAILED
-    undos = parts(busy_shop.effects(run))[1]
+    undos = done_and_undone(busy_shop.effects(run))[1]
     assert (sorted(undos[:2]), undos[2:]) == (["undo b", "undo d"], ["undo a"])
     gates.open_gate(busy_shop.database_url, run, "account")
     run.retry("the account is open again")
     assert run.wait(30) is SagaStatus.COMPENSATED
-    assert parts(busy_shop.effects(run))[1][3:] == ["undo c"]
+    assert done_and_undone(busy_shop.effects(run))[1][3:] == ["undo c"]
 
 
 def test_an_undo_beside_others_is_tried_again_while_they_go_on(busy_shop: Shop) -> None:
@@ -242,7 +242,7 @@ def test_an_undo_beside_others_is_tried_again_while_they_go_on(busy_shop: Shop) 
     gates.open_gate(busy_shop.database_url, run, "bank")
 
     assert run.wait(30) is SagaStatus.COMPENSATED
-    undos = parts(busy_shop.effects(run))[1]
+    undos = done_and_undone(busy_shop.effects(run))[1]
     assert (sorted(undos[:-2]), undos[-2:]) == (["undo b", "undo c", "undo d"], ["undo c", "undo a"])
     undo = run.steps[2].compensation
     assert undo is not None
@@ -255,11 +255,11 @@ def test_c7_a_cancel_awaits_the_branches_in_the_middle_and_undoes_all(busy_shop:
     eventually(lambda: statuses(run)["d"] is StepStatus.COMPLETED, "d to be done")
 
     run.cancel("changed mind")
-    assert (run.status, parts(busy_shop.effects(run))[1]) == (SagaStatus.COMPENSATING, [])
+    assert (run.status, done_and_undone(busy_shop.effects(run))[1]) == (SagaStatus.COMPENSATING, [])
     gates.open_gate(busy_shop.database_url, run, "bank")
 
     assert run.wait(30) is SagaStatus.COMPENSATED
-    assert parts(busy_shop.effects(run))[1] == undone(begun(run)[:4])
+    assert done_and_undone(busy_shop.effects(run))[1] == undo_effects(steps_begun(run)[:4])
     assert "e" not in busy_shop.effects(run)
     with pytest.raises(TransitionRefused):
         run.retry("please")
@@ -276,7 +276,7 @@ def test_c7_a_branch_whose_retry_is_due_is_not_tried_again_after_a_cancel(busy_s
 
     assert run.wait(30) is SagaStatus.COMPENSATED
     assert [run.steps[at].attempts for at in (1, 2)] == [1, 1]
-    assert parts(busy_shop.effects(run))[1] == undone(begun(run)[:4])
+    assert done_and_undone(busy_shop.effects(run))[1] == undo_effects(steps_begun(run)[:4])
 
 
 def test_a_deadline_turns_branches_back_like_a_cancel(busy_shop: Shop) -> None:
@@ -286,7 +286,7 @@ def test_a_deadline_turns_branches_back_like_a_cancel(busy_shop: Shop) -> None:
     gates.open_gate(busy_shop.database_url, run, "bank")
 
     assert run.wait(30) is SagaStatus.COMPENSATED
-    assert sorted(parts(busy_shop.effects(run))[1]) == ["undo a", "undo b", "undo c", "undo d"]
+    assert sorted(done_and_undone(busy_shop.effects(run))[1]) == ["undo a", "undo b", "undo c", "undo d"]
 
 
 def test_a_failed_branch_tells_its_sibling_to_stop_where_the_position_says_so(busy_shop: Shop) -> None:

@@ -8,7 +8,7 @@ import pytest
 from sagas import Saga, SagaHandle, SagaStatus, StepStatus, parallel
 from tests.conftest import Shop
 from tests.support import gates, journal, queues, scripted, shapes
-from tests.support.branches import parts, statuses
+from tests.support.branches import done_and_undone, statuses
 from tests.support.programs import briefly
 from tests.support.workers import eventually
 
@@ -93,7 +93,7 @@ def test_branches_may_have_queues_of_their_own(usual: Shop) -> None:
         assert done.wait(30) is SagaStatus.COMPLETED
         assert back.wait(30) is SagaStatus.COMPENSATED
     assert workers_of(done) == ["usual", "left", "right", "usual", "usual"]
-    assert sorted(parts(usual.effects(back))[1]) == ["undo a", "undo b", "undo c", "undo d"]
+    assert sorted(done_and_undone(usual.effects(back))[1]) == ["undo a", "undo b", "undo c", "undo d"]
 
 
 def test_a_worker_of_several_queues_runs_all_of_a_saga(shop: Shop) -> None:

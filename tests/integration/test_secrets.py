@@ -21,7 +21,7 @@ from tests.support import gates, journal, vault
 from tests.support.commands import runner
 from tests.support.programs import briefly
 from tests.support.vault import ALL, CARD, IBAN, PIN, SIGNED, TAX_ID
-from tests.support.worker_events import overheard
+from tests.support.worker_events import received_events
 from tests.support.workers import Worker, eventually
 
 KEY, NEW_KEY = Fernet.generate_key().decode(), Fernet.generate_key().decode()
@@ -141,7 +141,7 @@ def test_whatever_becomes_of_a_saga_nobody_is_shown_its_secrets(safe: Vault, cap
     caplog.set_level(logging.DEBUG)
     runs = {mood: safe.start(mood=mood) for mood in ENDS}
     messages = safe.messages()
-    with overheard(safe.sagas) as heard, briefly(safe.worker()):
+    with received_events(safe.sagas) as heard, briefly(safe.worker()):
         for mood, run in runs.items():
             assert run.wait(40) is ENDS[mood], run.timeline()
         eventually(lambda: [event for event in heard if event["type"] == "task-failed"], "the events of the workers")
@@ -190,7 +190,7 @@ def test_with_a_codec_no_table_holds_a_secret(locked: Vault) -> None:
 
 def test_d27_a_result_under_one_name_is_as_secret_as_one_that_is_merged(safe: Vault) -> None:
     runs = {mood: safe.start(vault.kept, mood=mood) for mood in ("good", "blocked", "no refund")}
-    with overheard(safe.sagas) as heard, briefly(safe.worker()):
+    with received_events(safe.sagas) as heard, briefly(safe.worker()):
         for mood, run in runs.items():
             assert run.wait(40) is ENDS[mood], run.timeline()
         eventually(lambda: [event for event in heard if event["type"] == "task-failed"], "the events of the workers")

@@ -8,7 +8,7 @@ import pytest
 from sagas import Child, PlanChanged, Saga, SagaHandle, SagaStatus, Sleep, StepStatus, WaitFor, parallel
 from tests.conftest import Shop
 from tests.support import gates, journal, releases, scripted
-from tests.support.branches import parts, statuses
+from tests.support.branches import done_and_undone, statuses
 from tests.support.deploys import let_time_pass, worker_of
 from tests.support.programs import briefly
 from tests.support.workers import Worker, eventually
@@ -126,7 +126,7 @@ def test_an_instance_that_was_turning_back_goes_on_turning_back_by_its_own_plan(
     run = deployed.runs["undoing"]
 
     assert run.wait(30) is SagaStatus.COMPENSATED
-    done, undos = parts(deployed.shop.effects(run))
+    done, undos = done_and_undone(deployed.shop.effects(run))
     assert set(done) == BEFORE_SLEEP | {"ship"}
     assert (undos[0], sorted(undos[1:3]), undos[3:]) == (
         "undo ship",
@@ -151,7 +151,7 @@ def test_an_instance_in_flight_can_be_cancelled_and_is_undone_by_its_own_plan(de
     run.cancel("changed mind")
 
     assert run.wait(30) is SagaStatus.COMPENSATED
-    undos = parts(deployed.shop.effects(run))[1]
+    undos = done_and_undone(deployed.shop.effects(run))[1]
     assert (sorted(undos[:2]), undos[2:]) == (["undo invoice", "undo label"], ["undo pack", "undo reserve"])
 
 
@@ -164,7 +164,7 @@ def test_new_instances_go_by_the_new_plan_beside_them(deployed: Deployed) -> Non
     assert (effects[0], sorted(effects[1:3]), effects[3:]) == ("check", ["label", "wrap"], ["bill", "reserve", "ship"])
     assert run.version == 2
     assert back.wait(30) is SagaStatus.COMPENSATED
-    undos = parts(deployed.shop.effects(back))[1]
+    undos = done_and_undone(deployed.shop.effects(back))[1]
     assert (undos[:2], sorted(undos[2:4]), undos[4]) == (
         ["undo reserve", "undo bill"],
         ["undo label", "undo wrap"],

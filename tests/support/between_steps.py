@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from sagas import Saga, Step, current_step
 from sagas.store.prepared import Prepared
 from tests.support import journal
-from tests.support.continuing import forget, told
+from tests.support.continuing import forget, write_signal
 from tests.support.scripted import enter_in_ledger, step
 
 NAME = "tests.support.between_steps."
@@ -67,7 +67,7 @@ def on_postrun(sender: Any, kwargs: Any, **_: Any) -> None:
                 cursor = connection.cursor()
                 cursor.execute(FOLLOWING, (kwargs["saga_id"],))
                 for row in cursor.fetchall():
-                    told(kwargs["saga_id"], f"then {row}")
+                    write_signal(kwargs["saga_id"], f"then {row}")
             finally:
                 connection.close()
 

@@ -5,13 +5,13 @@ from tests.conftest import Shop
 from tests.support import journal
 
 
-def begun(run: SagaHandle) -> list[str]:
+def steps_begun(run: SagaHandle) -> list[str]:
     """Return the names of the steps that were ever claimed, in the order of their first claims."""
     steps = [(step.started_at, step.name) for step in run.steps if step.started_at is not None]
     return [name for _, name in sorted(steps)]
 
 
-def undone(names: list[str]) -> list[str]:
+def undo_effects(names: list[str]) -> list[str]:
     """Return the effects of undoing these, last begun first."""
     return [f"undo {name}" for name in reversed(names)]
 
@@ -20,7 +20,7 @@ def statuses(run: SagaHandle) -> dict[str, StepStatus]:
     return {step.name: step.status for step in run.steps}
 
 
-def parts(effects: list[str]) -> tuple[list[str], list[str]]:
+def done_and_undone(effects: list[str]) -> tuple[list[str], list[str]]:
     """Return the effects that were done and those that were undone, each in order."""
     return (
         [what for what in effects if not what.startswith("undo ")],

@@ -46,7 +46,7 @@ def meet() -> None:
     journal.write(f"{current_step.name} ends")
 
 
-def told(saga_id: str, what: str) -> None:
+def write_signal(saga_id: str, what: str) -> None:
     """Write down a signal, which is sent outside the step."""
     connection = journal.connect()
     try:
@@ -61,19 +61,19 @@ def told(saga_id: str, what: str) -> None:
 @signals.task_prerun.connect
 def on_prerun(sender: Any, kwargs: Any, **_: Any) -> None:
     if sender.name in TRACED:
-        told(kwargs["saga_id"], "prerun")
+        write_signal(kwargs["saga_id"], "prerun")
 
 
 @signals.task_success.connect
 def on_success(sender: Any, **_: Any) -> None:
     if sender.name in TRACED:
-        told(sender.request.kwargs["saga_id"], "success")
+        write_signal(sender.request.kwargs["saga_id"], "success")
 
 
 @signals.task_postrun.connect
 def on_postrun(sender: Any, kwargs: Any, **_: Any) -> None:
     if sender.name in TRACED:
-        told(kwargs["saga_id"], "postrun")
+        write_signal(kwargs["saga_id"], "postrun")
 
 
 def saga(name: str, *steps: Any, continuation: str | Inline = "inline") -> Saga:

@@ -9,7 +9,7 @@ from sagas import Sagas
 
 
 @contextmanager
-def overheard(sagas: Sagas) -> Iterator[list[Any]]:
+def received_events(sagas: Sagas) -> Iterator[list[Any]]:
     """Collect the events of an application's workers in the block."""
     heard: list[Any] = []
     receivers: list[Any] = []
