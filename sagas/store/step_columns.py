@@ -5,7 +5,7 @@ A new one is a field of `StepState` or `Delivery`, a column in `tables`, and a m
 
 from dataclasses import fields
 
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import DateTime, Uuid
 
 from sagas.model import StepState
 from sagas.model.choreography.state import Delivery
@@ -27,11 +27,14 @@ READ = {kind: tuple(column for column in columns if column not in LARGE) for kin
 
 _PLAIN = tuple(column for column in WRITTEN[Delivery] if column not in RULED)
 _COLUMNS = Tables("sagas").step.c  # their types are the same in any schema
+#: PostgreSQL's own names; its dialect, which knows them all, takes long to import.
+_OWN_NAMES = {DateTime: "timestamptz", Uuid: "uuid"}
 
 
 def typed(column: str) -> str:
     """Return a column with its type. Raises KeyError for a field that is not a column: evidence is not stored."""
-    return f"{column} {_COLUMNS[column].type.compile(postgresql.dialect())}"  # type: ignore[no-untyped-call]
+    type_ = _COLUMNS[column].type
+    return f"{column} {_OWN_NAMES.get(type(type_), type_)}"
 
 
 #: The parts of statements: what is loaded; a record that is saved; an insert with its select; an update.
