@@ -37,6 +37,9 @@ PATIENCE = 30.0  # seconds to start (a cold machine needs one) or to stop (a che
 PR_SET_PDEATHSIG = 1
 # Loaded before any fork: between fork and exec it is not safe to load a library.
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+# Files in memory: a database is hundreds of them, and a disk's file system slows down where databases come and go.
+MEMORY = Path("/dev/shm")
+ROOM = 2 * 1024**3
 
 
 class ServerError(RuntimeError):
@@ -54,6 +57,7 @@ class EmbeddedServer:
     variable: str
     ends_at: signal.Signals
     account: pwd.struct_passwd | None = None  # the account that runs it, if not this one
+    in_memory = False  # whether its directory may be in memory
 
     def __init__(self) -> None:
         self._directory: Path | None = None
@@ -78,7 +82,7 @@ class EmbeddedServer:
             return self
         try:
             if self._directory is None:
-                self._directory = _temporary_directory(self.account)
+                self._directory = _temporary_directory(self.account, in_memory=self.in_memory)
                 atexit.register(self.stop)
                 self._prepare()
             self._launch()
@@ -184,8 +188,9 @@ class EmbeddedPostgres(EmbeddedServer):
     """A PostgreSQL server with superuser ``postgres`` and no password; its directory is closed to other users.
 
     Args:
-        durable: False trades fsync for speed. A killed server still loses nothing that it committed
-            (the kernel has it), a power cut would: right for tests, wrong for proving durability.
+        durable: False trades fsync for speed, and keeps the data in memory where there is room for that.
+            A killed server still loses nothing that it committed (the kernel has it), a power cut
+            would: right for tests, wrong for proving durability.
         binaries: the directory of ``initdb`` and ``postgres``; None takes the first that is found.
     """
 
@@ -196,6 +201,7 @@ class EmbeddedPostgres(EmbeddedServer):
     def __init__(self, *, durable: bool = True, binaries: Path | None = None) -> None:
         super().__init__()
         self.durable = durable
+        self.in_memory = not durable
         self._installed = binaries
         self._binaries = Path()
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root
@@ -365,8 +371,8 @@ def _execute(url: str, statement: str) -> None:
         connection.exec_driver_sql(statement)
 
 
-def _temporary_directory(owner: pwd.struct_passwd | None) -> Path:
-    parent = Path(tempfile.gettempdir()).resolve()
+def _temporary_directory(owner: pwd.struct_passwd | None, *, in_memory: bool) -> Path:
+    parent = MEMORY if in_memory and _has_room(MEMORY) else Path(tempfile.gettempdir()).resolve()
     # A socket's whole path must stay under 104 bytes on macOS; and the owner must have access to it.
     if len(os.fsencode(parent)) > 70 or (owner is not None and not _open_to_all(parent)):
         parent = Path("/tmp")
@@ -374,6 +380,10 @@ def _temporary_directory(owner: pwd.struct_passwd | None) -> Path:
     if owner is not None:
         os.chown(directory, owner.pw_uid, owner.pw_gid)
     return directory
+
+
+def _has_room(path: Path) -> bool:
+    return path.is_dir() and os.access(path, os.W_OK) and shutil.disk_usage(path).free > ROOM
 
 
 def _open_to_all(path: Path) -> bool:
