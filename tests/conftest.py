@@ -3,6 +3,7 @@
 A missing server fails every test that needs it, with the cure in the message; nothing is skipped.
 """
 
+import gc
 import itertools
 import os
 import signal
@@ -36,8 +37,15 @@ settings.load_profile("repeatable")
 
 
 def pytest_sessionstart() -> None:
+    # What collecting thousands of tests makes stays until the end: it need not be looked through for garbage.
+    gc.disable()
     # Otherwise it would end at once, and leave the servers' directories behind.
     signal.signal(signal.SIGTERM, lambda signum, frame: pytest.exit("terminated", 128 + signum))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """When to try again and how long to wait: arithmetic over plain values, without a clock or random numbers."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
@@ -105,7 +105,7 @@ class RetryPolicy:
         return PERMANENT in signs.names and not signs.names & (set(self.on) - {ANY_ERROR})
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:

@@ -24,11 +24,15 @@ IMPORTED = (
     "celery.apps.worker",
     "celery.concurrency.prefork",
     "celery.worker.consumer",
+    # What each child of a pool would parse C with, to ask for the signal at its parent's death.
+    "pycparser.c_parser",
+    "cffi.cparser",
     "pytest",
     "kombu.transport.redis",
     "sqlalchemy.dialects.postgresql.psycopg2",
     "sagas.cli",
     "sagas.recovery",
+    "tests.support.imported",
 )
 Done = subprocess.CompletedProcess[str]
 
