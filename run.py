@@ -30,8 +30,10 @@ import os
 import shlex
 import signal
 import subprocess
+import tempfile
 import time
 import tomllib
+from contextlib import ExitStack
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -40,10 +42,13 @@ PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "made-from"
 # The libraries that `bench` compares with: beside the environment that the tests see, and never in it.
 PEERS = VENV / "peers"
-# Most tests wait for something, so a few more of them than cores run at a time; those of a file run in one process. In
+# These run at once, and each says what it found when it has ended. Collecting the tests compiles them: otherwise all
+# processes of the next check would do that, at the same time.
+STATIC = ["mypy", "ruff check .", "ruff format --check .", "lint-imports"]
+COLLECT = "pytest --collect-only -qq"
+# Most tests wait for something, so more of them than cores run at a time; those of a file run in one process. In
 # the order of the names, or files of a few long tests would be left for the end.
-STATIC = ["ruff check .", "ruff format --check .", "mypy", "lint-imports"]
-TESTS = "pytest -n 4 --dist loadfile --no-loadscope-reorder"
+TESTS = "pytest -n 6 --dist loadfile --no-loadscope-reorder"
 QUICK = "pytest -q -n 2 -m 'not slow' tests/unit tests/architecture tests/typing"
 # Tests of timeouts and killed processes can fail because a machine is busy. As in CPython's own suite, what fails runs
 # once more, alone; a test that fails again has failed.
@@ -69,7 +74,7 @@ def main(arguments):
     if command == "bench" and not {"storm", "-h", "--help"} & set(rest):
         environ |= {"SAGAS_BENCH_PEERS": make_peers()}
     if command == "test" and rest in ([], ["--quick"]):
-        sys.exit(run_checks([*STATIC, QUICK if rest else TESTS], environ))
+        sys.exit(run_checks(STATIC if rest else [*STATIC, COLLECT], QUICK if rest else TESTS, environ))
     words = {
         "demo": ["python", "-m", "config.demo", *rest],
         "shop": ["python", "-m", "config.examples.serve", *rest],
@@ -85,35 +90,50 @@ def main(arguments):
         sys.exit(f"There is no command {words[0]!r}, neither in {VENV / 'bin'} nor on PATH.")
 
 
-def run_checks(checks, environ):
+def run_checks(static, tests, environ):
     """Run all checks, even after one has failed, so that one run shows everything that needs mending."""
-    failed, received, child = [], [], None
+    failed, received, running = [], [], []
 
     def on_signal(signum, frame):
         received.append(signum)
-        # At Ctrl-C the terminal signals the child too; a second signal would cut its cleaning up short.
-        if child is not None and signum == signal.SIGTERM:
-            child.send_signal(signum)
+        # At Ctrl-C the terminal signals the children too; a second signal would cut their cleaning up short.
+        if signum == signal.SIGTERM:
+            for child in running:
+                child.send_signal(signum)
+
+    def start(check, **options):
+        running.append(subprocess.Popen(shlex.split(check), env=environ, **options))
+        return running[-1]
 
     def run(check):
-        nonlocal child
         print(f"\n=== {check}", flush=True)
-        child = subprocess.Popen(shlex.split(check), env=environ)
-        return child.wait()
+        return start(check).wait()
 
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, on_signal)
     FAILURES.unlink(missing_ok=True)
     began, alone = time.monotonic(), []
-    for check in checks:
-        status = run(check)
-        if status == 1 and check == TESTS and not received:
-            alone = sorted(json.loads(FAILURES.read_text()))
-            status = run(AGAIN)
-        if received:
-            return 128 + received[0]
-        if status != 0:
-            failed.append(check)
+    with ExitStack() as stack:
+        outputs = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in static]
+        children = [start(check, stdout=output, stderr=output) for check, output in zip(static, outputs, strict=True)]
+        for check, child, output in zip(static, children, outputs, strict=True):
+            status = child.wait()
+            output.seek(0)
+            # The names of nine thousand tests say nothing; that they cannot be collected does.
+            shown = "" if check == COLLECT and status == 0 else output.read()
+            print(f"\n=== {check}\n{shown}", end="", flush=True)
+            if status != 0:
+                failed.append(check)
+    if received:
+        return 128 + received[0]
+    status = run(tests)
+    if status == 1 and tests == TESTS and not received:
+        alone = sorted(json.loads(FAILURES.read_text()))
+        status = run(AGAIN)
+    if received:
+        return 128 + received[0]
+    if status != 0:
+        failed.append(tests)
     if alone and TESTS not in failed:
         print("\n=== passed only when run alone:\n  " + "\n  ".join(alone))
     took = f"{time.monotonic() - began:.0f} s"
