@@ -15,7 +15,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ import httpx
 from config.demo import shelves
 from config.examples.shops import SHOPS
 from tasks.services import database, tables
+from tests.support import forked
 from tests.support.workers import ROOT, Worker, eventually
 
 PENS = 1_000_000
@@ -38,16 +38,9 @@ _environment = threading.Lock()
 def make_tables(framework: str, database_url: str) -> None:
     """Prepare an empty database as the shop's launcher does, with enough pens for any test."""
     environment = {"SAGAS_DATABASE_URL": database_url}
-    for command in SHOPS[framework].prepare:
-        done = subprocess.run(
-            [sys.executable, *command],
-            cwd=ROOT,
-            env=os.environ | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout}"
+    for _, *words in SHOPS[framework].prepare:
+        done = forked.run(words, cwd=ROOT, env=os.environ | environment)
+        assert done.returncode == 0, f"{' '.join(words)}:\n{done.stdout}{done.stderr}"
     # The services read the environment, and shops may be prepared side by side.
     with _environment, patch.dict(os.environ, environment):
         tables.create_tables(database.engine())
@@ -81,7 +74,7 @@ class ShopServer:
         self.broker_url = broker_url
         self.directory = directory
         self.log = directory / "web.log"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: forked.Forked | None = None
         self._shop = SHOPS[framework]
         self._entry = entry
         self._environment = {
@@ -103,15 +96,9 @@ class ShopServer:
 
     def start(self) -> "ShopServer":
         """Start it, and return when it answers requests."""
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, *self._command()],
-                env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | self._environment,
-                cwd=ROOT,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        _, *words = self._command()
+        environment = os.environ | {"PYTHONPATH": str(ROOT)} | self._environment
+        self.process = forked.Forked(words, env=environment, cwd=ROOT, output=self.log)
         return self.wait_until_open()
 
     def wait_until_open(self) -> "ShopServer":
