@@ -56,7 +56,7 @@ DEFAULTS: dict[str, Any] = {
 #: Seconds after which a sweep that no worker took is useless; far more than clocks differ.
 SWEEP_EXPIRES = 3600
 #: The least seconds between two of beat's sweeps: they stand in for the workers' timers, and Flower shows each.
-BEAT_EVERY = 30.0
+BEAT_EVERY = 15.0
 #: In the class `list` is the name of a method.
 Names = list[str]
 Standings = list[Standing]

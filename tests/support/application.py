@@ -30,7 +30,7 @@ def make(broker_url: str, database_url: str) -> Sagas:
 
 
 def sweep_each_second(sender: Celery, **_: object) -> None:
-    """Shorten beat's interval: tests do not wait for half a minute."""
+    """Shorten beat's interval: tests do not wait for a quarter of a minute."""
     sender.conf.beat_schedule[SWEEP_TASK]["schedule"] = 1.0
 
 
