@@ -200,7 +200,7 @@ def test_the_entry_of_the_sweep_is_in_whole_seconds_and_never_sooner(sweep_every
     every = app.conf.beat_schedule[SWEEP_TASK]["schedule"]
 
     assert every == int(every)
-    assert max(sweep_every, 30) <= every < max(sweep_every, 30) + 1
+    assert max(sweep_every, 15) <= every < max(sweep_every, 15) + 1
 
 
 REDIS = {"unacked_restore_interval": 1, "unacked_restore_throttle": 1}
