@@ -69,9 +69,10 @@ DELETE FROM {s}.saga_worker WHERE id IN (
     LIMIT 500)
 """
 
-#: Executions that need a look: held by a dead worker, or over their time. A silent holder that may still be acting is
-#: looked at once after its death, and when the execution's time is over. Reads running executions and sent messages, no
-#: line.
+#: Executions that need a look: held by a dead worker, or over their time. A silent holder is looked at once after its
+#: death, and when the execution's time is over. An instance that has changed since counts as looked at; but a sibling
+#: that completes changes it, too. So what a look would run again (each undo, and an action that may run twice) is
+#: looked at for as long as the silent worker holds it. Reads running executions, no line.
 PICK_LOST = (
     """
 SELECT DISTINCT step.instance_id FROM {s}.saga_step AS step
@@ -82,13 +83,18 @@ CROSS JOIN LATERAL (SELECT """
     + """ AS holder,
         -- In seconds: a time or timeout edited by hand may not be a valid interval, and this is one statement for all.
         CAST(extract(epoch FROM step.claimed_at) AS float8) AS claimed,
-        CAST(extract(epoch FROM worker.dead_at) AS float8) AS died
+        CAST(extract(epoch FROM worker.dead_at) AS float8) AS died,
+        CAST(extract(epoch FROM instance.updated_at) AS float8) AS changed,
+        CAST(extract(epoch FROM clock_timestamp()) AS float8) AS now,
+        CAST(extract(epoch FROM CAST(:lease AS interval)) AS float8) AS lease
 ) AS seen
 WHERE step.finished_at IS NULL AND step.task IS NOT NULL AND step.line IS NULL AND step.status = 'running'
   AND instance.unreadable_at IS NULL  -- it is tried again when it is due, and each try adds to its history
-  AND (seen.claimed + step.timeout + :grace < CAST(extract(epoch FROM clock_timestamp()) AS float8)
-       OR seen.holder = 'dead' OR (seen.holder = 'silent' AND CAST(extract(epoch FROM instance.updated_at) AS float8)
-           < coalesce(seen.died, seen.claimed + 4 * CAST(extract(epoch FROM CAST(:lease AS interval)) AS float8))))
+  AND (seen.claimed + step.timeout + :grace < seen.now
+       OR seen.holder = 'dead' OR (seen.holder = 'silent' AND (
+           seen.changed < coalesce(seen.died, seen.claimed + 4 * seen.lease) OR step.round > 0
+           OR (step.synced_claim IS NOT TRUE AND instance.status IN ('pending', 'running')
+               AND seen.changed < seen.now - seen.lease))))
 LIMIT :limit
 """
 )

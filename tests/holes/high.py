@@ -86,6 +86,20 @@ HIGH = (
         ),
     ),
     Reversal(
+        letter="H3",
+        hole="A worker is declared dead, and a sibling of the step that it holds completes before the sweep looks: the "
+        "instance has changed since the death, which counts as that look, and the step waits until its time is over.",
+        taken_away="what would run again is looked at for as long as a silent worker holds it",
+        edits=(
+            Edit("sagas/store/sweep_statements.py::PICK_LOST", "OR step.round > 0", ""),
+            Edit("sagas/store/sweep_statements.py::PICK_LOST", "step.synced_claim IS NOT TRUE AND", "false AND"),
+        ),
+        tests=(
+            f"{DEATHS}test_h3_a_sibling_that_completes_after_the_death_hides_no_silent_holder",
+            f"{DEATHS}test_h3_a_change_after_the_death_hides_no_silent_holder_of_an_undo",
+        ),
+    ),
+    Reversal(
         letter="H4",
         hole="One instance on which a look raises ends the pass: all that is due after it is never looked at.",
         taken_away="an instance that raises does not stop the pass",

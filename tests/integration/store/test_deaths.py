@@ -4,8 +4,8 @@ from uuid import uuid4
 
 import pytest
 
-from sagas.model import Address, ExecutionStatus, Holder, Tick
-from tests.support.bench import Bench, plan_of
+from sagas.model import Address, ExecutionStatus, Holder, SagaStatus, Stop, StopKind, StopRequested, Tick
+from tests.support.bench import Bench, plan_beside, plan_of
 
 CAREFUL = plan_of("a", "b", saga="careful", idempotent=False)
 
@@ -100,6 +100,49 @@ def test_c10_the_holders_of_a_worker_declared_dead_are_silent_not_proven_dead(be
     assert (again.losses, again.doubt, again.status) == (1, True, ExecutionStatus.PENDING)
     assert bench.apply(careful, Tick()).sends == ()
     assert bench.state(careful).steps[0].status is ExecutionStatus.RUNNING
+
+
+def test_h3_a_sibling_that_completes_after_the_death_hides_no_silent_holder(bench: Bench) -> None:
+    # Given: two branches, held by a worker that dies and by one that lives
+    beside, (dying, living), token = plan_beside(2), (uuid4(), uuid4()), uuid4()
+    run = bench.start(beside)
+    bench.beat(dying)
+    bench.claim(run, Address(0, 0), worker=dying)
+    for _ in range(3):
+        bench.age(4.5)
+        bench.beat(living, "theirs")
+        sweep_says(bench)
+    bench.claim(run, Address(0, 1), worker=living, delivery="theirs", token=token)
+
+    # When: the other branch completes before the death has been looked at
+    assert bench.complete(run, beside, Address(0, 1), token) is SagaStatus.RUNNING
+
+    # Then: a lease later it is looked at, and runs again
+    bench.age(4.5)
+    bench.beat(living)
+    assert bench.store.sweeping.lost(10) == [run]
+    assert [send.address for send in bench.apply(run, Tick()).sends] == [Address(0, 0)]
+    assert bench.store.sweeping.lost(10) == []
+
+
+def test_h3_a_change_after_the_death_hides_no_silent_holder_of_an_undo(bench: Bench) -> None:
+    # Given: an undo, held by a worker that dies
+    worker, run = uuid4(), bench.start()
+    bench.step(run)
+    bench.apply(run, StopRequested(stop=Stop(kind=StopKind.CANCELLED, reason="changed mind")))
+    undo = Address(0, 0, 1)
+    bench.beat(worker)
+    bench.claim(run, undo, worker=worker)
+    for _ in range(3):
+        bench.age(4.5)
+        sweep_says(bench)
+
+    # When: something else changes the instance before the death has been looked at
+    bench.sql("UPDATE {s}.saga_instance SET updated_at = clock_timestamp()")
+
+    # Then
+    assert bench.store.sweeping.lost(10) == [run]
+    assert [send.address for send in bench.apply(run, Tick()).sends] == [undo]
 
 
 def test_c10_a_claim_made_after_the_list_of_a_heartbeat_is_not_dead_by_it(bench: Bench) -> None:
