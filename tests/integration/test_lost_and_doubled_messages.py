@@ -103,12 +103,12 @@ def test_h1_a_redelivery_walks_on_when_its_process_died_before_it_published_the_
     with briefly(worker):
         queues.redeliver(shop.sagas, first)
         gates.until_reached(shop.database_url, run, "stock")
-        shop.sagas.app.control.cancel_consumer("celery", reply=True)
+        shop.sagas.app.control.cancel_consumer("celery", reply=True, timeout=30, limit=1)
         gates.open_gate(shop.database_url, run, "stock")
         eventually(lambda: queues.take_out(shop.sagas), "the next message, which is lost")
 
         # When: the message of the completed step comes again
-        shop.sagas.app.control.add_consumer("celery", reply=True)
+        shop.sagas.app.control.add_consumer("celery", reply=True, timeout=30, limit=1)
         queues.redeliver(shop.sagas, first)
 
         # Then: nothing waits for the sweep
