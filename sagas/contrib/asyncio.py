@@ -15,9 +15,9 @@ Choreographies have `start_run` and `publish`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
@@ -30,6 +30,8 @@ from sagas.errors import StartRefused, WaitTimeout
 from sagas.extension import Sagas
 from sagas.handle import Pace, SagaHandle, Snapshot, refuse_in_step
 from sagas.model import Data, SagaStatus
+
+T = TypeVar("T")
 
 
 class AsyncSagaHandle:
@@ -187,10 +189,8 @@ async def start(
     begin = partial(saga.start_on, engine, data, key=key, deadline=deadline, if_exists=if_exists)
     if session is None:
         # Here too: some of the context that the messages carry belongs to this thread.
-        beginning = engine.begin(saga.plan(engine))
-        return AsyncSagaHandle(await asyncio.to_thread(begin, beginning=beginning))
-    own = _own(session, who, "saga.start(data, session=…)")
-    return AsyncSagaHandle(await own.run_sync(lambda joined: begin(session=joined)))
+        begin = partial(begin, beginning=engine.begin(saga.plan(engine)))
+    return AsyncSagaHandle(await _done(begin, session, who, "saga.start(data, session=…)"))
 
 
 async def start_run(
@@ -213,10 +213,7 @@ async def start_run(
     """
     engine = sagas.engine if sagas is not None else engine_for(choreography.tasks(), choreography.who)
     begin = partial(choreography.start_on, engine, event, key=key, if_exists=if_exists)
-    if session is None:
-        return AsyncSagaHandle(await asyncio.to_thread(begin))
-    own = _own(session, choreography.who, "choreography.start(event, session=…)")
-    return AsyncSagaHandle(await own.run_sync(lambda joined: begin(session=joined)))
+    return AsyncSagaHandle(await _done(begin, session, choreography.who, "choreography.start(event, session=…)"))
 
 
 async def publish(
@@ -244,21 +241,20 @@ async def publish(
     engine = sagas.engine if sagas is not None else engine_for(choreography.tasks(), choreography.who)
     named = run.sync if isinstance(run, AsyncSagaHandle) else run
     send = partial(choreography.publish_on, engine, event, run=named, key=key, if_exists=if_exists)
+    return await _done(send, session, choreography.who, "choreography.publish(event, session=…)")
+
+
+async def _done(work: Callable[..., T], session: object, who: str, instead: str) -> T:
+    """Do the work in a thread, or in the transaction of a session. Raises StartRefused if that is not asyncio's."""
     if session is None:
-        return await asyncio.to_thread(send)
-    own = _own(session, choreography.who, "choreography.publish(event, session=…)")
-    return await own.run_sync(lambda joined: send(session=joined))
-
-
-def _own(session: object, who: str, instead: str) -> AsyncSession:
-    """Return the session that is meant. Raises StartRefused if it is not one of asyncio's."""
+        return await asyncio.to_thread(work)
     own = session() if isinstance(session, async_scoped_session) else session
     if not isinstance(own, AsyncSession):
         raise StartRefused(
             f"{who}: session={session!r} is not an AsyncSession; with a Session, call {instead}, and not on the event "
             "loop, since it blocks"
         )
-    return own
+    return await own.run_sync(lambda joined: work(session=joined))
 
 
 async def get(sagas: Sagas, id: UUID | str) -> AsyncSagaHandle:
