@@ -57,7 +57,7 @@ class StepTransaction:
     @property
     def connection(self) -> Connection:
         if self._connection is None:
-            connection = self._database.engine.connect().execution_options(isolation_level="READ COMMITTED")
+            connection = self._database.connect().execution_options(isolation_level="READ COMMITTED")
             connection.begin()
             for method in _OURS:
                 setattr(connection, method, _refusal(method))

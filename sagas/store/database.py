@@ -1,7 +1,6 @@
 """Connections: one engine per process, made when needed, and retries of what PostgreSQL asks to retry."""
 
 import os
-import select
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from sqlalchemy import URL, Connection, Engine, NullPool, PoolProxiedConnection,
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError, ProgrammingError
 
 from sagas.errors import ConfigurationError, DatabaseUnreachable, SagaError, SchemaMissing
+from sagas.store.at_hand import ConnectionAtHand, seems_lost
 from sagas.store.url import DatabaseUrl, driver_of, normalise_url
 
 T = TypeVar("T")
@@ -51,12 +51,10 @@ class Database:
     """The engine of this process. A forked child makes its own and never touches its parent's connections."""
 
     def __init__(self, url: DatabaseUrl) -> None:
+        self._given_url = url
+        self._normalised: tuple[str | URL, URL] | None = None
         if not callable(url):
-            fixed = normalise_url(url)
-            self._url: Callable[[], URL] = lambda: fixed
-        else:
-            given = url
-            self._url = lambda: normalise_url(given())
+            self._normalised = url, normalise_url(url)
         #: Whether error messages omit statement parameters, which may contain secrets.
         self.hides_parameters = False
         #: Whether connections are pooled. Tests turn this off so that their database can be dropped.
@@ -64,16 +62,20 @@ class Database:
         self._engine: Engine | None = None
         self._pid: int | None = None
         self._lock = threading.Lock()
+        self._at_hand = ConnectionAtHand()
 
     @property
     def url(self) -> URL:
-        return self._url()
+        given = self._given_url() if callable(self._given_url) else self._given_url
+        # It is asked for at each statement, and both to compare and to normalise a URL is dear.
+        if self._normalised is None or (given is not self._normalised[0] and given != self._normalised[0]):
+            self._normalised = given, normalise_url(given)
+        return self._normalised[1]
 
     @property
     def engine(self) -> Engine:
-        url = self._url()
+        url = self.url
         engine = self._engine
-        # Comparing two URLs is dear.
         if engine is not None and self._pid == os.getpid() and (engine.url is url or engine.url == url):
             return engine
         # A lock that was held at the moment of the fork would stay locked in the child.
@@ -83,6 +85,7 @@ class Database:
             engine = self._engine
             if engine is None or self._pid != os.getpid() or engine.url != url:
                 if engine is not None:
+                    self._at_hand.put_back()
                     engine.dispose(close=self._pid == os.getpid())
                 # Unlimited overflow: as many connections as threads, so that a step cannot starve its own record.
                 pool: dict[str, Any] = {"pool_size": 20, "max_overflow": -1}
@@ -104,8 +107,13 @@ class Database:
     @contextmanager
     def autocommit(self) -> Iterator[Connection]:
         """Return a connection on which every statement is its own transaction: one round trip each."""
-        with translated(), self.engine.connect() as connection:
+        with translated(), self.connect() as connection:
             yield connection
+
+    def connect(self) -> Connection:
+        """Return a connection of the pool, in autocommit, which the caller closes."""
+        self._at_hand.put_back()
+        return self.engine.connect()
 
     @property
     def is_listened_to(self) -> bool:
@@ -124,17 +132,22 @@ class Database:
             sqlalchemy.exc.DBAPIError: as SQLAlchemy raises it.
         """
         engine = self.engine
-        pooled: PoolProxiedConnection | None = None
+        connection: PoolProxiedConnection | None = None
+        is_over = False
         try:
-            pooled = engine.raw_connection()
-            return work(pooled.cursor(), pooled.info)
+            connection = self._at_hand.take(engine) or engine.raw_connection()
+            answer = work(connection.cursor(), connection.info)
+            is_over = True
+            return answer
         except engine.dialect.loaded_dbapi.Error as error:
-            wrapped = _as_sqlalchemy_raises(error, engine, pooled)
+            wrapped = _as_sqlalchemy_raises(error, engine, connection)
             explain(wrapped)
             raise wrapped from error
         finally:
-            if pooled is not None:
-                pooled.close()
+            if connection is not None and is_over:
+                self._at_hand.keep(engine, connection)
+            elif connection is not None:
+                connection.close()
 
     @contextmanager
     def transaction(self, *, begun: bool = True) -> Iterator[Connection]:
@@ -178,6 +191,7 @@ class Database:
     def dispose(self) -> None:
         """Close this process's connections; new ones are made when needed."""
         if self._engine is not None and self._pid == os.getpid():
+            self._at_hand.put_back()
             self._engine.dispose()
             self._engine = None
 
@@ -203,12 +217,8 @@ def _as_sqlalchemy_raises(error: Exception, engine: Engine, pooled: PoolProxiedC
 
 
 def _refuse_lost(engine: Engine, connection: Any, *_: object) -> None:
-    """Replace a pooled connection that has been lost, and with it the others of the pool, which were lost with it.
-
-    A ping would cost a round trip for each statement. The end of a connection is announced by the server or (see
-    `CONNECT`) by the kernel: a socket with nothing to read belongs to a connection that is open.
-    """
-    if not connection.closed and not _has_something_to_read(connection):
+    """Replace a pooled connection that has been lost, and with it the others of the pool, which were lost with it."""
+    if not seems_lost(connection):
         return
     try:
         engine.dialect.do_ping(connection)
@@ -230,13 +240,6 @@ def is_in_transaction(connection: Connection) -> bool:
 
 def _status(connection: Any) -> int:
     return int(connection.info.transaction_status)
-
-
-def _has_something_to_read(connection: Any) -> bool:
-    try:
-        return bool(select.select([connection], [], [], 0)[0])
-    except ValueError:  # select() cannot handle file descriptors from 1024 on
-        return True
 
 
 def is_conflict(error: DBAPIError) -> bool:

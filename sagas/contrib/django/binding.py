@@ -51,7 +51,7 @@ def bound_sagas() -> Sagas:
         )
     made = Sagas(
         app,
-        database=lambda: database_url(configured.database),
+        database=CurrentUrl(configured.database),
         schema=configured.schema,
         heartbeat=configured.heartbeat,
         sweep_every=configured.sweep_every,
@@ -125,6 +125,25 @@ def database_url(alias: str) -> URL:
         # The rest as query parameters, since a host may be the directory of a Unix socket.
         query=parameters,
     )
+
+
+class CurrentUrl:
+    """Returns the `database_url` of an alias, for each statement; it is made anew only if the settings have changed."""
+
+    def __init__(self, alias: str) -> None:
+        self._alias = alias
+        self._made: tuple[dict[str, Any], URL] | None = None
+
+    def __call__(self) -> URL:
+        connection = connections[self._alias]
+        settings_dict, made = connection.settings_dict, self._made
+        if made is not None and made[0] == settings_dict:
+            return made[1]
+        url = database_url(self._alias)
+        # A backend of its own may know more than the settings say, such as a password that expires.
+        if connection.get_connection_params.__module__ == "django.db.backends.postgresql.base":
+            self._made = settings_dict | {"OPTIONS": dict(settings_dict["OPTIONS"])}, url
+        return url
 
 
 def require_postgresql(connection: Any) -> None:

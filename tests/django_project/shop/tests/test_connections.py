@@ -10,7 +10,7 @@ from django.test import tag
 from sqlalchemy import text
 
 from sagas.contrib.django import sagas
-from sagas.contrib.django.binding import database_url
+from sagas.contrib.django.binding import CurrentUrl, database_url
 from sagas.contrib.django.testing import SagaTestCase
 
 
@@ -65,3 +65,24 @@ class ConnectionTests(SagaTestCase):
 
         self.assertEqual((url.username, url.password), ("o'neil", "p%s:/@ss"))
         self.assertNotIn("ss", repr(url.set(query={}, database="x")).replace("postgresql+psycopg2", ""))
+
+    def test_the_url_is_made_once_until_a_setting_changes(self) -> None:
+        url = CurrentUrl("default")
+        first = url()
+
+        self.assertIs(url(), first)
+        with patch.dict(connection.settings_dict, NAME="elsewhere"):
+            self.assertEqual(url().database, "elsewhere")
+        with patch.dict(connection.settings_dict["OPTIONS"], connect_timeout=7):
+            self.assertEqual(url().query["connect_timeout"], "7")
+        self.assertEqual(url(), first)
+
+    def test_a_backend_with_passwords_that_expire_is_asked_each_time(self) -> None:
+        passwords = iter(("first", "second"))
+
+        def get_connection_params(self: object) -> dict[str, str]:
+            return {"password": next(passwords)}
+
+        url = CurrentUrl("default")
+        with patch.object(type(connections["default"]), "get_connection_params", get_connection_params):
+            self.assertEqual([url().password, url().password], ["first", "second"])
