@@ -1,4 +1,4 @@
-"""The PostgreSQL and the Valkey of this machine: of installed wheels, on PATH, of Debian's packages."""
+"""The PostgreSQL and the Valkey of this machine: from installed wheels, on PATH, or from Debian's packages."""
 
 import os
 import platform

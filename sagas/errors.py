@@ -28,13 +28,13 @@
     ├── BindingError             a task's parameters cannot be filled from the saga's data
     └── PermanentError           raised *by an action*: nothing was done, and no retry is worth it
 
-Each message says what is wrong, where, and the way out. All errors survive pickling, since Celery pickles what a
-pool process raises: an error takes its message as its only argument.
+Each message says what is wrong, where, and what to do about it. All errors survive pickling, since Celery pickles what
+a pool process raises: an error takes its message as its only argument.
 """
 
 
 class SagaError(Exception):
-    """Root of everything that the library raises on purpose."""
+    """The root of everything that the library raises on purpose."""
 
 
 class DefinitionError(SagaError):
@@ -58,7 +58,7 @@ class NotBound(ConfigurationError):
 
 
 class SecretUnreadable(ConfigurationError):
-    """No key in this process decrypts a stored value. The step waits; a process that has the key cures it."""
+    """No key in this process decrypts a stored value. The step waits for a process that has the key."""
 
 
 class DatabaseUnreachable(SagaError, ConnectionError):
@@ -86,7 +86,7 @@ class StartInProgress(StartRefused):
 
 
 class KeyInUse(StartRefused):
-    """The business key has an instance, and ``if_exists=`` rejects it or allows a restart only after a failed one."""
+    """The business key has an instance, and ``if_exists=`` rejects that, or does not restart it since it is failed."""
 
 
 class ResourceLocked(StartRefused):

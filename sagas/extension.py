@@ -165,7 +165,7 @@ class Sagas:
         Publisher(self.engine).register_graphs()
 
     def start(self, saga: Saga, data: Data, **options: Unpack[StartOptions]) -> SagaHandle:
-        """Start like `Saga.start`, on this very app, if a process has several."""
+        """Start like `Saga.start`, on this app, if a process has several."""
         return saga.start_on(self.engine, data, **options)
 
     def get(self, id: UUID | str) -> SagaHandle:

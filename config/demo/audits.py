@@ -12,19 +12,19 @@ from tasks.services.database import engine
 
 logger = logging.getLogger(__name__)
 
-#: What has not moved for so long should have ended.
+#: Orders and trips that have not moved for this long should have ended.
 QUIET = timedelta(minutes=15)
 
 
 @shared_task
 def audit_books() -> int:
-    """Log what does not add up in the shop's books; return how much."""
+    """Log what does not add up in the shop's books; return how many things do not."""
     return _logged(books.audit(engine(), quiet=QUIET).violations)
 
 
 @shared_task
 def audit_trips() -> int:
-    """Log what does not add up in the trips' books; return how much."""
+    """Log what does not add up in the trips' books; return how many things do not."""
     return _logged(travel_books.audit(engine(), quiet=QUIET).violations)
 
 

@@ -57,14 +57,14 @@ def audit(
     """Read the books and list what does not add up; safe to run while orders are on their way.
 
     Some things hold at any moment: pieces are conserved, no order has two of anything, nothing leaves the
-    house unpaid. Others hold only once an order's saga has ended, which these tables can't know: so say it.
+    house unpaid. Others hold only once an order's saga has ended, which these tables can't know: so pass it.
 
     Args:
         engine: the shop's database.
         completed: orders whose saga completed: paid, shipped and confirmed, exactly once.
-        fulfilled: fulfilments whose saga completed: paid, committed and shipped, exactly once; told at most once.
-        compensated: orders and fulfilments whose saga was undone: nothing of them is left.
-        quiet: orders that have not moved for this long should have become one of these.
+        fulfilled: fulfilments whose saga completed: paid, committed and shipped, exactly once; the customer notified at
+        most once. compensated: orders and fulfilments whose saga was undone: nothing of them is left. quiet: orders
+        that have not moved for this long should have become one of these.
 
     Raises:
         ValueError: an order is said to have ended in more than one way.

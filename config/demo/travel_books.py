@@ -30,8 +30,7 @@ def audit(
     """Read the books and list what does not add up; safe to run while trips are on their way.
 
     Some things hold at any moment: places are conserved, no trip has two of anything, nothing is confirmed
-    without an authorisation. Others hold only once a trip's saga has ended, which these tables can't know: so
-    say it.
+    without an authorisation. Others hold only once a trip's saga has ended, which these tables can't know: so pass it.
 
     Args:
         engine: the services' database.

@@ -18,7 +18,7 @@ _bridges: dict[str, "Bridge"] = {}
 
 
 class Bridge:
-    """A way for events to another service with a database and a broker of its own, and back.
+    """Events go both ways between this service and another one, which has its own database and broker.
 
     Both services declare one, each with the other's name, and run ``celery -A … sagas bridge run NAME``. Runs of one
     choreography, or of two, belong together by their business key.
@@ -32,8 +32,8 @@ class Bridge:
         keys: secret keys that both services have. The first one signs, and all are accepted, so that they can be
             replaced one by one.
         broker: the URL of the broker between the two, best with a user of its own.
-        publish: instead of a broker of kombu's: a function that gets the body of a message and its headers, returns
-            once the message is stored on the way, and raises if it is not. Pass messages that come to `receive`.
+        publish: a function instead of a broker that kombu supports. It gets the body of a message and its headers,
+        returns once the message is stored on the way, and raises if it is not. Pass messages that arrive to `receive`.
         sends_secrets: whether fields that `Sagas(secrets=…)` names leave, in the clear. By default they stay.
 
     Raises:
@@ -96,20 +96,20 @@ class Bridge:
 
     @property
     def outgoing(self) -> str:
-        """The queue of what leaves."""
+        """The queue of outgoing messages."""
         return f"sagas-bridge.{self.source}.{self.name}"
 
     @property
     def incoming(self) -> str:
-        """The queue of what comes."""
+        """The queue of incoming messages."""
         return f"sagas-bridge.{self.name}.{self.source}"
 
     def receive(self, body: bytes, headers: Mapping[str, str | bytes]) -> None:
-        """Take a message that came by another way than the broker. Confirm it there when this has returned.
+        """Take a message that arrived by other means than the broker. Acknowledge it there once this has returned.
 
         Args:
             body: exactly the bytes that the other side's ``publish=`` got.
-            headers: the headers that it got; capital letters and further headers change nothing.
+            headers: the headers that it got; case and further headers do not matter.
 
         Raises:
             DatabaseUnreachable, SQLAlchemyError: it is not stored: take it again later.

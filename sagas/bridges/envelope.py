@@ -1,4 +1,4 @@
-"""The messages of a bridge: an event as CloudEvents 1.0 JSON, with the attributes by which its run is found there."""
+"""The messages of a bridge: an event as CloudEvents 1.0 JSON, with the attributes by which the other side finds its run."""
 
 import json
 import re
@@ -21,7 +21,7 @@ _TRACE = {
     "traceparent": re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"),
     "tracestate": re.compile(r"[\x20-\x7e]{1,512}"),
 }
-#: The run of messages that belong to none.
+#: Stands for the run in messages that belong to none.
 NOWHERE = UUID(int=0)
 
 
@@ -105,7 +105,7 @@ class Envelope:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The event's fields as they were published. Raises Refused if they are not such."""
+        """The event's fields as they were published. Raises Refused if the data has no fields."""
         if not isinstance(self.data, dict):
             raise Refused(f"its data is {payload.excerpt(self.data)}, not an object with fields")
         try:
@@ -147,7 +147,7 @@ def _uuid(said: dict[str, Any], name: str) -> UUID:
 
 
 def _trace(said: dict[str, Any]) -> dict[str, str]:
-    """Return the trace that a message names. If it is not in the form of W3C's, the event is taken without it."""
+    """Return the trace that a message names. If it does not have the W3C form, the event is taken without it."""
     found = {}
     for name, form in _TRACE.items():
         value = said.get(name)

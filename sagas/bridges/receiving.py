@@ -24,9 +24,9 @@ from sagas.store.database import is_conflict, is_impatient, is_outage
 
 logger = logging.getLogger("sagas")
 
-#: A message that was sent longer ago is not taken, since the memory of what its run has taken may be gone.
+#: Older messages are not taken, since what their runs have taken may no longer be remembered.
 OLDEST = timedelta(days=30)
-#: The reason that is kept with an index which no event takes.
+#: The reason that is kept with an index that no event takes.
 SKIPPED_HERE = "skipped by a person: it was lost"
 #: The namespace of the ids that unreadable messages get.
 _UNREADABLE = UUID("5e6b5a5e-7f0b-5d3e-8f0b-2f6c8f3f1d11")
@@ -78,7 +78,7 @@ class Receiver:
         return self._read(envelope, body)
 
     def _check_sender(self, body: bytes, headers: dict[str, Any]) -> None:
-        """Refuse a message that anyone may have sent, before anything of it is read. Raises Refused."""
+        """Refuse a message that anyone may have sent, before reading any of it. Raises Refused."""
         if len(body) > LARGEST:
             raise Refused(f"it has {len(body)} bytes; the limit is {LARGEST}")
         if not is_signed(body, headers.get(SIGNATURE), self._bridge.keys):
@@ -187,7 +187,7 @@ class Receiver:
         return self._runs.start(transaction.scalar, new)
 
     def skip_missing(self, run_there: UUID) -> int | None:
-        """Fill the index that later events of a run wait for without an event; return it. None: nothing waits."""
+        """Skip the missing index for which later events of a run wait, and return it. None: nothing waits."""
         with self._bridges.stream(self._bridge.name, run_there) as connection:
             index = self._bridges.missing(connection, self._bridge.name, run_there)
         if index is not None:
@@ -229,7 +229,7 @@ class Receiver:
 
 
 def receipts_in(data: Any) -> list[Receipt]:
-    """Return the messages that a receipt names, without entries of another form."""
+    """Return the messages that a receipt names, without malformed entries."""
     found = []
     for one in data if isinstance(data, list) else ():
         try:

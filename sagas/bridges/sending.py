@@ -76,7 +76,7 @@ class Exporter:
             line.send(self._envelope(id=uuid4(), type=RECEIPT, data=told).to_bytes())
 
     def give_back(self) -> None:
-        """Let another process send at once."""
+        """Give the lease back, so that another process may send at once."""
         self._lines.give_lease_back(self._lease, self._me)
 
     def _message(self, row: Row[Any]) -> bytes:

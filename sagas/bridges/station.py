@@ -20,12 +20,12 @@ logger = logging.getLogger("sagas")
 
 #: The first and the longest pause after an outage, in seconds; each is twice as long as the one before.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-#: How long it waits for a message while nothing leaves, which is the longest delay of an event that leaves.
+#: How long it waits for a message while nothing is to leave: the longest delay of an event that leaves.
 IDLE = 0.5
 
 
 class Station:
-    """Runs one bridge in this thread. Several processes may: one of them sends, all of them receive."""
+    """Runs one bridge in this thread. Several processes may run it: one of them sends, all of them receive."""
 
     def __init__(self, engine: Engine, bridge: "Bridge") -> None:
         self._bridge = bridge
@@ -36,7 +36,7 @@ class Station:
         self._pause = FIRST_PAUSE
 
     def run(self, stop: threading.Event) -> None:
-        """Send and receive until it is told to stop. An outage ends neither; a bug does."""
+        """Send and receive until it is told to stop. An outage does not end it; a bug does."""
         while not stop.is_set():
             line: BrokerLine | FunctionLine = self._line()
             try:

@@ -1,4 +1,4 @@
-"""The way to the other side: a broker of kombu's, or a function of the application."""
+"""The way to the other side: a broker that kombu supports, or a function of the application."""
 
 import logging
 import time
@@ -79,7 +79,7 @@ class BrokerLine:
         )
 
     def drain(self, seconds: float) -> None:
-        """Take what comes within some time; return after the first message, or none."""
+        """Take a message that comes within some time; return after the first one, or when the time is over."""
         self._connection.heartbeat_check()
         with suppress(TimeoutError):
             self._connection.drain_events(timeout=seconds)

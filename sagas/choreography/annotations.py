@@ -28,7 +28,7 @@ class Unsupported(Exception):
 
 
 def described(annotation: Any, within: tuple[type, ...] = ()) -> str:
-    """Return a type as text that is equal for equal types, and changes with what is inside them.
+    """Return a type as text: equal for equal types, and different if the types inside them differ.
 
     Raises:
         Unsupported: its values cannot be stored and come back.
@@ -83,7 +83,7 @@ def _is_text(annotation: Any) -> bool:
 
 
 def bare(annotation: Any) -> Any:
-    """Return a type without its annotations, and what a NewType is made of."""
+    """Return a type without its annotations; for a NewType, the type that it is made of."""
     while True:
         if typing.get_origin(annotation) in (typing.Annotated, typing.Required, typing.NotRequired):
             annotation = typing.get_args(annotation)[0]

@@ -141,7 +141,7 @@ def _entries(text: str) -> list[CatalogueEntry]:
         given = json.loads(text)
         if given["format"] != FORMAT:
             raise ConfigurationError(
-                f"the catalogue has the format {given['format']!r}, and this release reads {FORMAT}: write it anew"
+                f"the catalogue has the format {given['format']!r}, and this release reads {FORMAT}: write it again"
             )
         return [CatalogueEntry.from_json(entry) for entry in given["events"]]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -155,7 +155,7 @@ def _entries(text: str) -> list[CatalogueEntry]:
 
 
 def broken(before: Iterable[CatalogueEntry], after: Iterable[CatalogueEntry]) -> Iterator[str]:
-    """Yield the changes that break events which are stored or under way, or that take a handler from them."""
+    """Yield the changes that break events that are stored or under way, or that take a handler from them."""
     now = [*after]
     for former in before:
         entry = _successor(former, now)
@@ -169,7 +169,7 @@ def broken(before: Iterable[CatalogueEntry], after: Iterable[CatalogueEntry]) ->
 
 
 def _successor(former: CatalogueEntry, now: Iterable[CatalogueEntry]) -> CatalogueEntry | None:
-    """Return what an event is now: of its type, and rather one that the same choreographies name."""
+    """Return the entry that an event has now: one of its type, preferably one that the same choreographies name."""
     of_type = [entry for entry in now if entry.type == former.type]
     kept = [entry for entry in of_type if {*entry.choreographies} & {*former.choreographies}]
     return next(iter(kept or of_type), None)

@@ -1,4 +1,4 @@
-"""Make records of stored data: every field of the type that its class asks for.
+"""Make records from stored data: every field of the type that its class asks for.
 
 Stored data has what `payload` gives back: Decimal, UUID and times as they were; enums as their values, tuples as lists
 and records as dicts. A value is never made to fit: text that looks like a number stays text, and is refused. Models of
@@ -144,7 +144,7 @@ def _made(kind: Any, fields: Mapping[str, Any], path: str) -> Any:
 
 
 def _computed(kind: Any) -> set[str]:
-    """Return the fields that a record makes of the others: they are stored, and made anew."""
+    """Return the fields that a record computes from the others: they are stored, and computed again."""
     if is_pydantic(kind):
         return set(getattr(kind, "model_computed_fields", ()))
     return {name for name, field in getattr(kind, "__dataclass_fields__", {}).items() if not field.init}
@@ -169,7 +169,7 @@ def _validated(kind: Any, fields: Mapping[str, Any], prefix: str) -> Any:
 
 
 def _converted(kind: Any, fields: Mapping[str, Any], prefix: str) -> Any:
-    import msgspec  # a class of its is here, so that it is installed
+    import msgspec  # one of its classes is here, so it is installed
 
     encoded = dict(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
     try:

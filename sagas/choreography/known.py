@@ -75,7 +75,7 @@ def is_same(one: Any, other: Any) -> bool:
 
 
 def name_of(task: Any) -> str:
-    """Return the name of a task's function, with its module; of anything else, how it is shown."""
+    """Return the name of a task's function, with its module; for anything else, its representation."""
     try:
         face = face_of(task)
     except TypeError:

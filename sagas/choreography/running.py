@@ -59,7 +59,7 @@ def posted_by(
 
 
 def addressed(plan: ChoreographyPlan, run: SagaHandle | UUID | str, who: str) -> UUID:
-    """Return the id of a run, by a handle, an id or the business key: for a key nothing is looked up."""
+    """Return the id of a run, by a handle, an id or the business key, which needs no lookup."""
     if isinstance(run, SagaHandle):
         return run.id
     if isinstance(run, UUID):
@@ -71,7 +71,7 @@ def addressed(plan: ChoreographyPlan, run: SagaHandle | UUID | str, who: str) ->
 
 
 def intended_run(plan: ChoreographyPlan, run: SagaHandle | UUID | str) -> IntendedRun:
-    """Return what is known of a run without a look: its id is made of its business key, which it does not tell."""
+    """Return what is known of a run without a query. Its id is derived from its business key, but does not reveal it."""
     return IntendedRun(choreography=plan.name, key=run if isinstance(run, str) else None, early_for=plan.early_for)
 
 

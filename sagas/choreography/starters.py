@@ -72,7 +72,7 @@ def add_starting_tasks(app: Celery, engine: Engine) -> None:
 
 
 def start_on_event(engine: Engine, runs: Runs, event: Any) -> None:
-    """Start the saga of the running delivery, in one commit with its completion. Its key is the only one in there."""
+    """Start the saga of the running delivery, in one commit with its completion. It takes no other key there."""
     saga = _saga_of_delivery()
     assert saga.starts_on is not None
     data = payload.fields_of(event, f"event {current_event.type!r}")

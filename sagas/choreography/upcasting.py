@@ -21,7 +21,7 @@ class Upcasters:
         self._listed: list[tuple[int, Upcaster]] = []
 
     def add(self, from_version: int, function: Upcaster) -> None:
-        """Add an upcaster; one of the same module and name is taken for a former import of this."""
+        """Add an upcaster; one of the same module and name counts as an earlier import of it."""
         known = [
             (version, one)
             for version, one in self._listed

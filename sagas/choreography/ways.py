@@ -1,4 +1,4 @@
-"""The ways of events through a choreography: what may come, and what follows from what."""
+"""The ways of events through a choreography: which may come, and which follow from which."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator

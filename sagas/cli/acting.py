@@ -98,7 +98,7 @@ def skip(context: click.Context, instance: str, reason: str, step: str | None, r
 @click.option(
     "--undo/--undone",
     default=None,
-    help="With --happened, if the saga turns back: run its compensation now (default), or it was undone by hand.",
+    help="With --happened, if the saga turns back: run the compensation now (default), or say it was undone by hand.",
 )
 @AS_JSON
 @click.pass_context

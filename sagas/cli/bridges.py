@@ -28,7 +28,7 @@ def bridge() -> None:
 @NAME
 @click.pass_context
 def run_(context: click.Context, name: str) -> None:
-    """Send and receive the events of a bridge until SIGTERM or SIGINT. Several processes may."""
+    """Send and receive the events of a bridge until SIGTERM or SIGINT. Several processes may do so."""
     with cli_errors():
         engine, found = bound_sagas(context).engine, _known(context, name)
         stop = threading.Event()
@@ -75,7 +75,7 @@ def show(context: click.Context, name: str, limit: int, as_json: bool) -> None:
 @click.argument("run", metavar="RUN", type=click.UUID)
 @click.pass_context
 def skip(context: click.Context, name: str, run: UUID) -> None:
-    """Let what waits for a lost event of a RUN of the other side go on without it."""
+    """Give up a lost event of a RUN of the other side, so that the events that wait for it go on."""
     with cli_errors():
         index = Receiver(bound_sagas(context).engine, _known(context, name)).skip_missing(run)
         if index is None:
@@ -104,7 +104,7 @@ def done(context: click.Context, name: str, event: UUID) -> None:
 @click.argument("run", metavar="ID")
 @click.pass_context
 def resend(context: click.Context, name: str, run: str) -> None:
-    """Send all events of a run that left by a bridge again. Those that the other side has do nothing there.
+    """Send again all events of a run that left by a bridge. The other side ignores those that it has.
 
     ID may be the beginning of one, or CHOREOGRAPHY/KEY.
     """

@@ -29,7 +29,7 @@ def dead() -> None:
 def filtered(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options that say which letters are meant."""
     for option in (
-        click.option("--older-than", callback=optional_duration, help="Only those given up so long ago: 30m, 12h, 8w."),
+        click.option("--older-than", callback=optional_duration, help="Only those given up longer ago: 30m, 12h, 8w."),
         click.option("--error", help="Only those with an error of this type."),
         click.option("--handler", help="Only those of this handler."),
         click.option("--choreography", help="Only those of this choreography."),
@@ -41,7 +41,7 @@ def filtered(command: Callable[..., Any]) -> Callable[..., Any]:
 @dead.command("list")
 @filtered
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(1, MOST_LETTERS), help="How many.")
-@click.option("--after", help="Where the previous page ended, as it says.")
+@click.option("--after", help="Where the previous page ended, as printed there.")
 @AS_JSON
 @click.pass_context
 def list_(context: click.Context, /, as_json: bool, limit: int, after: str | None, **asked: Any) -> None:
@@ -76,7 +76,7 @@ def show(context: click.Context, letter: str, as_json: bool) -> None:
 @dead.command()
 @click.argument("letters", metavar="[ID…]", nargs=-1)
 @filtered
-@click.option("--to", metavar="HANDLER", help="Of late events: the handler that is to get them, once each.")
+@click.option("--to", metavar="HANDLER", help="For late events: the handler that gets each of them, once.")
 @REASON
 @AS_JSON
 @click.pass_context

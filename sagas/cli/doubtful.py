@@ -47,7 +47,7 @@ def doubtful(context: click.Context, since: timedelta, as_json: bool) -> None:
 
 
 def counted(rows: Any) -> Iterator[Row[Any]]:
-    """Leave out the errors that a former release called clean and that are."""
+    """Leave out the errors that an older release called clean and that still are."""
     return (row for row in rows if not (row.is_former and is_named(row.saga, row.step, row.type)))
 
 

@@ -20,11 +20,11 @@ from sagas.store import MOST_COUNTED
 @click.option("--status", type=click.Choice([status.value for status in SagaStatus]), help="Only this status.")
 @click.option("--key", help="Only instances with this business key.")
 @click.option("--step", help="Only those at this step: they wait there, run it, or failed with it.")
-@click.option("--text", help="Only those whose key, or words of whose error, begin with this.")
+@click.option("--text", help="Only those whose key begins with this, or whose error has words that do.")
 @click.option("--older-than", callback=optional_duration, help="Only those started longer ago than this: 30d, 12h.")
 @click.option("--quiet", is_flag=True, help="Only choreographed runs that stand still.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
-@click.option("--after", help="Where the previous page ended, as it says.")
+@click.option("--after", help="Where the previous page ended, as printed there.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @click.pass_context
 def list_instances(context: click.Context, /, as_json: bool, limit: int, after: str | None, **asked: Any) -> None:
@@ -41,7 +41,7 @@ def list_instances(context: click.Context, /, as_json: bool, limit: int, after: 
 
 @sagas.command()
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
-@click.option("--after", help="Where the previous page ended, as it says.")
+@click.option("--after", help="Where the previous page ended, as printed there.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @click.pass_context
 def manual(context: click.Context, limit: int, after: str | None, as_json: bool) -> None:
@@ -58,7 +58,7 @@ def manual(context: click.Context, limit: int, after: str | None, as_json: bool)
 
 
 def say_what_is_left(nothing: str, shown: Sequence[Any], left: int, after: str | None) -> None:
-    """Say how to go on, beside the list and not in it."""
+    """Say how to go on, on stderr: the list itself stays a list."""
     if after is not None:
         click.echo(more(left, after), err=True)
     elif not shown:

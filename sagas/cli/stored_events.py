@@ -11,7 +11,7 @@ from sagas.store import Runs
 
 
 def stored_event_findings(sagas: Sagas, runs: Runs) -> tuple[list[str], list[str]]:
-    """Return findings on stored events that no code like this can read, and notes on those that wait for other code.
+    """Return findings on stored events that cannot be read, and notes on those that wait for newer code.
 
     Raises SQLAlchemyError if the database cannot be read.
     """

@@ -30,7 +30,7 @@ class Problems:
             self._found.setdefault(str(error), error)
 
     def refuse(self, what: str) -> None:
-        """Raise what was found, if anything was."""
+        """Raise one error about everything that was found, if anything was."""
         if len(self._found) > 1:
             told = "".join(f"\n- {problem}" for problem in self._found)
             raise self.kind(f"{what} cannot work, for {len(self._found)} reasons:{told}")

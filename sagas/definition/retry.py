@@ -108,7 +108,7 @@ class Retry:
 
 #: The defaults of an action are those of `RetryPolicy`.
 ACTION_RETRY = Retry()
-#: An undo is wanted whatever goes wrong with it.
+#: An undo has to succeed, whatever goes wrong with it.
 COMPENSATION_RETRY = Retry(max_attempts=6, on=(Exception,), backoff=0.5)
 #: Past the pivot there is no way back: about an hour of patience before a person must look.
 RETRIABLE_RETRY = Retry(max_attempts=20, on=(Exception,), max_backoff=300.0)

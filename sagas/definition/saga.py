@@ -172,8 +172,8 @@ class Saga:
                 model). Decimal, UUID, date and time come back as they were.
             key: the business key. If it exists, its instance is returned, and nothing is started.
             if_exists: what to do if the key exists: ``"return"`` its instance; ``"reject"`` raises `KeyInUse`;
-                ``"restart"`` starts anew if that instance ended compensated, raises `KeyInUse` if it is failed, which a
-                person must end first, and otherwise returns it.
+                ``"restart"`` starts a new one if that instance ended compensated, raises `KeyInUse` if it is failed,
+                which a person must end first, and otherwise returns it.
             session: insert in this SQLAlchemy session's transaction; the chain is sent after its commit.
             connection: the same with a SQLAlchemy connection. By default, the start joins the transaction that a
                 framework's integration finds open (Django's ``atomic()``, Flask's ``db.session``), or else commits at

@@ -263,7 +263,8 @@ class _WithoutWayBack(Step):
 class Pivot(_WithoutWayBack):
     """The last step that may say no: once it is done, the saga only goes forward (Richardson).
 
-    In doubt it is retried with its key; after its last attempt the instance is `failed`: never backwards out of doubt.
+    In doubt it is retried with its key; after its last attempt the instance is `failed`: it never turns back while in
+    doubt.
     """
 
     kind = StepKind.PIVOT

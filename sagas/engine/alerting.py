@@ -16,19 +16,19 @@ from sagas.store.handlers import DEAD_BEFORE_PAUSE
 
 logger = logging.getLogger("sagas")
 
-#: So many seconds before the next alert is due letters are reported again, lest one falls between two alerts.
+#: Letters are reported again from this many seconds before the next alert is due, so that none falls between two.
 EARLY = 5.0
 
 
 class Alerts:
-    """Tells of dead letters, after the commit that made them."""
+    """Reports dead letters, after the commit that made them."""
 
     def __init__(self, handlers: Handlers) -> None:
         self._handlers = handlers
         self._silent_until: dict[Alarm, float] = {}
 
     def tell(self, choreography: str, notes: Iterable[Note]) -> None:
-        """Tell of the letters among the entries of a history. Never raises: the letters are listed all the same."""
+        """Report the letters among the entries of a history. Never raises: the letters are listed all the same."""
         for note in notes:
             try:
                 if note.event is HistoryEvent.DEAD_LETTER:
@@ -39,7 +39,7 @@ class Alerts:
                 logger.warning("a dead letter of %s was not announced: %r", choreography, error)
 
     def raise_alarm(self, alarm: Alarm) -> None:
-        """Tell of letters of one kind, unless that was told just now: then the sweep does."""
+        """Report letters of one kind, unless that was done just now: then the sweep does."""
         if time.monotonic() < self._silent_until.get(alarm, 0.0):
             return
         alert, seconds_left = self._handlers.raise_alarm(alarm)

@@ -177,8 +177,8 @@ class CurrentStep:
         """Publish an event into a run of a choreography, in one commit with this execution's completion.
 
         Nothing is published if the execution fails, is given up, loses its claim, or ends when its saga has turned
-        back. A repeated execution publishes what it says anew, once. Use it in steps and compensations; a handler
-        returns its events.
+        back. If the body runs again, only the events of the execution that completes are published. Use it in steps and
+        compensations; a handler returns its events.
 
         Args:
             event: an event of the choreography. The one in its ``starts=`` starts a run, with the correlation id of

@@ -62,7 +62,7 @@ class Continuation:
         return str(self._message["id"])
 
     def run(self, trace: Trace, args: Any, kwargs: Any) -> Any:
-        """Trace the message's own step, then what follows it; return what Celery is to hear of the message."""
+        """Trace the message's own step, then what follows it; return what Celery is to report about the message."""
         token = _current.set(self)
         try:
             with self._engine.held.holding(self.delivery):

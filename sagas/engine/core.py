@@ -37,7 +37,7 @@ class IfExists(StrEnum):
 
     RETURN = "return"  # returns the existing instance, and starts nothing
     REJECT = "reject"  # raises
-    RESTART = "restart"  # starts anew after a compensated one, raises after a failed one, returns any other
+    RESTART = "restart"  # starts a new one after a compensated one, raises after a failed one, returns any other
 
 
 class Engine:
@@ -268,7 +268,7 @@ class Engine:
             return str
         try:
             stored = self.store.instances.contents(instance_id)
-        except Exception:  # the data seen has to do
+        except Exception:  # the data seen has to suffice
             stored = ()
         return self.secrecy.redactor(*stored, *seen)
 
@@ -298,7 +298,7 @@ class Engine:
         if row is not None and row.status == SagaStatus.FAILED:
             raise KeyInUse(
                 f"saga {plan.saga!r} with the key {key!r} failed and waits for a person: {found}. Resolve, retry or "
-                "skip it first; one that was undone can be started anew"
+                "skip it first; one that was undone can be started again"
             )
 
     def _hurry(self, new: NewInstance, first_id: str | None, *, is_to_be_sent: bool) -> Callable[[], None]:

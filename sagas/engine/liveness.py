@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 class WorkerIdentity:
     """A UUID made at each boot of a worker's parent, shared with the children that it forks.
 
-    It is in memory that parent and children share, since a worker that was declared dead registers anew while its
+    It is in memory that parent and children share, since a worker that was declared dead registers again while its
     children live on.
     """
 

@@ -33,7 +33,7 @@ from sagas.store.database import OUTAGE_PATIENCE
 
 logger = logging.getLogger("sagas")
 
-#: How many instances one event may make look, one by way of another; the sweep finds the rest.
+#: How many instances one event may make look, one through another; the sweep finds the rest.
 MOST_POKES = 50
 
 

@@ -24,7 +24,7 @@ LARGEST_PUBLICATION = payload.MAX_BYTES
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PublishingStep:
-    """An execution as the events that it publishes tell of it."""
+    """An execution, as the events that it publishes describe it."""
 
     instance_id: UUID
     key: str  # its idempotency key
@@ -40,7 +40,7 @@ class Posted:
     intended: IntendedRun | None = None
 
     def at(self, depth: int) -> "Posted":
-        """Return the same, as many causes away from an event from outside."""
+        """Return the same event, so many causes away from an event from outside."""
         event = replace(self.event, depth=depth)
         return replace(self, event=event, starts=self.starts and replace(self.starts, event=event))
 
@@ -105,7 +105,7 @@ class Outbox:
                 )
 
     def _in_one_order(self) -> Iterator[tuple[int, Posted]]:
-        """Yield the events of each run in their order, and the runs in the same order as everyone does.
+        """Yield the events of each run in their order, and the runs in the order that all executions use.
 
         Two executions that start the same runs wait for each other's keys, and must not do so crosswise.
         """

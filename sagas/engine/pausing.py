@@ -6,7 +6,7 @@ from sagas.engine.delivery import Claimed
 from sagas.model.choreography.events import PutOff
 from sagas.store import ClaimedDelivery, Handlers
 
-#: How long a delivery is put off that comes while another one is tried.
+#: How long a delivery is put off if it comes while another one is tried.
 WHILE_PROBED = timedelta(minutes=1)
 
 

@@ -28,12 +28,12 @@ from sagas.store.database import is_conflict, is_impatient, is_outage
 
 
 def has_turned_back(status: SagaStatus) -> bool:
-    """Return whether what completes now is certain to be undone: a failed instance may still go on forward."""
+    """Return whether a completion is now certain to be undone: a failed instance may still go on forward."""
     return status in (SagaStatus.COMPENSATING, SagaStatus.COMPENSATED)
 
 
 class Recording:
-    """Tells the rows about one claimed execution, by its token."""
+    """Records what happened to one claimed execution, by its token."""
 
     def __init__(self, claimed: Claimed) -> None:
         self._claimed = claimed

@@ -12,7 +12,7 @@ from sagas.store import Loaded
 logger = logging.getLogger("sagas")
 
 
-#: What a person should hear of, though nothing has failed.
+#: Events that a person should hear of although nothing has failed.
 LOUD = (HistoryEvent.WENT_QUIET,)
 
 
@@ -26,7 +26,7 @@ def log_note(instance_id: UUID, loaded: Loaded, note: Note) -> None:
 def log_end(loaded: Loaded, decision: Decision) -> None:
     """Log a saga that has just failed as a warning, and one that has just been compensated at level INFO.
 
-    A run that fails has a dead letter, of which an alert tells: ten thousand of them are one alert, and no warnings.
+    A run that fails has a dead letter, which an alert reports: ten thousand of them make one alert, and no warnings.
     """
     state, key = decision.state, loaded.key or "-"
     fields: dict[str, Any] = {"saga_id": str(state.id), "saga": loaded.saga, "key": loaded.key}

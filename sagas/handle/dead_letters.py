@@ -75,7 +75,7 @@ class DeadLetters:
         Args:
             choreography: its name.
             handler: its name; leaves out events that no handler gets.
-            error: the type of its error, as `DeadLetter.error` tells it; leaves out events that no handler gets.
+            error: the type of its error, as in `DeadLetter.error`; leaves out events that no handler gets.
             older_than: how long ago it was given up, at least.
             limit: how many, up to 1,000.
             after: the ``after`` of the previous page.
@@ -110,18 +110,18 @@ class DeadLetters:
         reason: str,
         by: str = "operator",
     ) -> Outcomes:
-        """Deliver again, under the same key and with all attempts anew; later events of the run follow in their order.
+        """Deliver again, under the same key and with fresh attempts; later events of the run follow in their order.
 
         A late event, which no handler got, is delivered to the one that ``to`` names, once its run has ended. The run
         stays as it has ended, whatever becomes of that: if it is given up, it is a late letter again.
 
         Args:
-            letters: what `list` returned, or ids of it. A letter that has changed since it was listed is left alone; an
+            letters: what `list` returned, or their ids. A letter that has changed since it was listed is left alone; an
                 id alone means the letter as it is now.
             to: the name of a handler, for late events: it hears them, or its task's annotation names their type. Each
                 is delivered to one handler, and another call cannot name a second one.
             reason: why; kept in the history.
-            by: who.
+            by: the name of the operator.
 
         Letters of one run are delivered in the order of their numbers, whatever the order given. More than ten at a
         time are not sent at once: they wait in the lines of their queues, as after an outage.
@@ -149,10 +149,10 @@ class DeadLetters:
         vouch: VouchWord | None = None,
         by: str = "operator",
     ) -> LetterOutcome:
-        """Deliver again with another payload, under a key of its own. The event stays as it is, and so do its others.
+        """Deliver again with another payload, under a key of its own. The event and its other deliveries stay.
 
         Args:
-            letter: of a delivery, as in `replay`.
+            letter: one about a delivery, as in `replay`.
             payload: all fields of the event, in the version in which it is stored; or an event of that version. A
                 secret that reads ``•••`` stays as it is.
             reason, by: as in `replay`.
@@ -195,7 +195,7 @@ class DeadLetters:
 
         Args:
             choreography, handler: their names.
-            reason, by: why, and who; they are in the log.
+            reason, by: as in `replay`; they are in the log.
         """
         _check_words(reason, by)
         checked_text(choreography, "dead_letters.resume(): the choreography", error=ConfigurationError)

@@ -55,7 +55,7 @@ def kept_secrets(given: Any, stored: Any, shown: Any) -> Any:
 
 
 def changed(stored: Any, edited: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names of the fields that differ. An encrypted one that was given anew counts as different."""
+    """Return the names of the fields that differ. An encrypted one that was given again counts as different."""
     former = stored if isinstance(stored, Mapping) else {}
     differ = [name for name in edited if name not in former or former[name] != edited[name]]
     return tuple(sorted({*differ, *(former.keys() - edited.keys())}))

@@ -34,7 +34,7 @@ class LetterPage(list[T], Generic[T]):
 
 @dataclass(frozen=True, order=True, slots=True)
 class Place:
-    """The place of a letter: of those that were given up at one moment, deliveries come before events."""
+    """The place of a letter: among those given up at the same moment, deliveries come before events."""
 
     dead_at: datetime
     is_event: bool

@@ -101,8 +101,8 @@ class Reading:
     def correlation_id(self) -> UUID:
         """The id shared by everything that belongs together: that of the instance which a caller started.
 
-        An instance that a step or an event began has the correlation id of the saga or run which that belongs to, as a
-        child saga has that of its parent.
+        An instance that a step or an event began has the correlation id of that step's saga, or of that event's run, as
+        a child saga has that of its parent.
         """
         with self._engine.reachable():
             found = self._kinship.correlation_of(self.id)

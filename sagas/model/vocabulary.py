@@ -24,7 +24,7 @@ class HistoryEvent(StrEnum):
     COMPENSATION_SKIPPED = "compensation_skipped"  # a person who says there is nothing to undo; nothing to do
     COMPLETED = "completed"  # the end of the last step; nothing to do
     COMPENSATED = "compensated"  # the end of the last compensation; nothing to do
-    FAILED = "failed"  # a failure that allows no way on; see `needs_a_person`
+    FAILED = "failed"  # a failure after which it cannot go on; see `needs_a_person`
 
     # Of one execution.
     ATTEMPT_FAILED = "attempt_failed"  # the worker, or the sweep in its place; nothing while it is tried again
@@ -46,7 +46,7 @@ class HistoryEvent(StrEnum):
     STOP_REQUESTED = "stop_requested"  # `cancel`, or the parent that turns back; nothing to do
     UNDONE_BY_PARENT = "undone_by_parent"  # the parent that turns back after this child ended; nothing to do
     SIGNAL_TOO_LATE = "signal_too_late"  # a signal that no step takes any more; tell its sender
-    NEEDS_A_PERSON = "needs_a_person"  # a failure that allows no way on; `retry`, `skip` or `resolve`
+    NEEDS_A_PERSON = "needs_a_person"  # a failure after which it cannot go on; `retry`, `skip` or `resolve`
     RETRY_REQUESTED = "retry_requested"  # `retry`; nothing to do
     SKIP_REQUESTED = "skip_requested"  # `skip`; nothing to do
     RESOLVED_BY_HAND = "resolved_by_hand"  # `resolve`, about a compensation; nothing to do

@@ -41,12 +41,12 @@ class Window:
 
     size: int = 0
     left_out: int = 0  # sent and unclaimed after the last look
-    sent_from: datetime | None = None  # when the first of those was sent that were sent last
+    sent_from: datetime | None = None  # when the first message of the last batch was sent
 
     def still_out(self, taken_until: datetime | None) -> int:
         """Return how many messages count as unclaimed while lost ones, which are in no line yet, look like sent ones.
 
-        As many as were left out, until the first that was sent last has been taken.
+        It is as many as were left out, until the first message of the last batch has been taken.
         """
         if self.sent_from is None or (taken_until is not None and taken_until >= self.sent_from):
             return 0
@@ -91,7 +91,7 @@ class Filler:
 
     @property
     def _me(self) -> UUID:
-        # A worker that was declared dead and registers anew has no right to the lease of its former id.
+        # A worker that was declared dead and registers again has no right to the lease of its former id.
         return self._identity.id or self._own_id
 
     def fill(self, patience: float = 0.0) -> int:

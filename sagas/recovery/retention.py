@@ -15,7 +15,7 @@ LONGEST = timedelta(days=36_500)
 
 
 def purge(purging: Purging, older_than: timedelta, *, keep_keys: bool = False) -> int:
-    """Delete sagas that ended well so long ago. Any number of concurrent purges is right.
+    """Delete sagas that ended well longer ago than this. Any number of purges may run at once.
 
     Returns:
         How many instances it purged.

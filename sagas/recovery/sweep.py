@@ -34,7 +34,7 @@ NO_LIMIT = float("inf")
 
 
 def sweep(engine: Engine, *, forced: bool = False) -> int:
-    """Move on whatever is due. Any number of concurrent sweeps is right.
+    """Move on whatever is due. Any number of sweeps may run at once.
 
     Args:
         forced: look at everything, however long that takes, and send waiting steps; otherwise do nothing if a worker's

@@ -248,8 +248,8 @@ class WorkerLife:
         threading.Thread(target=work, name="sagas-unknown-task", daemon=True).start()
 
     def _rise_again(self) -> None:
-        """Register anew after being declared dead: others may already run our steps, so stop them first."""
-        logger.critical("this worker was declared dead for silence; it stops its steps and registers anew")
+        """Register again after being declared dead: others may already run our steps, so stop them first."""
+        logger.critical("this worker was declared dead for silence; it stops its steps and registers again")
         former = self._engine.identity.id
         if self._forks():
             for request in _snapshot(worker_state.active_requests):
@@ -257,7 +257,7 @@ class WorkerLife:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(request.worker_pid, signal.SIGKILL)
         self._engine.identity.renew()
-        logger.warning("worker registered anew", extra={"former": str(former), "worker": str(self._engine.identity.id)})
+        logger.warning("worker registered again", extra={"former": str(former), "worker": str(self._engine.identity.id)})
 
     def _is_idle(self, taken_in: Mapping[str, str]) -> bool:
         """Return whether it is connected and has nothing to do. A worker that is starting or cut off is not idle."""

@@ -41,7 +41,7 @@ WHERE id = ANY (CAST(:ids AS bigint[])) AND received_at IS NULL
 
 SKIPPED = "UPDATE {s}.saga_export SET skipped = :why WHERE id = :id"
 
-#: The other side has stored them; or they are sent, by a way on which it never says so.
+#: The other side has stored them; or they were sent by a function, which brings no receipts.
 RECEIVED = """
 UPDATE {s}.saga_export AS export SET received_at = clock_timestamp(), due_at = NULL
 FROM unnest(CAST(:runs AS uuid[]), CAST(:indexes AS int[])) AS told (run_id, index)

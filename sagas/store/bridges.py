@@ -33,7 +33,7 @@ class Bridges(InSchema):
     # -- what leaves
 
     def export(self, connection: Connection, run_id: UUID, bridge: str, types: Sequence[str], before: int) -> None:
-        """Let events leave that have just got their numbers, under the lock of their run."""
+        """Let events that have just got their numbers leave, under the lock of their run."""
         given = {"bridge": bridge, "run_id": run_id, "types": list(types), "before": before, "came_by": came_by(bridge)}
         connection.execute(self._sql(bridge_statements.EXPORT), given)
 
@@ -63,7 +63,7 @@ class Bridges(InSchema):
 
     @contextmanager
     def stream(self, bridge: str, run_there: UUID) -> Iterator[Connection]:
-        """Return a transaction that alone takes what comes of one run."""
+        """Return a transaction that alone takes the events of one run."""
         with self._database.transaction() as connection:
             given = {"bridge": bridge, "run_there": run_there}
             connection.execute(self._sql(bridge_statements.LOCK_STREAM), given)
@@ -131,5 +131,5 @@ class Bridges(InSchema):
 
 
 def came_by(bridge: str) -> str:
-    """Return who published an event that came by a bridge."""
+    """Return the name of the publisher of an event that came by a bridge."""
     return f"bridge:{bridge}"

@@ -1,4 +1,4 @@
-"""Named statements about handlers that only fail, and about what was told of dead letters (see `statements`)."""
+"""Named statements about handlers that only fail, and about alerts of dead letters (see `statements`)."""
 
 # -- Pausing
 
@@ -36,7 +36,7 @@ SELECT paused_at FROM former
 """
 
 #: Deliveries that wait for the end of a pause begin now: some of them at a time, each with its run locked first. Runs
-#: that are locked just now are passed over; returns how many were not, and how many were.
+#: that are locked just now are passed over; returns how many were not, and how many there are in all.
 HURRY = """
 WITH waiting AS MATERIALIZED (
     SELECT DISTINCT step.instance_id FROM {s}.saga_step AS step

@@ -1,4 +1,4 @@
-"""Which handlers only fail and are paused, and what was told of dead letters."""
+"""Handlers that only fail and are paused, and alerts about dead letters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

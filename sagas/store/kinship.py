@@ -17,7 +17,7 @@ class Kinship(InSchema):
         return {row.child: list(row.failed) for row in rows}
 
     def correlation_of(self, instance_id: UUID) -> UUID | None:
-        """Return the id that all have that belong together. None: there is no such instance."""
+        """Return the id that all instances that belong together have. None: there is no such instance."""
         with self._database.autocommit() as connection:
             found: UUID | None = connection.scalar(self._sql(neighbour_statements.CORRELATION_OF), {"id": instance_id})
         return found

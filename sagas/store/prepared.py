@@ -20,7 +20,7 @@ PARAMETER = re.compile(r"%\((\w+)\)s|(?<!:):([a-z]\w*)")
 #: only: a pooler may give the session to another client after it. Before PostgreSQL 18 a scan that cannot be avoided
 #: makes a plan look so dear that each execution would be compiled (JIT), which takes seconds.
 PLANNING = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off; SET LOCAL jit = off"
-#: Who holds a lock may be frozen.
+#: The holder of a lock may be frozen.
 HURRY = "SET LOCAL lock_timeout = '1s'"
 
 #: A statement that changes a few rows of an instance finds them one by one, and does not read all that it has.

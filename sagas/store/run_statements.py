@@ -215,7 +215,7 @@ SELECT :run_id, 'event', :type,
        CASE WHEN :is_over THEN clock_timestamp() END, CASE WHEN :is_over THEN clock_timestamp() END
 """
 
-# -- Which graph a run starts by
+# -- The graph by which a run starts
 
 REGISTERED = "SELECT plan::text FROM {s}.saga_definition WHERE saga = :saga AND version = :version"
 
@@ -228,7 +228,7 @@ SET plan_hash = excluded.plan_hash, plan = excluded.plan, registered_at = clock_
 WHERE known.plan_hash IS NOT DISTINCT FROM CAST(:former AS text)
 """
 
-# -- What is stored
+# -- Samples of stored events
 
 #: The newest event of each type and version, with the choreography of its run. From each the next one is found by an
 #: index: as many rows are read as there are versions, however many events.

@@ -33,9 +33,9 @@ from sagas.store.rows import own_evidence, own_fields
 from sagas.store.run_rows import arrived_of, delivery_of, late_event_of, run_columns
 from sagas.store.timing import Timing
 
-#: Names of runs are made in it, so that a run with a business key need not be looked up.
+#: The namespace of the ids of runs with business keys, so that these need not be looked up.
 _RUNS = UUID("7f0a3f53-5d2b-5f6c-9d43-1f9b8f1f6c11")
-#: Who published an event that no person and no caller did.
+#: The publisher of events that neither a person nor a caller publishes.
 BY_A_HANDLER, BY_A_STEP, BY_THE_LIBRARY = "handler", "step", "sagas"
 
 

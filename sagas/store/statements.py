@@ -29,15 +29,15 @@ EXISTS (SELECT FROM {s}.saga_step AS ahead WHERE ahead.finished_at IS NULL AND a
           AND ahead.queue = head.queue AND ahead.line IS NOT NULL)
 """
 
-#: Behind "its epoch is another one": a crash may have lost the claim of a step that looks unclaimed, unless that waits
-#: for the disk, and no worker may have taken it whose release syncs no claims.
+#: Follows a test for another epoch: a crash may have lost the claim of a step that looks unclaimed, unless its claim
+#: waits for the disk and no worker of a release that syncs no claims may have taken it.
 UNLESS_SYNCED = """
 AND NOT (synced_claim IS TRUE AND NOT EXISTS (SELECT FROM {s}.saga_worker WHERE NOT syncs_claims))
 """
 
 # -- The hot path: driver-level parameters, since compiling bound names costs a quarter of a worker's CPU.
 
-#: Takes an execution, which is in `claimed` then: a step (see `CLAIM`) or a delivery. Touches and tests its row alone;
+#: Takes an execution, which is then in `claimed`: a step (see `CLAIM`) or a delivery. Touches and tests its row alone;
 #: the instance's row is only read. Safe to repeat with its token. A compensation that waits for its turn (neither
 #: dispatched nor to be retried) must not be claimed; a row may only be claimed by its own task, and by a message with
 #: the headers that its saga keeps. More conditions may stand between `TAKE` and `TAKEN`.

@@ -13,7 +13,7 @@ IS_SWEPT = (
 
 #: The beginning of each pass, which waits for no lock and holds none when it is over. Notes an outage (no worker began
 #: a pass for so long) and silent workers; returns what there is to do, and whether this is the fleet's first pass for a
-#: while. After an outage all workers are silent, so suspicions begin anew.
+#: while. After an outage all workers are silent, so suspicions begin again.
 LOOK_AROUND = (
     """
 WITH former AS MATERIALIZED (
@@ -53,7 +53,7 @@ UPDATE {s}.saga_sweep SET swept_at = clock_timestamp()
 WHERE swept_at BETWEEN clock_timestamp() - CAST(:outage AS interval) AND clock_timestamp()
 """
 
-#: Second stage: still silent a lease after the suspicion. Death is final; such a worker registers anew. Not if the
+#: Second stage: still silent a lease after the suspicion. Death is final; such a worker registers again. Not if the
 #: database was away since this pass began.
 DECLARE_DEAD_WORKERS = """
 UPDATE {s}.saga_worker SET dead_at = clock_timestamp()
@@ -139,7 +139,7 @@ WHERE step.instance_id = instance.id AND step.status = 'pending'
 #: Two statements per beat: the moment before the deliveries are listed, then the list.
 CLOCK = "SELECT clock_timestamp()"
 
-#: A heartbeat clears suspicion; a worker that was declared dead gets no row back and registers anew. It returns the
+#: A heartbeat clears suspicion; a worker that was declared dead gets no row back and registers again. It returns the
 #: deliveries that the worker should stop, again and again for as long as they run.
 HEARTBEAT = """
 INSERT INTO {s}.saga_worker AS worker (id, hostname, pid, release, queues, slots, deliveries, kept, listed_at, idle_at,

@@ -105,7 +105,7 @@ class Sweeping(InSchema):
         return now
 
     def heartbeat(self, beat: Heartbeat) -> Sequence[str] | None:
-        """Report. Return the deliveries to stop; None: this worker was declared dead and must register anew."""
+        """Report. Return the deliveries to stop; None: this worker was declared dead and must register again."""
         values = {name: getattr(beat, name) for name in beat.__dataclass_fields__}
         values |= {name: list(values[name]) for name in ("queues", "deliveries", "kept")}
         with self._database.autocommit() as connection:

@@ -26,7 +26,7 @@ Answer = TypeVar("Answer", bound=Mapping[str, object])
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of a service: an operation under a key; an undo does not say for which order."""
+    """One call of a service: an operation under a key; an undo does not name its order."""
 
     service: str
     operation: str

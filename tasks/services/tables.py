@@ -162,7 +162,7 @@ CREATE TABLE IF NOT EXISTS shop.booking (
 );
 CREATE INDEX IF NOT EXISTS booking_trip ON shop.booking (trip_id);
 
--- What shall go wrong. remaining: how often still, null for always; hits: how often it did.
+-- Faults to inject. remaining: how many more times, null for always; hits: how many times so far.
 CREATE TABLE IF NOT EXISTS shop.fault (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     service     text NOT NULL,

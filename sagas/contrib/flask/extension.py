@@ -22,7 +22,7 @@ class FlaskSagas:
 
     It reads ``app.config["SAGAS"]``: ``DATABASE`` (default: ``SQLALCHEMY_DATABASE_URI``), ``SCHEMA``,
     ``HEARTBEAT``, ``SWEEP_EVERY``, ``SECRETS``, and ``CODEC`` or ``KEYS`` (Fernet keys, the newest first),
-    ``HEADERS``, ``CONTROL_QUEUE``. It uses the Celery app in ``app.extensions["celery"]``, or makes one of
+    ``HEADERS``, ``CONTROL_QUEUE``. It uses the Celery app in ``app.extensions["celery"]``, or makes one from
     ``app.config["CELERY"]`` as Flask's documentation does, and puts it there; tasks run inside the app's context.
 
     Args:

@@ -11,7 +11,7 @@ from sagas.model.plan import Plan, PlanStep
 
 @dataclass(frozen=True, kw_only=True)
 class RunPlan(Plan):
-    """The plan of a run: deliveries are born by events, so no step follows another one."""
+    """The plan of a run: events give birth to deliveries, so no step follows another one."""
 
     graph: ChoreographyPlan
 

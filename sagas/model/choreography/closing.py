@@ -17,7 +17,7 @@ from sagas.model.vocabulary import HistoryEvent
 
 
 def close_handler(draft: RunDraft, handler: HandlerPlan, number: int) -> None:
-    """Begin nothing more for a handler in this run. What is unclaimed never happens, or is in doubt; the rest follows.
+    """Begin nothing more for a handler in this run. Unclaimed actions never happen, or are in doubt; the undos follow.
 
     Args:
         number: of the event that closes it; 0: the run turns back.
@@ -36,7 +36,7 @@ def close_handler(draft: RunDraft, handler: HandlerPlan, number: int) -> None:
 
 
 def turn_back(draft: RunDraft, error: ErrorInfo, number: int) -> None:
-    """Close every handler that has an undo. The others finish what was born."""
+    """Close every handler that has an undo. The others finish their deliveries."""
     draft.turned_at = draft.now
     draft.error = draft.error or error
     for handler in draft.plan.handlers:

@@ -117,7 +117,7 @@ def read_inbox(draft: RunDraft) -> None:
 
 
 def request_stop(draft: RunDraft, event: StopRequested) -> None:
-    """Turn the run back, unless it has ended: a return is a new run."""
+    """Turn the run back, unless it has ended: another run has to take back what that did."""
     if draft.turned_at is not None:
         draft.accepted = True
     elif draft.ended_by is not None or draft.has_ended:

@@ -1,6 +1,6 @@
 """The answers of a person to a dead letter: deliver it again, or let it go; a late event is delivered to one handler.
 
-All are refused where they do not fit.
+An answer that does not fit is refused.
 """
 
 from datetime import datetime
@@ -26,7 +26,7 @@ NOT_VOUCHED = (
 
 
 def replay(draft: RunDraft, event: ReplayRequested) -> None:
-    """Deliver again: the same row under the same key, with all attempts anew. Doubt stays.
+    """Deliver again: the same row under the same key, with fresh attempts. Doubt stays.
 
     An edit delivers another payload, under another key: a person has to vouch that what is in doubt did not happen.
     """

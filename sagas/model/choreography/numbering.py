@@ -87,7 +87,7 @@ def why_undelivered(draft: RunDraft, event: Published, after_late: bool) -> Lett
         return Letter.LOOP
     if draft.takes_events:
         return None
-    # What only runs out after the end, and has no hearer, is recorded and needs no person.
+    # An event that is published after the end and that no handler hears is recorded, and needs no person.
     is_heard = bool(draft.plan.hearers(event.type) or draft.plan.undone_by(event.type))
     runs_out = draft.turned_at is not None and not draft.has_ended and not after_late
     return Letter.LATE if event.cause is None or (is_heard and not runs_out) else None
@@ -111,7 +111,7 @@ def closed_error(draft: RunDraft, handler: HandlerPlan) -> ErrorInfo:
 
 
 def turn_run_back(draft: RunDraft, error: ErrorInfo, number: int = 0) -> None:
-    """Turn the run back, and publish that for those who hear it."""
+    """Turn the run back, and publish that for the handlers that hear it."""
     if draft.turned_at is not None:
         return
     turn_back(draft, error, number)

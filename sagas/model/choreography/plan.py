@@ -21,7 +21,7 @@ EARLY_FOR = 7 * 86_400.0
 MAX_EVENTS = 10_000
 #: How many handlers may hear one event.
 MOST_HEARERS = 100
-#: By this name a stored plan is known as that of a choreography. Releases without choreographies refuse it.
+#: The name that marks a stored plan as that of a choreography. Releases without choreographies refuse it.
 _NAME = "choreography"
 
 
@@ -291,7 +291,7 @@ class ChoreographyPlan:
         return {event.type: event for event in self.events}
 
     def contradictions(self, whole: "ChoreographyPlan") -> tuple[str, ...]:
-        """Return what this graph says otherwise than the registered one; empty if it is a part of it.
+        """Return where this graph differs from the registered one; empty if it is a part of it.
 
         A process that has imported some of the modules knows some of the handlers and events. What it knows must agree.
         """

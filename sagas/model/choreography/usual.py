@@ -1,6 +1,6 @@
 """The usual end of a delivery: its events get the next numbers, and the handlers that hear them get deliveries.
 
-All else that an event can mean for its run, `sagas.model.choreography.decide.decide_run` decides.
+`sagas.model.choreography.decide.decide_run` decides whatever else an event can mean for its run.
 """
 
 from collections.abc import Iterator
