@@ -1,4 +1,4 @@
-"""The messages of a bridge: an event as CloudEvents 1.0 JSON, with the attributes by which the other side finds its run."""
+"""The messages of a bridge: an event as CloudEvents 1.0 JSON, with attributes by which its run is found."""
 
 import json
 import re
@@ -51,7 +51,7 @@ class Envelope:
     tracestate: str | None = None
 
     def to_bytes(self) -> bytes:
-        told = {
+        attributes = {
             "specversion": "1.0",
             "id": str(self.id),
             "type": self.type,
@@ -70,31 +70,31 @@ class Envelope:
             **self.trace,
             "data": self.data,
         }
-        said = {name: value for name, value in told.items() if value is not None}
-        return json.dumps(said, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        present = {name: value for name, value in attributes.items() if value is not None}
+        return json.dumps(present, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
     @classmethod
     def read(cls, body: bytes) -> "Envelope":
         """Return a message by its bytes. Raises Refused."""
-        said = _decoded(body)
-        if said.get("specversion") != "1.0":
+        attributes = _decoded(body)
+        if attributes.get("specversion") != "1.0":
             raise Refused("it is not a CloudEvent of version 1.0")
         return cls(
-            id=_uuid(said, "id"),
-            type=_text(said, "type", 200),
-            source=_text(said, "source", 200),
-            audience=_text(said, "audience", 200),
-            time=_time(said, "time"),
-            data=said.get("data"),
-            choreography=_text(said, "choreography", 200) if "choreography" in said else "",
-            run=_uuid(said, "runid"),
-            key=_text(said, "subject", LONGEST_RESOURCE) if "subject" in said else None,
-            index=_number(said, "index"),
-            version=_number(said, "dataversion", 1),
-            depth=_number(said, "depth"),
-            correlation=_uuid(said, "correlationid") if "correlationid" in said else None,
-            cause=_text(said, "causationid", LONGEST_RESOURCE) if "causationid" in said else None,
-            **_trace(said),
+            id=_uuid(attributes, "id"),
+            type=_text(attributes, "type", 200),
+            source=_text(attributes, "source", 200),
+            audience=_text(attributes, "audience", 200),
+            time=_time(attributes, "time"),
+            data=attributes.get("data"),
+            choreography=_text(attributes, "choreography", 200) if "choreography" in attributes else "",
+            run=_uuid(attributes, "runid"),
+            key=_text(attributes, "subject", LONGEST_RESOURCE) if "subject" in attributes else None,
+            index=_number(attributes, "index"),
+            version=_number(attributes, "dataversion", 1),
+            depth=_number(attributes, "depth"),
+            correlation=_uuid(attributes, "correlationid") if "correlationid" in attributes else None,
+            cause=_text(attributes, "causationid", LONGEST_RESOURCE) if "causationid" in attributes else None,
+            **_trace(attributes),
         )
 
     @property
@@ -120,53 +120,53 @@ class Envelope:
 
 def _decoded(body: bytes) -> dict[str, Any]:
     try:
-        said = json.loads(body.decode(), parse_constant=_no_number)
+        decoded = json.loads(body.decode(), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise Refused(f"it is not valid JSON: {type(error).__qualname__}") from error
-    if not isinstance(said, dict):
+    if not isinstance(decoded, dict):
         raise Refused("it is not a JSON object")
-    return said
+    return decoded
 
 
 def _no_number(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not a number")
 
 
-def _text(said: dict[str, Any], name: str, longest: int) -> str:
-    value = said.get(name)
+def _text(attributes: dict[str, Any], name: str, longest: int) -> str:
+    value = attributes.get(name)
     if not isinstance(value, str) or not 1 <= len(value) <= longest or not payload.is_storable(value):
         raise Refused(f"its attribute {name!r} is not text of 1 to {longest} characters")
     return value
 
 
-def _uuid(said: dict[str, Any], name: str) -> UUID:
+def _uuid(attributes: dict[str, Any], name: str) -> UUID:
     try:
-        return UUID(_text(said, name, 36))
+        return UUID(_text(attributes, name, 36))
     except ValueError:
         raise Refused(f"its attribute {name!r} is not a UUID") from None
 
 
-def _trace(said: dict[str, Any]) -> dict[str, str]:
+def _trace(attributes: dict[str, Any]) -> dict[str, str]:
     """Return the trace that a message names. If it does not have the W3C form, the event is taken without it."""
     found = {}
     for name, form in _TRACE.items():
-        value = said.get(name)
+        value = attributes.get(name)
         if not isinstance(value, str) or not form.fullmatch(value):
             break
         found[name] = value
     return found
 
 
-def _number(said: dict[str, Any], name: str, least: int = 0) -> int:
-    value = said.get(name)
+def _number(attributes: dict[str, Any], name: str, least: int = 0) -> int:
+    value = attributes.get(name)
     if type(value) is not int or not least <= value <= _LARGEST_NUMBER:
         raise Refused(f"its attribute {name!r} is not a whole number from {least} on")
     return value
 
 
-def _time(said: dict[str, Any], name: str) -> datetime:
+def _time(attributes: dict[str, Any], name: str) -> datetime:
     try:
-        found = datetime.fromisoformat(_text(said, name, 64))
+        found = datetime.fromisoformat(_text(attributes, name, 64))
     except ValueError:
         raise Refused(f"its attribute {name!r} is not a time") from None
     if found.tzinfo is None:

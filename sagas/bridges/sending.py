@@ -72,8 +72,8 @@ class Exporter:
     def send_receipts(self, line: Line, receipts: Sequence[Receipt]) -> None:
         """Tell the other side what is stored here. If a receipt is lost, it sends again, and gets another one."""
         for place in range(0, len(receipts), RECEIPTS_AT_ONCE):
-            told = [[str(run), index] for run, index in receipts[place : place + RECEIPTS_AT_ONCE]]
-            line.send(self._envelope(id=uuid4(), type=RECEIPT, data=told).to_bytes())
+            entries = [[str(run), index] for run, index in receipts[place : place + RECEIPTS_AT_ONCE]]
+            line.send(self._envelope(id=uuid4(), type=RECEIPT, data=entries).to_bytes())
 
     def give_back(self) -> None:
         """Give the lease back, so that another process may send at once."""

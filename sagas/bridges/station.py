@@ -66,10 +66,10 @@ class Station:
             self._receipts.append(receipt)
 
     def _wait(self, error: Exception, stop: threading.Event) -> None:
-        told = f"{type(error).__qualname__}: {str(error).partition(chr(10))[0][:200]}"
-        logger.warning("bridge %s is closed for %g s: %s", self._bridge.name, self._pause, told)
+        reason = f"{type(error).__qualname__}: {str(error).partition(chr(10))[0][:200]}"
+        logger.warning("bridge %s is closed for %g s: %s", self._bridge.name, self._pause, reason)
         try:
-            self._bridges.closed(self._bridge.name, self._pause, told)
+            self._bridges.closed(self._bridge.name, self._pause, reason)
         except SQLAlchemyError:
             logger.warning("bridge %s: the database is away, too", self._bridge.name)
         stop.wait(self._pause)

@@ -33,9 +33,9 @@ class CatalogueEntry:
     awaits: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        told = {field.name: getattr(self, field.name) for field in fields(self)}
-        lists = {name: list(several) for name, several in told.items() if isinstance(several, tuple)}
-        return told | lists | {"fields": [field.to_json() for field in self.fields]}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        lists = {name: list(several) for name, several in values.items() if isinstance(several, tuple)}
+        return values | lists | {"fields": [field.to_json() for field in self.fields]}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
@@ -182,9 +182,9 @@ def _changes(former: CatalogueEntry, entry: CatalogueEntry) -> Iterator[str]:
         for change in _field_changes(former, entry):
             yield f"{change}, in version {entry.version} as before: raise version=, and add an upcast"
     elif entry.reads_from > former.version:
-        told = "".join(f"; {change}" for change in _field_changes(former, entry))
+        more = "".join(f"; {change}" for change in _field_changes(former, entry))
         yield (
-            f"version {former.version} can no longer be read, since upcasters begin with {entry.reads_from}{told}: add "
+            f"version {former.version} can no longer be read, since upcasters begin with {entry.reads_from}{more}: add "
             f"@upcast(…, from_version={former.version})"
         )
     if former.reads_from < entry.reads_from <= former.version:
@@ -193,9 +193,9 @@ def _changes(former: CatalogueEntry, entry: CatalogueEntry) -> Iterator[str]:
             f"the upcast from {former.reads_from} as long as such events are stored"
         )
     for name in sorted(set(former.heard_by) - set(entry.heard_by)):
-        yield f"{name} no longer hears it: declare the handler again, or write the baseline anew if that is meant"
+        yield f"{name} no longer hears it: declare the handler again, or write the baseline again if that is intended"
     for name in sorted(set(former.undoes) - set(entry.undoes)):
-        yield f"{name} is no longer undone by it: name it in when= again, or write the baseline anew if that is meant"
+        yield f"{name} is no longer undone by it: name it in when=, or write the baseline again if that is intended"
 
 
 def _field_changes(former: CatalogueEntry, entry: CatalogueEntry) -> Iterator[str]:

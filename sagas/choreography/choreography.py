@@ -235,12 +235,12 @@ class Choreography(Published):
         if len(found) == 1:
             return found[0]
         if found:
-            told = ", ".join(sorted(handler.name for handler in found))
-            raise DefinitionError(f"undo(…): the task is several handlers ({told}): pass the name of one")
+            names = ", ".join(sorted(handler.name for handler in found))
+            raise DefinitionError(f"undo(…): the task is several handlers ({names}): pass the name of one")
         known = ", ".join(sorted(self.handlers)) or "none"
-        told = repr(given) if isinstance(given, str) else name_of(given)
+        called = repr(given) if isinstance(given, str) else name_of(given)
         raise DefinitionError(
-            f"undo(…): {told} is not one of its handlers ({known}): declare it with on(…) before its undo, and pass "
+            f"undo(…): {called} is not one of its handlers ({known}): declare it with on(…) before its undo, and pass "
             "the handler's own task; an undo itself is not undone"
         )
 
@@ -341,8 +341,8 @@ class Choreography(Published):
         try:
             yield
         except DefinitionError as error:
-            told = str(error)
-            raise (error if told.startswith(self.who) else DefinitionError(f"{self.who}: {told}")) from error
+            message = str(error)
+            raise (error if message.startswith(self.who) else DefinitionError(f"{self.who}: {message}")) from error
 
     def _check_ends(self) -> None:
         if not self.ends:

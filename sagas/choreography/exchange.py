@@ -56,8 +56,10 @@ class Exchange:
         for one in several:
             type_ = type_of(one, f"{who} returned something other than its events")
             if type_.type not in may:
-                told = ", ".join(may) or "none"
-                raise PayloadError(f"{who} returned the event {type_.type}, and publishes= names {told}: add it there")
+                declared = ", ".join(may) or "none"
+                raise PayloadError(
+                    f"{who} returned the event {type_.type}, and publishes= names {declared}: add it there"
+                )
             written.append(self.write(one, secrecy))
         size = sum(len(one.text.encode()) for one in written)
         if size > LARGEST_RETURN:
@@ -106,18 +108,18 @@ def check_filled(start: EventType, filled: EventType) -> None:
     Raises:
         DefinitionError: a field has no source; the message names it.
     """
-    there = {field.name: field.type for field in start.plan.fields} | {REASON: "str"}  # which is always the turn's
+    sources = {field.name: field.type for field in start.plan.fields} | {REASON: "str"}  # which is always the turn's
     for field in filled.plan.fields:
-        if field.name not in there and field.required:
+        if field.name not in sources and field.required:
             raise DefinitionError(
                 f"on_cancel={filled.type} requires the field {field.name!r}, which nothing fills: it gets the fields "
                 f"of {start.type} and {REASON!r}. Give it a default, or leave it out"
             )
-        if field.name in there and not _takes(field, there[field.name]):
+        if field.name in sources and not _takes(field, sources[field.name]):
             source = "why the run turned back" if field.name == REASON else start.type
             raise DefinitionError(
                 f"on_cancel={filled.type}: the field {field.name!r} is {field.type}, and is filled from {source}, "
-                f"where it is {there[field.name]}: make them one type"
+                f"where it is {sources[field.name]}: make them one type"
             )
 
 

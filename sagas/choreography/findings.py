@@ -153,15 +153,15 @@ def endless(ways: Ways) -> Iterator[str]:
 def contradicting(ways: Ways) -> Iterator[str]:
     """Yield each end and refusal that may both come in one run, since two handlers of one event lead to them."""
     plan = ways.plan
-    told: set[tuple[str, str]] = set()
+    reported: set[tuple[str, str]] = set()
     for type_ in sorted(ways.coming):
         for one, other in combinations(plan.hearers(type_), 2):
             for first, second in ((one, other), (other, one)):
                 ends = ways.from_(first.publishes) & set(plan.ends)
                 refuses = ways.from_(second.publishes) & set(plan.refuses)
                 for end, refusal in sorted(product(ends, refuses)):
-                    if (end, refusal) not in told:
-                        told.add((end, refusal))
+                    if (end, refusal) not in reported:
+                        reported.add((end, refusal))
                         yield (
                             f"{end} ends a run and {refusal} turns it back, and both may come in one, since "
                             f"{first.name!r} and {second.name!r} both hear {type_}: the first of them counts, and the "

@@ -176,7 +176,7 @@ def _converted(kind: Any, fields: Mapping[str, Any], prefix: str) -> Any:
         return msgspec.convert({encoded[name]: value for name, value in fields.items()}, type=kind)
     except msgspec.ValidationError as error:
         what, _, place = str(error).partition(" - at `$.")
-        own = {there: name for name, there in encoded.items()}
+        own = {encoded_name: name for name, encoded_name in encoded.items()}
         first, *rest = re.split(r"(?=[.\[])", place.rstrip("`"), maxsplit=1)
         raise Misfit(f"{prefix}{own.get(first, first) or kind.__name__}{''.join(rest)}: {what}") from None
     except Exception as error:  # a type that msgspec does not know, or a check of the class itself
@@ -185,10 +185,10 @@ def _converted(kind: Any, fields: Mapping[str, Any], prefix: str) -> Any:
 
 def _misfit(path: str, annotation: Any, value: Any) -> Misfit:
     try:
-        wanted = described(annotation)
+        expected = described(annotation)
     except Unsupported:
-        wanted = named(annotation)
-    return Misfit(f"{path} is {_told(value)}, not {wanted}")
+        expected = named(annotation)
+    return Misfit(f"{path} is {_told(value)}, not {expected}")
 
 
 def _told(value: Any) -> str:

@@ -41,8 +41,8 @@ class Handler:
         says_nothing_to_undo: bool,
     ) -> None:
         for option in sorted(options.keys() - HandlerOptions.__annotations__.keys()):
-            told = ", ".join(sorted(HandlerOptions.__annotations__))
-            raise DefinitionError(f"on(…, {option}=…) is not an option of a handler: it takes {told}")
+            allowed = ", ".join(sorted(HandlerOptions.__annotations__))
+            raise DefinitionError(f"on(…, {option}=…) is not an option of a handler: it takes {allowed}")
         checked_task(task, "on(…)")
         self._options = options
         self.step = HandlerStep(task, compensation=None, **options)  # type: ignore[arg-type]
@@ -177,12 +177,12 @@ def _hints(face: TaskFace) -> dict[str, Any]:
 
 
 def _check_parameter(who: str, name: str, annotation: Any, hears: Sequence[EventType]) -> None:
-    said = [*_events_in(annotation)]
-    for type_ in hears if said else ():
-        if not any(issubclass(type_.kind, one) for one in said):
-            told = " | ".join(one.__qualname__ for one in said)
+    kinds = [*_events_in(annotation)]
+    for type_ in hears if kinds else ():
+        if not any(issubclass(type_.kind, one) for one in kinds):
+            as_written = " | ".join(one.__qualname__ for one in kinds)
             raise DefinitionError(
-                f"{who} gets {type_.type}, and its parameter {name!r} is annotated as {told}: mend one of them"
+                f"{who} gets {type_.type}, and its parameter {name!r} is annotated as {as_written}: mend one of them"
             )
 
 

@@ -71,7 +71,7 @@ def addressed(plan: ChoreographyPlan, run: SagaHandle | UUID | str, who: str) ->
 
 
 def intended_run(plan: ChoreographyPlan, run: SagaHandle | UUID | str) -> IntendedRun:
-    """Return what is known of a run without a query. Its id is derived from its business key, but does not reveal it."""
+    """Return what is known of a run without a query. Its id is derived from its business key, but does not show it."""
     return IntendedRun(choreography=plan.name, key=run if isinstance(run, str) else None, early_for=plan.early_for)
 
 

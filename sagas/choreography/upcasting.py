@@ -54,11 +54,11 @@ class Upcasters:
                     f"{what}: {names[0]} begins with version {version}, and the event is of version {newest}: "
                     "raise the event's version=, or lower from_version="
                 )
-        begun = [version for version in self.from_versions if version < newest]
-        for missing in range(begun[0], newest) if begun else ():
-            if missing not in begun:
+        starts = [version for version in self.from_versions if version < newest]
+        for missing in range(starts[0], newest) if starts else ():
+            if missing not in starts:
                 yield (
-                    f"{what}: nothing upcasts version {missing}, so that the chain from version {begun[0]} to {newest} "
+                    f"{what}: nothing upcasts version {missing}, so the chain from version {starts[0]} to {newest} "
                     f"has a gap: add @upcast(…, from_version={missing})"
                 )
 

@@ -80,17 +80,17 @@ def unnamed_starts(sagas: Sagas) -> list[str]:
 
 def notes(sagas: Sagas) -> list[str]:
     """Return one line per note that is not a problem, but good to know before a deploy of this release."""
-    told = []
+    lines = []
     for saga in declared():
         if isinstance(saga, Saga):
             with suppress(SagaError):  # a finding
-                told += shorter_limits(sagas, saga.plan(sagas.engine))
-                told += doubt_notes(saga)
+                lines += shorter_limits(sagas, saga.plan(sagas.engine))
+                lines += doubt_notes(saga)
     for choreography in choreographies():
         if isinstance(choreography, Choreography):
             with suppress(SagaError):
-                told += graph_notes(choreography, sagas.engine)
-    return [*told, *broker_notes(sagas)]
+                lines += graph_notes(choreography, sagas.engine)
+    return [*lines, *broker_notes(sagas)]
 
 
 def belongs(definition: Saga | Choreography, sagas: Sagas) -> bool:
@@ -104,8 +104,8 @@ def belongs(definition: Saga | Choreography, sagas: Sagas) -> bool:
 
 def told_by(choreography: Choreography, error: SagaError) -> str:
     """Return an error that begins with the choreography's name, once."""
-    told = str(error)
-    return told if told.startswith(choreography.who) else f"{choreography.who}: {told}"
+    message = str(error)
+    return message if message.startswith(choreography.who) else f"{choreography.who}: {message}"
 
 
 def shorter_limits(sagas: Sagas, plan: Plan) -> list[str]:

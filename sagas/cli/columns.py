@@ -42,5 +42,5 @@ def indented(text: str, most: int = 3) -> str:
 
 def more(count: int, after: str) -> str:
     """Return a line that says how many follow a page, and how to see them."""
-    there = f"more than {MOST_COUNTED}" if count > MOST_COUNTED else str(count)
-    return f"{there} more: --after={after}"
+    number = f"more than {MOST_COUNTED}" if count > MOST_COUNTED else str(count)
+    return f"{number} more: --after={after}"

@@ -196,9 +196,10 @@ def saga_or_handle(sagas: Sagas, instances: Instances, name_or_id: str) -> Saga 
         own = [saga for saga in known if belongs(saga, sagas)]
         names = ", ".join(sorted({saga.name for saga in own if isinstance(saga, Saga)})) or "none"
         others = ", ".join(sorted({saga.name for saga in own if isinstance(saga, Choreography)}))
-        told = f"{names}; its choreographies: {others}" if others else names
+        all_names = f"{names}; its choreographies: {others}" if others else names
         raise InstanceNotFound(
-            f"{name_or_id!r} is neither the id of an instance nor a saga or choreography of this app; its sagas: {told}"
+            f"{name_or_id!r} is neither the id of an instance nor a saga or choreography of this app; its sagas: "
+            f"{all_names}"
         )
     return instance_of(sagas, instances, name_or_id)
 

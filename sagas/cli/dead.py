@@ -192,17 +192,17 @@ def _tell(outcomes: Sequence[LetterOutcome], as_json: bool) -> None:
 
 def _in_short(letter: DeadLetter) -> str:
     what = "no handler" if letter.handler is None else f"{'undo of ' if letter.undo else ''}{letter.handler}"
-    told = [f"{letter.kind.value}: {letter.choreography}/{what}, event {letter.number or ''} {letter.type}"]
+    facts = [f"{letter.kind.value}: {letter.choreography}/{what}, event {letter.number or ''} {letter.type}"]
     if letter.kind is LetterKind.EARLY:
-        told = [f"early: {letter.type} for {letter.choreography}/{letter.key or letter.run}, no such run"]
-    told.append(f"since {moment(letter.dead_at)}")
+        facts = [f"early: {letter.type} for {letter.choreography}/{letter.key or letter.run}, no such run"]
+    facts.append(f"since {moment(letter.dead_at)}")
     if letter.in_doubt:
-        told.append("in doubt")
+        facts.append("in doubt")
     if letter.edits:
-        told.append(f"edited {letter.edits} time{'s' if letter.edits > 1 else ''}")
+        facts.append(f"edited {letter.edits} time{'s' if letter.edits > 1 else ''}")
     if letter.held:
-        told.append(f"holds {letter.held} later event{'s' if letter.held > 1 else ''}")
-    lines = [letter.id, indented(", ".join(told))]
+        facts.append(f"holds {letter.held} later event{'s' if letter.held > 1 else ''}")
+    lines = [letter.id, indented(", ".join(facts))]
     if letter.error is not None:
         lines.append(indented(str(letter.error)))
     return "\n".join(lines)

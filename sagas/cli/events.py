@@ -13,7 +13,12 @@ from sagas.cli.commands import bound_sagas, cli_errors, json_line, sagas
 @sagas.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.option("--write", "written", type=click.File("w", encoding="utf-8", lazy=True), help="Write it to this file.")
-@click.option("--check", "baseline", type=click.File(encoding="utf-8"), help="Exit with 1 if a change breaks the one in this file.")
+@click.option(
+    "--check",
+    "baseline",
+    type=click.File(encoding="utf-8"),
+    help="Exit with 1 if a change breaks the one in this file.",
+)
 @click.pass_context
 def events(context: click.Context, as_json: bool, written: TextIO | None, baseline: TextIO | None) -> None:
     """List the events of all choreographies: which handlers publish, hear and are undone by each.

@@ -72,8 +72,8 @@ def undeclared(sagas: Sagas) -> Iterator[str]:
             try:
                 queue = sagas.engine.messages.queue_of(step, round_)
             except QueueNotFound as error:
-                said = str(error.args[0])  # as a KeyError it would be quoted again
-                missing.setdefault((definition.name, said), f"{who}: {said}")
+                problem = str(error.args[0])  # as a KeyError it would be quoted again
+                missing.setdefault((definition.name, problem), f"{who}: {problem}")
                 continue
             if queue is not None and queue not in known and queue != sagas.control_queue:
                 missing.setdefault((definition.name, queue), f"{who} goes to the queue {queue!r}")

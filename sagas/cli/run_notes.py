@@ -21,8 +21,8 @@ def _notes(each: Standing) -> Iterator[str]:
             f"and no end has come. List them with `sagas list --quiet --saga {name}`"
         )
     if each.dead_letters:
-        told = _counted(each.dead_letters, "dead letter")
-        yield f"{told} of {name}: list them with `sagas dead list --choreography {name}`"
+        letters = _counted(each.dead_letters, "dead letter")
+        yield f"{letters} of {name}: list them with `sagas dead list --choreography {name}`"
     for paused in each.paused:
         yield (
             f"handler {name}/{paused.handler} is paused, since it gave up many deliveries in a row for {paused.error}; "

@@ -24,9 +24,9 @@ def stored_event_findings(sagas: Sagas, runs: Runs) -> tuple[list[str], list[str
         try:
             exchange.read(sample.type, sample.version, payload.loads(sample.payload), sagas.engine.secrecy)
         except SagaError as error:
-            told = f"choreography {sample.choreography!r}: stored events cannot be read: {error}"
+            finding = f"choreography {sample.choreography!r}: stored events cannot be read: {error}"
             waits = isinstance(error, BindingError) and not error.lacks_value
-            (notes if waits else findings).append(told)
+            (notes if waits else findings).append(finding)
     return findings, notes
 
 

@@ -32,8 +32,8 @@ class Problems:
     def refuse(self, what: str) -> None:
         """Raise one error about everything that was found, if anything was."""
         if len(self._found) > 1:
-            told = "".join(f"\n- {problem}" for problem in self._found)
-            raise self.kind(f"{what} cannot work, for {len(self._found)} reasons:{told}")
+            lines = "".join(f"\n- {problem}" for problem in self._found)
+            raise self.kind(f"{what} cannot work, for {len(self._found)} reasons:{lines}")
         for error in self._found.values():
             raise error
 
@@ -166,18 +166,18 @@ def check_part(saga: str, part: Part, known: Known, problems: Problems) -> None:
                 check_parameter(saga, need, parameter, name, known, problems.kind)
 
 
-def check_condition(saga: str, part: Part, there: frozenset[str]) -> None:
-    if isinstance(part, Step) and part.when is not None and part.when not in there:
+def check_condition(saga: str, part: Part, present: frozenset[str]) -> None:
+    if isinstance(part, Step) and part.when is not None and part.when not in present:
         raise DefinitionError(
-            f"saga {saga!r}: step {part.name!r} asks for {part.when!r} with when=, and there is only {listed(there)}"
+            f"saga {saga!r}: step {part.name!r} asks for {part.when!r} with when=, and there is only {listed(present)}"
         )
 
 
-def check_passing_on(saga: str, part: Part, there: frozenset[str]) -> None:
-    lacking = part.lacks(there)
+def check_passing_on(saga: str, part: Part, names: frozenset[str]) -> None:
+    lacking = part.lacks(names)
     if lacking is not None:
         raise DefinitionError(
-            f"saga {saga!r}: the child saga {part.name!r} is to be given {lacking!r}, and there is only {listed(there)}"
+            f"saga {saga!r}: the child saga {part.name!r} is to be given {lacking!r}, and there is only {listed(names)}"
         )
 
 

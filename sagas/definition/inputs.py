@@ -34,8 +34,8 @@ def checked_inputs(given: Any, face: TaskFace, who: str, option: str = "inputs")
     )
     for name in given:
         if not isinstance(name, str) or not (takes_any or name in parameters):
-            there = ", ".join(sorted(parameters)) or "none"
-            raise DefinitionError(f"{who}: {option} names the parameter {name!r}, but its task has {there}")
+            parameter_names = ", ".join(sorted(parameters)) or "none"
+            raise DefinitionError(f"{who}: {option} names the parameter {name!r}, but its task has {parameter_names}")
     return tuple((name, _source(given[name], f"{who}: {option}[{name!r}]")) for name in sorted(given))
 
 

@@ -74,8 +74,8 @@ def _optional(kind: Any) -> frozenset[str]:
         hints = typing.get_type_hints(kind, include_extras=True)
     except Exception:
         hints = {}
-    said = {name: typing.get_origin(hint) for name, hint in hints.items()}
-    left_out = {name for name, form in said.items() if form is typing.NotRequired}
-    there = {name for name, form in said.items() if form is typing.Required}
+    forms = {name: typing.get_origin(hint) for name, hint in hints.items()}
+    left_out = {name for name, form in forms.items() if form is typing.NotRequired}
+    required = {name for name, form in forms.items() if form is typing.Required}
     optional: frozenset[str] = kind.__optional_keys__
-    return frozenset((optional | left_out) - there)
+    return frozenset((optional | left_out) - required)

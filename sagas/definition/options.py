@@ -46,8 +46,10 @@ def checked_locks(templates: Sequence[str], known: frozenset[str] | None, saga: 
     for template in templates:
         for name in names_in(template, saga):
             if known is not None and name not in known:
-                there = ", ".join(sorted(known)) or "nothing"
-                raise DefinitionError(f"saga {saga!r}: the lock {template!r} needs {name!r}, but the input has {there}")
+                known_names = ", ".join(sorted(known)) or "nothing"
+                raise DefinitionError(
+                    f"saga {saga!r}: the lock {template!r} needs {name!r}, but the input has {known_names}"
+                )
     return tuple(templates)
 
 

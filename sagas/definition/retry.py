@@ -96,9 +96,9 @@ class Retry:
 
     def policy(self) -> RetryPolicy:
         """Return the policy as the plan stores it."""
-        said = self._said()
+        given = self._said()
         return RetryPolicy(
-            **said | {name: tuple(map(qualified, said[name])) for name in ("on", "never_on") if name in said}
+            **given | {name: tuple(map(qualified, given[name])) for name in ("on", "never_on") if name in given}
         )
 
     def _said(self) -> dict[str, Any]:

@@ -252,7 +252,7 @@ class Saga:
                 deadline=moment,
                 deadline_seconds=seconds,
                 transaction=callers_transaction(session, connection),
-                wanted=self.wanted(data, engine.secrecy.names),
+                lock_requests=self.lock_requests(data, engine.secrecy.names),
                 if_exists=policy,
                 beginning=beginning,
             )
@@ -325,7 +325,7 @@ class Saga:
                 )
                 past_pivot = past_pivot or part.kind is StepKind.PIVOT
 
-    def wanted(self, data: Mapping[str, Any], secrets: frozenset[str] = frozenset()) -> list[LockRequest]:
+    def lock_requests(self, data: Mapping[str, Any], secrets: frozenset[str] = frozenset()) -> list[LockRequest]:
         """Return the resources that an instance with this input must hold before it begins.
 
         Raises:
@@ -334,10 +334,10 @@ class Saga:
         """
         refuse_secrets(self.locks, secrets, self.name)
         resources = sorted({resource_name(template, data, self.name) for template in self.locks})
-        wanted = [LockRequest(resource=resource) for resource in resources]
+        requests = [LockRequest(resource=resource) for resource in resources]
         if self.max_concurrent is not None:
-            wanted.append(LockRequest(resource=LIMIT_PREFIX + self.name, capacity=self.max_concurrent, lasting=False))
-        return wanted
+            requests.append(LockRequest(resource=LIMIT_PREFIX + self.name, capacity=self.max_concurrent, lasting=False))
+        return requests
 
 
 def _deadline(deadline: Any, saga: str) -> tuple[datetime | None, float | None]:

@@ -53,8 +53,10 @@ def checked_starts_on(kind: Any, key: Any, saga: str) -> StartsOn | None:
         raise DefinitionError(f"{who}: key={key!r} cannot name a key: {error}, as in {example!r}") from None
     unknown = sorted(names - fields)
     if unknown:
-        there = ", ".join(sorted(fields)) or "none"
-        raise DefinitionError(f"{who}: key={key!r} names {', '.join(unknown)}; the fields of {event.type}: {there}")
+        field_names = ", ".join(sorted(fields)) or "none"
+        raise DefinitionError(
+            f"{who}: key={key!r} names {', '.join(unknown)}; the fields of {event.type}: {field_names}"
+        )
     if not names:
         raise DefinitionError(f"{who}: key={key!r} is the same for every event: name a field, as in {example!r}")
     return StartsOn(kind, event.type, key, fields)

@@ -153,8 +153,8 @@ class Child(Part):
         return (self.gives() or frozenset()) - frozenset[str]().union(*certain)
 
     def lacks(self, known: frozenset[str]) -> str | None:
-        wanted = (self.saga.input or frozenset()) if self._input is None else frozenset(self._input)
-        return min(wanted - known, default=None)
+        required = (self.saga.input or frozenset()) if self._input is None else frozenset(self._input)
+        return min(required - known, default=None)
 
     def check_place(self, place: Slot, saga: str) -> None:
         has_pivot = any(part.kind is StepKind.PIVOT for part in self.saga.parts)

@@ -61,8 +61,8 @@ class Alerts:
                     *(choreography, handler, deaths.in_row, error, until),
                     extra={"event": "handler_paused", "saga": choreography, "step": handler},
                 )
-                told = {"choreography": choreography, "handler": handler, "error": error}
-                handler_paused.send(sender=None, **told, until=deaths.paused_until)
+                handler_error = {"choreography": choreography, "handler": handler, "error": error}
+                handler_paused.send(sender=None, **handler_error, until=deaths.paused_until)
         self.raise_alarm(Alarm(choreography=choreography, handler=handler, error=error))
 
 
@@ -72,9 +72,9 @@ def announce(alert: Alert) -> None:
         return
     alarm = alert.alarm
     what = f"{alarm.choreography}/{alarm.handler}" if alarm.handler else alarm.choreography
-    told = f"{alert.count} dead letter{'' if alert.count == 1 else 's'} of {what}: {alarm.error}"
+    summary = f"{alert.count} dead letter{'' if alert.count == 1 else 's'} of {what}: {alarm.error}"
     extra = {"event": "dead_letters_found", "saga": alarm.choreography, "step": alarm.handler or None}
-    logger.error("%s; the first is %s (sagas dead list)", told, alert.first, extra=extra)
+    logger.error("%s; the first is %s (sagas dead list)", summary, alert.first, extra=extra)
     dead_letters_found.send(
         sender=None,
         choreography=alarm.choreography,

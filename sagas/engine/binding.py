@@ -81,10 +81,10 @@ def bind(
         elif name == WHOLE and name not in sources and takes_whole(function, fillable):
             bound[WHOLE] = whole
         elif parameter.default is inspect.Parameter.empty:
-            there = ", ".join(sorted(whole)) or "nothing"
-            wanted = f"{sources[name].name!r} for its parameter {name!r}" if name in sources else repr(name)
+            available = ", ".join(sorted(whole)) or "nothing"
+            missing = f"{sources[name].name!r} for its parameter {name!r}" if name in sources else repr(name)
             lacking = BindingError(
-                f"{who} requires {wanted}, and the saga's data has only {there}: give it a default, "
+                f"{who} requires {missing}, and the saga's data has only {available}: give it a default, "
                 "or let the input or an earlier step provide it"
             )
             lacking.lacks_value = True

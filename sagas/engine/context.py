@@ -82,16 +82,16 @@ class CurrentStep:
     def _context() -> StepContext:
         context = _running.get()
         if context is None:
-            said = (
+            message = (
                 "current_step is only known inside a task that a saga runs; a task that is also used alone can test "
                 "`if current_step:` first"
             )
             if _threads - {threading.get_ident()}:
-                said += (
+                message += (
                     ". This thread is not the task's: give a thread of the step's own its context, as in "
                     "pool.submit(contextvars.copy_context().run, function, …)"
                 )
-            raise NoCurrentStep(said)
+            raise NoCurrentStep(message)
         return context
 
     def __bool__(self) -> bool:

@@ -124,7 +124,7 @@ class Engine:
         deadline: datetime | None,
         deadline_seconds: float | None,
         transaction: CallersTransaction | None,
-        wanted: Sequence[LockRequest] = (),
+        lock_requests: Sequence[LockRequest] = (),
         if_exists: IfExists = IfExists.RETURN,
         beginning: Beginning | None = None,
     ) -> UUID:
@@ -132,7 +132,7 @@ class Engine:
 
         Args:
             transaction: the caller's, given explicitly; by default the `ambient` one, if any.
-            wanted: the resources that the instance must hold before it begins.
+            lock_requests: the resources that the instance must hold before it begins.
             if_exists: what to do if an instance has the key already.
             beginning: taken before, if this is not the caller's thread.
 
@@ -143,8 +143,8 @@ class Engine:
         self.refuse_eager(plan.saga)
         beginning = beginning or self.begin(plan)
         self.register(plan)
-        if plan.if_locked is IfLocked.REFUSE and wanted:
-            self._refuse_locked(plan, key, [one.resource for one in wanted if one.lasting])
+        if plan.if_locked is IfLocked.REFUSE and lock_requests:
+            self._refuse_locked(plan, key, [one.resource for one in lock_requests if one.lasting])
         new = NewInstance(
             id=beginning.id,
             plan=plan,
@@ -153,8 +153,8 @@ class Engine:
             headers=beginning.headers,
             deadline=deadline,
             deadline_seconds=deadline_seconds,
-            wanted=wanted,
-            anew=key is not None and if_exists is IfExists.RESTART,
+            lock_requests=lock_requests,
+            restarts=key is not None and if_exists is IfExists.RESTART,
         )
         if transaction is None:
             transaction = self.ambient()
@@ -169,7 +169,7 @@ class Engine:
                     f"saga {plan.saga!r} has an instance with the key {key!r} already: {found.id}. Look at it with "
                     "Sagas.get, or start without if_exists='reject' to get it"
                 )
-            if new.anew:
+            if new.restarts:
                 self._refuse_beside_failed(plan, key, found.id)
             return found.id
         self.store.headers.remember(new.id, new.headers)

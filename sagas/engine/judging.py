@@ -157,10 +157,10 @@ def _leaves_open(error: BaseException, depth: int = DEPTH) -> bool:
 
 def _named(error: BaseException, clean: Sequence[str | type]) -> int | None:
     """Return which of its classes is named as clean, counted from the most derived; None: none of them."""
-    wanted = {PERMANENT, *(name for name in clean if isinstance(name, str))}
+    clean_names = {PERMANENT, *(name for name in clean if isinstance(name, str))}
     classes = {id(kind) for kind in clean if isinstance(kind, type)}
     for number, (kind, name) in enumerate(zip(classes_of(error), lineage(error), strict=True)):
-        if name in wanted or id(kind) in classes:
+        if name in clean_names or id(kind) in classes:
             return number
     return None
 

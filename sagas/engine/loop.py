@@ -284,6 +284,6 @@ def decided(loaded: Loaded, event: Event | RunEvent, timing: Timing) -> tuple[Lo
     times = {"lease": timing.lease, "parked_after": timing.patience}
     if isinstance(loaded.plan, RunPlan):
         assert isinstance(loaded.state, RunState)
-        said = decide_run(loaded.plan.graph, loaded.state, cast(RunEvent, event), loaded.now, **times)
-        return decided(loaded.whole(), event, timing) if said.needs_whole else (loaded, said)
+        decision = decide_run(loaded.plan.graph, loaded.state, cast(RunEvent, event), loaded.now, **times)
+        return decided(loaded.whole(), event, timing) if decision.needs_whole else (loaded, decision)
     return loaded, decide(loaded.plan, loaded.state, cast(Event, event), loaded.now, **times)

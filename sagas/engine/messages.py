@@ -66,9 +66,9 @@ class Messages:
 
     def limits_of(self, step: PlanStep, round_: int) -> Limits:
         """Return how long one execution may take: as the saga says, or else as its task or the app says."""
-        said, task_name = step.said_limits(round_), step.task_for(round_)
-        if said is not None or task_name is None:
-            return said or Limits(step.timeout_for(round_))
+        declared, task_name = step.said_limits(round_), step.task_for(round_)
+        if declared is not None or task_name is None:
+            return declared or Limits(step.timeout_for(round_))
         if task_name not in self._limits:
             task, conf = self._app.tasks.get(task_name), self._app.conf
             soft = getattr(task, "soft_time_limit", None) or conf.task_soft_time_limit

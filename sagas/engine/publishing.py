@@ -68,9 +68,9 @@ class Publisher:
             to_send = self._runs.begin(scalar, new, engine.messages)
             return self._runs.is_started_so(scalar, new) if to_send is None else True
 
-        said = self._insert(new.id, insert, key, transaction, lambda: self._begin(new, to_send))
-        if said is None or (rejects and not said):
-            how = "and began with another event" if said is None else "already"
+        inserted = self._insert(new.id, insert, key, transaction, lambda: self._begin(new, to_send))
+        if inserted is None or (rejects and not inserted):
+            how = "and began with another event" if inserted is None else "already"
             raise KeyInUse(f"choreography {plan.name!r} has a run with the key {key!r} {how}: {new.id}")
         return new.id
 
@@ -115,16 +115,16 @@ class Publisher:
         """
         event = published(written)
         insert = partial(self._runs.publish, run_id=run_id, event=event, key=key, intended=intended)
-        said = self._insert(run_id, insert, key, transaction)
-        if said is None and blocking(partial(self._runs.is_a_saga, run_id)):
+        inserted = self._insert(run_id, insert, key, transaction)
+        if inserted is None and blocking(partial(self._runs.is_a_saga, run_id)):
             raise StartRefused(
                 f"{run_id} is a saga, which hears no events: publish {event.type} into a run of a choreography, or "
                 "signal the saga"
             )
-        if said is None or (rejects and not said):
-            how = "with another content" if said is None else "already"
+        if inserted is None or (rejects and not inserted):
+            how = "with another content" if inserted is None else "already"
             raise KeyInUse(f"run {run_id} has an event {event.type} with the key {key!r} {how}: it is kept out")
-        return said
+        return inserted
 
     def _insert(
         self,
@@ -144,12 +144,14 @@ class Publisher:
             transaction = engine.ambient()
         look = partial(self._loop.poke, run_id, wait_for_broker=False)
         if transaction is None:
-            said = blocking(partial(self._insert_now, insert))
+            inserted = blocking(partial(self._insert_now, insert))
             (follow or look)()
-            return said
+            return inserted
         engine.refuse_elsewhere(transaction)
         try:
-            said = self._starting.unharmed(transaction, partial(insert, transaction.scalar), may_wait=key is not None)
+            inserted = self._starting.unharmed(
+                transaction, partial(insert, transaction.scalar), may_wait=key is not None
+            )
         except Exception as error:
             if key is None or sqlstate(error) not in WAITED_IN_VAIN:
                 raise
@@ -161,7 +163,7 @@ class Publisher:
             transaction.after_commit(follow, lambda: self._instances.read(run_id) is not None)
         else:  # a look before the commit finds nothing; the sweep will
             transaction.after_commit(look, lambda: True)
-        return said
+        return inserted
 
     def _begin(self, new: NewRun, to_send: Sequence[Address] | None) -> None:
         """Send the first deliveries; look at the run if there are none, or if events have come before it.

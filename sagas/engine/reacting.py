@@ -232,5 +232,5 @@ def written(heard: Heard, events: list[Any], claimed: Claimed) -> list[WrittenEv
 
 def says_how_far(value: Any, is_action: bool) -> bool:
     """Return whether an undo returned how far it got, instead of events."""
-    said = value.get("outcome") if isinstance(value, Mapping) else value
-    return not is_action and said in ("full", "partial", "manual")
+    outcome = value.get("outcome") if isinstance(value, Mapping) else value
+    return not is_action and outcome in ("full", "partial", "manual")

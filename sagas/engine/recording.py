@@ -285,23 +285,23 @@ class Recording:
             unheard=ends_process,
         )
         outcome = self._engine.loop.handle(self._instance_id, event)
-        told = shown_error(error, self._delivery.redact)
+        shown = shown_error(error, self._delivery.redact)
         if ends_process:
-            return Answer(raises=told)
+            return Answer(raises=shown)
         row = outcome.decision.state.at(self._address) if outcome else None
         if outcome is None or row is None or not outcome.decision.accepted:
             self._delivery.log("failure of an execution that lost its claim", str(judgement.error))
             return END
-        return answer_to_failure(FailureTaken(told, told is error, judgement.is_answer, row))
+        return answer_to_failure(FailureTaken(shown, shown is error, judgement.is_answer, row))
 
     def _parked(self, error: SagaError, *, lacks_result: bool) -> Answer:
         """Park a step that cannot be called: a deploy, or a person, has to cure it; meanwhile it waits, visibly."""
-        told = self._delivery.describe(error, self._step.name)
-        event = Parked(address=self._address, token=self._token, error=told, lacks_result=lacks_result)
+        info = self._delivery.describe(error, self._step.name)
+        event = Parked(address=self._address, token=self._token, error=info, lacks_result=lacks_result)
         event = replace(event, for_good=self._is_for_good(error))
         handled = self._engine.loop.handle(self._instance_id, event)
         if handled is not None:
-            log_parked(handled.decision, handled.plan.saga, told)
+            log_parked(handled.decision, handled.plan.saga, info)
         return END
 
     def _is_for_good(self, error: SagaError) -> bool:

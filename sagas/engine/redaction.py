@@ -62,8 +62,8 @@ def shown_result(value: Any, secrecy: Secrecy, redact: Redact) -> Any:
         text = repr(hidden)
     except Exception:  # a user's own class; an undo may return a value that cannot be stored
         return None
-    told = redact(text)
-    return hidden if told == text else told
+    shown = redact(text)
+    return hidden if shown == text else shown
 
 
 def shown_error(error: BaseException, redact: Redact) -> BaseException:
@@ -73,10 +73,10 @@ def shown_error(error: BaseException, redact: Redact) -> BaseException:
     text = "".join(traceback.format_exception(error))
     if redact(text) == text:
         return error
-    told = SagaError(redact(f"{type(error).__qualname__}: {error}")) if isinstance(error, Exception) else SystemExit(1)
+    shown = SagaError(redact(f"{type(error).__qualname__}: {error}")) if isinstance(error, Exception) else SystemExit(1)
     # It is raised while the original is handled, and Python would show both.
-    told.__suppress_context__ = True
-    return told
+    shown.__suppress_context__ = True
+    return shown
 
 
 def for_celery(error: BaseException) -> Exception:

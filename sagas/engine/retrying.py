@@ -84,10 +84,10 @@ def changed(task: Task, request: Any, arguments: Mapping[str, Any], args: Any, k
     if args is not None and list(args) == list(request.args or ()):
         args = None
     try:
-        wanted = inspect.signature(task.run).bind_partial(*(args or ()), **(kwargs or {})).arguments
+        new_arguments = inspect.signature(task.run).bind_partial(*(args or ()), **(kwargs or {})).arguments
     except TypeError as error:
         raise NotInAStep(f"task {task.name}: self.retry has arguments that do not fit: {error}") from None
-    return {name: value for name, value in wanted.items() if name not in arguments or arguments[name] != value}
+    return {name: value for name, value in new_arguments.items() if name not in arguments or arguments[name] != value}
 
 
 def seconds_until(task: Task, eta: Any, countdown: Any) -> float | None:

@@ -80,8 +80,8 @@ class Sentences:
         return Sentence(found) if found else None
 
     def _place(self, delivery: str) -> int | None:
-        wanted, start = _digest(delivery), 0
-        while (at := self._shared.find(wanted, start)) != -1:
+        digest, start = _digest(delivery), 0
+        while (at := self._shared.find(digest, start)) != -1:
             if at % _SLOT == 0:
                 return at
             start = at + 1

@@ -191,8 +191,8 @@ class FencedTask(Task):
         """Ask to be tried again: in a step the saga answers, by its own counters and before anything is published."""
         request = self._step_request()
         if request is None:
-            said = {} if max_retries is UNSAID else {"max_retries": max_retries}
-            return super().retry(args, kwargs, exc, throw, eta, countdown, **said, **options)
+            explicit = {} if max_retries is UNSAID else {"max_retries": max_retries}
+            return super().retry(args, kwargs, exc, throw, eta, countdown, **explicit, **options)
         raise retry_asked(
             self,
             request,

@@ -27,6 +27,6 @@ def nothing_to_claim(delivery: Delivery, instances: Instances, lines: Lines) -> 
     if engine.loop.handle(instance_id, refusal or Tick()) is None:
         delivery.log("message without a saga dropped")
     if (not_ready := delivery.task.not_ready()) is not None:
-        told = delivery.describe(not_ready)
-        delivery.log("before_start raised for a message that found nothing to do:", str(told))
+        info = delivery.describe(not_ready)
+        delivery.log("before_start raised for a message that found nothing to do:", str(info))
     return END

@@ -77,8 +77,8 @@ def texts(box: Node | Undo) -> list[tuple[str, str]]:
     what = [", ".join(box.traits)]
     if isinstance(box, Node):
         what = [box.condition or "", box.does or "", *what]
-    said = [(text, "muted") for text in what] + [(", ".join(box.facts), "strong"), (box.error or "", "alarm")]
-    return [(text, colour) for text, colour in said if text]
+    coloured = [(text, "muted") for text in what] + [(", ".join(box.facts), "strong"), (box.error or "", "alarm")]
+    return [(text, colour) for text, colour in coloured if text]
 
 
 def lines(box: Node | Undo) -> list[tuple[str, str]]:

@@ -110,5 +110,5 @@ def _how(box: Node | Undo) -> str:
 
 
 def _way(edge: Edge) -> str:
-    said = f"|{label(', '.join(edge.labels))}|" if edge.labels else ""
-    return f"{edge.source} {ARROWS[edge.kind][bool(edge.taken)]}{said} {edge.target}"
+    text = f"|{label(', '.join(edge.labels))}|" if edge.labels else ""
+    return f"{edge.source} {ARROWS[edge.kind][bool(edge.taken)]}{text} {edge.target}"

@@ -56,13 +56,13 @@ def svg(plan: Plan, snapshot: Snapshot | None = None) -> str:
 
 def description(shape: Shape) -> str:
     """Describe the picture for those who cannot see it."""
-    said = [f"Saga {shape.title}{f' is {shape.status.value}' if shape.status else ''}."]
+    sentences = [f"Saga {shape.title}{f' is {shape.status.value}' if shape.status else ''}."]
     if shape.because:
-        said.append(f"Because of {shape.because}.")
+        sentences.append(f"Because of {shape.because}.")
     for node in shape.nodes:
         undone = f", undone by {_told(node.undo)}" if node.undo else ""
-        said.append(f"{node.row + 1}. {_told(node)}{undone}.")
-    return "\n".join(said)
+        sentences.append(f"{node.row + 1}. {_told(node)}{undone}.")
+    return "\n".join(sentences)
 
 
 def _told(box: Node | Undo) -> str:

@@ -67,7 +67,7 @@ def _passed_by(beside: tuple[Node, ...], later: bool) -> Iterator[str]:
 def undone(shape: Shape) -> set[str]:
     """Return the ids of the compensations on the way back, including those with nothing to undo."""
     undos = [node.undo for node in shape.nodes if node.undo]
-    begun = [place for place, undo in enumerate(undos) if undo.status]
+    dispatched = [place for place, undo in enumerate(undos) if undo.status]
     alone = {beside[0].undo.id for _, beside in shape.positions() if len(beside) == 1 and beside[0].undo}
-    between = undos[begun[0] : begun[-1]] if begun else []
+    between = undos[dispatched[0] : dispatched[-1]] if dispatched else []
     return {undo.id for undo in undos if undo.status} | {undo.id for undo in between} & alone

@@ -133,12 +133,12 @@ class DeadLetters:
             raise ConfigurationError(
                 f"dead_letters.replay(to={excerpt(to)}): pass the name of a handler, or leave it out"
             )
-        meant = self._meant(letters, reason, by)
-        joining = Joining.ALWAYS if len(meant) > SENT_AT_ONCE else None
-        once = {letter.id: letter for letter in reversed(meant)}.values()
+        chosen = self._meant(letters, reason, by)
+        joining = Joining.ALWAYS if len(chosen) > SENT_AT_ONCE else None
+        once = {letter.id: letter for letter in reversed(chosen)}.values()
         in_order = sorted(once, key=lambda letter: (letter.run, letter.number or 0))
         outcomes = {letter.id: self._replayed(letter, to, reason, by, joining) for letter in in_order}
-        return [outcomes[letter.id] for letter in meant]
+        return [outcomes[letter.id] for letter in chosen]
 
     def edit(
         self,
@@ -168,14 +168,14 @@ class DeadLetters:
         """
         if vouch not in (None, *get_args(VouchWord)):
             raise ConfigurationError(f"dead_letters.edit(vouch={excerpt(vouch)}): pass 'not done', or leave it out")
-        (meant,) = self._meant([letter], reason, by)
-        if meant.handler is None:
-            return _refused(meant, NO_HANDLER)
-        stored = self._letters.stored(meant.run, address_of(meant))
+        (chosen,) = self._meant([letter], reason, by)
+        if chosen.handler is None:
+            return _refused(chosen, NO_HANDLER)
+        stored = self._letters.stored(chosen.run, address_of(chosen))
         if stored is None:
-            return _refused(meant, NOT_THERE)
+            return _refused(chosen, NOT_THERE)
         edit = edit_of(stored, payload, self._secrecy, vouched=vouch is not None)
-        return self._answered(meant, partial(ReplayRequested, edit=edit), reason, by)
+        return self._answered(chosen, partial(ReplayRequested, edit=edit), reason, by)
 
     def skip(
         self, letters: "DeadLetter | str | Iterable[DeadLetter | str]", *, reason: str, by: str = "operator"

@@ -223,8 +223,8 @@ class SagaHandle(Reading):
             state = outcome.decision.state
             if isinstance(outcome.plan, RunPlan):
                 raise TransitionRefused(f"run {self.id} is {state.status.value} and {_why_not(event)}")
-            told = _waits_at(outcome.plan, state)
-            raise TransitionRefused(f"saga {self.id} is {state.status.value} and {refusal}{told}")
+            places = _waits_at(outcome.plan, state)
+            raise TransitionRefused(f"saga {self.id} is {state.status.value} and {refusal}{places}")
 
 
 def _why_not(event: Event) -> str:

@@ -30,16 +30,16 @@ def delays(rows: Sequence[Row[Any]], paused: Mapping[str, datetime]) -> dict[Pla
         rows: of all deliveries and undos.
         paused: the handlers that are paused, and until when.
     """
-    told = {}
+    reasons = {}
     for stream in _streams(rows):
         for row in stream:
             if row.status == ExecutionStatus.HELD and row is not stream[0]:
-                told[row.position, row.branch] = f"waits {_behind(stream[0])}"
+                reasons[row.position, row.branch] = f"waits {_behind(stream[0])}"
             elif row.status == ExecutionStatus.PENDING and row.name in paused:
-                told[row.position, row.branch] = f"its handler is paused until {_moment(paused[row.name])}"
+                reasons[row.position, row.branch] = f"its handler is paused until {_moment(paused[row.name])}"
             elif row.status == ExecutionStatus.PENDING and row.not_before is not None:
-                told[row.position, row.branch] = f"is tried again at {_moment(row.not_before)}"
-    return told
+                reasons[row.position, row.branch] = f"is tried again at {_moment(row.not_before)}"
+    return reasons
 
 
 def _streams(rows: Sequence[Row[Any]]) -> Sequence[Sequence[Row[Any]]]:

@@ -54,15 +54,15 @@ class Place:
 
     @property
     def text(self) -> str:
-        told = [self.dead_at.isoformat(), self.is_event, str(self.run), self.number, self.branch, self.round]
-        return base64.urlsafe_b64encode(json.dumps([*told, str(self.event)]).encode()).decode()
+        values = [self.dead_at.isoformat(), self.is_event, str(self.run), self.number, self.branch, self.round]
+        return base64.urlsafe_b64encode(json.dumps([*values, str(self.event)]).encode()).decode()
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read what `text` wrote. Raises ConfigurationError."""
         try:
-            told = json.loads(base64.b64decode(text, altchars=b"-_", validate=True))
-            dead_at, is_event, run, number, branch, round_, event = told
+            values = json.loads(base64.b64decode(text, altchars=b"-_", validate=True))
+            dead_at, is_event, run, number, branch, round_, event = values
             numbers = int(number), int(branch), int(round_)
             return cls(datetime.fromisoformat(dead_at), bool(is_event), UUID(run), *numbers, UUID(event))
         except (AttributeError, TypeError, ValueError):

@@ -65,9 +65,9 @@ def read_page(
         raise ConfigurationError(f"list(older_than={older_than!r}): pass a timedelta, as in timedelta(days=1)")
     if text is not None and not text.strip():
         raise ConfigurationError(f"list(text={text!r}): pass the beginning of a key, or words of an error")
-    wanted = Filters(status=_status(status), after=_place(after), **filters)
+    conditions = Filters(status=_status(status), after=_place(after), **filters)
     # One more than asked for shows whether there is another page.
-    rows = listing.page(wanted, limit + 1)
+    rows = listing.page(conditions, limit + 1)
     is_last = len(rows) <= limit
     return Page(map(_view, rows[:limit]), None if is_last else _cursor(rows[limit - 1]))
 

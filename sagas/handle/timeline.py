@@ -21,8 +21,8 @@ def timeline(seen: InstanceView, more: Sequence[str] = ()) -> str:
         more: further lines about its status.
     """
     lines = [f"{seen.saga} v{seen.version}  {seen.id}  key={seen.key or '-'}  {seen.status.value.upper()}"]
-    for told in (*seen.headline, *more, *_facts(seen)):
-        lines += _wrapped(told, "  ", "    ")
+    for fact in (*seen.headline, *more, *_facts(seen)):
+        lines += _wrapped(fact, "  ", "    ")
     for step in seen.steps:
         lines += _wrapped(_step_line(step), "  ", " " * 15)
     for entry in seen.history:
@@ -73,8 +73,8 @@ def _step_line(step: StepView) -> str:
     facts += [f"recorded {_shown(record)}" for record in step.records]
     if step.compensation is not None:
         outcome = step.compensation.outcome
-        told = f" ({outcome.value})" if outcome not in (None, UndoOutcome.FULL) else ""
-        facts.append(f"{step.compensation.name} {step.compensation.status.value}{told}")
+        how_far = f" ({outcome.value})" if outcome not in (None, UndoOutcome.FULL) else ""
+        facts.append(f"{step.compensation.name} {step.compensation.status.value}{how_far}")
     return f"{step.status.value:<12} {step.name:<18} {', '.join(facts)}"
 
 

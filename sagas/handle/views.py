@@ -272,8 +272,8 @@ class InstanceView:
 
     def output_of(self, step: str | None) -> str | None:
         """Return the single name under which a step keeps its result; by default, the step that waits for a person."""
-        meant = [step] if step is not None else [view.name for view in self.needs_a_person]
-        outputs = [one.output for one in self._plan.steps if one.name in meant]
+        names = [step] if step is not None else [view.name for view in self.needs_a_person]
+        outputs = [one.output for one in self._plan.steps if one.name in names]
         return outputs[0] if len(outputs) == 1 else None
 
     @cached_property
@@ -285,8 +285,8 @@ class InstanceView:
             detail = self._show.detail(event.detail)
             entries.append(HistoryEntry(at=event.at, event=event.event, step=event.step, detail=detail))
         for row in self._step_rows:
-            told = told_by(stored_step_of(row, worker=row.hostname))
-            entries += [HistoryEntry(at=it.at, event=it.event, step=it.step, detail=it.detail) for it in told if it.at]
+            notes = told_by(stored_step_of(row, worker=row.hostname))
+            entries += [HistoryEntry(at=it.at, event=it.event, step=it.step, detail=it.detail) for it in notes if it.at]
         if self.finished_at is not None:
             entries.append(HistoryEntry(at=self.finished_at, event=self._row.status, step=None, detail={}))
         return sorted(entries, key=lambda entry: place_of(entry.event, entry.at))
@@ -306,8 +306,8 @@ class InstanceView:
         lines += [*needs, *held_up(self._step_rows)]
         is_stuck = bool(self.needs_a_person) and not any(view.compensation for view in self.needs_a_person)
         if self.error is not None and not is_stuck:  # otherwise it has the same error
-            told = f"{self.error} (in step {self.error.step})" if self.error.step else str(self.error)
-            lines.append(f"turned back because of {told}")
+            cause = f"{self.error} (in step {self.error.step})" if self.error.step else str(self.error)
+            lines.append(f"turned back because of {cause}")
         return lines
 
     def progress(self) -> dict[str, Any]:
@@ -364,9 +364,9 @@ def _step_view(
 
 
 def _outcome(undo: Row[Any]) -> UndoOutcome | None:
-    said = undo.result.get("outcome") if isinstance(undo.result, Mapping) else undo.result
-    if said in ("full", "partial", "manual"):
-        return UndoOutcome(said)
+    outcome = undo.result.get("outcome") if isinstance(undo.result, Mapping) else undo.result
+    if outcome in ("full", "partial", "manual"):
+        return UndoOutcome(outcome)
     return UndoOutcome.FULL if undo.status == ExecutionStatus.COMPLETED else None
 
 

@@ -20,8 +20,8 @@ class UndoOutcome(StrEnum):
     @classmethod
     def of(cls, value: Any) -> Self:
         """Read the outcome off a compensation's return value: the word, or a dict with the word under ``outcome``."""
-        said = value.get("outcome") if isinstance(value, Mapping) else value
-        return cls(said) if said in ("full", "partial", "manual") else cls("full")
+        outcome = value.get("outcome") if isinstance(value, Mapping) else value
+        return cls(outcome) if outcome in ("full", "partial", "manual") else cls("full")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -76,8 +76,10 @@ class Kept:
 
 def digest_of(top: Mapping[str, Any], nested: Mapping[str, Any] | None) -> str | None:
     """Return the digest of headers whose values are JSON."""
-    told = [tracing.rest(top), tracing.rest(nested or {})]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16] if any(told) else None
+    identifying = [tracing.rest(top), tracing.rest(nested or {})]
+    return (
+        hashlib.sha256(json.dumps(identifying, sort_keys=True).encode()).hexdigest()[:16] if any(identifying) else None
+    )
 
 
 class Choice:
@@ -109,14 +111,14 @@ class Choice:
 
     def looks_like_a_token(self, headers: Mapping[str, Any]) -> set[str]:
         """Return the names that are left out because they look like those of tokens."""
-        told: set[str] = set()
+        left_out: set[str] = set()
         for name, value in headers.items():
             if name == "headers" or not _is_celerys(name):
                 if isinstance(value, Mapping):
-                    told |= self.looks_like_a_token(value)
+                    left_out |= self.looks_like_a_token(value)
                 if not self._may_keep(name):
-                    told.add(name)
-        return told
+                    left_out.add(name)
+        return left_out
 
     def _kept(self, headers: Mapping[str, Any], stamps: frozenset[str]) -> Iterator[tuple[str, Any]]:
         for name, value in headers.items():

@@ -58,6 +58,6 @@ def overwritten(before: InstanceState, after: InstanceState) -> Iterator[Note]:
     yield from _gone(end_of(before), end_of(after))
 
 
-def _gone(told: Iterator[Note], still: Iterator[Note]) -> Iterator[Note]:
-    remaining = {(note.event, note.at) for note in still}
-    return (note for note in told if (note.event, note.at) not in remaining)
+def _gone(before: Iterator[Note], after: Iterator[Note]) -> Iterator[Note]:
+    remaining = {(note.event, note.at) for note in after}
+    return (note for note in before if (note.event, note.at) not in remaining)

@@ -214,10 +214,10 @@ class Plan:
 
     def __post_init__(self) -> None:
         places = [(step.position, step.branch) for step in self.steps]
-        wanted = [
+        expected = [
             (position, branch) for position, beside in enumerate(self._by_position) for branch in range(len(beside))
         ]
-        if places != wanted or any(
+        if places != expected or any(
             later.lane - earlier.lane not in (0, 1)
             for beside in self._by_position
             for earlier, later in pairwise(beside)

@@ -175,9 +175,9 @@ class Filler:
             with legible(released.instance_id):
                 plan = self._instances.plan(released.plan_hash, released.plan)
         except Exception as error:  # one bad row must not stop the others; it waits, alone, with an event
-            told = describe(error, redact=self._redactor(released.instance_id))
-            logger.error("not sent: %s", told.message, extra={"saga_id": str(released.instance_id)})
-            self._sweeping.back_off(released.instance_id, told.to_json(), error)
+            info = describe(error, redact=self._redactor(released.instance_id))
+            logger.error("not sent: %s", info.message, extra={"saga_id": str(released.instance_id)})
+            self._sweeping.back_off(released.instance_id, info.to_json(), error)
             return False
         self._headers.remember(released.instance_id, released.headers)
         self._clock.learn(released.dispatched_at)

@@ -144,10 +144,17 @@ def over_the_broker(engine: Engine) -> list[Neighbour]:
         answers = engine.app.control.inspect(timeout=PATIENCE, connection=connection).stats() or {}
     found = []
     for name, stats in answers.items():
-        said = stats.get(STATS) if isinstance(stats, dict) else None
-        if isinstance(said, dict) and all(isinstance(said.get(what), str) for what in ("home", "control_queue")):
+        description = stats.get(STATS) if isinstance(stats, dict) else None
+        if isinstance(description, dict) and all(
+            isinstance(description.get(what), str) for what in ("home", "control_queue")
+        ):
             found.append(
-                Neighbour(worker=name, app=said.get("app"), home=said["home"], control_queue=said["control_queue"])
+                Neighbour(
+                    worker=name,
+                    app=description.get("app"),
+                    home=description["home"],
+                    control_queue=description["control_queue"],
+                )
             )
     return found
 

@@ -166,9 +166,9 @@ class Sweeper:
         except Exception as error:  # a bad row must not stop the pass; it waits, alone, with an event
             if isinstance(error, DBAPIError) and is_outage(error):
                 raise
-            told = describe(error, redact=self._redactor(instance_id))
-            logger.error("sweep failed on one saga\n%s", told.traceback, extra={"saga_id": str(instance_id)})
-            self._sweeping.back_off(instance_id, told.to_json(), error)
+            info = describe(error, redact=self._redactor(instance_id))
+            logger.error("sweep failed on one saga\n%s", info.traceback, extra={"saga_id": str(instance_id)})
+            self._sweeping.back_off(instance_id, info.to_json(), error)
             return False
         if outcome is None and self._instances.read(instance_id) is None:
             self._inbox.forget(instance_id)

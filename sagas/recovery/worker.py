@@ -232,9 +232,9 @@ class WorkerLife:
         Pools without processes cannot interrupt a body; it can check ``current_step.cancelled``.
         """
         self._engine.held.stop(deliveries)
-        told, self._told = self._told, set(deliveries)  # once each: the body may be cleaning up
+        already_told, self._told = self._told, set(deliveries)  # once each: the body may be cleaning up
         for request in _snapshot(worker_state.active_requests) if self._forks() else ():
-            if request.id in self._told - told and request.worker_pid:
+            if request.id in self._told - already_told and request.worker_pid:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(request.worker_pid, SIG_SOFT_TIMEOUT)
 
@@ -257,7 +257,9 @@ class WorkerLife:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(request.worker_pid, signal.SIGKILL)
         self._engine.identity.renew()
-        logger.warning("worker registered again", extra={"former": str(former), "worker": str(self._engine.identity.id)})
+        logger.warning(
+            "worker registered again", extra={"former": str(former), "worker": str(self._engine.identity.id)}
+        )
 
     def _is_idle(self, taken_in: Mapping[str, str]) -> bool:
         """Return whether it is connected and has nothing to do. A worker that is starting or cut off is not idle."""
@@ -267,9 +269,9 @@ class WorkerLife:
             return False
         if self._waits() or not OWN_TASKS.issuperset(taken_in.values()):
             return False
-        begun = self._begun()
+        begun_before = self._begun()
         self._stopping.wait(SETTLED)
-        return begun == self._begun() and OWN_TASKS.issuperset(self._taken_in().values())
+        return begun_before == self._begun() and OWN_TASKS.issuperset(self._taken_in().values())
 
     @staticmethod
     def _begun() -> int:

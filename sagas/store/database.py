@@ -119,8 +119,10 @@ class Database:
     def is_listened_to(self) -> bool:
         """Whether the application has asked SQLAlchemy to tell it of statements, as tracing libraries do."""
         engine = self.engine
-        told = engine.dispatch
-        return bool(told.before_cursor_execute or told.after_cursor_execute or engine.dialect.dispatch.handle_error)
+        listeners = engine.dispatch
+        return bool(
+            listeners.before_cursor_execute or listeners.after_cursor_execute or engine.dialect.dispatch.handle_error
+        )
 
     def by_driver(self, work: Callable[[Any, dict[Any, Any]], T]) -> T:
         """Run ``work`` with a cursor of the driver, in autocommit: for statements that cost less than SQLAlchemy does.
@@ -279,9 +281,9 @@ def reachable(database: Database) -> Iterator[None]:
     except DBAPIError as error:
         if not is_outage(error):
             raise
-        said = str(error.orig).strip().partition("\n")[0]
+        why = str(error.orig).strip().partition("\n")[0]
         raise DatabaseUnreachable(
-            f"the database {database.url!r} cannot be reached ({said}): see that it runs and that Sagas(…, database=…) "
+            f"the database {database.url!r} cannot be reached ({why}): see that it runs and that Sagas(…, database=…) "
             "names it, then do it again; `start` with a key starts nothing twice"
         ) from error
 
@@ -300,18 +302,18 @@ def translated() -> Iterator[None]:
 
 def explain(error: Exception) -> None:
     """Raise an error that says how to create a missing table or grant a missing privilege, if that is the reason."""
-    said = str(getattr(error, "orig", error)).strip().partition("\n")[0]
+    reason = str(getattr(error, "orig", error)).strip().partition("\n")[0]
     if sqlstate(error) == INSUFFICIENT_PRIVILEGE:
         raise ConfigurationError(
-            f"the database role may not do what sagas do ({said}): run `GRANT USAGE ON SCHEMA …` and `GRANT "
+            f"the database role may not do what sagas do ({reason}): run `GRANT USAGE ON SCHEMA …` and `GRANT "
             "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA …` as the role that made the tables"
         ) from error
-    if isinstance(error, ProgrammingError) and sqlstate(error) is None and "connection option" in said:
+    if isinstance(error, ProgrammingError) and sqlstate(error) is None and "connection option" in reason:
         raise ConfigurationError(
-            f"the database URL has an option that its driver does not know ({said}): mend what follows its `?`"
+            f"the database URL has an option that its driver does not know ({reason}): mend what follows its `?`"
         ) from error
     if sqlstate(error) in (UNDEFINED_TABLE, UNDEFINED_COLUMN, INVALID_SCHEMA) and "saga_" in str(error):
         raise SchemaMissing(
-            f"the saga tables are missing or too old ({said}): run `celery -A <your app> sagas migrate` "
+            f"the saga tables are missing or too old ({reason}): run `celery -A <your app> sagas migrate` "
             "(`manage.py migrate`, `flask sagas migrate`), or Sagas.migrate()"
         ) from error

@@ -32,9 +32,11 @@ class Fleet(InSchema):
         self, worker_id: UUID, *, app: str | None, control_queue: str, broker: str, plans: Mapping[str, str]
     ) -> None:
         """Write into a worker's row which app it belongs to."""
-        said = {"id": worker_id, "app": app, "control_queue": control_queue, "broker": broker}
+        description = {"id": worker_id, "app": app, "control_queue": control_queue, "broker": broker}
         with self._database.autocommit() as connection:
-            connection.execute(self._sql(fleet_statements.INTRODUCE_WORKER), said | {"plans": json.dumps(dict(plans))})
+            connection.execute(
+                self._sql(fleet_statements.INTRODUCE_WORKER), description | {"plans": json.dumps(dict(plans))}
+            )
 
     def unpark(self) -> None:
         """Make every execution due that no worker could call so far: the one that begins may have its code."""

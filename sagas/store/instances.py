@@ -229,7 +229,9 @@ class Instances(Reading):
             place = {"position": step.position, "lane": step.lane, "branch": step.branch}
             asked = place | {"id": loaded.state.id}
             data = merged(*connection.execute(self._sql(statements.DATA_AND_RESULTS), asked).one())
-        wanted = data if step.child_input is None else {name: data[name] for name in step.child_input if name in data}
+        child_data = (
+            data if step.child_input is None else {name: data[name] for name in step.child_input if name in data}
+        )
         connection.execute(
             insert(self._tables.instance).values(
                 id=child.id,
@@ -237,7 +239,7 @@ class Instances(Reading):
                 version=step.child.version,
                 plan=step.child.text,
                 plan_hash=step.child.fingerprint,
-                data=encoded_whole(wanted),
+                data=encoded_whole(child_data),
                 pending=0,
                 due_at=func.clock_timestamp(),
                 parent_id=loaded.state.id,

@@ -109,10 +109,10 @@ class Prepared:
         return row
 
     def _prepare_in(self, session: dict[Any, Any], send: Callable[[str], object]) -> None:
-        told = session.setdefault("sagas.prepared", set())  # lives as long as the session
-        if self.name not in told:
+        prepared_names = session.setdefault("sagas.prepared", set())  # lives as long as the session
+        if self.name not in prepared_names:
             send(self._prepare)
-            told.add(self.name)
+            prepared_names.add(self.name)
 
 
 class PreparedAfterLock(Prepared):

@@ -307,8 +307,8 @@ class Runs(InSchema):
             known = self._registered(plan)
             if known is not None and not plan.contradictions(known):
                 return
-            if known is not None and (said := known.contradictions(plan)):
-                raise _changed(plan, said)
+            if known is not None and (differences := known.contradictions(plan)):
+                raise _changed(plan, differences)
             with self._database.autocommit() as connection:
                 connection.execute(
                     self._sql(run_statements.REGISTER_GRAPH),
@@ -328,8 +328,8 @@ class Runs(InSchema):
             PlanChanged: this process says otherwise than the workers.
         """
         known = self._registered(plan)
-        if known is not None and (said := plan.contradictions(known)):
-            raise _changed(plan, said)
+        if known is not None and (differences := plan.contradictions(known)):
+            raise _changed(plan, differences)
         return known
 
     def samples(self) -> list[Sample]:
@@ -349,9 +349,9 @@ _COMPARED = ("run_id", "type", "payload", "version")
 _FIRST = ("run_id", "type", "payload", "by", "event_id", "version", "depth", "caused_by")
 
 
-def _changed(plan: ChoreographyPlan, said: tuple[str, ...]) -> PlanChanged:
+def _changed(plan: ChoreographyPlan, differences: tuple[str, ...]) -> PlanChanged:
     return PlanChanged(
-        f"choreography {plan.name!r} version {plan.version} was registered otherwise: {', '.join(said)}. "
+        f"choreography {plan.name!r} version {plan.version} was registered otherwise: {', '.join(differences)}. "
         f"Raise version={plan.version + 1}; runs in flight go on by their own graph. If this process has not imported "
         "the latest code, deploy that"
     )

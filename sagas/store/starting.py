@@ -71,8 +71,8 @@ class NewInstance:
     deadline: datetime | None
     deadline_seconds: float | None
     headers: str | None = None  # the headers that its messages carry, encoded too
-    wanted: Sequence[LockRequest] = ()
-    anew: bool = False  # restart if the key's former instance was undone
+    lock_requests: Sequence[LockRequest] = ()
+    restarts: bool = False  # if the key's former instance was undone
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class Starting(InSchema):
         """Insert in a transaction of its own; return the existing instance if the key is taken."""
 
         def work() -> Started | None:
-            if new.anew:  # the key is freed first
+            if new.restarts:  # the key is freed first
                 with self._database.transaction() as connection:
                     return self._insert_by(connection.scalar, new, placement)
             values = self._values(new, placement) | {"id": str(new.id)}
@@ -157,7 +157,7 @@ class Starting(InSchema):
             # Committed after this transaction's snapshot (REPEATABLE READ): visible to another connection.
             existing = blocking(partial(self._instances.find, new.plan.saga, new.key))
             found = None if existing is None else Started(existing)
-        if found is None or (new.anew and found.id != new.id and self._may_be_retired(found.id)):
+        if found is None or (new.restarts and found.id != new.id and self._may_be_retired(found.id)):
             raise StartInProgress(
                 f"saga {new.plan.saga!r} with key {new.key!r} is being started in another open transaction; start "
                 "last in your transaction, take several keys in one order, and try again when the other has ended"
@@ -222,7 +222,7 @@ class Starting(InSchema):
         placement: Placement,
     ) -> Started | None:
         """Return the new instance, or the one that has the key; None if that cannot be seen from here."""
-        if new.anew:
+        if new.restarts:
             scalar(self._sql(statements.RETIRE_ENDED), _named(new))
         inserted = scalar(self._sql(statements.START), self._values(new, placement))
         if inserted is not None or new.key is None:
@@ -251,9 +251,9 @@ class Starting(InSchema):
             "silence": LONGEST_SILENCE,
             "line": f"{'' if plan.priority is None else plan.priority}:{plan.saga}",
             **head_columns(plan.heads(0) if plan.begins_at_once else (), placement),
-            "resources": [wanted.resource for wanted in new.wanted],
-            "capacities": [wanted.capacity for wanted in new.wanted],
-            "lasting": [wanted.lasting for wanted in new.wanted],
+            "resources": [request.resource for request in new.lock_requests],
+            "capacities": [request.capacity for request in new.lock_requests],
+            "lasting": [request.lasting for request in new.lock_requests],
         }
 
 

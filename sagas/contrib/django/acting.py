@@ -51,7 +51,7 @@ class StuckForm(ReasonForm):
         super().__init__(data, instances)
         self.instances = instances
         self.stuck = {instance.pk: waits_at(instance.handle) for instance in instances}
-        several = {name: told for at in self.stuck.values() if len(at) > 1 for name, told in at.items()}
+        several = {name: label for at in self.stuck.values() if len(at) > 1 for name, label in at.items()}
         if several:
             self.fields["step"] = forms.ChoiceField(
                 choices=[("", "---------"), *several.items()],

@@ -53,12 +53,12 @@ def texts(node: AnyNode, shape: Shape) -> list[tuple[str, str]]:
         names = {event.id: event.name for event in shape.events}
         what = [f"when {', '.join(names[id_] for id_ in node.when)}" if node.when else "when a run turns back", *what]
         what += [f"publishes {', '.join(names[id_] for id_ in node.publishes)}"] if node.publishes else []
-    said = [(text, "muted") for text in what]
+    coloured = [(text, "muted") for text in what]
     if not isinstance(node, EventNode):
-        said.append((", ".join(node.facts), "strong"))
+        coloured.append((", ".join(node.facts), "strong"))
     if isinstance(node, HandlerNode):
-        said.append((node.error or "", "alarm"))
-    return [(text, colour) for text, colour in said if text]
+        coloured.append((node.error or "", "alarm"))
+    return [(text, colour) for text, colour in coloured if text]
 
 
 def lines(node: AnyNode, shape: Shape) -> list[tuple[str, str]]:

@@ -36,11 +36,11 @@ def _boxes(shape: Shape) -> Iterator[str]:
     for event in shape.events:
         yield f"{event.id}([{label(event.name, ', '.join(event.traits))}]):::{event.paint}"
     for handler in shape.handlers:
-        said = label(handler.name, handler.does, ", ".join(handler.traits), ", ".join(handler.facts), handler.error)
-        yield f"{handler.id}[{said}]:::{handler.status or 'plain'}"
+        text = label(handler.name, handler.does, ", ".join(handler.traits), ", ".join(handler.facts), handler.error)
+        yield f"{handler.id}[{text}]:::{handler.status or 'plain'}"
         if undo := handler.undo:
-            said = label(undo.name, ", ".join(undo.traits), ", ".join(undo.facts))
-            yield f"{undo.id}({said}):::{undo.status or 'undo'}"
+            text = label(undo.name, ", ".join(undo.traits), ", ".join(undo.facts))
+            yield f"{undo.id}({text}):::{undo.status or 'undo'}"
 
 
 def _edges(shape: Shape) -> Iterator[tuple[str, str, str]]:

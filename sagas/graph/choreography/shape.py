@@ -79,10 +79,10 @@ class Shape:
 
     def rows(self) -> Iterator[tuple[EventNode, tuple[HandlerNode, ...]]]:
         """Yield each event with the handlers that hear it and none of those before it."""
-        told: set[str] = set()
+        placed: set[str] = set()
         for event in self.events:
-            beside = tuple(one for one in self.handlers if event.id in one.hears and one.id not in told)
-            told |= {one.id for one in beside}
+            beside = tuple(one for one in self.handlers if event.id in one.hears and one.id not in placed)
+            placed |= {one.id for one in beside}
             yield event, beside
 
 

@@ -19,14 +19,14 @@ def svg(plan: ChoreographyPlan, snapshot: Snapshot | None = None) -> str:
     It has no scripts, no links and no external fonts, and follows the reader's light or dark theme.
     """
     shape = shape_of(plan, snapshot)
-    said = [f"{shape.status.value}, {shape.subtitle}"] if shape.status else []
-    said += [f"because of {shape.because}"] if shape.because else []
-    top = TOP + LINE_HEIGHT * len(said)
+    heading = [f"{shape.status.value}, {shape.subtitle}"] if shape.status else []
+    heading += [f"because of {shape.because}"] if shape.because else []
+    top = TOP + LINE_HEIGHT * len(heading)
     layout = place(shape, top)
     canvas = Canvas(layout.width, layout.height, shape.title, description(shape))
     room_ = layout.width - 2 * MARGIN
     canvas.text("strong", MARGIN, 36, fit_name(shape.title, room_, HEADING), size=HEADING, bold=True)
-    for number, line in enumerate(said):
+    for number, line in enumerate(heading):
         canvas.text(
             "alarm" if number else "muted", MARGIN, 56 + LINE_HEIGHT * number, fit(line, room_, SMALL), size=SMALL
         )
@@ -45,17 +45,17 @@ def svg(plan: ChoreographyPlan, snapshot: Snapshot | None = None) -> str:
 def description(shape: Shape) -> str:
     """Describe the picture for those who cannot see it."""
     names = {event.id: event.name for event in shape.events}
-    said = [f"Choreography {shape.title}{f' is {shape.status.value}' if shape.status else ''}."]
-    said += [f"Because of {shape.because}."] if shape.because else []
-    said += [f"Event {_told(event, shape)}." for event in shape.events]
+    sentences = [f"Choreography {shape.title}{f' is {shape.status.value}' if shape.status else ''}."]
+    sentences += [f"Because of {shape.because}."] if shape.because else []
+    sentences += [f"Event {_told(event, shape)}." for event in shape.events]
     for handler in shape.handlers:
         parts = [f"{_told(handler, shape)} hears {', '.join(names[id_] for id_ in handler.hears)}"]
         if handler.publishes:
             parts.append(f"may publish {', '.join(names[id_] for id_ in handler.publishes)}")
         if handler.undo:
             parts.append(f"is undone by {_told(handler.undo, shape)}")
-        said.append(f"Handler {', '.join(parts)}.")
-    return "\n".join(said)
+        sentences.append(f"Handler {', '.join(parts)}.")
+    return "\n".join(sentences)
 
 
 def _told(node: EventNode | HandlerNode | UndoNode, shape: Shape) -> str:

@@ -44,8 +44,8 @@ def replay(draft: RunDraft, event: ReplayRequested) -> None:
     elif event.edit is not None and row.doubt and not event.edit.vouched:
         refuse(draft, NOT_VOUCHED)
     else:
-        told = {"reason": event.reason, "by": event.by, "error": row.error.to_json() if row.error else {}}
-        draft.note(HistoryEvent.REPLAYED, row, **told, **in_words(event.edit, row))
+        detail = {"reason": event.reason, "by": event.by, "error": row.error.to_json() if row.error else {}}
+        draft.note(HistoryEvent.REPLAYED, row, **detail, **in_words(event.edit, row))
         anew = {"forgiven": row.attempts, "losses": 0, "polls": 0, "polled_since": None}
         row = draft.put_back(row, **anew, **edited(draft.delivery(row.address), event.edit))
         if row.address.is_action:

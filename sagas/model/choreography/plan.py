@@ -307,8 +307,8 @@ class ChoreographyPlan:
         yield from (f"the bridge {own.name!r}" for own in self.bridges if own not in whole.bridges)
         handlers = {handler.name: handler for handler in whole.unmarked().handlers}
         for own in self.unmarked().handlers:
-            there = handlers.get(own.name)
-            if there is None or replace(own, step=replace(own.step, branch=there.place)) != there:
+            registered = handlers.get(own.name)
+            if registered is None or replace(own, step=replace(own.step, branch=registered.place)) != registered:
                 yield f"the handler {own.name!r}"
         for event in self.events:
             if whole.by_type.get(event.type) != event:

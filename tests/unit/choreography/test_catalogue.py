@@ -215,7 +215,7 @@ def test_a_check_may_write_the_new_baseline_too(sagas: Sagas, tmp_path: Path) ->
         ("", "this is not a catalogue of events (JSONDecodeError"),
         ("[]", "this is not a catalogue of events (TypeError"),
         ("{}", "this is not a catalogue of events (KeyError: 'format'): write one with sagas events --write FILE"),
-        ('{"format": 2, "events": []}', "the catalogue has the format 2, and this release reads 1: write it anew"),
+        ('{"format": 2, "events": []}', "the catalogue has the format 2, and this release reads 1: write it again"),
         ('{"format": 1, "events": [{"type": "A"}]}', "this is not a catalogue of events (KeyError: 'version')"),
         ('{"format": 1, "events": [{"type": "A", "version": "x"}]}', "this is not a catalogue of events (ValueError"),
     ],

@@ -225,7 +225,7 @@ def test_by_default_it_has_none() -> None:
 def test_an_instance_wants_what_its_data_names() -> None:
     order = Saga("order", steps=[step("a")], locks=["account:{source}", "account:{target}", "all"], max_concurrent=3)
 
-    wanted = order.wanted({"source": 7, "target": "x"})
+    wanted = order.lock_requests({"source": 7, "target": "x"})
 
     assert wanted == [
         LockRequest(resource="account:7"),
@@ -238,7 +238,7 @@ def test_an_instance_wants_what_its_data_names() -> None:
 def test_one_resource_is_wanted_once_whoever_names_it() -> None:
     order = Saga("order", steps=[step("a")], locks=["account:{source}", "account:{target}"])
 
-    assert order.wanted({"source": 7, "target": 7}) == [LockRequest(resource="account:7")]
+    assert order.lock_requests({"source": 7, "target": 7}) == [LockRequest(resource="account:7")]
 
 
 @pytest.mark.parametrize("data", [{}, {"source": None}])
@@ -248,7 +248,7 @@ def test_a_lock_without_its_name_is_refused_at_start(data: dict[str, Any]) -> No
     with pytest.raises(
         MissingInput, match=r"the lock 'account:{source}' needs 'source', but the data has no such value"
     ):
-        order.wanted(data)
+        order.lock_requests(data)
 
 
 @pytest.mark.parametrize("source", ["x" * 600, "a\x00b"])
@@ -256,7 +256,7 @@ def test_a_resource_that_no_database_can_keep_is_refused_at_start(source: str) -
     order = Saga("order", steps=[step("a")], locks=["account:{source}"])
 
     with pytest.raises(StartRefused, match="is not a valid resource name: 1 to 512 characters"):
-        order.wanted({"source": source})
+        order.lock_requests({"source": source})
 
 
 # -- JSON

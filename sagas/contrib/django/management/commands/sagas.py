@@ -45,9 +45,9 @@ class Command(BaseCommand):
         self.execute("--help", no_color=False, force_color=False)
 
     def handle(self, *arguments: str, **options: Any) -> None:
-        said = StringIO()
+        output = StringIO()
         try:
-            with redirect_stdout(said):
+            with redirect_stdout(output):
                 group.main(
                     list(arguments) or ["--help"],
                     prog_name="manage.py sagas",
@@ -63,7 +63,7 @@ class Command(BaseCommand):
             if error.code:
                 raise CommandError("problems found", returncode=int(error.code)) from error
         finally:
-            self.stdout.write(said.getvalue(), ending="")
+            self.stdout.write(output.getvalue(), ending="")
 
 
 def _djangos_first(arguments: Sequence[str]) -> list[str]:
