@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.benchmarks import parts
+from tests.benchmarks.bench_servers import BenchServers
 from tests.benchmarks.contenders import contenders
 from tests.benchmarks.rounds import Amount
-from tests.benchmarks.stage import Stage
 from tests.benchmarks.storm import __main__ as storm
 
 
@@ -55,8 +55,8 @@ def main(words: Sequence[str]) -> int:
     size = parts.LONG if given.long else parts.USUAL
     if given.quick:
         amount, size = Amount(pairs=1, sagas=min(given.sagas, 60), warm=6, limit=given.limit), parts.QUICK
-    with Stage(given.logs) as stage:
-        plan = parts.Plan(stage=stage, contenders=chosen, amount=amount, size=size)
+    with BenchServers(given.logs) as bench_servers:
+        plan = parts.Plan(bench_servers=bench_servers, contenders=chosen, amount=amount, size=size)
         for name in given.parts:
             try:
                 table = parts.PARTS[name](plan)

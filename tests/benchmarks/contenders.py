@@ -8,9 +8,9 @@ from celery import Celery
 
 from tests.benchmarks.applications import ours as our_module
 from tests.benchmarks.applications.choreographies import BESIDE, CHAIN, FAN, LONGER
-from tests.benchmarks.applications.tally import BEGAN, BENCH, GO, TALLY
+from tests.benchmarks.applications.noted_times import BEGAN, BENCH, GO, TIMES
+from tests.benchmarks.bench_servers import Run
 from tests.benchmarks.processes import Program
-from tests.benchmarks.stage import Run
 from tests.benchmarks.starting import Application
 
 BARE = "tests.benchmarks.applications.bare"
@@ -32,9 +32,9 @@ def add_consumer(run: Run) -> float:
 
 def register_queue(run: Run) -> None:
     """Tell processes of DBOS to look for that queue. They do within a second, so that the first step says when."""
-    with run.broker(TALLY) as tally:
-        tally.delete(BEGAN)
-        tally.rpush(GO, *range(PROCESSES))
+    with run.broker(TIMES) as noted_times:
+        noted_times.delete(BEGAN)
+        noted_times.rpush(GO, *range(PROCESSES))
 
 
 @dataclass(frozen=True, kw_only=True)

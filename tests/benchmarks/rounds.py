@@ -4,8 +4,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tests.benchmarks.bench_servers import BenchServers
 from tests.benchmarks.contenders import Contender
-from tests.benchmarks.stage import Stage
 from tests.benchmarks.table import Table, median, median_ratio
 from tests.benchmarks.throughput import COLUMNS, Measured, drain
 
@@ -29,13 +29,13 @@ RATIOS = {"sagas/s": "× bare", "worker, ms": "× its CPU", "starts/s": "× its 
 Figures = dict[str, list[Measured | None]]
 
 
-def play(stage: Stage, contenders: Sequence[Contender], amount: Amount) -> Figures:
+def play(bench_servers: BenchServers, contenders: Sequence[Contender], amount: Amount) -> Figures:
     """All rounds; every other one in reverse order, since who comes after whom may matter too."""
     figures: Figures = {contender.name: [] for contender in contenders}
     for number in range(amount.pairs):
         for contender in contenders if number % 2 == 0 else reversed(contenders):
             try:
-                one = drain(stage, contender, amount.of(contender), warm=amount.warm, limit=amount.limit)
+                one = drain(bench_servers, contender, amount.of(contender), warm=amount.warm, limit=amount.limit)
             except AssertionError as error:  # one that cannot be measured must not take the others with it
                 figures[contender.name].append(None)
                 print(f"round {number + 1}: {contender.name}: {error}", file=sys.stderr, flush=True)

@@ -10,7 +10,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.benchmarks.applications.tally import ENDS, client
+from tests.benchmarks.applications.noted_times import ENDS, client
 
 
 def main() -> None:

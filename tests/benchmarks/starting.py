@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tests.benchmarks.bench_servers import Run
 from tests.benchmarks.processes import Program, running
-from tests.benchmarks.stage import Run
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from tests.benchmarks.bench_servers import BenchServers
 from tests.benchmarks.contenders import Contender, contenders
 from tests.benchmarks.meters import Counters
 from tests.benchmarks.rounds import Amount, Figures, play, throughput_table
-from tests.benchmarks.stage import Stage
 from tests.benchmarks.throughput import Measured
 
 BARE, SAGAS = "bare chain, late acks", "sagas"
@@ -78,7 +78,7 @@ def test_counters_are_differences_and_what_is_not_counted_stays_so() -> None:
 @pytest.mark.faults
 def test_a_tiny_round_measures_all_that_the_table_shows() -> None:
     one = named(SAGAS)
-    with Stage() as stage:
-        figures = play(stage, one, Amount(pairs=1, sagas=4, warm=0, limit=300))
+    with BenchServers() as bench_servers:
+        figures = play(bench_servers, one, Amount(pairs=1, sagas=4, warm=0, limit=300))
     (row,) = throughput_table("Rates", one, figures).rows
     assert [name for name, value in row.items() if value is None] in ([], ["statements"])

@@ -4,14 +4,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tests.benchmarks.applications.noted_times import BEGAN, BENCH, ENDS, TIMES, WARM
 from tests.benchmarks.applications.statements import sent
-from tests.benchmarks.applications.tally import BEGAN, BENCH, ENDS, TALLY, WARM
+from tests.benchmarks.bench_servers import BenchServers, Run
 from tests.benchmarks.contenders import Contender
 from tests.benchmarks.processes import Program, running
-from tests.benchmarks.stage import Run, Stage
 from tests.support.workers import within
 
-EVERY = 0.01  # seconds between two looks at the tally
+EVERY = 0.01  # seconds between two looks at the noted times
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +34,9 @@ class Measured:
     memory: float
 
 
-def drain(stage: Stage, contender: Contender, count: int, *, warm: int, limit: float) -> Measured:
+def drain(bench_servers: BenchServers, contender: Contender, count: int, *, warm: int, limit: float) -> Measured:
     """Queue ``count``, let warm workers loose on them, and wait until they have ended or the limit is over."""
-    with stage.run(contender.name.replace(" ", "-").replace(",", "")) as run:
+    with bench_servers.run(contender.name.replace(" ", "-").replace(",", "")) as run:
         return _drain(run, contender, count, warm, limit)
 
 
@@ -82,20 +82,20 @@ def _drain(run: Run, contender: Contender, count: int, warm: int, limit: float) 
 
 def wait_for_ends(run: Run, wanted: int, limit: float) -> int:
     """Until so many have ended, or the limit is over. Returns how many have."""
-    with run.broker(TALLY) as tally:
-        within(limit, lambda: tally.llen(ENDS) >= wanted, every=EVERY)
-        return int(tally.llen(ENDS))
+    with run.broker(TIMES) as noted_times:
+        within(limit, lambda: noted_times.llen(ENDS) >= wanted, every=EVERY)
+        return int(noted_times.llen(ENDS))
 
 
 def last_end(run: Run) -> float:
-    with run.broker(TALLY) as tally:
-        newest = tally.lindex(ENDS, -1)
+    with run.broker(TIMES) as noted_times:
+        newest = noted_times.lindex(ENDS, -1)
     return float(newest) if newest is not None else time.time()
 
 
 def first_beginning(run: Run) -> float:
-    with run.broker(TALLY) as tally:
-        oldest = tally.get(BEGAN)
+    with run.broker(TIMES) as noted_times:
+        oldest = noted_times.get(BEGAN)
     assert oldest is not None, "nothing has begun"
     return float(oldest)
 

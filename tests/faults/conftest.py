@@ -22,11 +22,11 @@ import pytest
 
 from tasks.services.database import engine
 from tests.faults.order_shop import OrderShop, make_order_shop
-from tests.faults.tally import HEADER, Tally
+from tests.faults.results_table import HEADER, FaultResults
 from tests.support.workers import ALL_INLINE
 
 ROUNDS = 2
-TALLIES: pytest.StashKey[list[Tally]] = pytest.StashKey()
+TALLIES: pytest.StashKey[list[FaultResults]] = pytest.StashKey()
 SEED: pytest.StashKey[int] = pytest.StashKey()
 
 
@@ -51,12 +51,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    tallies = config.stash.get(TALLIES, [])
-    if tallies:
+    all_results = config.stash.get(TALLIES, [])
+    if all_results:
         terminalreporter.section(f"kills (seed {config.stash[SEED]})")
         terminalreporter.write_line(HEADER)
-        for tally in tallies:
-            terminalreporter.write_line(tally.row())
+        for results in all_results:
+            terminalreporter.write_line(results.row())
 
 
 @pytest.fixture
@@ -77,11 +77,11 @@ def dice(request: pytest.FixtureRequest) -> random.Random:
 
 
 @pytest.fixture
-def tally(request: pytest.FixtureRequest) -> Callable[[str], Tally]:
-    """Makes a tally that is printed at the end of the run."""
+def results(request: pytest.FixtureRequest) -> Callable[[str], FaultResults]:
+    """Makes a results that is printed at the end of the run."""
 
-    def make(fault: str) -> Tally:
-        made = Tally(fault)
+    def make(fault: str) -> FaultResults:
+        made = FaultResults(fault)
         request.config.stash.setdefault(TALLIES, []).append(made)
         return made
 

@@ -19,7 +19,7 @@ def received(task: str, *workers: Worker) -> int:
 
 def dying_worker(shop: OrderShop, directory: Path, name: str, dies: str) -> Worker:
     environment = {"SAGAS_TEST_DIES": dies, "SAGAS_TEST_DIED": str(directory / "died")}
-    return shop.worker(name=name, application="tests.faults.dying", **environment)
+    return shop.worker(name=name, application="tests.faults.dies_while_publishing", **environment)
 
 
 @with_a_message_a_step

@@ -15,10 +15,10 @@ from config.demo import faults
 from sagas import SagaHandle
 from tests.faults.killed_at_end import killed_at_end
 from tests.faults.order_shop import ACTIONS, UNDOS, OrderShop
-from tests.faults.tally import Tally
+from tests.faults.results_table import FaultResults
 from tests.support.workers import Worker, eventually
 
-MakeTally = Callable[[str], Tally]
+MakeResults = Callable[[str], FaultResults]
 
 #: The demand: a dead worker's step runs again within this many seconds.
 WITHIN = 15.0
@@ -78,7 +78,7 @@ def one_round(
     shop: OrderShop,
     victim: Worker,
     dice: random.Random,
-    tally: Tally,
+    results: FaultResults,
     story: Callable[[OrderShop, random.Random], tuple[str, int, float, list[SagaHandle]]],
     strike: Callable[[Worker, random.Random], None],
     busy: int,
@@ -98,12 +98,12 @@ def one_round(
     # Whatever has not ended by then is counted as stuck, so that the table tells it.
     wait_until(lambda: all(run.status.is_final for run in runs), 90)
     for run in runs:
-        tally.add_end(run.status)
+        results.add_end(run.status)
         if run.status not in ("completed", "compensated"):
-            tally.stuck.append(f"{run.key}: {run.history()}")
-    tally.add_violations(shop.violations(runs))
+            results.stuck.append(f"{run.key}: {run.history()}")
+    results.add_violations(shop.violations(runs))
     losses = shop.losses(killed_at)
-    tally.seconds += [seconds for *_, seconds in losses if seconds is not None]
+    results.seconds += [seconds for *_, seconds in losses if seconds is not None]
     return bool(losses)
 
 
@@ -111,7 +111,7 @@ def strike_often(
     shop: OrderShop,
     rounds: int,
     dice: random.Random,
-    tally: Tally,
+    results: FaultResults,
     story: Callable[[OrderShop, random.Random], tuple[str, int, float, list[SagaHandle]]],
     strike: Callable[[Worker, random.Random], None],
     *,
@@ -122,29 +122,29 @@ def strike_often(
         for _ in range(3 * rounds):
             if victim.process is not None and victim.process.poll() is not None:
                 victim.start()
-            tally.rounds += one_round(shop, victim, dice, tally, story, strike, busy)
-            if tally.rounds == rounds:
+            results.rounds += one_round(shop, victim, dice, results, story, strike, busy)
+            if results.rounds == rounds:
                 break
-    print(tally.row())
-    assert tally.rounds == rounds, "the kills hit too few steps"
-    assert (tally.lost, tally.twice, tally.stuck) == ([], [], [])
-    assert max(tally.seconds) < WITHIN
+    print(results.row())
+    assert results.rounds == rounds, "the kills hit too few steps"
+    assert (results.lost, results.twice, results.stuck) == ([], [], [])
+    assert max(results.seconds) < WITHIN
 
 
 def test_a_pool_child_killed_in_a_step_costs_nothing_but_seconds(
-    default_orders: OrderShop, rounds: int, dice: random.Random, tally: MakeTally
+    default_orders: OrderShop, rounds: int, dice: random.Random, results: MakeResults
 ) -> None:
     # Both of the victim's children are busy, so whichever is killed held a step.
-    strike_often(default_orders, rounds, dice, tally("pool child in a step"), forward_story, kill_child, busy=2)
+    strike_often(default_orders, rounds, dice, results("pool child in a step"), forward_story, kill_child, busy=2)
 
 
 def test_a_whole_worker_killed_in_a_step_costs_nothing_but_seconds(
-    default_orders: OrderShop, rounds: int, dice: random.Random, tally: MakeTally
+    default_orders: OrderShop, rounds: int, dice: random.Random, results: MakeResults
 ) -> None:
-    strike_often(default_orders, rounds, dice, tally("worker in a step"), forward_story, kill_worker)
+    strike_often(default_orders, rounds, dice, results("worker in a step"), forward_story, kill_worker)
 
 
 def test_a_whole_worker_killed_in_a_compensation_costs_nothing_but_seconds(
-    default_orders: OrderShop, rounds: int, dice: random.Random, tally: MakeTally
+    default_orders: OrderShop, rounds: int, dice: random.Random, results: MakeResults
 ) -> None:
-    strike_often(default_orders, rounds, dice, tally("worker in a compensation"), backward_story, kill_worker)
+    strike_often(default_orders, rounds, dice, results("worker in a compensation"), backward_story, kill_worker)

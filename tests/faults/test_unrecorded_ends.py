@@ -71,7 +71,7 @@ def test_c3_a_step_that_ended_while_the_database_was_away_for_longer_than_its_pa
     orders: OrderShop,
 ) -> None:
     faults.inject("payment", "charge", "latency", moment="after", seconds=1.0, times=1)
-    worker = orders.worker(application="tests.faults.impatient")
+    worker = orders.worker(application="tests.faults.gives_up_quickly")
     with killed_at_end(worker):
         children = set(worker.children())
         run = orders.order()

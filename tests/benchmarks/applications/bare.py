@@ -7,7 +7,7 @@ from uuid import uuid4
 import psycopg2
 from celery import Celery, chain, shared_task
 
-from tests.benchmarks.applications.tally import note_end
+from tests.benchmarks.applications.noted_times import note_end
 
 TABLE = "CREATE TABLE progress (id uuid PRIMARY KEY, step integer NOT NULL, at timestamptz NOT NULL)"
 BEGIN = "INSERT INTO progress (id, step, at) VALUES (%s, 0, clock_timestamp())"

@@ -8,7 +8,7 @@ from celery.signals import task_postrun
 from celery_saga import Saga, set_default_backend
 from celery_saga.backends import RedisSagaBackend
 
-from tests.benchmarks.applications.tally import client, note_end
+from tests.benchmarks.applications.noted_times import client, note_end
 
 app = Celery("tests.benchmarks.applications.celery_saga_shop", broker=os.environ.get("SAGAS_BROKER_URL", "memory://"))
 app.conf.update(worker_hijack_root_logger=False, task_acks_late=True, worker_prefetch_multiplier=1)

@@ -7,7 +7,7 @@ from typing import Any
 from celery import shared_task
 
 from sagas import Choreography, PermanentError, event
-from tests.benchmarks.applications.tally import BENCH, WARM, note_end
+from tests.benchmarks.applications.noted_times import BENCH, WARM, note_end
 
 #: How many events a chain has, how many handlers hear each, and how many hear the only event of a fan-out.
 CHAIN, LONGER, BESIDE, FAN = 4, 10, 3, 50

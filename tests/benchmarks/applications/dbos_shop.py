@@ -10,7 +10,7 @@ from typing import Any
 from dbos import DBOS, DBOSClient
 from sqlalchemy import make_url
 
-from tests.benchmarks.applications.tally import BENCH, GO, WARM, client, note_beginning, note_end
+from tests.benchmarks.applications.noted_times import BENCH, GO, WARM, client, note_beginning, note_end
 
 THREADS = int(os.environ.get("SAGAS_BENCH_THREADS", "16"))
 URL = make_url(os.environ["SAGAS_DATABASE_URL"]).set(drivername="postgresql").render_as_string(hide_password=False)

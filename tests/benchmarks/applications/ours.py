@@ -8,8 +8,8 @@ from celery import Celery, shared_task
 
 from sagas import Retry, Saga, Sagas, Sleep, Step, WaitFor
 from tests.benchmarks.applications.choreographies import CHAIN, CHOREOGRAPHIES, example
+from tests.benchmarks.applications.noted_times import BENCH, WARM, note_end
 from tests.benchmarks.applications.statements import count_what_is_sent
-from tests.benchmarks.applications.tally import BENCH, WARM, note_end
 
 LENGTHS = (1, 3, CHAIN, 10, 50, 100)
 CAN_CONTINUE_INLINE = "continuation" in inspect.signature(Saga).parameters

@@ -13,7 +13,7 @@ def backlog(plan: Plan) -> Table:
     for contender in plan.chains():
         short = None
         for queued in plan.size.backlogs:
-            one = drain(plan.stage, contender, queued, warm=plan.amount.warm, limit=_limit(plan, queued))
+            one = drain(plan.bench_servers, contender, queued, warm=plan.amount.warm, limit=_limit(plan, queued))
             short = short or one
             table.add_row(
                 {
@@ -37,7 +37,7 @@ def memory(plan: Plan) -> Table:
         ("contender", "before, MB", "after, MB", "grown, MB"),
     )
     for contender in plan.chains():
-        one = drain(plan.stage, contender, count, warm=plan.amount.warm, limit=_limit(plan, count))
+        one = drain(plan.bench_servers, contender, count, warm=plan.amount.warm, limit=_limit(plan, count))
         table.add_row(
             {
                 "contender": contender.name,

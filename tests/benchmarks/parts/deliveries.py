@@ -24,7 +24,7 @@ FIGURES: dict[str, Callable[[Measured], float | None]] = {
 def deliveries(plan: Plan) -> Table:
     chosen = contenders()
     amount = replace(plan.amount, warm=4)  # a warm run may be fifty deliveries
-    figures = play(plan.stage, chosen, amount)
+    figures = play(plan.bench_servers, chosen, amount)
     table = Table(
         f"One delivery beside one step: {amount.sagas * 3:,} of each in each of {amount.pairs} interleaved rounds, and "
         "a warm worker of two processes",

@@ -6,7 +6,7 @@ from tests.benchmarks.table import Table
 
 
 def throughput(plan: Plan) -> Table:
-    figures = play(plan.stage, plan.contenders, plan.amount)
+    figures = play(plan.bench_servers, plan.contenders, plan.amount)
     table = throughput_table(
         f"{plan.amount.sagas:,} sagas of no-op steps, prequeued, and a warm worker of two processes: medians of "
         f"{plan.amount.pairs} interleaved rounds",
@@ -19,6 +19,6 @@ def throughput(plan: Plan) -> Table:
         "statements, fsyncs and WAL a saga are PostgreSQL's own count, the start included. One process starts them,",
         "while no worker runs. MB are those of the largest process that runs steps, after the drain.",
     ]
-    if not plan.stage.counts_statements:
+    if not plan.bench_servers.counts_statements:
         table.notes.append("Statements are not counted: this PostgreSQL has no pg_stat_statements.")
     return table

@@ -2,10 +2,10 @@
 
 import time
 
+from tests.benchmarks.bench_servers import Run
 from tests.benchmarks.meters import pushed
 from tests.benchmarks.parts.plan import Plan
 from tests.benchmarks.processes import Program, pause, running
-from tests.benchmarks.stage import Run
 from tests.benchmarks.table import Table
 
 SETTLING = 6.0  # seconds that workers need until they only wait
@@ -26,7 +26,7 @@ def idle(plan: Plan) -> Table:
     )
     for contender in plan.chains():
         application = contender.application
-        with plan.stage.run("idle") as run:
+        with plan.bench_servers.run("idle") as run:
             application.prepare(run)
             given = dict(application.environment)
             workers = [run.worker(application.module, name, "-c", "2", **given) for name in ("one", "two")]

@@ -1,6 +1,6 @@
 """How long one saga takes alone, from its start to its last step."""
 
-from tests.benchmarks.applications.tally import WARM
+from tests.benchmarks.applications.noted_times import WARM
 from tests.benchmarks.parts.plan import Plan
 from tests.benchmarks.processes import running
 from tests.benchmarks.table import Table, percentile, ratio
@@ -15,7 +15,7 @@ def latency(plan: Plan) -> Table:
     medians: dict[str, float | None] = {}
     for contender in plan.of_three_steps():
         application = contender.application
-        with plan.stage.run(f"latency-{contender.name.replace(' ', '-')}") as run:
+        with plan.bench_servers.run(f"latency-{contender.name.replace(' ', '-')}") as run:
             application.prepare(run)
             with running(contender.executors(run, application)):
                 (taken,) = application.start(run, contender.what(WARM), count + 5, "--one-by-one")

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from tests.benchmarks.applications.tally import BENCH
+from tests.benchmarks.applications.noted_times import BENCH
 from tests.benchmarks.parts.plan import Plan
 from tests.benchmarks.table import Table
 
@@ -15,7 +15,7 @@ def messages(plan: Plan) -> Table:
     table = Table("Bytes of the first message of a saga", ("contender", *columns.values()))
     for contender in plan.chains():
         row: dict[str, float | int | str | None] = {"contender": contender.name}
-        with plan.stage.run("messages") as run:
+        with plan.bench_servers.run("messages") as run:
             contender.application.prepare(run)
             for length, column in columns.items():
                 contender.application.start(run, replace(contender, length=length).what(BENCH), 1)

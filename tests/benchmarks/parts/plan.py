@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tests.benchmarks.bench_servers import BenchServers
 from tests.benchmarks.contenders import Contender
 from tests.benchmarks.rounds import Amount
-from tests.benchmarks.stage import Stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ QUICK = Size(latencies=10, memory=60, stuck=20, ended=1_000, idle_seconds=5.0, b
 class Plan:
     """What was asked for, and the servers for it."""
 
-    stage: Stage
+    bench_servers: BenchServers
     contenders: Sequence[Contender]
     amount: Amount
     size: Size

@@ -8,7 +8,7 @@ from tests.benchmarks.table import Table, median, median_ratio
 
 def processes(plan: Plan) -> Table:
     contenders = [ours(f"sagas, -c {number}", "-c", str(number)) for number in plan.size.processes]
-    figures = play(plan.stage, contenders, plan.amount)
+    figures = play(plan.bench_servers, contenders, plan.amount)
     rates = {name: [None if one is None else one.rate for one in rounds] for name, rounds in figures.items()}
     table = Table(
         f"{plan.amount.sagas:,} sagas of three no-op steps, prequeued, and one worker: medians of {plan.amount.pairs} "

@@ -1,10 +1,10 @@
 """What a pass of the sweep costs that finds many sagas to be moved, alone and beside many that have ended."""
 
-from tests.benchmarks.applications.tally import WARM
+from tests.benchmarks.applications.noted_times import WARM
+from tests.benchmarks.bench_servers import Run
 from tests.benchmarks.contenders import Contender, ours
 from tests.benchmarks.parts.plan import Plan
 from tests.benchmarks.processes import running
-from tests.benchmarks.stage import Run
 from tests.benchmarks.starting import finished
 from tests.benchmarks.table import Table
 from tests.benchmarks.throughput import wait_for_ends
@@ -29,7 +29,7 @@ def sweep(plan: Plan) -> Table:
         ("beside", "seconds", "moved", "transactions", "WAL, KB", "PostgreSQL CPU, s"),
     )
     for ended in (0, size.ended):
-        with plan.stage.run("sweep") as run:
+        with plan.bench_servers.run("sweep") as run:
             figures = measure(run, ours("sagas"), size.stuck, ended)
             table.add_row({"beside": f"{ended:,} ended ones", **figures})
     return table

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.benchmarks.stage import Stage
+from tests.benchmarks.bench_servers import BenchServers
 from tests.benchmarks.storm.drain import Drain, Settings
 from tests.benchmarks.storm.figures import Drained, storm_table
 from tests.benchmarks.storm.kinds import KINDS, PLAIN, Kind
@@ -53,11 +53,11 @@ def measure(kinds: Sequence[Kind], settings: Settings, logs: Path | None = None)
     """Each kind in its turn. One that could not be measured is noted, and so is Ctrl-C: what was measured is shown."""
     drained: list[Drained] = []
     trouble: list[str] = []
-    with Stage(logs) as stage:
+    with BenchServers(logs) as bench_servers:
         try:
             for kind in kinds:
                 try:
-                    with stage.run(kind.name.replace(" ", "-")) as run:
+                    with bench_servers.run(kind.name.replace(" ", "-")) as run:
                         one = Drain(run, kind, settings).measure()
                 except AssertionError as error:
                     trouble.append(f"{kind.name} was not measured: {error}")

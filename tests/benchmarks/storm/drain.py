@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import psycopg2
 
 from tests.benchmarks.applications.statements import sent
+from tests.benchmarks.bench_servers import Run
 from tests.benchmarks.meters import pushed
 from tests.benchmarks.processes import Program, pause, running
-from tests.benchmarks.stage import Run
 from tests.benchmarks.starting import Application
 from tests.benchmarks.storm.figures import Drained, Outage, longest_gap
 from tests.support.workers import within

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.benchmarks.applications.choreographies import CHAIN
-from tests.benchmarks.applications.tally import WARM
+from tests.benchmarks.applications.noted_times import WARM
 from tests.benchmarks.storm import figures
 from tests.benchmarks.storm.drain import Drain
 from tests.support.workers import eventually

@@ -22,10 +22,10 @@ import pytest
 
 from config.servers import drop_database
 from tests.conftest import Shop, empty_keyspace, make_shop
+from tests.faults.boundaries.case_runner import Ended, play, play_later, rehearse
 from tests.faults.boundaries.detours import PARENTS
 from tests.faults.boundaries.lanes import HEARTBEAT, PACE, Lane, next_id
 from tests.faults.boundaries.points import WORKLOADS, Case, cases
-from tests.faults.boundaries.trials import Ended, play, play_later, rehearse
 from tests.faults.boundaries.workloads import Workload
 from tests.support.rabbitmq import RabbitMQ
 
@@ -47,9 +47,9 @@ def option(config: pytest.Config, name: str) -> bool:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "stage" in metafunc.fixturenames:
+    if "broker_lanes" in metafunc.fixturenames:
         brokers = ["valkey", *(["rabbitmq"] if option(metafunc.config, "rabbitmq") else [])]
-        metafunc.parametrize("stage", brokers, indirect=True, scope="package")
+        metafunc.parametrize("broker_lanes", brokers, indirect=True, scope="package")
     if "case" in metafunc.fixturenames:
         chosen = list(cases(every=option(metafunc.config, "every_boundary")))
         metafunc.parametrize("case", chosen, ids=str)
@@ -58,7 +58,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @dataclass(frozen=True)
-class Theatre:
+class BegunTrials:
     """The trials of one module's tests: each has begun, and its outcome can be waited for."""
 
     shops: Sequence[Shop]
@@ -79,7 +79,7 @@ class Theatre:
 
 
 @dataclass
-class Stage:
+class BrokerLanes:
     """Where trials are played over one broker: one wide lane, and narrow ones, for one trial at a time each."""
 
     broker: str
@@ -104,20 +104,22 @@ class Stage:
 
 
 @pytest.fixture(scope="package")
-def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def broker_lanes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerLanes]:
     """Of the broker that is named by the test's parameter."""
     with ExitStack() as stack:
         servers = stack.enter_context(serving(request))
         stack.enter_context(patch("sagas.engine.core.uuid7", next_id))
-        yield Stage(request.param, partial(open_lane, stack, servers, tmp_path_factory))
+        yield BrokerLanes(request.param, partial(open_lane, stack, servers, tmp_path_factory))
 
 
 @pytest.fixture(scope="module")
-def theatre(request: pytest.FixtureRequest, stage: Stage) -> Theatre:
+def begun_trials(request: pytest.FixtureRequest, broker_lanes: BrokerLanes) -> BegunTrials:
     """Every case and every workload that was selected of this module has been begun."""
     every = option(request.config, "every_boundary")
     items = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
-    selected = [item.callspec.params for item in items if item.callspec.params.get("stage") == stage.broker]
+    selected = [
+        item.callspec.params for item in items if item.callspec.params.get("broker_lanes") == broker_lanes.broker
+    ]
     chosen = [parameters["case"] for parameters in selected if "case" in parameters]
     named = {parameters["workload"].name for parameters in selected if "workload" in parameters}
     named |= {case.workload.name for case in chosen if every}
@@ -126,7 +128,7 @@ def theatre(request: pytest.FixtureRequest, stage: Stage) -> Theatre:
     deaths: dict[str, list[Future[Any]]] = {}
 
     def lane_for(workload: Workload, *, ends_worker: bool) -> Lane:
-        lane = stage.lane(workload, ends_worker=ends_worker)
+        lane = broker_lanes.lane(workload, ends_worker=ends_worker)
         shops[lane.shop.database_url] = lane.shop
         return lane
 
@@ -139,7 +141,7 @@ def theatre(request: pytest.FixtureRequest, stage: Stage) -> Theatre:
         deaths[str(case)] = [lane.submit(play, lane, case)]
         if every and case.stands_for_later:
             deaths[str(case)].append(lane.submit(play_later, lane, case, rehearsals[case.workload.name]))
-    return Theatre(list(shops.values()), rehearsals, deaths)
+    return BegunTrials(list(shops.values()), rehearsals, deaths)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ Each point of the sweep belongs to a saga that it has to find, or to nobody, whe
 
 from sagas import SagaStatus
 from tests.faults.boundaries import stories
-from tests.faults.boundaries.fates import Fate, How
+from tests.faults.boundaries.planned_faults import How, PlannedFault
 from tests.faults.boundaries.workloads import COMPENSATED, LOOK, LOOP, SWEPT, Workload, at
 from tests.support import scripted, shapes
 
@@ -17,7 +17,7 @@ OPERATORS_CHANGE = at("operator", "SELECT saga_instance", *LOOP)
 LOOKS_AROUND = ("LOOK_AROUND", "PICK_LOST")
 FILLS = ("TAKE_LEASE", "PUT_LOST_BACK", "LOOK_AT_QUEUES", "FILL")
 #: Its first message does not get out.
-REFUSED = Fate(point="start | publish action by loop:before", how=How.REFUSED)
+REFUSED = PlannedFault(point="start | publish action by loop:before", how=How.REFUSED)
 
 FROM_OUTSIDE: tuple[Workload, ...] = (
     Workload(name="start", saga=scripted.three, story=stories.start_elsewhere, points=STARTS),
@@ -139,9 +139,9 @@ IN_LINE: tuple[Workload, ...] = (
         name="ended-and-died",
         saga=shapes.locking,
         story=stories.first_in_line,
-        first=(Fate(point="action | SERIALISE_RESOURCES:before"),),
+        first=(PlannedFault(point="action | SERIALISE_RESOURCES:before"),),
         points=at("sweep", "SERIALISE_RESOURCES", "RELEASE", "WAKE_NEXT", "commit of SERIALISE_RESOURCES"),
-        nobodys=at("sweep", "PICK_ENDED_HOLDERS"),
+        without_saga=at("sweep", "PICK_ENDED_HOLDERS"),
     ),
 )
 
@@ -171,14 +171,14 @@ AGAIN_AND_AGAIN: tuple[Workload, ...] = (
         name="poison",
         saga=scripted.three,
         ends=COMPENSATED,
-        first=(Fate(point=POISON, nth=2), *(Fate(point=POISON, turn=turn) for turn in (1, 2, 3))),
+        first=(PlannedFault(point=POISON, nth=2), *(PlannedFault(point=POISON, turn=turn) for turn in (1, 2, 3))),
     ),
     Workload(
         name="poisoned-undo",
         saga=scripted.three,
         script={"c": "no"},
         ends=SagaStatus.FAILED,
-        first=tuple(Fate(point=POISON_OF_AN_UNDO, turn=turn) for turn in range(4)),
+        first=tuple(PlannedFault(point=POISON_OF_AN_UNDO, turn=turn) for turn in range(4)),
         needs_a_person=True,
     ),
     Workload(
@@ -198,7 +198,7 @@ SWEPT_UP: tuple[Workload, ...] = (
         story=stories.unsent,
         first=(REFUSED,),
         points=at("sweep", "publish action by filler"),
-        nobodys=at("sweep", "task", "IS_SWEPT", *LOOKS_AROUND, *FILLS),
+        without_saga=at("sweep", "task", "IS_SWEPT", *LOOKS_AROUND, *FILLS),
     ),
     Workload(
         name="undo-unsent",
@@ -206,7 +206,7 @@ SWEPT_UP: tuple[Workload, ...] = (
         saga=scripted.three,
         script={"c": "no"},
         ends=COMPENSATED,
-        first=(Fate(point="callback | publish compensation by loop:before", how=How.REFUSED),),
+        first=(PlannedFault(point="callback | publish compensation by loop:before", how=How.REFUSED),),
         points=at("callback", "PUT_BACK") | at("sweep", "publish compensation by filler"),
     ),
     Workload(
@@ -214,20 +214,20 @@ SWEPT_UP: tuple[Workload, ...] = (
         alone=True,
         saga=scripted.three,
         story=stories.unsent,
-        first=(REFUSED, Fate(point="sweep | publish action by filler:before", how=How.REFUSED, turn=1)),
+        first=(REFUSED, PlannedFault(point="sweep | publish action by filler:before", how=How.REFUSED, turn=1)),
         points=at("sweep", "PUT_BACK"),
     ),
     Workload(
         name="lost-on-the-way",
         alone=True,
         saga=scripted.three,
-        first=(Fate(point="action | publish action by chain:before"),),
+        first=(PlannedFault(point="action | publish action by chain:before"),),
         points=at("sweep", "publish action by filler"),
     ),
     Workload(
         name="sweep-fails",
         saga=shapes.sleepy,
-        first=(Fate(point="sweep | LOAD:before", how=How.REFUSED),),
+        first=(PlannedFault(point="sweep | LOAD:before", how=How.REFUSED),),
         points=at("sweep", "BACK_OFF"),
         sweep_fails=True,
     ),
@@ -236,13 +236,13 @@ SWEPT_UP: tuple[Workload, ...] = (
         saga=scripted.three,
         story=stories.forgotten,
         points=at("sweep", "LOCK_INSTANCE_IF_FREE", "SELECT saga_instance", "FORGET_INBOX"),
-        nobodys=at("sweep", "PICK_UNSEEN"),
+        without_saga=at("sweep", "PICK_UNSEEN"),
     ),
     Workload(
         name="fallen-silent",
         saga=scripted.three,
         story=stories.fallen_silent,
-        nobodys=at("sweep", "DECLARE_DEAD_WORKERS"),
+        without_saga=at("sweep", "DECLARE_DEAD_WORKERS"),
     ),
 )
 
@@ -253,14 +253,14 @@ PARENTS: tuple[Workload, ...] = (
         saga=scripted.three,
         script={"b": ["sleep:1"]},
         story=stories.meanwhile,
-        nobodys=at("heartbeat", "CLOCK", "HEARTBEAT"),
+        without_saga=at("heartbeat", "CLOCK", "HEARTBEAT"),
         few=at("heartbeat", "HEARTBEAT"),
     ),
     Workload(
         name="timer",
         saga=shapes.sleepy,
         points=at("timer", *SWEPT, "publish action by loop"),
-        nobodys=at("timer", *LOOKS_AROUND, "TAKE_DUE"),
+        without_saga=at("timer", *LOOKS_AROUND, "TAKE_DUE"),
         few=frozenset({"timer | LOOK_AROUND:after", "timer | commit of LOCK_INSTANCE_IF_FREE:after"}),
     ),
     Workload(
@@ -269,14 +269,14 @@ PARENTS: tuple[Workload, ...] = (
         story=stories.unsent,
         first=(REFUSED,),
         points=at("filler", "publish action by filler"),
-        nobodys=at("filler", *FILLS),
+        without_saga=at("filler", *FILLS),
         # It dies with its lease; and what it has marked as sent is not.
         few=frozenset({"filler | TAKE_LEASE:after", "filler | FILL:after"}),
     ),
     Workload(
         name="lost-child",
         saga=scripted.three,
-        first=(Fate(point="action | effect:after"),),
+        first=(PlannedFault(point="action | effect:after"),),
         points=at("parent", "publish callback by chain", "ack of action"),
     ),
     Workload(
@@ -284,7 +284,7 @@ PARENTS: tuple[Workload, ...] = (
         saga=scripted.three,
         script={"b": ["sleep:1"]},
         story=stories.says_goodbye,
-        nobodys=at("parent", "SAY_GOODBYE"),
+        without_saga=at("parent", "SAY_GOODBYE"),
     ),
 )
 

@@ -18,7 +18,7 @@ from sagas import Choreography, Saga, SagaHandle
 from sagas.engine import CONTROL_QUEUE, SWEEP_TASK
 from sagas.store import uuid7
 from tests.conftest import Shop
-from tests.faults.boundaries import fates
+from tests.faults.boundaries import planned_faults
 from tests.faults.boundaries.starter import Errand, run
 from tests.support import journal
 from tests.support.workers import Worker
@@ -56,7 +56,7 @@ class Lane:
         self.worker = Worker(
             self.servers | ({"SAGAS_TEST_TIMERLESS": "1"} if beats else {}),
             shop.directory / "worker.log",
-            application="tests.faults.boundaries.mortal",
+            application="tests.faults.boundaries.hooked_application",
             arguments=("-c", str(children)),
         )
         self._trials = ThreadPoolExecutor(trials, thread_name_prefix="trial")
@@ -64,7 +64,7 @@ class Lane:
         self._supervisor = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
 
     def open(self) -> None:
-        fates.create(self.shop.database_url)
+        planned_faults.create(self.shop.database_url)
         self.shop.sagas.register()
         self.worker.start()
         self._supervisor.start()
@@ -75,7 +75,7 @@ class Lane:
         self._closing.set()
         self._supervisor.join()
         for process in psutil.process_iter():
-            # Some are somebody else's, and some have died of their fates.
+            # Some are somebody else's, and some have died of their faults.
             with contextlib.suppress(psutil.Error, OSError):
                 # Its processes are known by their log. Not by their numbers, which others have by then.
                 if str(self.worker.log) in {file.path for file in process.open_files()}:

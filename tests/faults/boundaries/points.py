@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from tests.faults.boundaries.detours import DETOURS
-from tests.faults.boundaries.fates import How
+from tests.faults.boundaries.planned_faults import How
 from tests.faults.boundaries.runs import LOOKS, RUN_DETOURS, RUNS
 from tests.faults.boundaries.statements import built, named
 from tests.faults.boundaries.workloads import LOOP, ON_THE_WAY, SWEPT, Workload
@@ -137,7 +137,7 @@ def names() -> frozenset[str]:
 
 
 def passed(workload: Workload) -> frozenset[str]:
-    return workload.points | workload.nobodys | {fate.point for fate in workload.first}
+    return workload.points | workload.without_saga | {fault.point for fault in workload.first}
 
 
 def name_at(point: str) -> str:
@@ -164,8 +164,8 @@ class Case:
     then: str = ""  # and once more at this one, if somebody comes there
 
     @property
-    def is_nobodys(self) -> bool:
-        return self.point in self.workload.nobodys
+    def is_without_saga(self) -> bool:
+        return self.point in self.workload.without_saga
 
     @property
     def ends_worker(self) -> bool:
@@ -213,7 +213,7 @@ CORE = ("straight", "compensated", "branches", "a-branch-fails", "branches-undon
 def cases(*, every: bool) -> Iterator[Case]:
     """What is run by default, or everything."""
     for workload in WORKLOADS:
-        points = sorted(workload.points | workload.nobodys if every else few(workload))
+        points = sorted(workload.points | workload.without_saga if every else few(workload))
         for index, point in enumerate(points):
             in_parent = site_of(point) in IN_PARENT
             for nth in workload.nths_of(point):
@@ -235,7 +235,7 @@ def few(workload: Workload) -> frozenset[str]:
     """Those that no other one stands for."""
     if workload.few:
         return workload.few
-    mine = (workload.points | workload.nobodys) - workload.besides
+    mine = (workload.points | workload.without_saga) - workload.besides
     if workload.name in WHOLE:
         return mine
     marks = frozenset(

@@ -3,7 +3,7 @@
 from functools import partial
 
 from tests.faults.boundaries import run_stories
-from tests.faults.boundaries.fates import Fate
+from tests.faults.boundaries.planned_faults import PlannedFault
 from tests.faults.boundaries.run_stories import MANY
 from tests.faults.boundaries.workloads import COMPENSATED, LOOP, SWEPT, Workload, at
 from tests.support.choreographed import ring
@@ -95,7 +95,7 @@ RUN_DETOURS: tuple[Workload, ...] = (
         name="run-expected-too-long",
         story=run_stories.expected_too_long,
         points=at("operator", "DELIVER_EARLY"),
-        nobodys=at("sweep", "BURY_EARLY"),
+        without_saga=at("sweep", "BURY_EARLY"),
         events=NOTED,
     ),
     resting(name="run-published", story=run_stories.published_elsewhere, points=PUBLISHES, events=NOTED),
@@ -110,9 +110,9 @@ RUN_DETOURS: tuple[Workload, ...] = (
     resting(
         name="run-swept",
         story=run_stories.published_and_swept,
-        first=(Fate(point="publisher | PUBLISH:after"),),
+        first=(PlannedFault(point="publisher | PUBLISH:after"),),
         points=at("sweep", *SWEPT, "LOAD_ARRIVED", "SAVE_RUN", "NUMBER", "publish action by loop"),
-        nobodys=at("sweep", "PICK_UNSEEN"),
+        without_saga=at("sweep", "PICK_UNSEEN"),
         events=NOTED,
     ),
     resting(
@@ -224,7 +224,9 @@ RUN_DETOURS: tuple[Workload, ...] = (
     a_run(
         name="run-poisoned",
         story=run_stories.replayed,
-        first=tuple(Fate(point="action | effect:after", nth=2 if turn == 0 else 1, turn=turn) for turn in range(4)),
+        first=tuple(
+            PlannedFault(point="action | effect:after", nth=2 if turn == 0 else 1, turn=turn) for turn in range(4)
+        ),
         points=at("operator", "publish action by loop"),
         besides=at("operator", "publish action by loop"),
         # The answer of a person begins the count of its losses anew.

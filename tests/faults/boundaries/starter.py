@@ -16,7 +16,7 @@ from sqlalchemy import Connection, create_engine, text
 
 from sagas import DeadLetter, Saga, Sagas
 from sagas.engine.after_commit import until_sent
-from tests.faults.boundaries import dying_here
+from tests.faults.boundaries import crash_hooks
 from tests.support import scripted, shapes
 from tests.support.choreographed import Noted, Ordered, ring
 from tests.support.forked import processes
@@ -52,8 +52,8 @@ def work(errand: Errand) -> None:
     from tests.support import application  # it reads the environment
 
     sagas = application.make(errand.servers["SAGAS_BROKER_URL"], errand.servers["SAGAS_DATABASE_URL"])
-    dying_here.install(SITES.get(errand.what, "operator"))
-    dying_here.saga.set(errand.saga_id)
+    crash_hooks.install(SITES.get(errand.what, "operator"))
+    crash_hooks.saga.set(errand.saga_id)
     with patch("sagas.engine.core.uuid7", lambda: errand.saga_id):
         ERRANDS[errand.what](sagas, errand)
     until_sent()

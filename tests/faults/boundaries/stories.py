@@ -6,13 +6,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sagas import Choreography, Saga, SagaHandle, SagaStatus, StepStatus, TransitionRefused
-from tests.faults.boundaries import fates
-from tests.faults.boundaries.fates import Fate
+from tests.faults.boundaries import planned_faults
 from tests.faults.boundaries.lanes import Lane
+from tests.faults.boundaries.planned_faults import PlannedFault
 from tests.support import gates, journal
 from tests.support.workers import eventually
 
-#: How long a saga may take to its end, and a fate to strike, on a machine that has much else to do; seconds. A minute
+#: How long a saga may take to its end, and a fault to strike, on a machine that has much else to do; seconds. A minute
 #: of it goes by where a silent worker holds a step of a saga that turns back: its time is waited for.
 PATIENCE = 150.0
 
@@ -26,8 +26,8 @@ class Trial:
     saga_id: UUID
     input: dict[str, Any]
     key: str | None = None  # of a choreographed run, whose id is made of it
-    fates: Sequence[Fate] = ()
-    nobodys: Sequence[Fate] = ()
+    faults: Sequence[PlannedFault] = ()
+    without_saga: Sequence[PlannedFault] = ()
 
     @property
     def url(self) -> str:
@@ -38,11 +38,11 @@ class Trial:
         return self.lane.shop.sagas.get(self.saga_id)
 
     def arm(self) -> None:
-        fates.arm(self.url, self.saga_id, self.fates)
+        planned_faults.arm(self.url, self.saga_id, self.faults)
 
     def arm_nobodys(self) -> None:
         """From now on somebody's sweep or heartbeat dies."""
-        fates.arm(self.url, fates.NOBODY, self.nobodys)
+        planned_faults.arm(self.url, planned_faults.NO_SAGA, self.without_saga)
 
     def start(self, **options: Any) -> SagaHandle:
         named = {} if self.key is None else {"key": self.key}
@@ -74,9 +74,11 @@ class Trial:
         eventually(lambda: not self.unstruck(), f"somebody to die at {self.unstruck()}", PATIENCE)
 
     def unstruck(self) -> list[str]:
-        ours = [fate.point for fate in self.nobodys]
-        nobodys = [point for point in fates.outstanding(self.url, fates.NOBODY) if point in ours]
-        return fates.outstanding(self.url, self.saga_id) + nobodys
+        ours = [fault.point for fault in self.without_saga]
+        without_saga = [
+            point for point in planned_faults.outstanding(self.url, planned_faults.NO_SAGA) if point in ours
+        ]
+        return planned_faults.outstanding(self.url, self.saga_id) + without_saga
 
 
 #: Returns the handle of a saga that has ended; None: rightly, there is none.
@@ -156,7 +158,7 @@ def start_twice(trial: Trial) -> SagaHandle:
 
 def must_exist(trial: Trial) -> bool:
     """Whether what a starter had done when it died was committed."""
-    passed = [passage.point for passage in fates.passages(trial.url, trial.saga_id)]
+    passed = [passage.point for passage in planned_faults.passages(trial.url, trial.saga_id)]
     begins = [point for point in passed if point.startswith("start | ") and point.endswith(":before")]
     transactional = any("RETIRE_ENDED" in point or "INSERT ledger" in point for point in begins)
     if transactional:
@@ -243,7 +245,7 @@ def unsent(trial: Trial) -> SagaHandle:
     trial.arm()
     trial.arm_nobodys()
     assert trial.errand("start")
-    if trial.nobodys:
+    if trial.without_saga:
         trial.until_struck()
     return trial.until_ended()
 
@@ -255,7 +257,7 @@ def forgotten(trial: Trial) -> None:
     journal.query(trial.url, "INSERT INTO sagas.saga_inbox (instance_id, kind) VALUES (%s, 'wake')", str(trial.saga_id))
     # Where it was put away there is nothing to come to a second time.
     eventually(
-        lambda: len(trial.unstruck()) < max(1, len(trial.fates)), f"somebody to die at {trial.unstruck()}", PATIENCE
+        lambda: len(trial.unstruck()) < max(1, len(trial.faults)), f"somebody to die at {trial.unstruck()}", PATIENCE
     )
     unread = "SELECT 1 FROM sagas.saga_inbox WHERE instance_id = %s AND consumed_at IS NULL"
     eventually(lambda: not journal.query(trial.url, unread, str(trial.saga_id)), "the mail to be put away", PATIENCE)

@@ -9,7 +9,7 @@ from typing import Any
 
 from sagas import Choreography, Saga, SagaStatus
 from tests.faults.boundaries import stories
-from tests.faults.boundaries.fates import Fate
+from tests.faults.boundaries.planned_faults import PlannedFault
 from tests.faults.boundaries.stories import Story
 from tests.support import scripted, shapes
 
@@ -43,7 +43,7 @@ class Workload:
         sometimes: what it may pass too, as its processes happen to meet.
         first: what happens to it before its process can die at a point: the way to points that lie off the way.
         nths: which passages are cases, of the points that it passes `often`; of the others it is the first.
-        nobodys: points of the sweep itself or of a heartbeat, which belong to no saga.
+        without_saga: points of the sweep itself or of a heartbeat, which belong to no saga.
         in_order: its undos run one after the other.
         exact: what is lost with a process can be told by the points that it passed.
         never_twice: a step that must not be run twice: if its process dies over it, the saga turns back.
@@ -65,10 +65,10 @@ class Workload:
     points: frozenset[str] = frozenset()
     besides: frozenset[str] = frozenset()
     sometimes: frozenset[str] = frozenset()
-    first: Sequence[Fate] = ()
+    first: Sequence[PlannedFault] = ()
     nths: Sequence[int] = (1,)
     often: frozenset[str] = frozenset()
-    nobodys: frozenset[str] = frozenset()
+    without_saga: frozenset[str] = frozenset()
     in_order: bool = True
     exact: bool = True
     never_twice: str | None = None
@@ -277,7 +277,7 @@ sleeping = Workload(
     | at("parent", "ack of action")
     | at("sweep", *SWEPT, "publish action by loop"),
     besides=ACTIONS,
-    nobodys=at("sweep", "TAKE_DUE"),
+    without_saga=at("sweep", "TAKE_DUE"),
 )
 a_child = Workload(
     name="a-child",

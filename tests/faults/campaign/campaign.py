@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.campaign import books, event_books
+from tests.faults.campaign.fault_environment import FaultEnvironment
 from tests.faults.campaign.fault_runner import FaultRunner, Strike
 from tests.faults.campaign.operations import faketime
-from tests.faults.campaign.person import Person, person
+from tests.faults.campaign.operator import Operator, operator
 from tests.faults.campaign.recoveries import Loss
 from tests.faults.campaign.report import Report
 from tests.faults.campaign.settings import Settings
-from tests.faults.campaign.stage import Stage
 
 NAMED = """
 SELECT CASE WHEN data ? 'impossible' THEN 'its undo was made impossible: ' || (data ->> 'impossible')
@@ -48,8 +48,8 @@ def run(settings: Settings) -> Report:
     directory.chmod(0o755)
     former = signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))
     try:
-        with Stage(settings, directory) as stage:
-            return perform(stage)
+        with FaultEnvironment(settings, directory) as environment:
+            return perform(environment)
     finally:
         signal.signal(signal.SIGTERM, former)
         if settings.logs is not None:
@@ -60,38 +60,38 @@ def run(settings: Settings) -> Report:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def perform(stage: Stage) -> Report:
-    with FaultRunner(stage) as runner:
-        return conduct(stage, runner)
+def perform(environment: FaultEnvironment) -> Report:
+    with FaultRunner(environment) as runner:
+        return conduct(environment, runner)
 
 
-def conduct(stage: Stage, runner: FaultRunner) -> Report:
+def conduct(environment: FaultEnvironment, runner: FaultRunner) -> Report:
     runner.pile_up()
     runner.measure()
     runner.play()
     print(f"{runner.now:7.1f} s  no more faults; settling", flush=True)
     minutes = runner.now / 60
     settled_after = runner.settle()
-    with person(stage) as somebody:
-        mended = somebody.mend() if settled_after is not None else []
+    with operator(environment) as an_operator:
+        mended = an_operator.mend() if settled_after is not None else []
         if mended and runner.settle() is None:
             settled_after = None
         # A worker that was declared dead while it was frozen may still have something to say.
         runner.linger(3.0)
-        violations = keep_books(stage, mended)
-        report = make_report(stage, runner, minutes, settled_after, violations, mended)
-        tell(report, runner, somebody)
+        violations = keep_books(environment, mended)
+        report = make_report(environment, runner, minutes, settled_after, violations, mended)
+        tell(report, runner, an_operator)
     return report
 
 
-def keep_books(stage: Stage, mended: list[Any]) -> list[books.Violation]:
-    stage.ask_patiently("SELECT 1")
-    cursor = stage.cursor()
+def keep_books(environment: FaultEnvironment, mended: list[Any]) -> list[books.Violation]:
+    environment.ask_patiently("SELECT 1")
+    cursor = environment.cursor()
     # Ten thousand sagas take a while.
     cursor.execute("SET statement_timeout = '10min'; ANALYZE")
-    books.insert_planned(cursor, stage.settings.seed, stage.settings.sagas)
-    books.returned(cursor, lines_of(stage, "returned"))
-    event_books.published(cursor, lines_of(stage, "published"))
+    books.insert_planned(cursor, environment.settings.seed, environment.settings.sagas)
+    books.returned(cursor, lines_of(environment, "returned"))
+    event_books.published(cursor, lines_of(environment, "published"))
     violations = books.audit(cursor)
     cursor.execute(
         "SELECT id::text, status FROM sagas.saga_instance WHERE id = ANY (%s::uuid[]) AND status <> 'compensated'",
@@ -100,14 +100,14 @@ def keep_books(stage: Stage, mended: list[Any]) -> list[books.Violation]:
     return violations + [books.Violation("who was mended is compensated", *row) for row in cursor.fetchall()]
 
 
-def lines_of(stage: Stage, name: str) -> list[str]:
+def lines_of(environment: FaultEnvironment, name: str) -> list[str]:
     """What the starter has written into a file."""
-    file = stage.directory / name
+    file = environment.directory / name
     return file.read_text().splitlines() if file.exists() else []
 
 
 def make_report(
-    stage: Stage,
+    environment: FaultEnvironment,
     runner: FaultRunner,
     minutes: float,
     settled_after: float | None,
@@ -115,19 +115,19 @@ def make_report(
     mended: list[Any],
 ) -> Report:
     ends: dict[str, dict[str, int]] = {}
-    for saga, status, count in stage.ask_patiently(ENDS):
+    for saga, status, count in environment.ask_patiently(ENDS):
         ends.setdefault(saga, {})[status] = count
     losses = runner.recoveries.losses
     return Report(
-        settings=stage.settings,
+        settings=environment.settings,
         minutes=minutes,
         strikes=dict(Counter(strike.fault.name for strike in runner.strikes)),
         groups=by_group(runner.strikes),
         sagas=ends,
-        starts_returned=len(lines_of(stage, "returned")),
-        named_failures=dict(stage.ask_patiently(NAMED)),
+        starts_returned=len(lines_of(environment, "returned")),
+        named_failures=dict(environment.ask_patiently(NAMED)),
         mended=len(mended),
-        excluded=int(stage.ask_patiently("SELECT count(*) FROM bank.excluded")[0][0]),
+        excluded=int(environment.ask_patiently("SELECT count(*) FROM bank.excluded")[0][0]),
         settled_after=settled_after,
         violations=violations,
         unbalanced=runner.unbalanced,
@@ -145,12 +145,14 @@ def make_report(
         ],
         held_up=runner.restarts.seconds(),
         losses=dict(Counter(loss.end or "still waits" for loss in losses)),
-        exits={kept.name: {str(status): count for status, count in kept.exits.items()} for kept in stage.everybody},
+        exits={
+            kept.name: {str(status): count for status, count in kept.exits.items()} for kept in environment.everybody
+        },
         most=runner.watch.most,
-        events=dict(stage.ask_patiently(EVENTS)),
-        errors=dict(stage.ask_patiently(ERRORS.replace("%", "%%"))),
-        said=what_was_said(stage),
-        messages=stage.ask_patiently(MESSAGES)[0],
+        events=dict(environment.ask_patiently(EVENTS)),
+        errors=dict(environment.ask_patiently(ERRORS.replace("%", "%%"))),
+        said=what_was_said(environment),
+        messages=environment.ask_patiently(MESSAGES)[0],
         left_out=[
             *(["wrong clocks: no libfaketime, apt-get install faketime"] if faketime() is None else []),
             *runner.broken_tools,
@@ -175,10 +177,10 @@ def is_undisturbed(loss: Loss, struck_at: float, strikes: list[Strike]) -> bool:
     )
 
 
-def what_was_said(stage: Stage) -> dict[str, int]:
+def what_was_said(environment: FaultEnvironment) -> dict[str, int]:
     """The warnings, errors and exceptions in the logs, without what is particular to one of them."""
     said = Counter[str]()
-    for kept in stage.everybody:
+    for kept in environment.everybody:
         kind = re.sub(r"\d+", "", kept.name)
         for line in kept.text().splitlines():
             found = WORTH_TELLING.search(line)
@@ -187,15 +189,15 @@ def what_was_said(stage: Stage) -> dict[str, int]:
     return dict(said.most_common(40))
 
 
-def tell(report: Report, runner: FaultRunner, somebody: Person) -> None:
+def tell(report: Report, runner: FaultRunner, an_operator: Operator) -> None:
     """The offenders' timelines, with what struck while they lived."""
     shown: list[str] = []
     for violation in report.violations:
         if violation.subject in shown or len(shown) >= 10 or not re.fullmatch(r"[0-9a-f-]{36}", violation.subject):
             continue
         shown.append(violation.subject)
-        print(f"\n--- {violation}\n{somebody.timeline(violation.subject)}", flush=True)
+        print(f"\n--- {violation}\n{an_operator.timeline(violation.subject)}", flush=True)
     for step in runner.restarts.slowest(3):
         where = f"position {step.position}, branch {step.branch}, round {step.round}"
         print(f"\n--- held up for {step.ended_after:.1f} s after {step.back_at:%H:%M:%S.%f}, {step.stopped}: {where}")
-        print(somebody.timeline(step.instance_id), flush=True)
+        print(an_operator.timeline(step.instance_id), flush=True)

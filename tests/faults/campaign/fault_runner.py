@@ -12,11 +12,11 @@ from redis.exceptions import RedisError
 from config.servers import ServerError
 from tests.faults.campaign.books import ALWAYS
 from tests.faults.campaign.catalogue import chosen
+from tests.faults.campaign.fault_environment import FaultEnvironment
 from tests.faults.campaign.faults import Fault, NotNow
 from tests.faults.campaign.kills import kill_the_busiest
 from tests.faults.campaign.outages import restart_the_database
 from tests.faults.campaign.recoveries import Loss, Recoveries, Restarts
-from tests.faults.campaign.stage import Stage
 
 TICK = 0.1
 LONGEST_QUEUE = "longest queue"
@@ -70,16 +70,16 @@ class Watch:
 class FaultRunner:
     """Strikes, supervises and watches, in one thread."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
-        self.recoveries = Recoveries(stage)
-        self.restarts = Restarts(stage)
+    def __init__(self, environment: FaultEnvironment) -> None:
+        self.environment = environment
+        self.recoveries = Recoveries(environment)
+        self.restarts = Restarts(environment)
         self.strikes: list[Strike] = []
         self.watch = Watch()
         self.unbalanced: list[str] = []
         self.broken_tools: list[str] = []
-        self._dice = random.Random(f"{stage.settings.seed} conductor")
-        self._faults = chosen(stage.settings)
+        self._dice = random.Random(f"{environment.settings.seed} conductor")
+        self._faults = chosen(environment.settings)
         self._deck: list[Fault] = []
         self._under_way: list[tuple[float, Strike, Iterator[float]]] = []
         self._struck_at: list[float] = []
@@ -108,35 +108,35 @@ class FaultRunner:
 
     def pile_up(self) -> None:
         """Let the backlog come about: the starter starts, and no worker is there. Then they come."""
-        backlog = self.stage.settings.backlog
+        backlog = self.environment.settings.backlog
         if not backlog:
             return
         self._want_workers(False)
-        while (self.stage.in_flight() or 0) < backlog and not self.stage.starter.exits[0]:
+        while (self.environment.in_flight() or 0) < backlog and not self.environment.starter.exits[0]:
             self._tick()
-        print(f"{self.now:7.1f} s  a backlog of {self.stage.in_flight()}; the workers come", flush=True)
+        print(f"{self.now:7.1f} s  a backlog of {self.environment.in_flight()}; the workers come", flush=True)
         self._want_workers(True)
         self._began, self._next_look, self._next_audit = time.monotonic(), 0.0, BOOKKEEPING
 
     def _want_workers(self, wanted: bool) -> None:
-        for worker in self.stage.workers:
+        for worker in self.environment.workers:
             worker.wanted = wanted
 
     def measure(self) -> None:
-        """What single faults cost, on a stage with little to do and where nothing else goes wrong."""
+        """What single faults cost, in an environment with little to do and where nothing else goes wrong."""
         self._measure_recoveries()
         self._measure_restarts()
 
     def _measure_restarts(self) -> None:
         """Take the database away, again and again."""
-        wanted = self.stage.settings.restarts
+        wanted = self.environment.settings.restarts
         if not wanted:
             return
-        self.stage.keep_in_flight(SOME)
-        with self.stage.gentle():
+        self.environment.keep_in_flight(SOME)
+        with self.environment.gentle():
             # Until what died before has been found.
             self.linger(2 * SELDOM)
-            while wanted and not self.stage.starter.exits[0]:
+            while wanted and not self.environment.starter.exits[0]:
                 self._tick()
                 held_up = self.restarts.before()
                 if held_up and self._begin(AWAY):
@@ -145,27 +145,27 @@ class FaultRunner:
                     self.restarts.after(held_up, self.strikes[-1].detail)
                     self.linger(SELDOM)
                     wanted -= 1
-        self.stage.keep_in_flight(self.stage.settings.at_once)
+        self.environment.keep_in_flight(self.environment.settings.at_once)
 
     def _measure_recoveries(self) -> None:
         """Kill worker after worker, each time one that has something to lose while the others have little to do."""
-        settings = self.stage.settings
+        settings = self.environment.settings
         wanted = settings.recoveries
         if not wanted:
             return
-        self.stage.keep_in_flight(FEW)
+        self.environment.keep_in_flight(FEW)
         next_kill = self.now + 8.0
-        while len(self.strikes) < wanted and not self.stage.starter.exits[0]:
+        while len(self.strikes) < wanted and not self.environment.starter.exits[0]:
             self._tick()
             if self.now >= next_kill and self._begin(CALM):
                 next_kill = self.now + APART * settings.heartbeat
         self.linger(APART * settings.heartbeat)
         self.calm_until = self.now
-        self.stage.keep_in_flight(settings.at_once)
+        self.environment.keep_in_flight(settings.at_once)
 
     def play(self) -> None:
         """Faults, until the time is over or all sagas have ended."""
-        settings = self.stage.settings
+        settings = self.environment.settings
         already = len(self.strikes)
         self._next_strike = self.now + 5.0
         while self.now < settings.minutes * 60:
@@ -176,18 +176,18 @@ class FaultRunner:
                 self._strike()
             if not may_strike and not self._under_way:
                 return
-            if self.stage.starter.exits[0] and self.stage.in_flight() == 0:
+            if self.environment.starter.exits[0] and self.environment.in_flight() == 0:
                 return
 
     def settle(self) -> float | None:
         """No more faults: everything ends by itself. Seconds that it took; None: something is stuck."""
         self._cure_all()
-        self.stage.heal()
+        self.environment.heal()
         began = self.now
-        while self.now < began + self.stage.settings.patience + self._time_to_start():
+        while self.now < began + self.environment.settings.patience + self._time_to_start():
             self._tick()
-            started = not self.stage.starter.wanted or self.stage.starter.exits[0]
-            if started and self.stage.in_flight() == 0:
+            started = not self.environment.starter.wanted or self.environment.starter.exits[0]
+            if started and self.environment.in_flight() == 0:
                 return self.now - began
         return None
 
@@ -203,16 +203,16 @@ class FaultRunner:
 
     def _time_to_start(self) -> float:
         """Those who have struck often enough still let the starter finish."""
-        settings = self.stage.settings
+        settings = self.environment.settings
         if self.now >= settings.minutes * 60:
-            self.stage.starter.wanted = False
-            self.stage.starter.kill()
-        return 0.0 if not self.stage.starter.wanted else settings.minutes * 60 - self.now
+            self.environment.starter.wanted = False
+            self.environment.starter.kill()
+        return 0.0 if not self.environment.starter.wanted else settings.minutes * 60 - self.now
 
     # -- one moment
 
     def _tick(self) -> None:
-        self.stage.supervise()
+        self.environment.supervise()
         for item in list(self._under_way):
             if self.now >= item[0]:
                 self._under_way.remove(item)
@@ -224,20 +224,20 @@ class FaultRunner:
 
     def _strike(self) -> None:
         taken = {strike.fault.subject for _, strike, _ in self._under_way}
-        if self.stage.settings.deal and not self._deck:
+        if self.environment.settings.deal and not self._deck:
             self._deck = self._dice.sample(self._faults, len(self._faults))
-        faults = self._deck if self.stage.settings.deal else self._faults
+        faults = self._deck if self.environment.settings.deal else self._faults
         faults = [fault for fault in faults if fault.subject is None or fault.subject not in taken]
         if not faults:
             return
         fault = self._dice.choices(faults, [fault.weight for fault in faults])[0]
-        if self._begin(fault) and self.stage.settings.deal:
+        if self._begin(fault) and self.environment.settings.deal:
             self._deck.remove(fault)
 
     def _begin(self, fault: Fault) -> bool:
         """Whether there was something to strike at."""
         strike = Strike(fault, self.now)
-        struck = self._go_on(strike, fault.strike(self.stage, strike, self.recoveries))
+        struck = self._go_on(strike, fault.strike(self.environment, strike, self.recoveries))
         if struck:
             self.strikes.append(strike)
             print(f"{self.now:7.1f} s  {fault.name}  {strike.detail}", flush=True)
@@ -271,10 +271,10 @@ class FaultRunner:
         self.restarts.follow()
         if self.now >= self._next_audit:
             self._next_audit = self.now + BOOKKEEPING
-            self.unbalanced += [f"after {self.now:.0f} s: {found}" for found in self.stage.audit(ALWAYS)]
-        in_flight = self.stage.in_flight()
+            self.unbalanced += [f"after {self.now:.0f} s: {found}" for found in self.environment.audit(ALWAYS)]
+        in_flight = self.environment.in_flight()
         if in_flight is not None:
             self.watch.see("in flight", in_flight)
-        length = self.stage.broker.length()
+        length = self.environment.broker.length()
         if length is not None:
             self.watch.see(LONGEST_QUEUE, length)

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tests.faults.campaign.fault_environment import FaultEnvironment
 from tests.faults.campaign.processes import Kept
-from tests.faults.campaign.stage import Stage
 
 if TYPE_CHECKING:
     from tests.faults.campaign.fault_runner import Strike
     from tests.faults.campaign.recoveries import Recoveries
 
 Course = Iterator[float]
-Strikes = Callable[[Stage, "Strike", "Recoveries"], Course]
+Strikes = Callable[[FaultEnvironment, "Strike", "Recoveries"], Course]
 
 
 class NotNow(Exception):
@@ -66,7 +66,7 @@ def fault(
     return register
 
 
-def awake(stage: Stage, workers: list[Kept], *, older_than: float = 0.0) -> list[Kept]:
+def awake(environment: FaultEnvironment, workers: list[Kept], *, older_than: float = 0.0) -> list[Kept]:
     """Those that run and are not frozen."""
     found = [kept for kept in workers if kept.pid and not kept.frozen and kept.age >= older_than]
     if not found:

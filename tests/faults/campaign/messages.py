@@ -9,8 +9,8 @@ from uuid import uuid4
 from redis import Redis
 from redis.exceptions import RedisError
 
+from tests.faults.campaign.fault_environment import FaultEnvironment
 from tests.faults.campaign.faults import Course, NotNow, fault
-from tests.faults.campaign.stage import Stage
 
 if TYPE_CHECKING:
     from tests.faults.campaign.fault_runner import Strike
@@ -39,9 +39,9 @@ def waiting(client: Any) -> list[bytes]:
 
 
 @fault("messages doubled", "messages", subject="broker", weight=1.5, quick=True, broker="valkey")
-def double(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
+def double(environment: FaultEnvironment, strike: "Strike", recoveries: "Recoveries") -> Course:
     """Of those that wait, and of those that somebody has taken and not acknowledged: a redelivery."""
-    with stage.redis() as client:
+    with environment.redis() as client:
         try:
             copies: list[bytes] = client.lrange(STEPS, 0, 20)  # type: ignore[assignment,unused-ignore]
             for entry in client.hvals("unacked"):  # type: ignore[union-attr,unused-ignore]
@@ -58,10 +58,10 @@ def double(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
 
 
 @fault("messages out of order", "messages", subject="broker", weight=1, quick=True, broker="valkey")
-def shuffle(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
-    with stage.redis() as client:
+def shuffle(environment: FaultEnvironment, strike: "Strike", recoveries: "Recoveries") -> Course:
+    with environment.redis() as client:
         moved = waiting(client)[:50]
-        stage.dice.shuffle(moved)
+        environment.dice.shuffle(moved)
         for message in moved:
             # Those that are gone by now were taken.
             if client.lrem(STEPS, 1, message):  # type: ignore[arg-type,unused-ignore]
@@ -71,25 +71,25 @@ def shuffle(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
 
 
 @fault("messages held back", "messages", subject="broker", weight=1, broker="valkey")
-def hold(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
-    held = taken(stage)
+def hold(environment: FaultEnvironment, strike: "Strike", recoveries: "Recoveries") -> Course:
+    held = taken(environment)
     strike.detail = f"{len(held)}"
     try:
-        yield stage.dice.choice([3.0, 12.0])
+        yield environment.dice.choice([3.0, 12.0])
     finally:
-        with stage.redis() as client, contextlib.suppress(RedisError):
+        with environment.redis() as client, contextlib.suppress(RedisError):
             client.lpush(STEPS, *held)
 
 
 @fault("messages lost", "messages", subject="broker", weight=1, quick=True, broker="valkey")
-def lose(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
-    strike.detail = f"{len(taken(stage))}"
+def lose(environment: FaultEnvironment, strike: "Strike", recoveries: "Recoveries") -> Course:
+    strike.detail = f"{len(taken(environment))}"
     yield from ()
 
 
-def taken(stage: Stage) -> list[bytes]:
-    with stage.redis() as client:
-        found = [message for message in waiting(client) if stage.dice.random() < 0.5]
+def taken(environment: FaultEnvironment) -> list[bytes]:
+    with environment.redis() as client:
+        found = [message for message in waiting(client) if environment.dice.random() < 0.5]
         mine = [message for message in found if client.lrem(STEPS, 1, message)]  # type: ignore[arg-type,unused-ignore]
     if not mine:
         raise NotNow
@@ -127,25 +127,25 @@ def poison(client: "Redis", queue: str, what: str) -> str:
 
 
 @fault("poison message", "poison", subject="poison", weight=1.5, quick=True, broker="valkey")
-def send_poison(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
+def send_poison(environment: FaultEnvironment, strike: "Strike", recoveries: "Recoveries") -> Course:
     """Whoever meets it may die of it, and meet it again; after some seconds somebody takes it out."""
-    what = stage.deal(POISON)
-    queue = stage.dice.choice([STEPS, STEPS, "sagas"])
+    what = environment.deal(POISON)
+    queue = environment.dice.choice([STEPS, STEPS, "sagas"])
     strike.detail = f"{what} for {queue}"
     try:
-        with stage.redis() as client:
+        with environment.redis() as client:
             name = poison(client, queue, what)
     except RedisError as error:
         raise NotNow from error
     try:
         yield 8.0
     finally:
-        remove(stage, queue, name)
+        remove(environment, queue, name)
 
 
-def remove(stage: Stage, queue: str, name: str) -> None:
+def remove(environment: FaultEnvironment, queue: str, name: str) -> None:
     try:
-        with stage.redis() as client:
+        with environment.redis() as client:
             for message in client.lrange(queue, 0, -1):  # type: ignore[union-attr,unused-ignore]
                 if name.encode() in message:
                     client.lrem(queue, 1, message)

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.faults.campaign.fault_environment import FaultEnvironment
 from tests.faults.campaign.faults import Course, NotNow, awake, fault
 from tests.faults.campaign.kills import leave
-from tests.faults.campaign.stage import Stage
 
 if TYPE_CHECKING:
     from tests.faults.campaign.fault_runner import Strike
@@ -31,14 +31,14 @@ SPOILT = {
 
 
 @fault("new version deployed, one worker after the other", "deploys", subject="version", weight=1.0)
-def deploy(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
+def deploy(environment: FaultEnvironment, strike: "Strike", recoveries: "Recoveries") -> Course:
     """Old and new run side by side; the old ones get messages of tasks that they do not know."""
-    stage.release += 1
-    strike.detail = f"release {stage.release}"
-    everybody = [*stage.workers, *stage.beats, stage.starter]
-    stage.dice.shuffle(everybody)
+    environment.release += 1
+    strike.detail = f"release {environment.release}"
+    everybody = [*environment.workers, *environment.beats, environment.starter]
+    environment.dice.shuffle(everybody)
     for kept in everybody:
-        kept.environment["CAMPAIGN_RELEASE"] = str(stage.release)
+        kept.environment["CAMPAIGN_RELEASE"] = str(environment.release)
     left = list(everybody)
     try:
         while left:
@@ -51,9 +51,9 @@ def deploy(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
 
 
 @fault("poison row", "poison", weight=1.0, quick=True)
-def spoil_row(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
-    what = stage.deal(SPOILT)
-    found = stage.ask(SPOIL.replace("{change}", SPOILT[what].replace("%", "%%")), what)
+def spoil_row(environment: FaultEnvironment, strike: "Strike", recoveries: "Recoveries") -> Course:
+    what = environment.deal(SPOILT)
+    found = environment.ask(SPOIL.replace("{change}", SPOILT[what].replace("%", "%%")), what)
     if not found:
         raise NotNow
     strike.detail = f"{what}: {found[0][0]}"
@@ -61,19 +61,19 @@ def spoil_row(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Cours
 
 
 @fault("all heartbeats an hour old at once", "operations", weight=1.0, quick=True)
-def age_heartbeats(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
+def age_heartbeats(environment: FaultEnvironment, strike: "Strike", recoveries: "Recoveries") -> Course:
     aged = "UPDATE sagas.saga_worker SET heartbeat_at = heartbeat_at - interval '1 hour' WHERE dead_at IS NULL"
-    if stage.ask(aged) is None:
+    if environment.ask(aged) is None:
         raise NotNow
     yield from ()
 
 
 @fault("all heartbeats suspected at once", "operations", weight=0.5)
-def suspect_all(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
+def suspect_all(environment: FaultEnvironment, strike: "Strike", recoveries: "Recoveries") -> Course:
     suspected = """
         UPDATE sagas.saga_worker SET heartbeat_at = heartbeat_at - interval '1 hour',
                suspected_at = clock_timestamp() - interval '1 hour' WHERE dead_at IS NULL"""
-    if stage.ask(suspected) is None:
+    if environment.ask(suspected) is None:
         raise NotNow
     yield from ()
 
@@ -84,12 +84,14 @@ def faketime() -> Path | None:
 
 
 @fault("a worker's clock an hour wrong", "clocks", subject="clock", weight=0.7)
-def wrong_clock(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
+def wrong_clock(environment: FaultEnvironment, strike: "Strike", recoveries: "Recoveries") -> Course:
     library = faketime()
     if library is None:
         raise NotNow
-    victim = stage.dice.choice(awake(stage, [*stage.workers, *stage.beats, stage.starter]))
-    shift = stage.dice.choice(["+1h", "-1h"])
+    victim = environment.dice.choice(
+        awake(environment, [*environment.workers, *environment.beats, environment.starter])
+    )
+    shift = environment.dice.choice(["+1h", "-1h"])
     strike.detail = f"{victim.name} {shift}"
     victim.preload = {"LD_PRELOAD": str(library), "FAKETIME": shift, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     try:

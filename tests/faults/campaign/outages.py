@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import psutil  # type: ignore[import-untyped,unused-ignore]
 import psycopg2
 
+from tests.faults.campaign.fault_environment import FaultEnvironment
 from tests.faults.campaign.faults import Course, NotNow, fault
 from tests.faults.campaign.servers import Standby, follow_synchronously
-from tests.faults.campaign.stage import Stage
 from tests.support import journal
 
 if TYPE_CHECKING:
@@ -27,39 +27,39 @@ OTHERS = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <>
 
 
 @fault("broker killed and back", "broker", subject="broker", weight=1.5)
-def kill_broker(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
-    stage.broker.kill()
+def kill_broker(environment: FaultEnvironment, strike: "Strike", recoveries: "Recoveries") -> Course:
+    environment.broker.kill()
     try:
-        yield stage.dice.choice([0.5, 3.0, 8.0])
+        yield environment.dice.choice([0.5, 3.0, 8.0])
     finally:
-        stage.broker.start()
+        environment.broker.start()
 
 
 @fault("broker killed and back empty", "broker", subject="broker", quick=True, broker="valkey")
-def empty_broker(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
-    stage.broker.kill()
+def empty_broker(environment: FaultEnvironment, strike: "Strike", recoveries: "Recoveries") -> Course:
+    environment.broker.kill()
     try:
-        yield stage.dice.choice([0.2, 2.0])
-        stage.valkey.forget()
+        yield environment.dice.choice([0.2, 2.0])
+        environment.valkey.forget()
     finally:
-        stage.broker.start()
+        environment.broker.start()
 
 
 @fault("broker restarted in order", "broker", subject="broker")
-def restart_broker(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
-    stage.broker.restart()
+def restart_broker(environment: FaultEnvironment, strike: "Strike", recoveries: "Recoveries") -> Course:
+    environment.broker.restart()
     yield from ()
 
 
 @fault("broker frozen", "broker", subject="broker")
-def freeze_broker(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
-    with suspended(stage.broker.pid):
-        yield stage.dice.choice([2.0, 7.0, 12.0])
+def freeze_broker(environment: FaultEnvironment, strike: "Strike", recoveries: "Recoveries") -> Course:
+    with suspended(environment.broker.pid):
+        yield environment.dice.choice([2.0, 7.0, 12.0])
 
 
 @fault("FLUSHALL", "broker", subject="broker", weight=1, quick=True, broker="valkey")
-def flush(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
-    with stage.redis() as client:
+def flush(environment: FaultEnvironment, strike: "Strike", recoveries: "Recoveries") -> Course:
+    with environment.redis() as client:
         client.flushall()
     yield from ()
 
@@ -68,88 +68,88 @@ def flush(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
 
 
 @fault("PostgreSQL shut down at once, and recovered", "database", subject="database", quick=True)
-def crash_database(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
-    stage.postgres.stop_at_once()
+def crash_database(environment: FaultEnvironment, strike: "Strike", recoveries: "Recoveries") -> Course:
+    environment.postgres.stop_at_once()
     try:
-        yield stage.dice.choice([0.1, 2.0])
+        yield environment.dice.choice([0.1, 2.0])
     finally:
-        stage.postgres.start()
+        environment.postgres.start()
 
 
-def restart_the_database(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
+def restart_the_database(environment: FaultEnvironment, strike: "Strike", recoveries: "Recoveries") -> Course:
     """Away for anything between a moment and longer than it takes to be declared dead."""
-    away = stage.dice.uniform(0.2, 8.0)
-    strike.detail = stage.deal({IN_ORDER: 1, AT_ONCE: 1})
-    stop = stage.postgres.stop_in_order if strike.detail == IN_ORDER else stage.postgres.stop_at_once
+    away = environment.dice.uniform(0.2, 8.0)
+    strike.detail = environment.deal({IN_ORDER: 1, AT_ONCE: 1})
+    stop = environment.postgres.stop_in_order if strike.detail == IN_ORDER else environment.postgres.stop_at_once
     stop()
-    stage.hang_up()
+    environment.hang_up()
     try:
         yield away
     finally:
-        stage.postgres.start()
+        environment.postgres.start()
 
 
 @fault("PostgreSQL killed and away for longer than a lease", "database", subject="database", weight=0.7)
-def kill_database(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
-    stage.postgres.kill()
+def kill_database(environment: FaultEnvironment, strike: "Strike", recoveries: "Recoveries") -> Course:
+    environment.postgres.kill()
     try:
-        yield stage.settings.heartbeat * stage.dice.uniform(3, 6)
+        yield environment.settings.heartbeat * environment.dice.uniform(3, 6)
     finally:
-        stage.postgres.start()
+        environment.postgres.start()
 
 
 @fault("PostgreSQL restarted in order", "database", subject="database")
-def restart_database(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
-    stage.postgres.restart()
+def restart_database(environment: FaultEnvironment, strike: "Strike", recoveries: "Recoveries") -> Course:
+    environment.postgres.restart()
     yield from ()
 
 
 @fault("SIGKILL of a PostgreSQL backend (crash recovery)", "database", subject="database", weight=1.5, quick=True)
-def kill_backend(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
-    backends = stage.ask(f"SELECT pid {OTHERS}")
+def kill_backend(environment: FaultEnvironment, strike: "Strike", recoveries: "Recoveries") -> Course:
+    backends = environment.ask(f"SELECT pid {OTHERS}")
     if not backends:
         raise NotNow
     with contextlib.suppress(ProcessLookupError):
-        os.kill(int(stage.dice.choice(backends)[0]), signal.SIGKILL)
-    stage.hang_up()
+        os.kill(int(environment.dice.choice(backends)[0]), signal.SIGKILL)
+    environment.hang_up()
     yield 2.0
 
 
 @fault("all connections to PostgreSQL ended (pg_terminate_backend)", "database", subject="database", quick=True)
-def end_connections(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
-    if stage.ask(f"SELECT pg_terminate_backend(pid) {OTHERS}") is None:
+def end_connections(environment: FaultEnvironment, strike: "Strike", recoveries: "Recoveries") -> Course:
+    if environment.ask(f"SELECT pg_terminate_backend(pid) {OTHERS}") is None:
         raise NotNow
     yield from ()
 
 
 @fault("some connections to PostgreSQL ended", "database", subject="database")
-def end_some_connections(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
-    if stage.ask(f"SELECT pg_terminate_backend(pid) {OTHERS} AND random() < 0.3") is None:
+def end_some_connections(environment: FaultEnvironment, strike: "Strike", recoveries: "Recoveries") -> Course:
+    if environment.ask(f"SELECT pg_terminate_backend(pid) {OTHERS} AND random() < 0.3") is None:
         raise NotNow
     yield from ()
 
 
 @fault("PostgreSQL frozen", "database", subject="database", weight=0.7)
-def freeze_database(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
-    stage.hang_up()
-    with suspended(stage.postgres.pid):
-        stage.database_is_silent = True
+def freeze_database(environment: FaultEnvironment, strike: "Strike", recoveries: "Recoveries") -> Course:
+    environment.hang_up()
+    with suspended(environment.postgres.pid):
+        environment.database_is_silent = True
         try:
-            yield stage.dice.choice([2.0, 10.0])
+            yield environment.dice.choice([2.0, 10.0])
         finally:
-            stage.database_is_silent = False
+            environment.database_is_silent = False
 
 
 @fault("no connection to PostgreSQL left (max_connections)", "database", subject="database")
-def use_up_connections(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
+def use_up_connections(environment: FaultEnvironment, strike: "Strike", recoveries: "Recoveries") -> Course:
     held: list[Any] = []
     try:
         # As soon as one is free it is taken.
         for _ in range(12):
             with contextlib.suppress(psycopg2.OperationalError):
                 while True:
-                    held.append(journal.connect(stage.postgres.url))
-            stage.ask(f"SELECT pg_terminate_backend(pid) {OTHERS} AND application_name = '' AND random() < 0.1")
+                    held.append(journal.connect(environment.postgres.url))
+            environment.ask(f"SELECT pg_terminate_backend(pid) {OTHERS} AND application_name = '' AND random() < 0.1")
             yield 0.5
         strike.detail = f"{len(held)} held"
     finally:
@@ -158,66 +158,66 @@ def use_up_connections(stage: Stage, strike: "Strike", recoveries: "Recoveries")
 
 
 @fault("commits hang (synchronous replication without a standby)", "database", subject="database")
-def slow_commits(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
-    if stage.ask("ALTER SYSTEM SET synchronous_standby_names = 'nobody'") is None:
+def slow_commits(environment: FaultEnvironment, strike: "Strike", recoveries: "Recoveries") -> Course:
+    if environment.ask("ALTER SYSTEM SET synchronous_standby_names = 'nobody'") is None:
         raise NotNow
     try:
         for _ in range(4):
-            stage.ask("SELECT pg_reload_conf()")
-            yield stage.dice.choice([0.5, 2.0, 3.0])
-            stage.ask("ALTER SYSTEM SET synchronous_standby_names = ''")
-            stage.ask("SELECT pg_reload_conf()")
+            environment.ask("SELECT pg_reload_conf()")
+            yield environment.dice.choice([0.5, 2.0, 3.0])
+            environment.ask("ALTER SYSTEM SET synchronous_standby_names = ''")
+            environment.ask("SELECT pg_reload_conf()")
             yield 0.5
-            stage.ask("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+            environment.ask("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
     finally:
-        stage.ask_patiently("ALTER SYSTEM SET synchronous_standby_names = ''")
-        stage.ask_patiently("SELECT pg_reload_conf()")
+        environment.ask_patiently("ALTER SYSTEM SET synchronous_standby_names = ''")
+        environment.ask_patiently("SELECT pg_reload_conf()")
 
 
 @fault("tables locked by somebody's migration", "database", subject="database", weight=0.7)
-def lock_tables(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
+def lock_tables(environment: FaultEnvironment, strike: "Strike", recoveries: "Recoveries") -> Course:
     try:
-        connection = journal.connect(stage.postgres.url)
+        connection = journal.connect(environment.postgres.url)
     except psycopg2.OperationalError as error:
         raise NotNow from error
     try:
         connection.autocommit = False
         cursor = connection.cursor()
         cursor.execute("SET lock_timeout = '3s'")
-        table = stage.dice.choice(["saga_instance", "saga_step", "saga_worker"])
+        table = environment.dice.choice(["saga_instance", "saga_step", "saga_worker"])
         strike.detail = table
         cursor.execute(f"LOCK TABLE sagas.{table} IN ACCESS EXCLUSIVE MODE")
         # Whoever asks now waits until we let go.
-        stage.database_is_silent = True
-        yield stage.dice.choice([2.0, 6.0])
+        environment.database_is_silent = True
+        yield environment.dice.choice([2.0, 6.0])
     except psycopg2.Error as error:
         raise NotNow from error
     finally:
-        stage.database_is_silent = False
+        environment.database_is_silent = False
         connection.close()
 
 
 @fault("standby promoted", "failover", subject="database", weight=0.3)
-def fail_over(stage: Stage, strike: "Strike", recoveries: "Recoveries") -> Course:
-    former = stage.postgres
+def fail_over(environment: FaultEnvironment, strike: "Strike", recoveries: "Recoveries") -> Course:
+    former = environment.postgres
     standby = Standby(former)
     standby.start()
     try:
         follow_synchronously(former)
         yield 5.0
         former.kill()
-        stage.hang_up()
-        yield stage.dice.choice([0.2, 3.0])
+        environment.hang_up()
+        yield environment.dice.choice([0.2, 3.0])
         standby.promote()
     except BaseException:
         # What has been promised by then is on the standby as well, but it is the former one that goes on.
         former.start()
-        stage.ask_patiently("ALTER SYSTEM SET synchronous_standby_names = ''")
-        stage.ask_patiently("SELECT pg_reload_conf()")
+        environment.ask_patiently("ALTER SYSTEM SET synchronous_standby_names = ''")
+        environment.ask_patiently("SELECT pg_reload_conf()")
         standby.stop()
         raise
-    stage.postgres = standby
-    stage.hang_up()
+    environment.postgres = standby
+    environment.hang_up()
     former.stop()
 
 

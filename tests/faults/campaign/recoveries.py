@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from tests.faults.campaign.stage import Stage
+from tests.faults.campaign.fault_environment import FaultEnvironment
 
 #: Of the steps that a worker's process (or one of its children) has claimed and not ended.
 HELD = """
@@ -64,8 +64,8 @@ class Loss:
 class Recoveries:
     """Follows the steps of killed workers until they run again."""
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
+    def __init__(self, environment: FaultEnvironment) -> None:
+        self._stage = environment
         self.losses: list[Loss] = []
 
     def before_killing(self, pid: int) -> list[Loss]:
@@ -101,8 +101,8 @@ class HeldUp:
 class Restarts:
     """Follows the steps that a restart of the database held up, from the moment at which it answers again."""
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
+    def __init__(self, environment: FaultEnvironment) -> None:
+        self._stage = environment
         self.held_up: list[HeldUp] = []
 
     def before(self) -> list[HeldUp]:

@@ -12,7 +12,7 @@ import pytest
 from config.examples.shops import SHOPS
 from tests.faults.killed_at_end import killed_at_end
 from tests.faults.order_shop import PATIENCE
-from tests.faults.shops import dying
+from tests.faults.shops import crash_moments
 from tests.faults.shops.three_shops import Ledger, await_death, messages_of, processes, revive
 from tests.support.shops import Browser, ShopServer
 from tests.support.workers import eventually
@@ -21,10 +21,10 @@ from tests.support.workers import eventually
 #: customer have been told? Nobody is ever told "placed" before it is; an `AsyncSession`'s message is sent by a thread
 #: that the answer does not wait for.
 AFTERWARDS = {
-    dying.BEFORE_COMMIT: (False, 0, (None,)),
-    dying.AFTER_COMMIT: (True, 0, (None,)),
-    dying.WITHIN_MESSAGE: (True, 0, (None, 201)),
-    dying.AFTER_MESSAGE: (True, 1, (None, 201)),
+    crash_moments.BEFORE_COMMIT: (False, 0, (None,)),
+    crash_moments.AFTER_COMMIT: (True, 0, (None,)),
+    crash_moments.WITHIN_MESSAGE: (True, 0, (None, 201)),
+    crash_moments.AFTER_MESSAGE: (True, 1, (None, 201)),
 }
 #: FastAPI's shop takes orders with an `AsyncSession` and with a `Session`.
 DOORS = {"django": ("/orders",), "flask": ("/orders",), "fastapi": ("/orders", "/orders/sync")}
@@ -35,7 +35,7 @@ BYSTANDERS = 4
 def ask(browser: Browser, order_id: str, door: str, dies: str | None = None) -> httpx.Response | None:
     """None when the process died meanwhile: the customer does not know what became of the order."""
     try:
-        return browser.order(order_id, at=door, headers={dying.HEADER: f"{dies} {order_id}"} if dies else None)
+        return browser.order(order_id, at=door, headers={crash_moments.HEADER: f"{dies} {order_id}"} if dies else None)
     except httpx.TransportError:
         return None
 

@@ -1,7 +1,7 @@
 """What the shops' HTTP servers run in the fault tests: `watched:django` is Django's shop, unchanged, in a wrapper.
 
 It tells in the header `X-Sending` how many seconds each request was kept waiting by the library's sender, and it lets
-a request be the process's last (see `dying`).
+a request be the process's last (see `crash_moments`).
 """
 
 import time
@@ -13,7 +13,7 @@ from gunicorn.util import import_app
 
 from config.examples.shops import SHOPS
 from sagas.engine.impatient import ImpatientSender
-from tests.faults.shops import dying
+from tests.faults.shops import crash_moments
 
 HEADER = "X-Sending"
 
@@ -35,7 +35,7 @@ def timed_send(self: ImpatientSender, *arguments: Any, **options: Any) -> bool:
 
 
 def begin(header: str | None) -> list[float]:
-    dying.announce(header)
+    crash_moments.announce(header)
     spent: list[float] = []
     sending.set(spent)
     return spent
@@ -43,7 +43,7 @@ def begin(header: str | None) -> list[float]:
 
 def wsgi(application: Any) -> Any:
     def respond(environ: dict[str, Any], start_response: Any) -> Any:
-        spent = begin(environ.get(f"HTTP_{dying.HEADER.upper().replace('-', '_')}"))
+        spent = begin(environ.get(f"HTTP_{crash_moments.HEADER.upper().replace('-', '_')}"))
 
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
             return start_response(status, [*headers, (HEADER, str(sum(spent)))], *rest)
@@ -57,7 +57,7 @@ def asgi(application: Any) -> Any:
     async def respond(
         scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
     ) -> None:
-        given = dict(scope.get("headers", ())).get(dying.HEADER.lower().encode())
+        given = dict(scope.get("headers", ())).get(crash_moments.HEADER.lower().encode())
         spent = begin(given.decode() if given else None)
 
         async def tell(message: dict[str, Any]) -> None:
@@ -77,7 +77,7 @@ def __getattr__(framework: str) -> Any:
         raise AttributeError(framework)
     shop = SHOPS[framework]
     own = next(word for word in shop.web if word.startswith(shop.celery))
-    dying.install()
+    crash_moments.install()
     ImpatientSender.send = timed_send  # type: ignore[method-assign]
     wrap = asgi if framework == "fastapi" else wsgi
     return wrap(import_app(own))

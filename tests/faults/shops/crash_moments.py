@@ -33,7 +33,7 @@ BOTH_ROWS = (
 
 
 @dataclass
-class Doom:
+class Crash:
     """What the current request brings about."""
 
     moment: str
@@ -41,14 +41,14 @@ class Doom:
     commits: bool = False  # the commit that is under way is the one
 
 
-doom: ContextVar[Doom | None] = ContextVar("doom", default=None)
+current_crash: ContextVar[Crash | None] = ContextVar("current_crash", default=None)
 #: The sagas whose message is the end, and when. Messages travel in another thread than their request.
-doomed_sagas: dict[str, str] = {}
+sagas_to_crash: dict[str, str] = {}
 
 
 def announce(header: str | None) -> None:
     """At the beginning of each request."""
-    doom.set(Doom(*header.split()) if header else None)
+    current_crash.set(Crash(*header.split()) if header else None)
 
 
 def die() -> None:
@@ -57,19 +57,19 @@ def die() -> None:
 
 def commit_begins(ask: Callable[[str], str | None]) -> None:
     """Right before a COMMIT. `ask` gives the id of the order's saga, if both are in this transaction."""
-    mine = doom.get()
+    mine = current_crash.get()
     saga_id = ask(mine.order_id) if mine else None
     if mine is None or saga_id is None:
         return
     if mine.moment == BEFORE_COMMIT:
         die()
     mine.commits = mine.moment == AFTER_COMMIT
-    doomed_sagas[saga_id] = mine.moment
+    sagas_to_crash[saga_id] = mine.moment
 
 
 def commit_ended() -> None:
     """The COMMIT has returned, and nobody else knows."""
-    mine = doom.get()
+    mine = current_crash.get()
     if mine is not None and mine.commits:
         die()
 
@@ -114,7 +114,7 @@ _receive = AbstractConnection.read_response
 
 def send(self: Any, command: Any, check_health: bool = True) -> None:
     message = b"".join(part if isinstance(part, bytes) else part.encode() for part in command)
-    moment = next((moment for saga_id, moment in doomed_sagas.items() if saga_id.encode() in message), None)
+    moment = next((moment for saga_id, moment in sagas_to_crash.items() if saga_id.encode() in message), None)
     if moment == WITHIN_MESSAGE:
         if not self._sock:
             self.connect()

@@ -1,4 +1,4 @@
-"""Which saga's process dies where: a table that a test fills and that every process asks at every point it passes.
+"""Planned faults: a table of which saga's process dies where. A test fills it; processes ask at each point they pass.
 
 Counting in the database makes "the n-th passage" one number over all processes of a saga. The same table keeps what
 was passed, so a healthy run shows every point that a saga has.
@@ -15,7 +15,7 @@ from uuid import UUID
 from tests.support import journal
 
 CREATE = """
-CREATE TABLE public.fate (
+CREATE TABLE public.planned_fault (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     saga_id uuid NOT NULL, point text NOT NULL, nth integer NOT NULL, how text NOT NULL, turn integer NOT NULL,
     passed integer NOT NULL DEFAULT 0, struck_at timestamptz, pid integer
@@ -24,18 +24,18 @@ CREATE TABLE public.passage (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     saga_id uuid NOT NULL, point text NOT NULL, step text, pid integer NOT NULL, struck boolean NOT NULL DEFAULT false
 );
-CREATE INDEX ON public.fate (saga_id, point);
+CREATE INDEX ON public.planned_fault (saga_id, point);
 CREATE INDEX ON public.passage (saga_id);
 """
 
 #: One round trip: it is written down, and counted where it matters. Whose turn has not come is not counted yet.
 PASS = """
 WITH struck AS (
-    UPDATE public.fate SET passed = passed + 1, pid = %(pid)s,
+    UPDATE public.planned_fault SET passed = passed + 1, pid = %(pid)s,
         struck_at = CASE WHEN passed + 1 = nth THEN clock_timestamp() END
     WHERE saga_id = %(saga_id)s AND point = %(point)s AND struck_at IS NULL AND NOT EXISTS (
-        SELECT FROM public.fate AS earlier
-        WHERE earlier.saga_id = fate.saga_id AND earlier.turn < fate.turn AND earlier.struck_at IS NULL)
+        SELECT FROM public.planned_fault AS earlier WHERE earlier.saga_id = planned_fault.saga_id
+            AND earlier.turn < planned_fault.turn AND earlier.struck_at IS NULL)
     RETURNING how, struck_at
 ), written AS (
     INSERT INTO public.passage (saga_id, point, step, pid, struck)
@@ -44,8 +44,8 @@ WITH struck AS (
 SELECT how FROM struck WHERE struck_at IS NOT NULL LIMIT 1
 """
 
-#: Whose points those are that belong to no saga: a worker's heartbeats, a sweep's look around.
-NOBODY = UUID(int=0)
+#: Stands for the saga at points that belong to none: a worker's heartbeats, a sweep's look around.
+NO_SAGA = UUID(int=0)
 
 
 class How(StrEnum):
@@ -57,7 +57,7 @@ class How(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fate:
+class PlannedFault:
     """One thing that will happen to a saga: at the n-th passage of a point, counted when its turn has come."""
 
     point: str
@@ -85,24 +85,26 @@ def create(url: str) -> None:
     journal.query(url, CREATE)
 
 
-def arm(url: str, saga_id: UUID, fates: Sequence[Fate]) -> None:
+def arm(url: str, saga_id: UUID, faults: Sequence[PlannedFault]) -> None:
     """Before a saga starts, or later."""
-    for fate in fates:
+    for fault in faults:
         journal.query(
             url,
-            "INSERT INTO public.fate (saga_id, point, nth, how, turn) VALUES (%s, %s, %s, %s, %s)",
+            "INSERT INTO public.planned_fault (saga_id, point, nth, how, turn) VALUES (%s, %s, %s, %s, %s)",
             str(saga_id),
-            fate.point,
-            fate.nth,
-            fate.how.value,
-            fate.turn,
+            fault.point,
+            fault.nth,
+            fault.how.value,
+            fault.turn,
         )
 
 
 def outstanding(url: str, saga_id: UUID) -> list[str]:
     """The points at which nothing has happened yet, though it should."""
     rows = journal.query(
-        url, "SELECT point FROM public.fate WHERE saga_id = %s AND struck_at IS NULL ORDER BY turn", str(saga_id)
+        url,
+        "SELECT point FROM public.planned_fault WHERE saga_id = %s AND struck_at IS NULL ORDER BY turn",
+        str(saga_id),
     )
     return [point for (point,) in rows]
 
@@ -119,7 +121,7 @@ _own = threading.local()
 
 
 def strikes(saga_id: UUID, point: str, step: str | None) -> How | None:
-    """In a process that passes a point: does something happen here?"""
+    """Return what happens in this process, which passes a point; None: nothing."""
     if getattr(_own, "pid", None) != os.getpid():
         # A forked child has its parent's; closing that here would end the parent's session.
         _own.inherited = getattr(_own, "connection", None)

@@ -1,4 +1,4 @@
-"""What some workers of the fault tests run: the order example, by workers who give a lost database up in a second."""
+"""The order example for workers that give a lost database up after a second."""
 
 from config.celery_app import app, sagas
 from sagas.engine.loop import Loop

@@ -1,4 +1,4 @@
-"""The stage: servers, cables, and the processes that a supervisor keeps running."""
+"""The environment: servers, cables, and the processes that a supervisor keeps running."""
 
 import random
 import sys
@@ -35,7 +35,7 @@ def is_gone(error: psycopg2.Error) -> bool:
     return isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) or error.pgcode is None
 
 
-class Stage:
+class FaultEnvironment:
     """Everything that runs, for the length of a `with` block."""
 
     def __init__(self, settings: Settings, directory: Path) -> None:
@@ -55,7 +55,7 @@ class Stage:
         self._connection: Any = None
         self._exits = ExitStack()
 
-    def __enter__(self) -> "Stage":
+    def __enter__(self) -> "FaultEnvironment":
         try:
             self._exits.callback(lambda: self.postgres.stop())
             self.postgres.start()

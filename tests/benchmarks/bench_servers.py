@@ -33,7 +33,7 @@ class Run:
         return {
             "SAGAS_DATABASE_URL": self.database_url,
             "SAGAS_BROKER_URL": self.servers.broker_url,
-            "SAGAS_BENCH_TALLY": f"{self.servers.broker.directory}/valkey.sock",
+            "SAGAS_BENCH_TIMES": f"{self.servers.broker.directory}/valkey.sock",
             statements.VARIABLE: str(self.directory),
         }
 
@@ -66,14 +66,14 @@ class Run:
         return self.observer.ask(statement, *parameters)
 
 
-class Stage:
+class BenchServers:
     """The servers for a whole benchmark; see `run` for what each part of it gets."""
 
     def __init__(self, logs: Path | None = None) -> None:
         self._servers = EmbeddedServers()
         self._logs = logs
 
-    def __enter__(self) -> "Stage":
+    def __enter__(self) -> "BenchServers":
         self.directory = Path(tempfile.mkdtemp(prefix="sagas-bench-"))
         self._servers.__enter__()
         self.counts_statements = self._count_statements()

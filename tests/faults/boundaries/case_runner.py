@@ -1,4 +1,4 @@
-"""Playing a case: its saga, with its fate, to its end and the verdict."""
+"""Play a case: its saga, with its planned faults, to its end, and judge that."""
 
 import json
 from collections import Counter
@@ -10,12 +10,12 @@ from uuid import UUID
 
 from sagas import Choreography, SagaHandle
 from sagas.store import run_id_of, uuid7
-from tests.faults.boundaries import fates
-from tests.faults.boundaries.fates import Fate, How
+from tests.faults.boundaries import planned_faults
+from tests.faults.boundaries.end_conditions import judge, judge_run
 from tests.faults.boundaries.lanes import Lane
+from tests.faults.boundaries.planned_faults import How, PlannedFault
 from tests.faults.boundaries.points import Case
 from tests.faults.boundaries.stories import PATIENCE, Trial
-from tests.faults.boundaries.verdicts import judge, judge_run
 from tests.faults.boundaries.workloads import Workload
 from tests.support import journal
 from tests.support.workers import eventually
@@ -53,8 +53,12 @@ def rehearse(lane: Lane, workload: Workload) -> Ended:
 def rehearse_once(lane: Lane, workload: Workload) -> Ended:
     trial = trial_of(lane, workload, workload.first)
     run = workload.story(trial)
-    if workload.nobodys:
-        eventually(lambda: workload.nobodys <= points_of(lane, fates.NOBODY).keys(), "sweeps, heartbeats", PATIENCE)
+    if workload.without_saga:
+        eventually(
+            lambda: workload.without_saga <= points_of(lane, planned_faults.NO_SAGA).keys(),
+            "sweeps, heartbeats",
+            PATIENCE,
+        )
     return verdict(lane, trial, workload, run, exactly=True)
 
 
@@ -78,13 +82,13 @@ def play_later(lane: Lane, case: Case, rehearsal: "Future[Ended]") -> None:
 def take(lane: Lane, case: Case) -> Ended | None:
     """None: its saga ended well, but nobody came to the point: another process had been faster."""
     workload = case.workload
-    turn = 1 + max((fate.turn for fate in workload.first), default=-1)
-    own = [Fate(point=case.point, nth=case.nth, how=case.how, turn=turn)]
+    turn = 1 + max((fault.turn for fault in workload.first), default=-1)
+    own = [PlannedFault(point=case.point, nth=case.nth, how=case.how, turn=turn)]
     if case.then:
-        own.append(Fate(point=case.then, how=case.how, turn=turn + 1))
-    if case.is_nobodys:
+        own.append(PlannedFault(point=case.then, how=case.how, turn=turn + 1))
+    if case.is_without_saga:
         # Nobody's turns are everybody's: they are told apart by number.
-        own = [replace(fate, nth=number, turn=0) for number, fate in enumerate(own, start=1)]
+        own = [replace(fault, nth=number, turn=0) for number, fault in enumerate(own, start=1)]
         trial = trial_of(lane, workload, workload.first, own)
     else:
         trial = trial_of(lane, workload, [*workload.first, *own])
@@ -96,13 +100,17 @@ def take(lane: Lane, case: Case) -> Ended | None:
     return ended if missed in ([], [case.then]) else None
 
 
-def trial_of(lane: Lane, workload: Workload, own: Sequence[Fate], nobodys: Sequence[Fate] = ()) -> Trial:
+def trial_of(
+    lane: Lane, workload: Workload, own: Sequence[PlannedFault], without_saga: Sequence[PlannedFault] = ()
+) -> Trial:
     saga_id, key = uuid7(), None
     if isinstance(workload.saga, Choreography):
         key = str(saga_id)
         saga_id = run_id_of(workload.saga.name, key)
     given: dict[str, Any] = json.loads(json.dumps(workload.input).replace("{id}", str(saga_id)))
-    return Trial(lane=lane, saga=workload.saga, saga_id=saga_id, input=given, key=key, fates=own, nobodys=nobodys)
+    return Trial(
+        lane=lane, saga=workload.saga, saga_id=saga_id, input=given, key=key, faults=own, without_saga=without_saga
+    )
 
 
 def verdict(lane: Lane, trial: Trial, workload: Workload, run: SagaHandle | None, *, exactly: bool) -> Ended:
@@ -114,4 +122,4 @@ def verdict(lane: Lane, trial: Trial, workload: Workload, run: SagaHandle | None
 
 
 def points_of(lane: Lane, saga_id: UUID) -> Counter[str]:
-    return Counter(passage.point for passage in fates.passages(lane.shop.database_url, saga_id))
+    return Counter(passage.point for passage in planned_faults.passages(lane.shop.database_url, saga_id))

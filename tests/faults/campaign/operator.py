@@ -1,4 +1,4 @@
-"""The person who looks at failed sagas: mends what made an undo impossible, and lets them go on."""
+"""The operator who looks at failed sagas: removes what made an undo impossible, and lets them go on."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from sagas import SagaHandle, Sagas
 from tests.faults.campaign import bank
-from tests.faults.campaign.stage import Stage
+from tests.faults.campaign.fault_environment import FaultEnvironment
 
 IMPOSSIBLE = """
 SELECT id::text, data ->> 'impossible' FROM sagas.saga_instance
@@ -17,21 +17,21 @@ WHERE status = 'failed' AND data ? 'impossible' AND id NOT IN (SELECT saga_id FR
 """
 
 
-class Person:
-    """Has the library bound to the servers, past all cables."""
+class Operator:
+    """An operator, with the library bound to the servers directly, without any cable."""
 
-    def __init__(self, stage: Stage, sagas: Sagas) -> None:
-        self.stage, self.sagas = stage, sagas
+    def __init__(self, environment: FaultEnvironment, sagas: Sagas) -> None:
+        self.environment, self.sagas = environment, sagas
 
     def mend(self) -> list[UUID]:
         """Every second saga whose undo was impossible goes on; they should end compensated."""
         mended = []
-        for saga_id, how in self.stage.ask_patiently(IMPOSSIBLE)[::2]:
+        for saga_id, how in self.environment.ask_patiently(IMPOSSIBLE)[::2]:
             run = self.sagas.get(saga_id)
             if how == "manual":
                 self._undo_by_hand(run)
             else:
-                self.stage.ask_patiently("INSERT INTO bank.repaired VALUES (%s)", saga_id)
+                self.environment.ask_patiently("INSERT INTO bank.repaired VALUES (%s)", saga_id)
                 run.retry("the account is open again")
             mended.append(run.id)
         return mended
@@ -45,7 +45,7 @@ class Person:
     def timeline(self, subject: str) -> str:
         """An instance as text, with what the bank has of it."""
         run = self.sagas.get(subject)
-        effects = self.stage.ask_patiently(
+        effects = self.environment.ask_patiently(
             "SELECT at, 'effect ' || key FROM bank.effect WHERE saga_id = %(id)s "
             "UNION ALL SELECT at, CASE WHEN undid THEN 'undone by ' ELSE 'found undone by ' END || key FROM bank.undo "
             "WHERE saga_id = %(id)s "
@@ -58,12 +58,12 @@ class Person:
 
 
 @contextmanager
-def person(stage: Stage) -> Iterator[Person]:
-    """Somebody with an application of their own."""
-    app = Celery("tests.faults.campaign.person", broker=stage.broker.url, set_as_current=False)
-    sagas = Sagas(app, database=stage.postgres.url)
+def operator(environment: FaultEnvironment) -> Iterator[Operator]:
+    """Yield an operator, who has an application of their own."""
+    app = Celery("tests.faults.campaign.operator", broker=environment.broker.url, set_as_current=False)
+    sagas = Sagas(app, database=environment.postgres.url)
     try:
-        yield Person(stage, sagas)
+        yield Operator(environment, sagas)
     finally:
         sagas.engine.store.database.dispose()
         app.close()

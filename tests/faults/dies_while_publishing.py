@@ -1,4 +1,4 @@
-"""What some workers of the fault tests run: the order example, dying at a moment that the environment names.
+"""The order example for workers that die while publishing, at a moment that the environment names.
 
 `SAGAS_TEST_DIES` is `<moment> <task> <what>`: `before` or `after` a step publishes the message of `<task>`, the
 `child` that does so or the whole `worker` is killed. It happens once: the file `SAGAS_TEST_DIED` remembers it.

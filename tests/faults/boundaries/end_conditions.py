@@ -1,4 +1,4 @@
-"""What must be true of every saga at its end, wherever its process died."""
+"""The conditions that hold for every saga at its end, wherever its process died."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from typing import Any
 from uuid import UUID
 
 from sagas import SagaHandle, SagaStatus
-from tests.faults.boundaries import fates
-from tests.faults.boundaries.fates import Passage
+from tests.faults.boundaries import planned_faults
+from tests.faults.boundaries.planned_faults import Passage
 from tests.faults.boundaries.workloads import Workload
 from tests.support import journal
 from tests.support.workers import eventually
@@ -99,7 +99,7 @@ def judge(run: SagaHandle, workload: Workload, url: str, *, exactly: bool) -> No
     if workload.ledger is not None:
         assert journal.ledger(url, run.id) == workload.ledger, told
     for row in rows:
-        assert_ran_as_often_as_it_had_to(row, workload, executions(fates.passages(url, run.id)), exactly, told)
+        assert_ran_as_often_as_it_had_to(row, workload, executions(planned_faults.passages(url, run.id)), exactly, told)
         done = effects.count(row["effect"])
         assert done <= row["attempts"], f"{row['effect']} happened {done} times\n{told}"
         if row["status"] == "completed" and row["task"]:
@@ -120,7 +120,7 @@ def judge_run(run: SagaHandle, workload: Workload, url: str, *, exactly: bool) -
     assert dead_letters(url, run.id) == [], told
     if workload.ledger is not None:
         assert journal.ledger(url, run.id) == workload.ledger, told
-    ran = executions(fates.passages(url, run.id))
+    ran = executions(planned_faults.passages(url, run.id))
     for row in rows:
         assert_ran_as_often_as_it_had_to(row, workload, ran, exactly and workload.exact, told)
     effects = [what.partition(" ")[0] for what in journal.effects(url, run.id) if " for " not in what]

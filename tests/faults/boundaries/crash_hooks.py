@@ -1,4 +1,4 @@
-"""The hooks with which a process dies at the points that `fates` names. Only these tests' processes have them.
+"""The hooks with which a process dies at the points that `planned_faults` names. Only these tests' processes have them.
 
 A point is ``<site> | <what>:<moment>``. The site is what the process is doing: ``action``, ``compensation``,
 ``callback`` and ``sweep`` are the tasks of a pool's child; ``heartbeat``, ``timer`` (it sweeps), ``filler`` and
@@ -34,13 +34,13 @@ from sagas.recovery.sweep import Sweeper
 from sagas.recovery.worker import WorkerLife
 from sagas.store.database import COMMIT, is_in_transaction
 from sagas.store.sweeping import Sweeping
-from tests.faults.boundaries import fates
+from tests.faults.boundaries import planned_faults
 from tests.faults.boundaries.statements import name_of, only_tells
 from tests.support import journal
 
 #: What this thread is doing, if that is not what its process does anyhow; for which saga; at which step of it.
 site: ContextVar[str | None] = ContextVar("site", default=None)
-saga: ContextVar[UUID] = ContextVar("saga", default=fates.NOBODY)
+saga: ContextVar[UUID] = ContextVar("saga", default=planned_faults.NO_SAGA)
 step: ContextVar[str | None] = ContextVar("step", default=None)
 #: Who publishes: Celery, which walks along its chain, the library's loop, or who fills the queues from their lines.
 publisher: ContextVar[str] = ContextVar("publisher", default="chain")
@@ -65,18 +65,18 @@ def pass_by(what: str, saga_id: UUID | None = None, at: str | None = None, where
         at: the step that it is about, if this process is not at a step itself.
     """
     point = f"{where or here()} | {what}"
-    match fates.strikes(saga_id or saga.get(), point, step.get() or at):
-        case fates.How.PROCESS:
+    match planned_faults.strikes(saga_id or saga.get(), point, step.get() or at):
+        case planned_faults.How.PROCESS:
             os.kill(os.getpid(), signal.SIGKILL)
-        case fates.How.GROUP:
+        case planned_faults.How.GROUP:
             assert os.getsid(0) == os.getpgid(0), "a worker has a session of its own"
             os.killpg(0, signal.SIGKILL)
-        case fates.How.REFUSED:
+        case planned_faults.How.REFUSED:
             raise OperationalError("refused")
 
 
 @contextmanager
-def doing(what: str, saga_id: UUID = fates.NOBODY) -> Iterator[None]:
+def doing(what: str, saga_id: UUID = planned_faults.NO_SAGA) -> Iterator[None]:
     """Inside of the block this process does that."""
     tokens = site.set(what), saga.set(saga_id)
     try:
@@ -228,7 +228,7 @@ def subject(task: str, headers: Mapping[str, Any]) -> tuple[str, UUID, str | Non
     at = headers.get(ADDRESS_HEADER)
     if at is None and task not in WHAT_IS_SENT:
         return None
-    saga_id = fates.NOBODY if task == SWEEP_TASK else UUID(str(headers["root_id"]))
+    saga_id = planned_faults.NO_SAGA if task == SWEEP_TASK else UUID(str(headers["root_id"]))
     return WHAT_IS_SENT.get(task) or kind_of(str(at)), saga_id, at
 
 

@@ -1,4 +1,4 @@
-"""What the rounds of a fault found: the table that is printed at the end of a run."""
+"""The results of a fault's rounds: the table that is printed at the end of a run."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from config.demo.books import Violation
 
 
 @dataclass
-class Tally:
+class FaultResults:
     """Counts over the rounds of one fault; everything but `rounds`, `sagas` and `seconds` must stay empty."""
 
     fault: str
