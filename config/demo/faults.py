@@ -34,7 +34,7 @@ OPERATIONS: Final = {
     "authorisation": ("authorise", "void", "capture"),
 }
 
-#: What `install` replaces.
+#: The functions that `install` replaces.
 _once, _undo = barrier.once, barrier.undo
 
 

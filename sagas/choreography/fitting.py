@@ -77,7 +77,7 @@ def _fitted_one(value: Any, members: Sequence[Any], path: str, annotation: Any) 
         try:
             return fitted(value, member, path)
         except Misfit as misfit:
-            # Of a record or a list the problem inside says more than the name of the union.
+            # For a record or a list the problem inside says more than the name of the union.
             inside = misfit if any(not problem.startswith(f"{path} is ") for problem in misfit.problems) else inside
     raise inside or _misfit(path, annotation, value)
 

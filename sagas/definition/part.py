@@ -59,7 +59,7 @@ class Part:
     #: None: compensatable before the pivot, retriable after it.
     kind: StepKind | None = None
     best_effort = False
-    #: What errors call it.
+    #: The word by which errors call it.
     noun = "step"
 
     def __init__(self, name: str) -> None:

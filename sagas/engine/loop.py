@@ -47,7 +47,7 @@ class Handled:
     carried: bool  # the running chain already carries the message to send
 
 
-#: What an event did: the instance as it was, the decision, how it was saved, and which instances to wake.
+#: The effect of an event: the instance as it was, the decision, how it was saved, and which instances to wake.
 _Done = tuple[Loaded, Decision, Saved, Sequence[UUID]]
 
 

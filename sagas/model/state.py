@@ -62,7 +62,7 @@ TRANSITIONS: dict[SagaStatus, frozenset[SagaStatus]] = {
 class ExecutionStatus(StrEnum):
     """The status of an execution, which is a row: an action, or one round of its compensation. See `StepStatus`."""
 
-    # Of a delivery alone: an earlier one of its handler is not done. Whatever ends that one releases it, and so does
+    # Only for a delivery: an earlier one of its handler is not done. Whatever ends that one releases it, and so does
     # every look at its run.
     HELD = "held"
 

@@ -26,7 +26,7 @@ class HistoryEvent(StrEnum):
     COMPENSATED = "compensated"  # the end of the last compensation; nothing to do
     FAILED = "failed"  # a failure after which it cannot go on; see `needs_a_person`
 
-    # Of one execution.
+    # About one execution.
     ATTEMPT_FAILED = "attempt_failed"  # the worker, or the sweep in its place; nothing while it is tried again
     POLL_LIMIT_PASSED = "poll_limit_passed"  # the worker whose step polls beyond `poll_for`; raise that if need be
     HOLDER_LOST = "holder_lost"  # the sweep, or the worker that starts next; if frequent, find what kills workers
@@ -41,7 +41,7 @@ class HistoryEvent(StrEnum):
     LATE_SUCCESS = "late_success"  # an execution that had lost its claim; nothing: `outcome` says what follows
     LATE_FAILURE = "late_failure"  # the same, in doubt; nothing: `outcome` says what follows
 
-    # Of the instance.
+    # About the instance.
     DEADLINE_PASSED = "deadline_passed"  # the first look after it; nothing to do
     STOP_REQUESTED = "stop_requested"  # `cancel`, or the parent that turns back; nothing to do
     UNDONE_BY_PARENT = "undone_by_parent"  # the parent that turns back after this child ended; nothing to do

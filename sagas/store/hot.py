@@ -184,7 +184,7 @@ class HotPath(InSchema):
             "in_lane": following.in_lane,
             "ends": following.ends,
             "hands_over": following.needs_a_decision,
-            # What is handed over is still pending, or a sibling would take itself for the last.
+            # A step that is handed over stays pending, or a sibling would take itself for the last.
             "follow": 1 if following.needs_a_decision else len(following.heads),
             "is_limited": plan.is_limited,
             "may_stop": plan.pivot is None or step.position < plan.pivot.position,

@@ -11,7 +11,7 @@ from sagas.store import letter_statements
 from sagas.store.book import InSchema
 from sagas.store.loop_statements import LOCK_INSTANCE
 
-#: What letters can be asked for by. One that is left out, or None, is not asked for.
+#: The filters of letters. One that is left out, or None, does not filter.
 FILTERS = ("choreography", "handler", "error", "older_than", "run", "number", "event")
 
 

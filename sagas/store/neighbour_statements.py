@@ -211,7 +211,7 @@ CORRELATION = """
 
 CORRELATION_OF = "SELECT " + CORRELATION
 
-#: What one execution began, by an index on the correlation id.
+#: The instance that one execution began, by an index on the correlation id.
 BEGUN_BY = "SELECT id FROM {s}.saga_instance WHERE correlation_id = :correlation AND caused_by = :cause LIMIT 1"
 
 #: All that have a correlation id, and their child sagas, the oldest first.

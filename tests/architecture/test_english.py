@@ -18,7 +18,11 @@ SOURCES = sorted(
     for path in (ROOT / folder).rglob("*.py")
     if "migrations" not in path.parts
 )
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *(ROOT / page for page in ("README.md", "CHANGELOG.md", "tests/README.md")),
+    *sorted((ROOT / ".github").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 
 #: Each pattern with its cure. "There is no driver", "is no longer" and "is no better" are English.
 FORBIDDEN = {
@@ -28,8 +32,16 @@ FORBIDDEN = {
     re.compile(r"()\b(?:whoever|nobody|somebody|anybody)\b", re.I): (
         "name the party: the worker, the caller, an operator; or say 'no worker', 'an operator'"
     ),
+    re.compile(
+        r"()\b(?:anew|lest|thereof|whereby|wherein)\b", re.I
+    ): "say 'again', 'so that … not', 'of it', 'by which'",
 }
 FIRST_WORD = re.compile(r"(?:Of|Who|Whose|Whom|What)\b")
+COMMENT_FIRST = "begin with the thing ('The events that …'), not with a question word or 'Of'"
+#: What a function's docstring may not begin with, unless it is a property's: it says what the function does.
+NO_VERB = re.compile(
+    r"(?:A|All|An|Each|Every|How|If|It|Its|No|That|The|There|These|This|Those|When|Where|Whether|Which|Why|With)\b"
+)
 VERB_FIRST = "begin a function's docstring with a verb ('Return …'), any other with what the thing is"
 
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -45,9 +57,26 @@ def in_source(text: str) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value
 
 
+def comments(text: str) -> Iterator[tuple[int, str]]:
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string.lstrip("#: ")
+
+
+def is_property(node: ast.AST) -> bool:
+    return any(ast.unparse(decorator).endswith(("property", ".setter")) for decorator in node.decorator_list)
+
+
+def begins_wrongly(node: ast.AST, docstring: str) -> bool:
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not is_property(node) and NO_VERB.match(docstring):
+        return True
+    return FIRST_WORD.match(docstring) is not None
+
+
 def docstrings(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the docstrings that begin in a way that they should not, each with its line."""
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, DOCUMENTED) and (docstring := ast.get_docstring(node)):
+        if isinstance(node, DOCUMENTED) and (docstring := ast.get_docstring(node)) and begins_wrongly(node, docstring):
             yield node.body[0].lineno, docstring
 
 
@@ -61,28 +90,25 @@ def foreign(line: int, text: str) -> Iterator[tuple[int, str]]:
 
 def in_module(text: str) -> list[tuple[int, str]]:
     found = [problem for line, piece in in_source(text) for problem in foreign(line, piece)]
-    found += [
-        (line, f"{docstring.splitlines()[0]!r}: {VERB_FIRST}")
-        for line, docstring in docstrings(text)
-        if FIRST_WORD.match(docstring)
-    ]
+    found += [(line, f"{docstring.splitlines()[0]!r}: {VERB_FIRST}") for line, docstring in docstrings(text)]
+    found += [(line, f"{words!r}: {COMMENT_FIRST}") for line, words in comments(text) if FIRST_WORD.match(words)]
     return sorted(found)
 
 
-def told(path: Path, found: list[tuple[int, str]]) -> str:
+def report(path: Path, found: list[tuple[int, str]]) -> str:
     return "\n".join(f"{path.relative_to(ROOT)}:{line}: {what}" for line, what in found)
 
 
 @pytest.mark.parametrize("path", [*SOURCES, ROOT / "run.py"], ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_module_reads_as_english(path: Path) -> None:
     found = in_module(path.read_text())
-    assert not found, told(path, found)
+    assert not found, report(path, found)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_page_reads_as_english(path: Path) -> None:
     found = list(foreign(1, path.read_text()))
-    assert not found, told(path, found)
+    assert not found, report(path, found)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +119,9 @@ def test_a_page_reads_as_english(path: Path) -> None:
         ('"""A module.\n\nIts values are no\ntexts.\n"""\n', 3, "are no texts"),
         ('def f():\n    """What it returns."""\n', 2, "What it returns."),
         ('class C:\n    """Whose it is."""\n', 2, "Whose it is."),
+        ('def f():\n    """The value that it returns."""\n', 2, "The value that it returns."),
+        ("x = 1\n#: What it was before.\ny = 2\n", 2, "What it was before."),
+        ("x = 1  # made anew each time\n", 1, "anew"),
     ],
 )
 def test_what_is_not_english_is_found_with_its_line(source: str, line: int, words: str) -> None:
@@ -104,7 +133,12 @@ def test_what_is_not_english_is_found_with_its_line(source: str, line: int, word
 
 @pytest.mark.parametrize(
     "source",
-    ['"""There are no\nsteps, and it is no longer held."""\n', 'account = "nobody"\n', "# there is no driver\n"],
+    [
+        '"""There are no\nsteps, and it is no longer held."""\n',
+        'account = "nobody"\n',
+        "# there is no driver\n",
+        'class C:\n    @property\n    def f(self):\n        """The value that it holds."""\n',
+    ],
 )
 def test_english_idioms_and_names_pass(source: str) -> None:
     assert in_module(source) == []

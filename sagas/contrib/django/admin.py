@@ -108,12 +108,12 @@ class InstanceAdmin(InstancePages):
 
     @admin.display(description="why")
     def why(self, instance: Any) -> str:
-        """Why it needs a person, and then why it turned back."""
+        """Return why it needs a person, and then why it turned back."""
         return str(Truncator(instance.why).words(WORDS))
 
     @admin.display(description="age")
     def age(self, instance: Instance) -> str:
-        """How long it took, or has taken so far."""
+        """Return how long it took, or has taken so far."""
         lasted: timedelta = (instance.finished_at or timezone.now()) - instance.created_at
         return str(timedelta(seconds=max(0, round(lasted.total_seconds()))))
 

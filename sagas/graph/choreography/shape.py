@@ -10,7 +10,7 @@ from sagas.handle import Snapshot, StepView
 from sagas.model import SagaStatus, StepStatus
 from sagas.model.choreography import ChoreographyPlan, HandlerPlan, IfDead
 
-#: Of several deliveries the status that needs the most attention is that of their handler.
+#: The status of a handler is the one of its deliveries that needs the most attention.
 _GRAVEST = (
     StepStatus.FAILED,
     StepStatus.COMPENSATING,

@@ -46,8 +46,8 @@ def replay(draft: RunDraft, event: ReplayRequested) -> None:
     else:
         detail = {"reason": event.reason, "by": event.by, "error": row.error.to_json() if row.error else {}}
         draft.note(HistoryEvent.REPLAYED, row, **detail, **in_words(event.edit, row))
-        anew = {"forgiven": row.attempts, "losses": 0, "polls": 0, "polled_since": None}
-        row = draft.put_back(row, **anew, **edited(draft.delivery(row.address), event.edit))
+        fresh = {"forgiven": row.attempts, "losses": 0, "polls": 0, "polled_since": None}
+        row = draft.put_back(row, **fresh, **edited(draft.delivery(row.address), event.edit))
         if row.address.is_action:
             draft.put(row, status=ExecutionStatus.HELD)  # released in its order
         else:

@@ -56,7 +56,7 @@ def test_a_choreography_that_does_not_compile_is_told_with_every_reason(monkeypa
 
     (told,) = shop.told()
 
-    assert told.startswith("choreography 'broken': event 'Odd': nothing upcasts version 2, so that the chain")
+    assert told.startswith("choreography 'broken': event 'Odd': nothing upcasts version 2, so the chain")
 
 
 def test_a_saga_of_the_same_name_is_told() -> None:

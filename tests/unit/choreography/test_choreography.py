@@ -154,7 +154,7 @@ def test_broken_upcasters_and_fields_are_all_told_when_it_is_compiled() -> None:
     told = str(refused.value)
     assert told.startswith("choreography 'odd' cannot work, for 2 reasons:\n- choreography 'odd': event 'Odd': ")
     assert "the field 'field': set[str] cannot be stored" in told
-    assert "nothing upcasts version 2, so that the chain from version 1 to 3 has a gap" in told
+    assert "nothing upcasts version 2, so the chain from version 1 to 3 has a gap" in told
 
 
 def test_a_task_of_another_app_is_refused_when_it_is_compiled() -> None:
