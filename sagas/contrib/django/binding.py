@@ -128,7 +128,7 @@ def database_url(alias: str) -> URL:
 
 
 class CurrentUrl:
-    """Returns the `database_url` of an alias, for each statement; it is made anew only if the settings have changed."""
+    """Returns the `database_url` of an alias, for each statement; made again only if the settings change."""
 
     def __init__(self, alias: str) -> None:
         self._alias = alias
