@@ -10,9 +10,17 @@ from click.testing import Result
 
 from config.servers import EmbeddedBroker, EmbeddedPostgres
 from sagas.cli import sagas as group
+from sagas.engine import impatient
 from tests.conftest import GivenPostgres, Shop, empty_keyspace, make_shop
 from tests.support.commands import Here, runner
 from tests.support.pages import Example
+
+
+@pytest.fixture(autouse=True)
+def a_busy_machine_sends(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a start of this process wait for a broker that answers, however busy the machine is."""
+    if "silence" not in request.fixturenames:
+        monkeypatch.setattr(impatient, "PATIENCE", 10.0)
 
 
 @pytest.fixture(scope="module")
