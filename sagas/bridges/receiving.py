@@ -107,7 +107,7 @@ class Receiver:
     # -- storing
 
     def _take(self, envelope: Envelope, body: bytes) -> None:
-        came = Imported(
+        imported = Imported(
             event_id=envelope.id,
             run_there=envelope.run,
             run_id=self._run_of(envelope),
@@ -115,24 +115,24 @@ class Receiver:
             message=body,
             refused=self._why_refused(envelope),
         )
-        self._release(envelope.run, came)
+        self._release(envelope.run, imported)
 
     def _keep_unreadable(self, body: bytes, why: str) -> None:
         """Keep a signed message that cannot be read, for a person: it has no index."""
         id_ = uuid5(_UNREADABLE, hashlib.sha256(body).hexdigest())
-        came = Imported(event_id=id_, run_there=NOWHERE, run_id=NOWHERE, index=None, message=body, refused=why)
+        imported = Imported(event_id=id_, run_there=NOWHERE, run_id=NOWHERE, index=None, message=body, refused=why)
         logger.error("bridge %s: a message cannot be read: %s", self._bridge.name, why)
         with self._bridges.stream(self._bridge.name, NOWHERE) as connection:
-            if self._bridges.keep(connection, self._bridge.name, came):
+            if self._bridges.keep(connection, self._bridge.name, imported):
                 self._bridges.take(connection, self._bridge.name, id_, why)
 
-    def _release(self, run_there: UUID, came: Imported | None = None) -> None:
+    def _release(self, run_there: UUID, imported: Imported | None = None) -> None:
         """Store an event that came, and publish those whose turn it is, in one transaction."""
 
         def work() -> list[UUID]:
             with self._bridges.stream(self._bridge.name, run_there) as connection:
-                if came is not None:
-                    self._bridges.keep(connection, self._bridge.name, came)
+                if imported is not None:
+                    self._bridges.keep(connection, self._bridge.name, imported)
                 return self._published(connection, run_there)
 
         for run_id in dict.fromkeys(self._database.retrying(work)):

@@ -88,7 +88,7 @@ def not_undone(ways: Ways, excused: Collection[str]) -> Iterator[str]:
     plan = ways.plan
     undoing = {type_ for handler in plan.handlers for type_ in handler.undo_when} | set(plan.refuses)
     for type_ in sorted((undoing & ways.coming) - ways.outside):
-        follows = ways.from_([type_])
+        follows = ways.reachable_from([type_])
         turns_back = follows & set(plan.refuses)
         for handler in ways.before(type_):
             if handler.name in excused or follows & set(handler.undo_when):
@@ -110,7 +110,7 @@ def without_end(ways: Ways) -> Iterator[str]:
     """Yield the events that undo something and after which a run comes to no end."""
     for type_ in sorted(ways.coming - ways.outside):
         undone = ways.plan.undone_by(type_)
-        if undone and not ways.from_([type_]) & ways.ending:
+        if undone and not ways.reachable_from([type_]) & ways.ending:
             yield (
                 f"after {type_}, which undoes {listed(undone)}, a run comes to no end: name it in refuses=, or let a "
                 "handler of it publish an event that is in ends= or refuses="
@@ -142,7 +142,7 @@ def closed_to_the_outside(ways: Ways) -> Iterator[str]:
 def endless(ways: Ways) -> Iterator[str]:
     """Yield the cycles from which no end is reached."""
     for cycle in ways.cycles():
-        if not ways.from_(cycle) & ways.ending:
+        if not ways.reachable_from(cycle) & ways.ending:
             way = " → ".join((*cycle, cycle[0]))
             yield (
                 f"{way} goes round without an exit: no event that follows from it ends a run. Let one of its handlers "
@@ -157,8 +157,8 @@ def contradicting(ways: Ways) -> Iterator[str]:
     for type_ in sorted(ways.coming):
         for one, other in combinations(plan.hearers(type_), 2):
             for first, second in ((one, other), (other, one)):
-                ends = ways.from_(first.publishes) & set(plan.ends)
-                refuses = ways.from_(second.publishes) & set(plan.refuses)
+                ends = ways.reachable_from(first.publishes) & set(plan.ends)
+                refuses = ways.reachable_from(second.publishes) & set(plan.refuses)
                 for end, refusal in sorted(product(ends, refuses)):
                     if (end, refusal) not in reported:
                         reported.add((end, refusal))

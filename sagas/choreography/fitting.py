@@ -84,7 +84,7 @@ def _fitted_one(value: Any, members: Sequence[Any], path: str, annotation: Any) 
 
 def _fitted_list(value: Any, kind: Any, arguments: Sequence[Any], path: str) -> Any:
     if not isinstance(value, list | tuple):
-        raise Misfit(f"{path} is {_told(value)}, not a list")
+        raise Misfit(f"{path} is {_type_of(value)}, not a list")
     if kind is tuple and arguments and arguments[-1] is not ...:
         if len(arguments) != len(value):
             raise Misfit(f"{path} has {len(value)} items, not {len(arguments)}")
@@ -188,10 +188,10 @@ def _misfit(path: str, annotation: Any, value: Any) -> Misfit:
         expected = described(annotation)
     except Unsupported:
         expected = named(annotation)
-    return Misfit(f"{path} is {_told(value)}, not {expected}")
+    return Misfit(f"{path} is {_type_of(value)}, not {expected}")
 
 
-def _told(value: Any) -> str:
+def _type_of(value: Any) -> str:
     """Return the type of a value, as it is called in an annotation; the value may be a secret."""
     name = type(value).__name__
     return "None" if value is None else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

@@ -43,7 +43,7 @@ class Ways:
 
     # -- all steps
 
-    def from_(self, types: Iterable[str]) -> frozenset[str]:
+    def reachable_from(self, types: Iterable[str]) -> frozenset[str]:
         """Return some events and everything that may follow from them."""
         found: set[str] = set()
         waiting = [*types]
@@ -56,18 +56,18 @@ class Ways:
 
     def after(self, type_: str) -> frozenset[str]:
         """Return what may follow from an event; the event itself only if it is on a cycle."""
-        return self.from_(self._next[type_])
+        return self.reachable_from(self._next[type_])
 
     @cached_property
     def coming(self) -> frozenset[str]:
         """The events that may come in a run."""
-        come = self.from_(self.outside)
+        come = self.reachable_from(self.outside)
         while True:
             # Everything that was done may be undone, since any run may turn back.
             undone = {type_ for one in self.plan.handlers if come & set(one.hears) for type_ in one.undo_publishes}
             if undone <= come:
                 return come
-            come = self.from_(come | undone)
+            come = self.reachable_from(come | undone)
 
     def is_reached(self, handler: HandlerPlan) -> bool:
         return not self.coming.isdisjoint(handler.hears)
@@ -76,7 +76,7 @@ class Ways:
         """Yield the handlers that may have acted before an event came, without those that publish it instead."""
         for handler in self.plan.handlers:
             others = set(handler.publishes) - {type_}
-            if self.is_reached(handler) and type_ in self.from_(others):
+            if self.is_reached(handler) and type_ in self.reachable_from(others):
                 yield handler
 
     def cycles(self) -> Iterator[tuple[str, ...]]:

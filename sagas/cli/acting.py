@@ -17,14 +17,14 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object,
 NO_OBJECT = 'it must be a JSON object, as in {"shipment_id": "4711"}'
 
 
-def _given(context: click.Context, parameter: click.Parameter, value: str) -> str:
+def _checked_reason(context: click.Context, parameter: click.Parameter, value: str) -> str:
     if not value.strip():
         raise click.BadParameter("a reason is required; it is kept in the history to say why")
     return value
 
 
 #: An option of every action on a saga's course.
-REASON = click.option("--reason", required=True, callback=_given, help="Why; kept in the history.")
+REASON = click.option("--reason", required=True, callback=_checked_reason, help="Why; kept in the history.")
 
 
 def _parsed(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:

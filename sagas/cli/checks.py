@@ -56,7 +56,7 @@ def findings(sagas: Sagas) -> list[str]:
             try:
                 found += graph_findings(choreography, sagas.engine)
             except SagaError as error:
-                found.append(told_by(choreography, error))
+                found.append(with_its_name(choreography, error))
     found += queue_findings(sagas)
     found += [token_warning(name) for name in sorted(left_out(sagas))]
     return found
@@ -102,7 +102,7 @@ def belongs(definition: Saga | Choreography, sagas: Sagas) -> bool:
     return True
 
 
-def told_by(choreography: Choreography, error: SagaError) -> str:
+def with_its_name(choreography: Choreography, error: SagaError) -> str:
     """Return an error that begins with the choreography's name, once."""
     message = str(error)
     return message if message.startswith(choreography.who) else f"{choreography.who}: {message}"
@@ -113,7 +113,7 @@ def shorter_limits(sagas: Sagas, plan: Plan) -> list[str]:
     found = []
     for step in plan.steps:
         for round_, what in ((0, "step"), (1, "the compensation of step")):
-            if step.task_for(round_) is None or step.said_limits(round_) is not None:
+            if step.task_for(round_) is None or step.declared_limits(round_) is not None:
                 continue
             limits = sagas.engine.messages.limits_of(step, round_)
             if limits.for_body < step.timeout_for(round_):

@@ -15,11 +15,11 @@ from sagas.cli.checks import belongs, findings, notes
 from sagas.cli.finding import instance_of, may_be_instance
 from sagas.cli.fleet import (
     fleet_findings,
-    in_the_schema,
     neighbour_findings,
     neighbour_notes,
-    on_the_broker,
+    neighbours_in_schema,
     stuck_notes,
+    workers_on_broker,
 )
 from sagas.cli.run_notes import run_notes
 from sagas.cli.stored_events import stored_event_findings
@@ -161,12 +161,12 @@ def check(context: click.Context) -> None:
             noted += waiting
             noted += run_notes(sagas)
             noted += stuck_notes(store.fleet)  # in the middle of a deploy this is not a problem
-            others += in_the_schema(sagas.engine.control, store.fleet)
+            others += neighbours_in_schema(sagas.engine.control, store.fleet)
         except (SQLAlchemyError, SchemaMissing) as error:  # a build has none; before a deploy it is not migrated
             reason = str(getattr(error, "orig", error)).partition("\n")[0]
             click.echo(f"the database could not be asked about its workers: {reason}", err=True)
         try:
-            answered, left = on_the_broker(sagas)
+            answered, left = workers_on_broker(sagas)
         except Exception as error:  # a build has no broker either
             click.echo(f"the broker could not be asked about its workers: {error}", err=True)
         else:

@@ -10,7 +10,7 @@ import click
 from sagas.cli.acting import REASON, who
 from sagas.cli.columns import indented, moment
 from sagas.cli.commands import bound_sagas, cli_errors, json_line, optional_duration, sagas
-from sagas.cli.lists import say_what_is_left
+from sagas.cli.lists import print_remainder
 from sagas.errors import SagaError
 from sagas.handle import DeadLetter, DeadLetters, LetterAnswer, LetterKind, LetterOutcome
 from sagas.handle.dead_letters import MOST_LETTERS
@@ -52,7 +52,7 @@ def list_(context: click.Context, /, as_json: bool, limit: int, after: str | Non
         left = letters.left_after(page, most=MOST_COUNTED + 1, **asked)
     for letter in page:
         click.echo(json_line(dataclasses.asdict(letter)) if as_json else _in_short(letter))
-    say_what_is_left("there are no dead letters", page, left, page.after)
+    print_remainder("there are no dead letters", page, left, page.after)
 
 
 @dead.command()

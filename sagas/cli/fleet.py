@@ -3,7 +3,7 @@
 from sagas.engine import CONTROL_QUEUE, Control, left_in
 from sagas.extension import Sagas
 from sagas.model.neighbours import Neighbour, clashes, other_brokers
-from sagas.recovery import itself, left_in_words, over_the_broker
+from sagas.recovery import leftover_note, neighbours_on_broker, own_description_of
 from sagas.store import RELEASE, Fleet, Sweeping
 
 
@@ -22,27 +22,27 @@ def stuck_notes(fleet: Fleet) -> list[str]:
     return [*fleet.unheard(), *fleet.parked()]
 
 
-def in_the_schema(control: Control, fleet: Fleet) -> list[Neighbour]:
+def neighbours_in_schema(control: Control, fleet: Fleet) -> list[Neighbour]:
     """Return the living workers of the schema. Raises SQLAlchemyError if the database cannot be read."""
     control.known_home = fleet.home()
     return fleet.alive(control.known_home)
 
 
-def on_the_broker(sagas: Sagas) -> tuple[list[Neighbour], list[str]]:
+def workers_on_broker(sagas: Sagas) -> tuple[list[Neighbour], list[str]]:
     """Return the workers with sagas that answer there, and a note on messages in the former control queue.
 
     Raises the broker's errors.
     """
-    found = over_the_broker(sagas.engine)
+    found = neighbours_on_broker(sagas.engine)
     left = 0 if sagas.control_queue == CONTROL_QUEUE else left_in(CONTROL_QUEUE, sagas.engine.messages)
-    return found, [left_in_words(left)] if left else []
+    return found, [leftover_note(left)] if left else []
 
 
 def neighbour_findings(sagas: Sagas, others: list[Neighbour]) -> list[str]:
     """Return the clashes with other applications; none if the database was not asked for this one's mark."""
-    return clashes(itself(sagas.engine), others) if sagas.engine.control.known_home else []
+    return clashes(own_description_of(sagas.engine), others) if sagas.engine.control.known_home else []
 
 
 def neighbour_notes(sagas: Sagas, others: list[Neighbour]) -> list[str]:
     """Return notes on possible clashes."""
-    return other_brokers(itself(sagas.engine), others)
+    return other_brokers(own_description_of(sagas.engine), others)

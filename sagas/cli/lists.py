@@ -36,7 +36,7 @@ def list_instances(context: click.Context, /, as_json: bool, limit: int, after: 
     short = short_ids([run.id for run in page])
     for run in page:
         click.echo(json_line(_as_row(run)) if as_json else _as_line(run, short))
-    say_what_is_left("no instance" + (" fits" if any(asked.values()) else ""), page, left, page.after)
+    print_remainder("no instance" + (" fits" if any(asked.values()) else ""), page, left, page.after)
 
 
 @sagas.command()
@@ -54,10 +54,10 @@ def manual(context: click.Context, limit: int, after: str | None, as_json: bool)
     short = short_ids([entry["id"] for entry in entries])
     for entry in entries:
         click.echo(json_line(entry) if as_json else _in_words(entry, short))
-    say_what_is_left("nothing waits for a person", entries, left, page.after)
+    print_remainder("nothing waits for a person", entries, left, page.after)
 
 
-def say_what_is_left(nothing: str, shown: Sequence[Any], left: int, after: str | None) -> None:
+def print_remainder(nothing: str, shown: Sequence[Any], left: int, after: str | None) -> None:
     """Say how to go on, on stderr: the list itself stays a list."""
     if after is not None:
         click.echo(more(left, after), err=True)
@@ -82,10 +82,10 @@ def _as_line(run: InstanceView, short: dict[UUID, str]) -> str:
     return f"{short[run.id]:<18}  {run.status:<12}  {what:<21}  {moment(run.started_at)}"
 
 
-def _waiting_for_a_person(found: Sagas, run: InstanceView) -> Iterator[dict[str, Any]]:
+def _waiting_for_a_person(sagas: Sagas, run: InstanceView) -> Iterator[dict[str, Any]]:
     """Yield what a person has to look at in an instance, and the reason why it cannot be read, if it cannot."""
     try:
-        entries = list(_steps_that_wait(SagaHandle(found.engine, run.id)))
+        entries = list(_steps_that_wait(SagaHandle(sagas.engine, run.id)))
         why = run.unreadable  # perhaps only to a worker of another release
     except RowDamaged as error:
         entries, why = [], str(error)
@@ -105,14 +105,14 @@ def _waiting_for_a_person(found: Sagas, run: InstanceView) -> Iterator[dict[str,
 def _steps_that_wait(handle: SagaHandle) -> Iterator[dict[str, Any]]:
     seen = handle.snapshot()
     for step in seen.needs_a_person:
-        below = f"its child saga waits for a person: {', '.join(map(str, seen.waits_below))}"
+        child_note = f"its child saga waits for a person: {', '.join(map(str, seen.waits_below))}"
         yield {
             "id": seen.id,
             "saga": seen.saga,
             "key": seen.key,
             "since": seen.finished_at,
             "what": step.called,
-            "error": below if seen.waits_below else str(step.last_error) if step.last_error else None,
+            "error": child_note if seen.waits_below else str(step.last_error) if step.last_error else None,
             "in_doubt": step.in_doubt,
         }
 

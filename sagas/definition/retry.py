@@ -90,18 +90,18 @@ class Retry:
                     raise DefinitionError(f"Retry({name}=…) contains {item!r}, which is not an exception class")
             object.__setattr__(self, name, classes)
 
-    def over(self, default: Self) -> Self:
+    def with_defaults(self, default: Self) -> Self:
         """Return the same policy, with the options that it leaves out from ``default``."""
-        return dataclasses.replace(default, **self._said())
+        return dataclasses.replace(default, **self._given_options())
 
     def policy(self) -> RetryPolicy:
         """Return the policy as the plan stores it."""
-        given = self._said()
+        given = self._given_options()
         return RetryPolicy(
             **given | {name: tuple(map(qualified, given[name])) for name in ("on", "never_on") if name in given}
         )
 
-    def _said(self) -> dict[str, Any]:
+    def _given_options(self) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 

@@ -320,4 +320,4 @@ def retries(given: Retry | None, default: Retry, who: str) -> tuple[Retry, Retry
         return default, default
     if not isinstance(given, Retry):
         raise DefinitionError(f"{who}={given!r} must be Retry(…)")
-    return given.over(default), given.over(ACTION_RETRY)
+    return given.with_defaults(default), given.with_defaults(ACTION_RETRY)

@@ -64,7 +64,7 @@ def bind(
     """
     whole = {**data, **own_result} if isinstance(own_result, Mapping) else dict(data)
     sources = dict(inputs)
-    given = dict(_given(inputs, {**whole, **data} if inherited else whole))
+    given = dict(_filled(inputs, {**whole, **data} if inherited else whole))
     bound: dict[str, Any] = {}
     fillable = parameters(function)
     for parameter in fillable:
@@ -98,13 +98,13 @@ def bind(
     return bound
 
 
-def _given(inputs: Inputs, whole: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _filled(inputs: Inputs, data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the parameters whose sources exist, with their values."""
     for parameter, source in inputs:
         if source.const is not None:
             yield parameter, source.value
-        elif source.name is not None and source.name in whole:
-            yield parameter, whole[source.name]
+        elif source.name is not None and source.name in data:
+            yield parameter, data[source.name]
 
 
 def _must_be_filled(parameter: inspect.Parameter) -> bool:

@@ -74,11 +74,13 @@ class Continuation:
             _current.reset(token)
             self._hand_over()
 
-    def take(self, instance_id: UUID, plan: Plan, done: Address, heads: Sequence[Address]) -> Address | None:
+    def take(self, instance_id: UUID, plan: Plan, completed: Address, heads: Sequence[Address]) -> Address | None:
         """Choose which of the steps just born runs here and now. None: all are to be sent."""
         if self._may_go_on():
             for head in heads:
-                if self._fits(plan, plan.step(done.position, done.branch), plan.step(head.position, head.branch)):
+                if self._fits(
+                    plan, plan.step(completed.position, completed.branch), plan.step(head.position, head.branch)
+                ):
                     self._next = _Next(instance_id, plan, head)
                     return head
         return None
@@ -129,7 +131,7 @@ class Continuation:
     def _request(self, task: str, following: _Next) -> dict[str, Any]:
         """Make the request that its message would have made."""
         own_id = str(uuid4())
-        headers, shown = self._engine.messages.told_of(following.plan, following.address)
+        headers, shown = self._engine.messages.headers_and_name(following.plan, following.address)
         return {
             **self._message,
             **headers,

@@ -292,13 +292,13 @@ class Engine:
                 "with Saga(if_locked='wait')"
             )
 
-    def _refuse_beside_failed(self, plan: Plan, key: str | None, found: UUID) -> None:
+    def _refuse_beside_failed(self, plan: Plan, key: str | None, failed_id: UUID) -> None:
         """Refuse to start beside a failed instance: once an operator lets it go on, both would do the same."""
-        row = blocking(partial(self.store.instances.read, found))
+        row = blocking(partial(self.store.instances.read, failed_id))
         if row is not None and row.status == SagaStatus.FAILED:
             raise KeyInUse(
-                f"saga {plan.saga!r} with the key {key!r} failed and waits for a person: {found}. Resolve, retry or "
-                "skip it first; one that was undone can be started again"
+                f"saga {plan.saga!r} with the key {key!r} failed and waits for a person: {failed_id}. Resolve, retry "
+                "or skip it first; one that was undone can be started again"
             )
 
     def _hurry(self, new: NewInstance, first_id: str | None, *, is_to_be_sent: bool) -> Callable[[], None]:

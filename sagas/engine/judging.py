@@ -14,9 +14,9 @@ from celery.exceptions import Ignore, Reject, Retry
 from sagas.engine.signs import (
     DEPTH,
     LONGEST_RETRY_AFTER,
-    behind,
     cause_of,
     classes_of,
+    errors_behind,
     is_time_limit,
     lineage,
     members,
@@ -78,7 +78,7 @@ def judge(
         clean: the errors that the step names as clean: qualified names, and classes if this process has them.
     """
     try:
-        return _judged(error, describe(_told(error), step, redact), policy, clean)
+        return _judged(error, describe(_reported_error(error), step, redact), policy, clean)
     except (SoftTimeLimitExceeded, TimeLimitExceeded) as limit:
         return Judgement(describe(limit, step, redact), Verdict.TIMEOUT)
     except BaseException as broken:
@@ -90,7 +90,7 @@ def _judged(error: BaseException, info: ErrorInfo, policy: RetryPolicy, clean: S
     if isinstance(error, Retry):
         # The body called self.retry(): its request is honoured, by our counters.
         when = float(error.when) if isinstance(error.when, int | float) else 0.0
-        verdict = Verdict.of(again=True, clean=is_clean(_told(error), clean))
+        verdict = Verdict.of(again=True, clean=is_clean(_reported_error(error), clean))
         return Judgement(info, verdict, max(0.0, min(when, LONGEST_RETRY_AFTER)))
     if is_timeout(error):
         return Judgement(info, Verdict.TIMEOUT)
@@ -105,7 +105,7 @@ def _judged(error: BaseException, info: ErrorInfo, policy: RetryPolicy, clean: S
     return Judgement(info, verdict, retry_after(error))
 
 
-def _told(error: BaseException) -> BaseException:
+def _reported_error(error: BaseException) -> BaseException:
     """Return the error to report: for a body that called ``self.retry(exc=…)``, that exception."""
     return error.exc if isinstance(error, Retry) and isinstance(error.exc, BaseException) else error
 
@@ -146,7 +146,7 @@ def is_clean(error: BaseException, clean: Sequence[str | type]) -> bool:
     named = _named(error, clean)
     if named is None or members(error) or signs_of(error, named=named).is_transient:
         return False
-    return not any(_leaves_open(other) for other in behind(error))
+    return not any(_leaves_open(other) for other in errors_behind(error))
 
 
 def _leaves_open(error: BaseException, depth: int = DEPTH) -> bool:

@@ -66,7 +66,7 @@ class Messages:
 
     def limits_of(self, step: PlanStep, round_: int) -> Limits:
         """Return how long one execution may take: as the saga says, or else as its task or the app says."""
-        declared, task_name = step.said_limits(round_), step.task_for(round_)
+        declared, task_name = step.declared_limits(round_), step.task_for(round_)
         if declared is not None or task_name is None:
             return declared or Limits(step.timeout_for(round_))
         if task_name not in self._limits:
@@ -143,7 +143,7 @@ class Messages:
         if task is None:
             raise ValueError(f"no worker runs {step.name!r}")
         limits = limits or self.limits_of(step, address.round)
-        headers, shown = self.told_of(plan, address)
+        headers, shown = self.headers_and_name(plan, address)
         options = {
             "headers": headers | ({INLINE_HEADER: str(inline)} if inline else {}),
             "shadow": shown,
@@ -158,7 +158,7 @@ class Messages:
             options["priority"] = plan.priority
         return Signature(task, kwargs={SAGA_ID: str(instance_id)}, app=self._app, immutable=True, options=options)
 
-    def told_of(self, plan: Plan, address: Address) -> tuple[dict[str, str], str]:
+    def headers_and_name(self, plan: Plan, address: Address) -> tuple[dict[str, str], str]:
         """Return the headers that name an execution, and its name as logs and Flower show it."""
         step = plan.step(address.position, address.branch)
         shown = step.name if address.is_action else str(step.compensation).rpartition(".")[2]
@@ -259,7 +259,7 @@ def first_of_tail(request: Any) -> Address | None:
         return None  # another application's task, or forged
 
 
-def walks_on(request: Any, own: StepState | None, following: StepState | None) -> bool:
+def may_continue_chain(request: Any, own: StepState | None, following: StepState | None) -> bool:
     """Return whether a message whose execution is over goes on with its chain.
 
     After a crash between "completed" and "published", the redelivery goes on if nothing else did. A second dispatch may

@@ -125,7 +125,7 @@ class _ReactionRecording(Recording):
     def _returned(self, value: Any) -> Answer:
         """Complete it with the events that it returned, in one commit."""
         outcome = UndoOutcome.FULL if self._address.is_action else UndoOutcome.of(value)
-        returned = [] if value is None or says_how_far(value, self._address.is_action) else value
+        returned = [] if value is None or is_undo_outcome(value, self._address.is_action) else value
         several = list(returned) if isinstance(returned, list | tuple) else [returned]
         try:
             events = written(self._heard, [*self._heard.also, *several], self._claimed)
@@ -230,7 +230,7 @@ def written(heard: Heard, events: list[Any], claimed: Claimed) -> list[WrittenEv
     return list(heard.choreography.exchange.returned(events, may, who, claimed.delivery.engine.secrecy))
 
 
-def says_how_far(value: Any, is_action: bool) -> bool:
+def is_undo_outcome(value: Any, is_action: bool) -> bool:
     """Return whether an undo returned how far it got, instead of events."""
     outcome = value.get("outcome") if isinstance(value, Mapping) else value
     return not is_action and outcome in ("full", "partial", "manual")

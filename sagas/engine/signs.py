@@ -188,7 +188,7 @@ def cause_of(error: BaseException) -> BaseException | None:
     return cause
 
 
-def behind(error: BaseException) -> Iterator[BaseException]:
+def errors_behind(error: BaseException) -> Iterator[BaseException]:
     """Yield the exceptions that it was raised from or during, nearest first; ``raise … from None`` ends them."""
     context = BaseException.__dict__["__context__"]
     suppressed = BaseException.__dict__["__suppress_context__"]

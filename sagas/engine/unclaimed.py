@@ -2,7 +2,7 @@
 
 from sagas.engine.answer import END, Answer
 from sagas.engine.delivery import Delivery
-from sagas.engine.messages import goes_on_inline, is_redelivered, walks_on
+from sagas.engine.messages import goes_on_inline, is_redelivered, may_continue_chain
 from sagas.model import ExecutionStatus, Tick
 from sagas.store import Instances, Lines, legible
 
@@ -22,7 +22,7 @@ def nothing_to_claim(delivery: Delivery, instances: Instances, lines: Lines) -> 
             # Its worker was killed between a completion and the next claim.
             for address in instances.unclaimed(instance_id):
                 lines.put_back(instance_id, address)
-        return Answer(goes_on=walks_on(request, own, steps.get(carries) if carries else None))
+        return Answer(goes_on=may_continue_chain(request, own, steps.get(carries) if carries else None))
     refusal = engine.carrying.refusal_of(request, instance_id, delivery.address)
     if engine.loop.handle(instance_id, refusal or Tick()) is None:
         delivery.log("message without a saga dropped")

@@ -28,7 +28,7 @@ def tail(task: str) -> str:
     return clean(task.rpartition(".")[2] or task)
 
 
-def what_it_does(step: PlanStep) -> str | None:
+def step_description(step: PlanStep) -> str | None:
     """Return what a reader cannot guess from the step's name; None for a task of the same name."""
     match step.role:
         case StepRole.SLEEP:
@@ -40,11 +40,11 @@ def what_it_does(step: PlanStep) -> str | None:
             then = "goes on" if step.on_timeout is OnTimeout.CONTINUE else "turns back"
             return f"{waits}, {duration(step.seconds)}, then {then}"
         case StepRole.CHILD:
-            return _what_the_child_is(step)
+            return _child_description(step)
     return None if step.task is None or tail(step.task) == clean(step.name) else clean(step.task)
 
 
-def _what_the_child_is(step: PlanStep) -> str:
+def _child_description(step: PlanStep) -> str:
     if step.child is None:
         return "another saga"
     given = "" if step.child_input is None else f", given {', '.join(map(clean, step.child_input)) or 'nothing'}"
@@ -76,14 +76,14 @@ def _traits(step: PlanStep) -> Iterator[str]:
         yield f"queue {clean(step.queue)}"
 
 
-def how_it_is_undone(step: PlanStep) -> tuple[str, ...]:
+def undo_traits(step: PlanStep) -> tuple[str, ...]:
     """Return the policies of its compensation that differ from the defaults."""
     if step.compensation_deadline is None:
         return ()
     return (f"given up after {duration(step.compensation_deadline)}",)
 
 
-def how_it_went(view: StepView) -> tuple[str, ...]:
+def outcome_facts(view: StepView) -> tuple[str, ...]:
     facts = [_counted(view.attempts)] if view.attempts else []
     if view.losses:
         facts.append(f"{view.losses} lost with its process")
@@ -91,7 +91,7 @@ def how_it_went(view: StepView) -> tuple[str, ...]:
     return tuple(facts)
 
 
-def how_it_was_undone(view: CompensationView) -> tuple[str, ...]:
+def undo_facts(view: CompensationView) -> tuple[str, ...]:
     facts = [_counted(view.attempts)] if view.attempts else []
     if view.round > 1:
         facts.append(f"round {view.round}")

@@ -86,8 +86,8 @@ def _forward(shape: Shape) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     yield before, DONE, labels
 
 
-def has_pivot(beside: tuple[Node, ...]) -> bool:
-    return any(node.kind is StepKind.PIVOT for node in beside)
+def has_pivot(nodes: tuple[Node, ...]) -> bool:
+    return any(node.kind is StepKind.PIVOT for node in nodes)
 
 
 def _condition(node: Node) -> tuple[str, ...]:

@@ -8,12 +8,12 @@ from operator import attrgetter
 from sagas.graph.labels import (
     clean,
     condition,
-    how_it_is_undone,
-    how_it_was_undone,
-    how_it_went,
+    outcome_facts,
+    step_description,
     tail,
     traits,
-    what_it_does,
+    undo_facts,
+    undo_traits,
 )
 from sagas.handle import CompensationView, Snapshot, StepView
 from sagas.model import ErrorInfo, Plan, PlanStep, SagaStatus, StepKind, StepRole, StepStatus
@@ -71,8 +71,8 @@ class Shape:
             yield position, tuple(beside)
 
 
-def lanes(beside: tuple[Node, ...]) -> list[tuple[Node, ...]]:
-    return [tuple(lane) for _, lane in groupby(beside, key=attrgetter("lane"))]
+def lanes(nodes: tuple[Node, ...]) -> list[tuple[Node, ...]]:
+    return [tuple(lane) for _, lane in groupby(nodes, key=attrgetter("lane"))]
 
 
 def shape_of(plan: Plan, snapshot: Snapshot | None = None) -> Shape:
@@ -100,12 +100,12 @@ def _node(row: int, step: PlanStep, view: StepView | None = None, turn: tuple[st
         name=clean(step.name),
         kind=step.kind,
         role=step.role,
-        does=what_it_does(step),
+        does=step_description(step),
         condition=condition(step),
         traits=traits(step),
         best_effort=step.best_effort,
         status=view.status if view else None,
-        facts=how_it_went(view) + turn if view else (),
+        facts=outcome_facts(view) + turn if view else (),
         error=why(view.error) if view else None,
         started=bool(view and (view.attempts or view.started_at)),
         undo=_undo(f"c{place}", step, view.compensation if view else None),
@@ -118,9 +118,9 @@ def _undo(id_: str, step: PlanStep, view: CompensationView | None) -> Undo | Non
     return Undo(
         id=id_,
         name=f"undo of {clean(step.name)}" if step.compensation is None else tail(step.compensation),
-        traits=how_it_is_undone(step),
+        traits=undo_traits(step),
         status=view.status if view else None,
-        facts=how_it_was_undone(view) if view else (),
+        facts=undo_facts(view) if view else (),
         error=why(view.error) if view else None,
     )
 

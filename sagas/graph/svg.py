@@ -60,12 +60,12 @@ def description(shape: Shape) -> str:
     if shape.because:
         sentences.append(f"Because of {shape.because}.")
     for node in shape.nodes:
-        undone = f", undone by {_told(node.undo)}" if node.undo else ""
-        sentences.append(f"{node.row + 1}. {_told(node)}{undone}.")
+        undone = f", undone by {_described(node.undo)}" if node.undo else ""
+        sentences.append(f"{node.row + 1}. {_described(node)}{undone}.")
     return "\n".join(sentences)
 
 
-def _told(box: Node | Undo) -> str:
+def _described(box: Node | Undo) -> str:
     facts = [box.status.value] if box.status else []
     facts += [text for text, _ in texts(box)]
     return box.name + (f" ({', '.join(facts)})" if facts else "")
@@ -118,7 +118,7 @@ def _draw_action(canvas: Canvas, node: Node, box: Box) -> None:
     pivot = node.kind is StepKind.PIVOT
     waits = node.role in (StepRole.SLEEP, StepRole.WAIT)
     paint = node.status or ("pivot" if pivot else "plain")
-    canvas.group(_told(node))
+    canvas.group(_described(node))
     canvas.box(
         paint,
         box,
@@ -134,7 +134,7 @@ def _draw_action(canvas: Canvas, node: Node, box: Box) -> None:
 
 def _draw_undo(canvas: Canvas, undo: Undo, box: Box, *, looked: bool) -> None:
     unused = looked and undo.status is None
-    canvas.group(_told(undo))
+    canvas.group(_described(undo))
     canvas.box(undo.status or ("skipped" if unused else "undo"), box, round=14, dashed=unused)
     _write(canvas, undo, box, "skipped" if unused else undo.status or "strong")
 

@@ -54,9 +54,9 @@ def _is_done(node: Node) -> bool:
     return node.status in _PASSED or (node.best_effort and node.status is StepStatus.FAILED)
 
 
-def _passed_by(beside: tuple[Node, ...], later: bool) -> Iterator[str]:
+def _passed_by(nodes: tuple[Node, ...], later: bool) -> Iterator[str]:
     """Yield the steps skipped on the way because of their condition, but not those that the saga never came to."""
-    for lane in lanes(beside):
+    for lane in lanes(nodes):
         passed = later
         for node in reversed(lane):
             if node.status is StepStatus.SKIPPED and passed:

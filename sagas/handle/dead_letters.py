@@ -133,7 +133,7 @@ class DeadLetters:
             raise ConfigurationError(
                 f"dead_letters.replay(to={excerpt(to)}): pass the name of a handler, or leave it out"
             )
-        chosen = self._meant(letters, reason, by)
+        chosen = self._chosen(letters, reason, by)
         joining = Joining.ALWAYS if len(chosen) > SENT_AT_ONCE else None
         once = {letter.id: letter for letter in reversed(chosen)}.values()
         in_order = sorted(once, key=lambda letter: (letter.run, letter.number or 0))
@@ -168,7 +168,7 @@ class DeadLetters:
         """
         if vouch not in (None, *get_args(VouchWord)):
             raise ConfigurationError(f"dead_letters.edit(vouch={excerpt(vouch)}): pass 'not done', or leave it out")
-        (chosen,) = self._meant([letter], reason, by)
+        (chosen,) = self._chosen([letter], reason, by)
         if chosen.handler is None:
             return _refused(chosen, NO_HANDLER)
         stored = self._letters.stored(chosen.run, address_of(chosen))
@@ -187,7 +187,7 @@ class DeadLetters:
         """
         return [
             self._answered(letter, LetterSkipped, reason, by) if letter.handler else self._seen(letter, reason, by)
-            for letter in self._meant(letters, reason, by)
+            for letter in self._chosen(letters, reason, by)
         ]
 
     def resume(self, choreography: str, handler: str, *, reason: str, by: str = "operator") -> bool:
@@ -267,7 +267,7 @@ class DeadLetters:
 
     # -- answering
 
-    def _meant(self, given: Any, reason: str, by: str) -> Sequence[DeadLetter]:
+    def _chosen(self, given: Any, reason: str, by: str) -> Sequence[DeadLetter]:
         _check_words(reason, by)
         several = [*given] if isinstance(given, Iterable) and not isinstance(given, str) else [given]
         if len(several) > MOST_LETTERS:

@@ -52,10 +52,10 @@ def _streams(rows: Sequence[Row[Any]]) -> Sequence[Sequence[Row[Any]]]:
 
 
 def _behind(head: Row[Any]) -> str:
-    return f"for event {head.position}, which {_how_it_stands(head)}"
+    return f"for event {head.position}, which {_state_of(head)}"
 
 
-def _how_it_stands(head: Row[Any]) -> str:
+def _state_of(head: Row[Any]) -> str:
     if head.dead_at is not None:
         return "is a dead letter"
     if head.status == ExecutionStatus.RUNNING:

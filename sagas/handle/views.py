@@ -33,7 +33,7 @@ from sagas.model import (
     waits_uncalled,
 )
 from sagas.model.choreography.as_plan import RunPlan
-from sagas.model.history import place_of, told_by
+from sagas.model.history import notes_of, place_of
 from sagas.model.inputs import unwrapped
 from sagas.store import legible, stored_step_of
 
@@ -114,11 +114,11 @@ def _legible(read: Callable[["InstanceView"], T]) -> Callable[["InstanceView"], 
     """Make a property raise RowDamaged if it cannot be read (see `legible`)."""
 
     @wraps(read)
-    def told(seen: "InstanceView") -> T:
+    def guarded(seen: "InstanceView") -> T:
         with legible(seen.id):
             return read(seen)
 
-    return told
+    return guarded
 
 
 class InstanceView:
@@ -285,7 +285,7 @@ class InstanceView:
             detail = self._show.detail(event.detail)
             entries.append(HistoryEntry(at=event.at, event=event.event, step=event.step, detail=detail))
         for row in self._step_rows:
-            notes = told_by(stored_step_of(row, worker=row.hostname))
+            notes = notes_of(stored_step_of(row, worker=row.hostname))
             entries += [HistoryEntry(at=it.at, event=it.event, step=it.step, detail=it.detail) for it in notes if it.at]
         if self.finished_at is not None:
             entries.append(HistoryEntry(at=self.finished_at, event=self._row.status, step=None, detail={}))
@@ -380,7 +380,11 @@ def _combined(action: StepStatus, compensation: CompensationView | None) -> Step
     return StepStatus.COMPENSATING
 
 
-def _waits(view: StepView, below: Sequence[UUID]) -> str:
+def _waits(view: StepView, waiting_children: Sequence[UUID]) -> str:
     """Return what it waits for a person to do at a step, and why."""
-    why = f"its child saga waits for a person: {', '.join(map(str, below))}" if below else view.last_error
+    why = (
+        f"its child saga waits for a person: {', '.join(map(str, waiting_children))}"
+        if waiting_children
+        else view.last_error
+    )
     return f"{view.called}: {why or 'it waits for an answer'}"

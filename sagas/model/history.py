@@ -15,7 +15,7 @@ from sagas.model.vocabulary import HistoryEvent
 ENDS = frozenset(status.value for status in FINAL)
 
 
-def told_by(step: StepState) -> Iterator[Note]:
+def notes_of(step: StepState) -> Iterator[Note]:
     """Yield when an execution began and how it ended, as far as it has."""
     what = "step" if step.address.is_action else "compensation"
     round_: dict[str, Any] = {"round": step.address.round} if step.address.round > 1 else {}
@@ -54,7 +54,7 @@ def overwritten(before: InstanceState, after: InstanceState) -> Iterator[Note]:
     """Yield the ends that the rows of ``before`` hold and those of ``after`` do not."""
     for step in before.steps:
         if step.finished_at is not None:
-            yield from _gone(told_by(step), told_by(after.at(step.address) or step))
+            yield from _gone(notes_of(step), notes_of(after.at(step.address) or step))
     yield from _gone(end_of(before), end_of(after))
 
 

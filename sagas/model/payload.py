@@ -176,7 +176,7 @@ def _tag_mapping(value: Mapping[Any, Any], path: str, depth: int) -> dict[str, A
     for key in value:
         if not isinstance(key, str):
             kind = type(key).__name__
-            raise PayloadError(f"{path} has the key {_told(key)}, a {kind}; JSON keys are text: use str()")
+            raise PayloadError(f"{path} has the key {_shown_key(key)}, a {kind}; JSON keys are text: use str()")
     tagged = {
         _checked_text(str.__str__(key), f"a key of {path}"): _tag(item, f"{path}[{excerpt(key)}]", depth + 1)
         for key, item in value.items()
@@ -187,7 +187,7 @@ def _tag_mapping(value: Mapping[Any, Any], path: str, depth: int) -> dict[str, A
     return tagged
 
 
-def _told(key: Any) -> str:
+def _shown_key(key: Any) -> str:
     try:
         return repr(key)[:80]
     except Exception:  # a number of thousands of digits, or a user's own class

@@ -103,7 +103,7 @@ def run_again(draft: InstanceDraft, step: StepState) -> None:
 def request_skip(draft: InstanceDraft, event: SkipRequested) -> None:
     """Skip a step: an operator did it by hand, or saw that it happened or that nothing needs to be undone."""
     stuck = stuck_at(draft) if draft.status is SagaStatus.FAILED else []
-    step = the_one(stuck, event.step)
+    step = only_match(stuck, event.step)
     if step is None or not is_about(event, step) or is_for_its_successor(draft, event):
         draft.accepted = False
         return
@@ -119,7 +119,7 @@ def request_skip(draft: InstanceDraft, event: SkipRequested) -> None:
 def resolve_doubt(draft: InstanceDraft, event: DoubtResolved) -> None:
     """Take a person's answer on whether an action in doubt happened."""
     stuck = stuck_at(draft) if draft.status is SagaStatus.FAILED else []
-    step = the_one(stuck, event.step)
+    step = only_match(stuck, event.step)
     action = draft.steps[step.address.action] if step is not None else None
     keys = tuple(json.loads(event.result)) if event.result is not None else ()
     if step is None or action is None or not may_answer(draft, event, step, action):
@@ -158,7 +158,7 @@ def may_answer(draft: InstanceDraft, event: DoubtResolved, step: StepState, acti
     return not event.happened or not event.undo or draft.plan_step(step).is_undoable
 
 
-def the_one(stuck: list[StepState], name: str | None) -> StepState | None:
+def only_match(stuck: list[StepState], name: str | None) -> StepState | None:
     """Return the only execution that can be meant; None if there is none, or several."""
     named = [step for step in stuck if name in (None, step.name)]
     return named[0] if len(named) == 1 else None

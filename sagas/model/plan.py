@@ -128,7 +128,7 @@ class PlanStep:
         )
         return own | (self.child.needs if self.child else frozenset())
 
-    def said_limits(self, round_: int) -> Limits | None:
+    def declared_limits(self, round_: int) -> Limits | None:
         """Return how long one execution may take, if the saga says so; None: the task's limits apply."""
         timeout = self.timeout_for(round_)
         is_said = timeout != UNSAID or (self.says_hour if round_ == 0 else self.says_undo_hour)

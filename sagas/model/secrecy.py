@@ -160,10 +160,10 @@ class Secrecy:
         It finds a value as text, and as Python and JSON write that text.
         """
         if not self.is_wanted:
-            return _as_it_is
+            return _unchanged
         forms = {form for value in self._secrets(seen) for form in _forms(value) if len(form) >= SHORTEST}
         if not forms:
-            return _as_it_is
+            return _unchanged
         # The longest first: one secret may be the beginning of another.
         pattern = re.compile("|".join(re.escape(form) for form in sorted(forms, key=lambda form: (-len(form), form))))
         return lambda text: pattern.sub(HIDDEN, text)
@@ -198,7 +198,7 @@ def _fields(data: Any) -> Iterator[tuple[str, Any]]:
             yield from within.items()
 
 
-def _as_it_is(text: str) -> str:
+def _unchanged(text: str) -> str:
     return text
 
 

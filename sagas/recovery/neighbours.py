@@ -41,13 +41,13 @@ class Neighbourhood:
         """Write into the worker's row which app it belongs to; once for each of its ids."""
         self._control.home()  # the database may have been away before
         if worker_id != self._introduced:
-            own = itself(self._engine)
+            own = own_description_of(self._engine)
             self._fleet.introduce(
                 worker_id, app=own.app, control_queue=own.control_queue, broker=own.broker or "", plans=own.plans
             )
             self._introduced = worker_id
 
-    def told(self) -> dict[str, Any]:
+    def introduction(self) -> dict[str, Any]:
         """Return the answer to other workers that ask over the broker."""
         home, queue = self._control.known_home, self._control.queue
         return {STATS: {"app": self._engine.app.main, "home": home, "control_queue": queue}} if home else {}
@@ -73,15 +73,15 @@ class Neighbourhood:
             return
         others: list[Neighbour] = []
         try:
-            others += self._fleet.alive(itself(engine).home)
+            others += self._fleet.alive(own_description_of(engine).home)
         except Exception as error:  # the database is away
             logger.warning("the workers of this schema were not asked who they are: %r", error)
         if mingles:
             try:
-                others += over_the_broker(engine)
+                others += neighbours_on_broker(engine)
             except Exception as error:  # a broker without broadcasts
                 logger.debug("the workers on this broker were not asked who they are: %r", error)
-        for line in clashes(itself(engine), others):
+        for line in clashes(own_description_of(engine), others):
             logger.error("sagas of another application clash with ours: %s", line)
 
     # -- messages that come by mistake
@@ -118,7 +118,7 @@ class Neighbourhood:
         return message.channel.connection.client.connection_errors
 
 
-def itself(engine: Engine) -> Neighbour:
+def own_description_of(engine: Engine) -> Neighbour:
     """Describe a process of this app. The schema's mark was read from its database before."""
     found: dict[str, set[str]] = {}
     for saga in declared():
@@ -138,7 +138,7 @@ def itself(engine: Engine) -> Neighbour:
     )
 
 
-def over_the_broker(engine: Engine) -> list[Neighbour]:
+def neighbours_on_broker(engine: Engine) -> list[Neighbour]:
     """Return the workers with sagas that answer on this broker. Raises the broker's errors."""
     with engine.messages.impatient_connection() as connection:
         answers = engine.app.control.inspect(timeout=PATIENCE, connection=connection).stats() or {}
@@ -161,10 +161,10 @@ def over_the_broker(engine: Engine) -> list[Neighbour]:
 
 def log_left(count: int) -> None:
     if count:
-        logger.warning("%s", left_in_words(count))
+        logger.warning("%s", leftover_note(count))
 
 
-def left_in_words(count: int) -> str:
+def leftover_note(count: int) -> str:
     return (
         f"{count} messages are left in the former control queue {CONTROL_QUEUE!r}, of this app or of another: workers "
         "consume it until the next release. Let beat entries name the new queue, and update to that release once it "

@@ -53,7 +53,7 @@ class _WorkerStep(StartStopStep):
 
     def info(self, worker: Any) -> dict[str, Any]:
         """Return a part of the output of ``celery inspect stats``."""
-        return self.life.neighbourhood.told()
+        return self.life.neighbourhood.introduction()
 
     def stop(self, worker: Any) -> None:
         """Do nothing in a warm shutdown: the pool still finishes its tasks, so the heartbeats go on until the end."""
@@ -73,7 +73,7 @@ class WorkerLife:
         self._start_pulse = partial(pulse.start, engine.identity, store)
         self._worker: Any = None
         self._idle = False
-        self._told: set[str] = set()
+        self._already_stopped: set[str] = set()
         self._stays = False
         self._has_registered = False
         self._first_queues: set[str] = set()
@@ -232,9 +232,12 @@ class WorkerLife:
         Pools without processes cannot interrupt a body; it can check ``current_step.cancelled``.
         """
         self._engine.held.stop(deliveries)
-        already_told, self._told = self._told, set(deliveries)  # once each: the body may be cleaning up
+        already_stopped, self._already_stopped = (
+            self._already_stopped,
+            set(deliveries),
+        )  # once each: the body may be cleaning up
         for request in _snapshot(worker_state.active_requests) if self._forks() else ():
-            if request.id in self._told - already_told and request.worker_pid:
+            if request.id in self._already_stopped - already_stopped and request.worker_pid:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(request.worker_pid, SIG_SOFT_TIMEOUT)
 
@@ -269,12 +272,12 @@ class WorkerLife:
             return False
         if self._waits() or not OWN_TASKS.issuperset(taken_in.values()):
             return False
-        begun_before = self._begun()
+        begun_before = self._tasks_begun()
         self._stopping.wait(SETTLED)
-        return begun_before == self._begun() and OWN_TASKS.issuperset(self._taken_in().values())
+        return begun_before == self._tasks_begun() and OWN_TASKS.issuperset(self._taken_in().values())
 
     @staticmethod
-    def _begun() -> int:
+    def _tasks_begun() -> int:
         """Return how many tasks this worker has begun, apart from the library's own."""
         return sum(count for name, count in dict(worker_state.total_count).items() if name not in OWN_TASKS)
 

@@ -69,16 +69,16 @@ class Bridges(InSchema):
             connection.execute(self._sql(bridge_statements.LOCK_STREAM), given)
             yield connection
 
-    def keep(self, connection: Connection, bridge: str, came: Imported) -> bool:
+    def keep(self, connection: Connection, bridge: str, imported: Imported) -> bool:
         """Store a message. False: it has come before. With the index of another one it is refused."""
         given = {
             "bridge": bridge,
-            "event_id": came.event_id,
-            "run_there": came.run_there,
-            "run_id": came.run_id,
-            "index": came.index,
-            "message": came.message,
-            "refused": came.refused,
+            "event_id": imported.event_id,
+            "run_there": imported.run_there,
+            "run_id": imported.run_id,
+            "index": imported.index,
+            "message": imported.message,
+            "refused": imported.refused,
         }
         return connection.scalar(self._sql(bridge_statements.IMPORT), given) is not None
 

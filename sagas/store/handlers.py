@@ -91,21 +91,21 @@ class Handlers(InSchema):
         with self._database.autocommit() as connection:
             return connection.execute(self._sql(handler_statements.PAUSED), {"choreography": choreography}).all()
 
-    def _hurry(self, named: dict[str, Any]) -> None:
+    def _hurry(self, handler_key: dict[str, Any]) -> None:
         """Let all deliveries of a handler begin that wait for the end of a pause."""
         while True:
             with self._database.autocommit() as connection:
-                asked = named | {"limit": HURRIED_AT_ONCE}
+                asked = handler_key | {"limit": HURRIED_AT_ONCE}
                 done = connection.execute(self._sql(handler_statements.HURRY), asked).one()
-            if not done.found or (not done.hurried and not self._hurry_one(named)):
+            if not done.found or (not done.hurried and not self._hurry_one(handler_key)):
                 return
 
-    def _hurry_one(self, named: dict[str, Any]) -> bool:
+    def _hurry_one(self, handler_key: dict[str, Any]) -> bool:
         """Wait for the lock of a run that was passed over. False: for too long, since its holder may be frozen."""
         try:
             with self._database.transaction() as connection:
                 connection.exec_driver_sql(BRIEFLY)
-                connection.execute(self._sql(handler_statements.HURRY_ONE), named | {"limit": 1})
+                connection.execute(self._sql(handler_statements.HURRY_ONE), handler_key | {"limit": 1})
         except DBAPIError as error:
             if not is_impatient(error):
                 raise

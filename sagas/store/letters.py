@@ -36,9 +36,9 @@ class Letters(InSchema):
         """Count events that no handler gets, up to ``most``."""
         return self._count(letter_statements.COUNT_UNDELIVERED, filters | {"limit": most})
 
-    def _count(self, statement: str, asked: dict[str, Any]) -> int:
+    def _count(self, statement: str, filters: dict[str, Any]) -> int:
         with self._database.autocommit() as connection:
-            return int(connection.scalar(self._sql(statement), _all(asked)))
+            return int(connection.scalar(self._sql(statement), _all(filters)))
 
     def stored(self, run: UUID, delivery: Address) -> Row[Any] | None:
         """Return what a delivery gets, as it is stored; None: there is no such delivery."""

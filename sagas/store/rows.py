@@ -102,15 +102,15 @@ def step_of(row: Row[Any]) -> StepState:
 def evidence_of(row: Row[Any]) -> dict[str, Any]:
     """Return the evidence about an execution, which is gathered with its row."""
     found = {"holder": Holder(row.holder), "epoch_changed": row.epoch_changed, "worker": row.hostname}
-    return _given_to(row) | found
+    return _columns_of_birth_and_claim(row) | found
 
 
 def stored_step_of(row: Row[Any], worker: str | None = None) -> StepState:
     """Return an execution from its row alone, and from the name of the worker that claimed it, if that is known."""
-    return StepState(**step_fields(row), evidence=StepEvidence(**_given_to(row), worker=worker))
+    return StepState(**step_fields(row), evidence=StepEvidence(**_columns_of_birth_and_claim(row), worker=worker))
 
 
-def _given_to(row: Row[Any]) -> dict[str, Any]:
+def _columns_of_birth_and_claim(row: Row[Any]) -> dict[str, Any]:
     """Return what the birth of an execution, and its claim, have written into its row."""
     return {"limits": Limits(row.timeout, row.soft_timeout), "delivery": row.delivery}
 

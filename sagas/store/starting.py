@@ -203,7 +203,7 @@ class Starting(InSchema):
         Raises:
             ConfigurationError: the transaction is in another database.
         """
-        here = blocking(self._where_we_are)
+        here = blocking(self._own_place)
         if url.get_backend_name() != "postgresql" or transaction.scalar(self._sql(statements.WHERE_AM_I), {}) != here:
             raise ConfigurationError(
                 f"the transaction to join is in {url!r} and sagas are in {self._database.url!r}, where no worker would "
@@ -211,7 +211,7 @@ class Starting(InSchema):
                 "(in Flask: FlaskSagas(join=False))"
             )
 
-    def _where_we_are(self) -> str:
+    def _own_place(self) -> str:
         with self._database.autocommit() as connection:
             return str(connection.scalar(self._sql(statements.WHERE_AM_I)))
 

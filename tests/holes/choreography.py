@@ -330,7 +330,7 @@ OF_CHOREOGRAPHY = (
         taken_away="a held event says for which one it waits, and how that stands",
         edits=(
             Edit(
-                "sagas/handle/holding.py::_how_it_stands",
+                "sagas/handle/holding.py::_state_of",
                 "if head.not_before is not None:",
                 "if head.not_before is True:",
             ),
@@ -343,7 +343,7 @@ OF_CHOREOGRAPHY = (
         taken_away="a letter is answered as it was seen",
         edits=(
             Edit(
-                f"{RULES}letters.py::the_letter",
+                f"{RULES}letters.py::letter_as_seen",
                 "row is None or row.status is not ExecutionStatus.FAILED or draft.delivery(address).dead_at != seen",
                 "row is None",
             ),

@@ -120,7 +120,11 @@ OF_DOUBT = (
         "the bank has charged.",
         taken_away="what was raised from or amid a lost connection is in doubt",
         edits=(
-            Edit(f"{JUDGE}::is_clean", "return not any(_leaves_open(other) for other in behind(error))", "return True"),
+            Edit(
+                f"{JUDGE}::is_clean",
+                "return not any(_leaves_open(other) for other in errors_behind(error))",
+                "return True",
+            ),
         ),
         tests=(f"{JUDGING}test_d6_a_clean_no_that_was_raised_from_a_lost_connection_is_in_doubt",),
     ),

@@ -30,7 +30,9 @@ HIGH = (
         taken_away="of a completed step's messages only a redelivery walks on",
         edits=(
             Edit(
-                "sagas/engine/messages.py::walks_on", "is_redelivered(request)\nand own is not None", "own is not None"
+                "sagas/engine/messages.py::may_continue_chain",
+                "is_redelivered(request)\nand own is not None",
+                "own is not None",
             ),
         ),
         tests=(f"{DOUBLED}test_h1_copies_that_queue_behind_one_another_make_one_walker",),

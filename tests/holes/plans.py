@@ -60,7 +60,7 @@ PLANS = (
         taken_away="a message says what its reader has to know, so old releases drop it before they claim",
         edits=(
             Edit(
-                "sagas/engine/messages.py::Messages::told_of",
+                "sagas/engine/messages.py::Messages::headers_and_name",
                 "{ADDRESS_HEADER: with_needs(str(address), plan.needs)}",
                 "{ADDRESS_HEADER: str(address)}",
             ),

@@ -83,9 +83,9 @@ class StuckForm(ReasonForm):
 
     def do(self, do: Callable[..., None], instance: Instance, by: str) -> None:
         step = self.cleaned_data["step"] if len(self.stuck[instance.pk]) > 1 else None
-        do(instance.handle, self.cleaned_data["reason"], step=step, by=by, **self.said())
+        do(instance.handle, self.cleaned_data["reason"], step=step, by=by, **self.answer_arguments())
 
-    def said(self) -> dict[str, Any]:
+    def answer_arguments(self) -> dict[str, Any]:
         """Return further arguments for the handle's method."""
         return {"result": self.cleaned_data["result"]}
 
@@ -113,9 +113,9 @@ class ResolveForm(StuckForm):
             self.add_error("result", "Only an action that happened has a result.")
         return cleaned
 
-    def said(self) -> dict[str, Any]:
+    def answer_arguments(self) -> dict[str, Any]:
         _, options = self.ANSWERS[self.cleaned_data["answer"]]
-        return super().said() | options
+        return super().answer_arguments() | options
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

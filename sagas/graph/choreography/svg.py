@@ -47,18 +47,18 @@ def description(shape: Shape) -> str:
     names = {event.id: event.name for event in shape.events}
     sentences = [f"Choreography {shape.title}{f' is {shape.status.value}' if shape.status else ''}."]
     sentences += [f"Because of {shape.because}."] if shape.because else []
-    sentences += [f"Event {_told(event, shape)}." for event in shape.events]
+    sentences += [f"Event {_described(event, shape)}." for event in shape.events]
     for handler in shape.handlers:
-        parts = [f"{_told(handler, shape)} hears {', '.join(names[id_] for id_ in handler.hears)}"]
+        parts = [f"{_described(handler, shape)} hears {', '.join(names[id_] for id_ in handler.hears)}"]
         if handler.publishes:
             parts.append(f"may publish {', '.join(names[id_] for id_ in handler.publishes)}")
         if handler.undo:
-            parts.append(f"is undone by {_told(handler.undo, shape)}")
+            parts.append(f"is undone by {_described(handler.undo, shape)}")
         sentences.append(f"Handler {', '.join(parts)}.")
     return "\n".join(sentences)
 
 
-def _told(node: EventNode | HandlerNode | UndoNode, shape: Shape) -> str:
+def _described(node: EventNode | HandlerNode | UndoNode, shape: Shape) -> str:
     facts = [text for text, _ in texts(node, shape)]
     return node.name + (f" ({', '.join(facts)})" if facts else "")
 
@@ -83,7 +83,7 @@ def _draw_lines(canvas: Canvas, shape: Shape, layout: Layout) -> None:
 
 
 def _draw(canvas: Canvas, node: AnyNode, paint: str, box: Box, shape: Shape, *, round: float) -> None:
-    canvas.group(_told(node, shape))
+    canvas.group(_described(node, shape))
     canvas.box(paint, box, round=round)
     y = box.y + PADDING + 13
     canvas.text(paint, box.x + 14, y, fit_name(node.name, room(node), TITLE), size=TITLE, bold=True)

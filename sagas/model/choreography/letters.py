@@ -30,7 +30,7 @@ def replay(draft: RunDraft, event: ReplayRequested) -> None:
 
     An edit delivers another payload, under another key: a person has to vouch that what is in doubt did not happen.
     """
-    row = the_letter(draft, event.address, event.seen)
+    row = letter_as_seen(draft, event.address, event.seen)
     if row is None:
         return
     if row.address.is_action and draft.is_closed(row):
@@ -112,13 +112,13 @@ def in_words(edit: Edit | None, row: StepState) -> dict[str, Any]:
 
 def skip(draft: RunDraft, event: LetterSkipped) -> None:
     """Let a letter go. It keeps its doubt: if its run turns back later, it is undone."""
-    row = the_letter(draft, event.address, event.seen)
+    row = letter_as_seen(draft, event.address, event.seen)
     if row is not None:
         draft.note(HistoryEvent.SKIP_REQUESTED, row, reason=event.reason, by=event.by)
         draft.close(row, ExecutionStatus.SKIPPED, token=None, parked_since=None)
 
 
-def the_letter(draft: RunDraft, address: Address, seen: datetime) -> StepState | None:
+def letter_as_seen(draft: RunDraft, address: Address, seen: datetime) -> StepState | None:
     """Return the dead letter as the person saw it; None: it is refused."""
     row = draft.steps.get(address)
     if row is None or row.status is not ExecutionStatus.FAILED or draft.delivery(address).dead_at != seen:

@@ -10,7 +10,7 @@ from sagas.model.vocabulary import HistoryEvent
 def watch_for_silence(draft: RunDraft) -> None:
     """Note from when on the run is quiet if nothing happens, and announce that once a run."""
     within = silence_allowed(draft)
-    if within is None or not rests(draft):
+    if within is None or not is_at_rest(draft):
         draft.quiet_from = None
         return
     draft.quiet_from = kept_moment(draft) or draft.now + within
@@ -19,7 +19,7 @@ def watch_for_silence(draft: RunDraft) -> None:
         draft.note(HistoryEvent.WENT_QUIET, awaits=sorted(awaited(draft)))
 
 
-def rests(draft: RunDraft) -> bool:
+def is_at_rest(draft: RunDraft) -> bool:
     """Return whether the run has begun and not ended, and nothing of it moves by itself or waits for a person."""
     is_open = draft.takes_events and not draft.status.is_final and draft.count > 0
     return is_open and not draft.waits_for_numbers and not any(row.is_live for row in draft.steps.values())

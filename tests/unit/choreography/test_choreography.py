@@ -58,7 +58,7 @@ def test_the_defaults_of_a_handler_are_those_of_a_step(plan: ChoreographyPlan) -
 
     assert (charge.retry.max_attempts, charge.compensation_retry.max_attempts, charge.max_losses) == (3, 6, 3)
     assert charge.compensation_retry.on == ("builtins.Exception",)
-    assert charge.said_limits(0) is None
+    assert charge.declared_limits(0) is None
 
 
 def test_the_plan_has_every_event_with_its_fields(plan: ChoreographyPlan) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sagas.graph.labels import clean, condition, duration, how_it_was_undone, how_it_went, traits, what_it_does
+from sagas.graph.labels import clean, condition, duration, outcome_facts, step_description, traits, undo_facts
 from sagas.handle import StepView
 from sagas.model import OnTimeout, Plan, PlanStep, StepStatus, UndoOutcome
 from tests.unit.graph.samples import child, pivot, plan, retriable, sleep, step, undo, wait
@@ -48,7 +48,7 @@ def test_durations_are_in_the_largest_unit(seconds: float, says: str) -> None:
     ],
 )
 def test_a_step_says_what_its_name_does_not(drawn: PlanStep, says: str | None) -> None:
-    assert what_it_does(drawn) == says
+    assert step_description(drawn) == says
 
 
 @pytest.mark.parametrize(
@@ -79,21 +79,21 @@ def test_attempts_losses_and_doubt_are_told() -> None:
     never = StepView(name="a", status=StepStatus.PENDING)
     often = StepView(name="a", status=StepStatus.FAILED, attempts=3, losses=1, in_doubt=True)
 
-    assert how_it_went(never) == ()
-    assert how_it_went(often) == ("3 attempts", "1 lost with its process", "in doubt")
+    assert outcome_facts(never) == ()
+    assert outcome_facts(often) == ("3 attempts", "1 lost with its process", "in doubt")
 
 
 def test_a_compensation_tells_its_round_and_how_far_it_got() -> None:
-    assert how_it_was_undone(undo("completed", outcome=UndoOutcome.FULL)) == ("1 attempt",)
-    assert how_it_was_undone(undo("completed", attempts=2, round=2, outcome=UndoOutcome.PARTIAL)) == (
+    assert undo_facts(undo("completed", outcome=UndoOutcome.FULL)) == ("1 attempt",)
+    assert undo_facts(undo("completed", attempts=2, round=2, outcome=UndoOutcome.PARTIAL)) == (
         "2 attempts",
         "round 2",
         "partial",
     )
-    assert how_it_was_undone(undo("pending", attempts=0)) == ()
+    assert undo_facts(undo("pending", attempts=0)) == ()
 
 
 def test_a_child_is_told_by_its_name_and_version() -> None:
     inner = Plan(saga="refund", version=7, steps=plan(step(0)).steps)
 
-    assert what_it_does(child(0, child=inner)) == "saga refund v7"
+    assert step_description(child(0, child=inner)) == "saga refund v7"

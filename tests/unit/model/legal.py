@@ -21,7 +21,7 @@ from sagas.model import (
     StepState,
     child_id,
 )
-from sagas.model.history import end_of, told_by
+from sagas.model.history import end_of, notes_of
 
 _ENDED = (ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.SKIPPED)
 _MIGRATION = Path(sagas.store.__file__).parent / "migrations" / "0001_initial.sql"
@@ -118,7 +118,7 @@ def assert_nothing_is_forgotten(before: InstanceState, decision: Decision) -> No
 
 def told(state: InstanceState) -> list[Note]:
     """What the rows alone tell."""
-    return [*chain.from_iterable(map(told_by, state.steps)), *end_of(state)]
+    return [*chain.from_iterable(map(notes_of, state.steps)), *end_of(state)]
 
 
 def assert_commands_fit(plan: Plan, before: InstanceState, decision: Decision) -> None:

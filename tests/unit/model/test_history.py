@@ -1,14 +1,14 @@
 """The history forgets nothing: what a row told is written down before it is rewritten, and never without need."""
 
 from sagas.model import SagaStatus, Verdict
-from sagas.model.history import end_of, place_of, told_by
+from sagas.model.history import end_of, notes_of, place_of
 from tests.unit.model.story import START, Story, act, pivot, retriable, step, undo
 
 
 def history(story: Story) -> list[str]:
     """All that is told, in the order of its moments."""
     entries = [note for note in story.notes if note.at is not None]
-    entries += [note for row in story.state.steps for note in told_by(row)]
+    entries += [note for row in story.state.steps for note in notes_of(row)]
     entries += end_of(story.state)
     told = [(place_of(note.event, note.at), f"{note.event} {note.step or ''}".strip()) for note in entries if note.at]
     return [text for _, text in sorted(told, key=lambda one: one[0])]
@@ -47,7 +47,7 @@ def test_each_end_tells_how_many_attempts_there_had_been_by_then() -> None:
     story.later().retry()
     story.done(undo(0))
 
-    told = [*story.notes, *told_by(story.row(undo(0)))]
+    told = [*story.notes, *notes_of(story.row(undo(0)))]
     ends = [note for note in told if note.event in ("compensation_failed", "compensation_completed")]
     assert [note.detail["attempts"] for note in ends] == [1, 2, 3]
 

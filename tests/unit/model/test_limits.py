@@ -37,7 +37,7 @@ def test_d36_a_tasks_own_limits_hold_and_a_hard_one_alone_is_announced_to_the_bo
 def test_what_a_step_says_is_when_the_body_is_told_and_its_process_ends_a_moment_later() -> None:
     said = PlanStep(position=0, name="a", task="do", compensation="undo", timeout=30.0, compensation_timeout=60.0)
 
-    limits = [said.said_limits(round_) for round_ in (0, 1, 2)]
+    limits = [said.declared_limits(round_) for round_ in (0, 1, 2)]
 
     assert limits == [Limits(30.0), Limits(60.0), Limits(60.0)]
     assert Limits(30.0).for_body == 30.0
@@ -47,9 +47,9 @@ def test_what_a_step_says_is_when_the_body_is_told_and_its_process_ends_a_moment
 def test_an_hour_that_was_said_is_told_from_one_that_was_not() -> None:
     unsaid = PlanStep(position=0, name="a", task="do", compensation="undo")
 
-    assert [unsaid.said_limits(round_) for round_ in (0, 1)] == [None, None]
-    assert replace(unsaid, says_hour=True).said_limits(0) == Limits(3600.0)
-    assert replace(unsaid, says_undo_hour=True).said_limits(1) == Limits(3600.0)
+    assert [unsaid.declared_limits(round_) for round_ in (0, 1)] == [None, None]
+    assert replace(unsaid, says_hour=True).declared_limits(0) == Limits(3600.0)
+    assert replace(unsaid, says_undo_hour=True).declared_limits(1) == Limits(3600.0)
 
 
 def test_d11_an_hour_that_was_said_has_the_fingerprint_that_it_always_had() -> None:
