@@ -26,7 +26,7 @@ from tests.faults.results_table import HEADER, FaultResults
 from tests.support.workers import ALL_INLINE
 
 ROUNDS = 2
-TALLIES: pytest.StashKey[list[FaultResults]] = pytest.StashKey()
+ALL_RESULTS: pytest.StashKey[list[FaultResults]] = pytest.StashKey()
 SEED: pytest.StashKey[int] = pytest.StashKey()
 
 
@@ -51,7 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    all_results = config.stash.get(TALLIES, [])
+    all_results = config.stash.get(ALL_RESULTS, [])
     if all_results:
         terminalreporter.section(f"kills (seed {config.stash[SEED]})")
         terminalreporter.write_line(HEADER)
@@ -77,12 +77,12 @@ def dice(request: pytest.FixtureRequest) -> random.Random:
 
 
 @pytest.fixture
-def results(request: pytest.FixtureRequest) -> Callable[[str], FaultResults]:
-    """Makes a results that is printed at the end of the run."""
+def make_results(request: pytest.FixtureRequest) -> Callable[[str], FaultResults]:
+    """Make the results of a fault, which are printed at the end of the run."""
 
     def make(fault: str) -> FaultResults:
         made = FaultResults(fault)
-        request.config.stash.setdefault(TALLIES, []).append(made)
+        request.config.stash.setdefault(ALL_RESULTS, []).append(made)
         return made
 
     return make

@@ -132,19 +132,19 @@ def strike_often(
 
 
 def test_a_pool_child_killed_in_a_step_costs_nothing_but_seconds(
-    default_orders: OrderShop, rounds: int, dice: random.Random, results: MakeResults
+    default_orders: OrderShop, rounds: int, dice: random.Random, make_results: MakeResults
 ) -> None:
     # Both of the victim's children are busy, so whichever is killed held a step.
-    strike_often(default_orders, rounds, dice, results("pool child in a step"), forward_story, kill_child, busy=2)
+    strike_often(default_orders, rounds, dice, make_results("pool child in a step"), forward_story, kill_child, busy=2)
 
 
 def test_a_whole_worker_killed_in_a_step_costs_nothing_but_seconds(
-    default_orders: OrderShop, rounds: int, dice: random.Random, results: MakeResults
+    default_orders: OrderShop, rounds: int, dice: random.Random, make_results: MakeResults
 ) -> None:
-    strike_often(default_orders, rounds, dice, results("worker in a step"), forward_story, kill_worker)
+    strike_often(default_orders, rounds, dice, make_results("worker in a step"), forward_story, kill_worker)
 
 
 def test_a_whole_worker_killed_in_a_compensation_costs_nothing_but_seconds(
-    default_orders: OrderShop, rounds: int, dice: random.Random, results: MakeResults
+    default_orders: OrderShop, rounds: int, dice: random.Random, make_results: MakeResults
 ) -> None:
-    strike_often(default_orders, rounds, dice, results("worker in a compensation"), backward_story, kill_worker)
+    strike_often(default_orders, rounds, dice, make_results("worker in a compensation"), backward_story, kill_worker)

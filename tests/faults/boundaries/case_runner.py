@@ -20,14 +20,14 @@ from tests.faults.boundaries.workloads import Workload
 from tests.support import journal
 from tests.support.workers import eventually
 
-#: How often a saga is played that is moved on by others before it comes to its point: by a sweep that was faster than
+#: How often a saga is played if other processes move it on before it comes to its point: a sweep that was faster than
 #: an error callback, say.
 TAKES = 5
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A saga that was found right at its end: it must stay like that."""
+    """A saga that was right at its end: it must stay like that."""
 
     url: str
     saga_id: UUID
@@ -39,7 +39,7 @@ class Ended:
 
 
 def rehearse(lane: Lane, workload: Workload) -> Ended:
-    """Nobody dies but on the way to points off the way. Tells what was passed.
+    """Play a workload in which no process dies, except on the way to detours. Return what was passed.
 
     A sweep that is faster than a slow process does its work for it, so it may take several takes to see it all.
     """
@@ -63,16 +63,16 @@ def rehearse_once(lane: Lane, workload: Workload) -> Ended:
 
 
 def play(lane: Lane, case: Case) -> Ended:
-    """One process dies, or a whole worker."""
+    """Let one process die, or a whole worker."""
     for _ in range(TAKES):
         ended = take(lane, case)
         if ended is not None:
             return ended
-    raise AssertionError(f"in {TAKES} takes nobody came to {case.point}, and so nobody died")
+    raise AssertionError(f"in {TAKES} takes no process came to {case.point}, and so none died")
 
 
 def play_later(lane: Lane, case: Case, rehearsal: "Future[Ended]") -> None:
-    """At every passage of its point that is no case of its own. How many there are may be a matter of luck."""
+    """Play every passage of its point that is not a case of its own. Their number may be a matter of luck."""
     of_their_own = case.workload.nths_of(case.point)
     for nth in range(1, rehearsal.result().passages[case.point] + 1):
         if nth not in of_their_own:
@@ -80,14 +80,14 @@ def play_later(lane: Lane, case: Case, rehearsal: "Future[Ended]") -> None:
 
 
 def take(lane: Lane, case: Case) -> Ended | None:
-    """None: its saga ended well, but nobody came to the point: another process had been faster."""
+    """Play a case once. None: its saga ended well, but no process came to the point: another one had been faster."""
     workload = case.workload
     turn = 1 + max((fault.turn for fault in workload.first), default=-1)
     own = [PlannedFault(point=case.point, nth=case.nth, how=case.how, turn=turn)]
     if case.then:
         own.append(PlannedFault(point=case.then, how=case.how, turn=turn + 1))
     if case.is_without_saga:
-        # Nobody's turns are everybody's: they are told apart by number.
+        # Points without a saga are passed by all processes: the faults are told apart by number.
         own = [replace(fault, nth=number, turn=0) for number, fault in enumerate(own, start=1)]
         trial = trial_of(lane, workload, workload.first, own)
     else:
@@ -96,7 +96,7 @@ def take(lane: Lane, case: Case) -> Ended | None:
     missed = trial.unstruck()
     exactly = case.how is How.PROCESS and not case.ends_worker
     ended = verdict(lane, trial, workload, run, exactly=exactly)
-    # Nobody need come to the second point.
+    # No process need come to the second point.
     return ended if missed in ([], [case.then]) else None
 
 

@@ -38,13 +38,13 @@ from tests.faults.boundaries import planned_faults
 from tests.faults.boundaries.statements import name_of, only_tells
 from tests.support import journal
 
-#: What this thread is doing, if that is not what its process does anyhow; for which saga; at which step of it.
+#: The site of this thread, if it is not that of its process; its saga; the step of that.
 site: ContextVar[str | None] = ContextVar("site", default=None)
 saga: ContextVar[UUID] = ContextVar("saga", default=planned_faults.NO_SAGA)
 step: ContextVar[str | None] = ContextVar("step", default=None)
-#: Who publishes: Celery, which walks along its chain, the library's loop, or who fills the queues from their lines.
+#: The publisher: Celery, which walks along its chain, the library's loop, or the filler.
 publisher: ContextVar[str] = ContextVar("publisher", default="chain")
-#: The impatient sender has a thread of its own, which does not know for whom it works.
+#: The impatient sender has a thread of its own, which does not know the site that it works for.
 _sites_of_senders: dict[UUID, str] = {}
 _site_of_process = "parent"
 
@@ -59,7 +59,7 @@ def here() -> str:
 
 
 def pass_by(what: str, saga_id: UUID | None = None, at: str | None = None, where: str | None = None) -> None:
-    """Here a process may die.
+    """Pass a point, at which this process may die.
 
     Args:
         at: the step that it is about, if this process is not at a step itself.
@@ -77,7 +77,7 @@ def pass_by(what: str, saga_id: UUID | None = None, at: str | None = None, where
 
 @contextmanager
 def doing(what: str, saga_id: UUID = planned_faults.NO_SAGA) -> Iterator[None]:
-    """Inside of the block this process does that."""
+    """Make this the site of the block."""
     tokens = site.set(what), saga.set(saga_id)
     try:
         yield
@@ -116,7 +116,7 @@ def after_statement(connection: Any, cursor: Any, sent: str, parameters: Any, co
 
 
 def forget_transaction(connection: Any) -> tuple[str | None, UUID | None]:
-    """What a transaction began with, and whose it was."""
+    """Forget a transaction; return the statement with which it began, and its saga."""
     try:
         return connection.info.pop("began", None), connection.info.pop("saga", None)
     except NotImplementedError:  # SQLAlchemy's own, before an engine's first connection is handed out
@@ -124,13 +124,13 @@ def forget_transaction(connection: Any) -> tuple[str | None, UUID | None]:
 
 
 def saga_of(parameters: Any) -> UUID | None:
-    """Whose statement it is, where it says so."""
+    """Return the saga of a statement, if its parameters name it."""
     given = parameters if isinstance(parameters, dict) else {}
     return next((UUID(str(given[name])) for name in UUID_PARAMETERS if given.get(name)), None)
 
 
 def watch_commits() -> None:
-    """SQLAlchemy announces a commit only before it is made."""
+    """Watch commits in the dialect: SQLAlchemy announces a commit only before it is made."""
     commit: Any = DefaultDialect.do_commit
     rollback: Any = DefaultDialect.do_rollback
 
@@ -224,7 +224,7 @@ def watch_acks() -> None:
 
 
 def subject(task: str, headers: Mapping[str, Any]) -> tuple[str, UUID, str | None] | None:
-    """What a message of ours is about, for which saga, at which step of it; None: it is another one's."""
+    """Return the kind of a saga's message, its saga and its step; None: it is another application's."""
     at = headers.get(ADDRESS_HEADER)
     if at is None and task not in WHAT_IS_SENT:
         return None
@@ -300,7 +300,7 @@ def watch_timers() -> None:
 
     @wraps(is_swept)
     def is_swept_lately(self: Sweeping) -> bool:
-        """Where no timer sweeps, beat's sweeps are all there is, and one is due after an interval; a pile is not."""
+        """Return whether a sweep was made lately: where no timer sweeps, beat's sweep is due after one interval."""
         if not is_timerless:
             return is_swept(self)
         with patch.dict(self._times, lease=self._times["often"]):
@@ -313,18 +313,18 @@ def watch_timers() -> None:
 
 
 def watch_the_pool() -> None:
-    """A pool notices in no time that one of its children is gone, instead of within five seconds."""
+    """Let a pool notice at once that one of its children is gone, instead of within five seconds."""
     timers = AsynPool.timers.fget
     AsynPool.timers = property(lambda self: dict.fromkeys(timers(self), 0.25))
 
 
 def be_patient() -> None:
-    """A busy machine must not make a message late that somebody is to die over."""
+    """Raise the limits of patience: on a busy machine a message over which a process is to die must not be late."""
     impatient.PATIENCE = impatient.PROBE = after_commit.COMMIT_TAKES = 30.0
 
 
 def install(where: str = "parent") -> None:
-    """Once a process; its forked children inherit it.
+    """Install the hooks, once in a process; its forked children inherit them.
 
     Args:
         where: the site of whatever this process does by itself.

@@ -28,7 +28,7 @@ CREATE INDEX ON public.planned_fault (saga_id, point);
 CREATE INDEX ON public.passage (saga_id);
 """
 
-#: One round trip: it is written down, and counted where it matters. Whose turn has not come is not counted yet.
+#: One round trip: the passage is recorded, and counted if a fault is planned there whose turn has come.
 PASS = """
 WITH struck AS (
     UPDATE public.planned_fault SET passed = passed + 1, pid = %(pid)s,
@@ -53,12 +53,12 @@ class How(StrEnum):
 
     PROCESS = "process"  # that one dies, as by the OOM killer
     GROUP = "group"  # its whole worker dies, as with its container
-    REFUSED = "refused"  # nobody dies: what was about to happen raises
+    REFUSED = "refused"  # no process dies: what was about to happen raises
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedFault:
-    """One thing that will happen to a saga: at the n-th passage of a point, counted when its turn has come."""
+    """One fault of a saga: at the n-th passage of a point, counted once its turn has come."""
 
     point: str
     nth: int = 1
@@ -68,7 +68,7 @@ class PlannedFault:
 
 @dataclass(frozen=True)
 class Passage:
-    """A point that some process passed for a saga, the last ever if it was `struck` there."""
+    """A point that a process passed for a saga; its last one if it was `struck` there."""
 
     point: str
     step: str | None
@@ -86,7 +86,7 @@ def create(url: str) -> None:
 
 
 def arm(url: str, saga_id: UUID, faults: Sequence[PlannedFault]) -> None:
-    """Before a saga starts, or later."""
+    """Plan faults, before a saga starts or later."""
     for fault in faults:
         journal.query(
             url,
@@ -100,7 +100,7 @@ def arm(url: str, saga_id: UUID, faults: Sequence[PlannedFault]) -> None:
 
 
 def outstanding(url: str, saga_id: UUID) -> list[str]:
-    """The points at which nothing has happened yet, though it should."""
+    """Return the points of the faults that have not struck yet."""
     rows = journal.query(
         url,
         "SELECT point FROM public.planned_fault WHERE saga_id = %s AND struck_at IS NULL ORDER BY turn",
@@ -110,7 +110,7 @@ def outstanding(url: str, saga_id: UUID) -> list[str]:
 
 
 def passages(url: str, saga_id: UUID) -> list[Passage]:
-    """Every point that was passed for a saga, in order."""
+    """Return every point that was passed for a saga, in order."""
     rows = journal.query(
         url, "SELECT point, step, pid, struck FROM public.passage WHERE saga_id = %s ORDER BY id", str(saga_id)
     )

@@ -146,7 +146,7 @@ def make_report(
         held_up=runner.restarts.seconds(),
         losses=dict(Counter(loss.end or "still waits" for loss in losses)),
         exits={
-            kept.name: {str(status): count for status, count in kept.exits.items()} for kept in environment.everybody
+            kept.name: {str(status): count for status, count in kept.exits.items()} for kept in environment.processes
         },
         most=runner.watch.most,
         events=dict(environment.ask_patiently(EVENTS)),
@@ -180,7 +180,7 @@ def is_undisturbed(loss: Loss, struck_at: float, strikes: list[Strike]) -> bool:
 def what_was_said(environment: FaultEnvironment) -> dict[str, int]:
     """The warnings, errors and exceptions in the logs, without what is particular to one of them."""
     said = Counter[str]()
-    for kept in environment.everybody:
+    for kept in environment.processes:
         kind = re.sub(r"\d+", "", kept.name)
         for line in kept.text().splitlines():
             found = WORTH_TELLING.search(line)

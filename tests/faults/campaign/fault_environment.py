@@ -26,12 +26,12 @@ from tests.support.workers import eventually
 PREFORK = ("--without-gossip", "--without-mingle")
 THREADS = ("--pool=threads", "--concurrency=4", "--without-gossip", "--without-mingle")
 
-#: Whoever makes commits hang, waiting for a standby, is not to be hung up by that.
+#: The connection that makes commits hang, waiting for a standby, must not hang itself.
 ASKING = "SET statement_timeout = '60s'; SET application_name = 'campaign'; SET synchronous_commit = 'local'"
 
 
 def is_gone(error: psycopg2.Error) -> bool:
-    """Whether it was not the statement's fault. A crash may come as a plain `DatabaseError`."""
+    """Return whether it was not the statement's fault. A crash may come as a plain `DatabaseError`."""
     return isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) or error.pgcode is None
 
 
@@ -49,7 +49,7 @@ class FaultEnvironment:
         self.workers: list[Kept] = []
         self.beats: list[Kept] = []
         self.release = 1
-        #: It would not even refuse a question: do not ask.
+        #: The database would not even refuse a question: do not ask.
         self.database_is_silent = False
         self._decks: dict[tuple[str, ...], list[str]] = {}
         self._connection: Any = None
@@ -63,7 +63,7 @@ class FaultEnvironment:
             self._exits.enter_context(self.network)
             self._exits.callback(self._end_processes)
             self._prepare_database()
-            self._cast()
+            self._start_processes()
         except BaseException:
             self._exits.close()
             raise
@@ -76,7 +76,7 @@ class FaultEnvironment:
             self._connection.close()
         self._exits.close()
 
-    # -- before the curtain
+    # -- setting up
 
     def _prepare_database(self) -> None:
         store = Store(self.postgres.url, "sagas", Timing())
@@ -89,7 +89,7 @@ class FaultEnvironment:
         self.ask_patiently("SELECT 1")
         books.make_views(self.cursor())
 
-    def _cast(self) -> None:
+    def _start_processes(self) -> None:
         for number in range(1, self.settings.workers + 1):
             # One as it is by default: with gossip, mingle and the broker's heartbeats.
             arguments = PREFORK if number > 1 else ()
@@ -131,18 +131,18 @@ class FaultEnvironment:
     def _broker_socket(self) -> Upstream:
         return self.broker.upstream
 
-    # -- during the play
+    # -- while it runs
 
     @property
-    def everybody(self) -> list[Kept]:
+    def processes(self) -> list[Kept]:
         return [*self.workers, *self.beats, self.starter]
 
     def cables_to(self, end: str) -> list[Cable]:
-        """Those of everybody to the `database` or the `broker`."""
+        """Return the cables of all processes to the `database` or the `broker`."""
         return [cable for name, cable in self.cables.items() if name.endswith(f"/{end}")]
 
     def deal(self, options: Mapping[str, Any]) -> str:
-        """The name of one of these, each once before any comes again."""
+        """Return the name of one of these, each once before any comes again."""
         deck = self._decks.setdefault(tuple(options), [])
         if not deck:
             deck += self.dice.sample(list(options), len(options))
@@ -150,7 +150,7 @@ class FaultEnvironment:
 
     def supervise(self) -> None:
         """Start again what has ended."""
-        for kept in self.everybody:
+        for kept in self.processes:
             if not (kept is self.starter and kept.exits[0]):
                 kept.supervise()
 
@@ -185,7 +185,7 @@ class FaultEnvironment:
         return rows
 
     def audit(self, names: Sequence[str]) -> list[books.Violation]:
-        """What breaks one of these invariants just now; nothing while the database does not answer."""
+        """Return what breaks these invariants now; nothing while the database does not answer."""
         try:
             return books.audit(self.cursor(), names) if self.ask("SELECT 1") else []
         except psycopg2.Error as error:
@@ -195,12 +195,12 @@ class FaultEnvironment:
             return []
 
     def cursor(self) -> Any:
-        """Of the connection by which it is asked."""
+        """Return a cursor of the connection by which the database is asked."""
         assert self._connection is not None
         return self._connection.cursor()
 
     def hang_up(self) -> None:
-        """The next question is asked on a new connection."""
+        """Close the connection: the next question is asked on a new one."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
@@ -212,7 +212,7 @@ class FaultEnvironment:
         return self.broker
 
     def redis(self) -> Redis:
-        """A client of the broker, by a connection that no cable carries."""
+        """Return a client of the broker, by a connection that no cable carries."""
         return self.valkey.client()
 
     def keep_in_flight(self, number: int) -> None:
@@ -223,7 +223,7 @@ class FaultEnvironment:
 
     @contextmanager
     def gentle(self) -> Iterator[None]:
-        """Inside of the block no saga ends its own process."""
+        """Keep sagas from ending their own processes in the block."""
         file = self.directory / "gentle"
         file.touch()
         try:
@@ -232,20 +232,20 @@ class FaultEnvironment:
             file.unlink()
 
     def in_flight(self) -> int | None:
-        """How many instances have not ended, but for those that were spoilt by hand; None: nobody knows just now."""
+        """Return how many instances have not ended, without those spoilt by hand; None: it is unknown just now."""
         ended = ("completed", "compensated", "failed")
         rows = self.ask("SELECT count(*) FROM bank.audited WHERE status <> ALL (%s)", list(ended))
         return None if rows is None else int(rows[0][0])
 
-    # -- the curtain
+    # -- tearing down
 
     def heal(self) -> None:
-        """All cables good, both servers up."""
+        """Make all cables good, and start both servers."""
         for cable in self.cables.values():
             cable.set(Condition.GOOD)
         self.postgres.start()
         self.broker.start()
 
     def _end_processes(self) -> None:
-        for kept in self.everybody if self.workers else []:
+        for kept in self.processes if self.workers else []:
             kept.end()

@@ -35,11 +35,11 @@ def deploy(environment: FaultEnvironment, strike: "Strike", recoveries: "Recover
     """Old and new run side by side; the old ones get messages of tasks that they do not know."""
     environment.release += 1
     strike.detail = f"release {environment.release}"
-    everybody = [*environment.workers, *environment.beats, environment.starter]
-    environment.dice.shuffle(everybody)
-    for kept in everybody:
+    processes = [*environment.workers, *environment.beats, environment.starter]
+    environment.dice.shuffle(processes)
+    for kept in processes:
         kept.environment["CAMPAIGN_RELEASE"] = str(environment.release)
-    left = list(everybody)
+    left = list(processes)
     try:
         while left:
             kept = left.pop()

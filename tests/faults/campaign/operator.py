@@ -24,7 +24,7 @@ class Operator:
         self.environment, self.sagas = environment, sagas
 
     def mend(self) -> list[UUID]:
-        """Every second saga whose undo was impossible goes on; they should end compensated."""
+        """Let every second saga whose undo was impossible go on; they should end compensated."""
         mended = []
         for saga_id, how in self.environment.ask_patiently(IMPOSSIBLE)[::2]:
             run = self.sagas.get(saga_id)
@@ -43,7 +43,7 @@ class Operator:
         run.resolve("paid back by hand", step="withdraw")
 
     def timeline(self, subject: str) -> str:
-        """An instance as text, with what the bank has of it."""
+        """Return an instance as text, with what the bank has of it."""
         run = self.sagas.get(subject)
         effects = self.environment.ask_patiently(
             "SELECT at, 'effect ' || key FROM bank.effect WHERE saga_id = %(id)s "
