@@ -156,21 +156,21 @@ class EmbeddedServer:
                 cwd=self.directory,  # the account may have no access to ours
                 env={k: v for k, v in os.environ.items() if not k.startswith("PG")} | {"LC_ALL": "C"},
                 start_new_session=True,  # Ctrl-C in the terminal is for this process, which ends the servers last
-                preexec_fn=self._death_warrant(),
+                preexec_fn=self._end_with_parent(),
                 **user,
             )
 
-    def _death_warrant(self) -> Callable[[], None] | None:
+    def _end_with_parent(self) -> Callable[[], None] | None:
         libc, parent, signum = LIBC, os.getpid(), int(self.ends_at)
         if libc is None or threading.current_thread() is not threading.main_thread():
             return None
 
-        def sign() -> None:
+        def arm() -> None:
             libc.prctl(PR_SET_PDEATHSIG, signum, 0, 0, 0)
             if os.getppid() != parent:
                 os._exit(1)  # it died before the line above
 
-        return sign
+        return arm
 
     def _end(self, signum: signal.Signals) -> None:
         process, self._process = self._process, None

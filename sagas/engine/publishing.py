@@ -104,7 +104,7 @@ class Publisher:
         """Insert an event; the first look at its run, after the commit, numbers and delivers it.
 
         Args:
-            intended: which run the publisher means, should it not exist yet.
+            intended: the run that the publisher means, if it does not exist yet.
 
         Returns:
             False if an event of its type with this key, and the same content, was there already.

@@ -27,7 +27,7 @@ class Waiting:
         kept: how many messages its consumers have received but keep back.
         tasks: the tasks whose messages are sent.
         taken_until: a moment up to which messages that were sent have been taken: the youngest that is claimed was
-            sent then, or a consumer was idle. None if nothing tells.
+            sent then, or a consumer was idle. None if it is unknown.
     """
 
     queue: str
@@ -65,7 +65,7 @@ class Lines(InSchema):
             return bool(connection.scalar(self._sql(line_statements.TAKE_LEASE), asked))
 
     def give_lease_back(self, name: str, me: UUID) -> None:
-        """Let another worker have the lease at once."""
+        """Give the lease back, so that another worker can have it at once."""
         with self._database.autocommit() as connection:
             connection.execute(self._sql(line_statements.GIVE_LEASE_BACK), {"lease_name": name, "me": me})
 

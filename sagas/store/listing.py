@@ -43,7 +43,7 @@ class Filters:
 
     @property
     def is_storable(self) -> bool:
-        """False: PostgreSQL cannot store such a text, so nothing has that name; a stranger may have typed it."""
+        """Whether PostgreSQL can store these texts; otherwise no row has them, and a stranger may have typed them."""
         texts = (self.saga, self.key, self.step, self.text)
         return payload.is_storable("".join(text for text in texts if text is not None))
 

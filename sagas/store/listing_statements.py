@@ -109,7 +109,7 @@ HAS_TEXT = (
     + ")))\n"
 )
 
-#: It waits at the step, runs it or its compensation, or has failed with one of them failed. Three indexes.
+#: It waits at the step, runs it or its compensation, or is failed and one of these has failed. Three indexes.
 STANDS_AT = """
 instance.id IN (
     SELECT step.instance_id FROM {s}.saga_step AS step

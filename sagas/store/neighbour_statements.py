@@ -195,7 +195,7 @@ WITH RECURSIVE below AS (
 SELECT child, array_agg(id ORDER BY id) AS failed FROM below WHERE waits GROUP BY child
 """
 
-# -- What belongs together: child sagas to their parents, and what steps and events begin to what began that.
+# -- Kinship: child sagas belong to their parents, and what a step or an event begins belongs to its instance.
 
 #: The correlation id of an instance: that of the first of its ancestors, which may be in another service.
 CORRELATION = """

@@ -58,7 +58,7 @@ def legible(instance_id: UUID) -> Iterator[None]:
 
 
 def state_of(instance_id: UUID, rows: Sequence[Row[Any]]) -> InstanceState:
-    """Return an instance from what `LOAD` finds: a row for each execution, of which the first tells all of the rest."""
+    """Return an instance from what `LOAD` finds: a row for each execution; the first also has the rest."""
     row = rows[0]
     return InstanceState(
         **own_fields(instance_id, row),
@@ -73,7 +73,7 @@ def state_of(instance_id: UUID, rows: Sequence[Row[Any]]) -> InstanceState:
 
 
 def own_fields(instance_id: UUID, row: Row[Any]) -> dict[str, Any]:
-    """Return the columns of every kind of instance that are stored, as `LOAD` tells them."""
+    """Return the columns of every kind of instance that are stored, as `LOAD` returns them."""
     return {
         "id": instance_id,
         "status": SagaStatus(row.saga_status),
@@ -90,7 +90,7 @@ def own_fields(instance_id: UUID, row: Row[Any]) -> dict[str, Any]:
 
 
 def own_evidence(row: Row[Any]) -> dict[str, Any]:
-    """Return the evidence about every kind of instance, as `LOAD` tells it."""
+    """Return the evidence about every kind of instance, as `LOAD` returns it."""
     return {"inbox": tuple(_mail(entry) for entry in row.inbox or ()), "outages": tuple(_outages(row))}
 
 
@@ -116,7 +116,7 @@ def _columns_of_birth_and_claim(row: Row[Any]) -> dict[str, Any]:
 
 
 def step_fields(row: Row[Any], kind: type[StepState] = StepState) -> dict[str, Any]:
-    """Return what the row of an execution tells of one of its kind."""
+    """Return the fields of an execution of this kind, as its row has them."""
     return {column: getattr(row, column) for column in READ[kind]} | {
         "address": Address(row.position, row.branch, row.round),
         "name": row.name,

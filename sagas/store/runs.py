@@ -105,11 +105,11 @@ class Runs(InSchema):
         *,
         intended: IntendedRun | None = None,
     ) -> bool | None:
-        """Insert an event. False: one of this type has the key already; None: it has the key, and says otherwise.
+        """Insert an event. False: one of this type has the key already; None: that one has other content.
 
         Args:
             run_id: the run. None is returned for a saga, too, which hears no events (see `is_a_saga`).
-            intended: which run the publisher means, should it not exist yet.
+            intended: the run that the publisher means, if it does not exist yet.
         """
         intended = intended or IntendedRun()
         values = _values(run_id, event, by) | {"key": key}
@@ -186,7 +186,7 @@ class Runs(InSchema):
         """Record that one instance, or a run of another service, began an instance that was just inserted.
 
         Args:
-            number: that of the event which began it, if it is a saga.
+            number: that of the event that began it, if it is a saga.
         """
         given = {"begun": begun, "id": beginner, "caused_by": caused_by, "number": number}
         scalar(self._sql(run_statements.CORRELATE), given)
@@ -208,7 +208,7 @@ class Runs(InSchema):
         *,
         whole: bool,
     ) -> RunState:
-        """Return a locked run, of which ``rows`` tell what is open or dead.
+        """Return a locked run, of which ``rows`` have what is open or dead.
 
         Args:
             about: also load this delivery, with its undos.
@@ -272,7 +272,7 @@ class Runs(InSchema):
         self._let_leave(connection, plan, decision)
 
     def _let_leave(self, connection: Connection, plan: ChoreographyPlan, decision: RunDecision) -> None:
-        """Let what has just got a number leave by the bridges."""
+        """Let events that have just got a number leave by the bridges."""
         numbers = [given.number for given in decision.numbered]
         numbers += [recorded.number for recorded in decision.published if recorded.number is not None]
         for bridge in plan.bridges if numbers else ():
@@ -325,7 +325,7 @@ class Runs(InSchema):
         """Return the registered graph that this one is a part of; None: no worker has registered it.
 
         Raises:
-            PlanChanged: this process says otherwise than the workers.
+            PlanChanged: this process declares it otherwise than the workers.
         """
         known = self._registered(plan)
         if known is not None and (differences := plan.contradictions(known)):

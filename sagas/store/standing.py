@@ -16,7 +16,7 @@ class Standings(InSchema):
 
         Args:
             most: how far to count.
-            many_events: from how many events on a run is long.
+            many_events: the number of events from which on a run is long.
         """
         with self._database.autocommit() as connection:
             asked = {"most": most, "many_events": many_events}

@@ -1,6 +1,6 @@
 """The columns of an execution that decisions write: fields of the same name, which loading and saving share.
 
-A new one is a field of `StepState` or `Delivery`, a column in `tables`, and a migration.
+A new column is a field of `StepState` or `Delivery`, a column in `tables`, and a migration.
 """
 
 from dataclasses import fields
