@@ -192,7 +192,7 @@ class Executions(Generic[P]):
         """Return when the first action began; None: none has begun."""
         return min((step.first_claimed_at for step in self.actions() if step.first_claimed_at), default=None)
 
-    def deadline(self, *, lasting: bool = True) -> datetime | None:
+    def deadline(self, *, with_running_outage: bool = True) -> datetime | None:
         """Return the deadline, counted from `began_at`.
 
         An open transaction, a backlog or an outage does not use it up. An outage that has not ended moves the deadline
@@ -201,7 +201,7 @@ class Executions(Generic[P]):
         deadline, seconds, began = self.before.deadline, self.before.deadline_seconds, self.began_at()
         if deadline is None and seconds is not None and began is not None:
             deadline = began + timedelta(seconds=seconds)
-        outages = [outage for outage in self.before.evidence.outages if lasting or outage.ended]
+        outages = [outage for outage in self.before.evidence.outages if with_running_outage or outage.ended]
         return deadline and pardoned(deadline, outages, self.now)
 
     def moved(self, steps: tuple[StepState, ...], **changes: Any) -> Any:
@@ -212,7 +212,7 @@ class Executions(Generic[P]):
         """
         # An instance that was failed and still is ended then; one whose last step was skipped ends now.
         ended = (self.before.finished_at if self.status is self.before.status else None) or self.now
-        deadline = self.deadline(lasting=False)
+        deadline = self.deadline(with_running_outage=False)
         return replace(
             self.before,
             status=self.status,
