@@ -205,9 +205,11 @@ def check_parameter(
             f"saga {saga!r}: {asked}, which only a step gives that may be skipped or fail: give the parameter a "
             "default (one whose annotation says `| None` or NotRequired may leave it out, too)"
         )
+    # Its own action may well return it, without saying so.
+    own = "; what its own action returns is missing where that is in doubt, so undo by current_step.action_key"
     raise error(
         f"saga {saga!r}: {asked}, and there is only {listed(certain)}: add it to the input, let an earlier step return "
-        "it, or give it a default"
+        f"it, or give it a default{own if need.is_undo and need.own is None else ''}"
     )
 
 

@@ -35,7 +35,8 @@ class Need:
     who: str
     face: TaskFace
     inputs: Inputs = ()  # sources of parameters that are not filled by their own names
-    own: frozenset[str] | None = None  # for a compensation: the names that only its action's result gives
+    is_undo: bool = False
+    own: frozenset[str] | None = None  # for a compensation: the names that only its action's result gives, if it says
 
 
 class Compiler(Protocol):

@@ -176,6 +176,7 @@ class Step(Part):
                 who=f"compensation of {self.who}",
                 face=self.compensation_face,
                 inputs=inherited(self.inputs, self.compensation_face) if self.undo_inputs is None else self.undo_inputs,
+                is_undo=True,
                 own=self._own(),
             )
 

@@ -231,7 +231,7 @@ def _why_not(event: Event) -> str:
     """Return why a choreographed run refuses what a person asks, and the cure."""
     if isinstance(event, StopRequested):
         return "cannot be cancelled: it has ended. To take back what it did, start another run"
-    return "has no steps that wait for a person: replay, edit or skip its dead letters (`sagas dead list`)"
+    return "is not answered step by step: replay, edit or skip its dead letters (`sagas dead list`)"
 
 
 def _waits_at(plan: Plan, state: InstanceState) -> str:

@@ -221,6 +221,15 @@ def test_h11_a_compensations_parameter_that_only_its_actions_result_gives_needs_
         Saga("order", steps=[Step(reserve, compensation=release_strictly)], input=Order)
 
 
+def test_h11_nor_does_a_result_count_of_which_the_action_says_nothing_and_the_refusal_tells_why() -> None:
+    with pytest.raises(DefinitionError, match="what its own action returns is missing where that is in doubt") as undo:
+        Saga("order", steps=[Step(tells_nothing, compensation=release_strictly)], input=Order)
+    assert "undo by current_step.action_key" in str(undo.value)
+
+    with pytest.raises(DefinitionError, match=r"or give it a default$"):
+        Saga("order", steps=[Step(charge, compensation=None)], input=Order)
+
+
 def test_nothing_is_refused_where_nothing_is_declared() -> None:
     Saga("order", steps=[Step(charge, compensation=None)])
     Saga("order", steps=[Step(tells_nothing, compensation=None), Step(charge, compensation=None)], input=Order)
