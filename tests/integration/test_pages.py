@@ -22,8 +22,8 @@ def test_the_application_and_the_test_of_the_page_on_flask_fit_together(example:
     set_up, for_workers, view, test = blocks(PAGES["docs/flask.md"], "python")
     example.write("shop_app.py", f"{set_up}\n{view}")
     example.write("make_tables.py", MAKE_TABLES)
-    example.write("make_celery.py", f"from shop_app import create_app\n{for_workers}")
-    example.write("test_shop.py", f"from shop_app import create_app, sagas\n{test}")
+    example.write("make_celery.py", for_workers)
+    example.write("test_shop.py", test)
 
     example.run("python make_tables.py")
     assert "1 passed" in example.run(f"{PYTEST} test_shop.py")
