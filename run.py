@@ -155,7 +155,7 @@ def make_environment():
         fcntl.flock(lock, fcntl.LOCK_EX)  # the second of two runs waits, and finds the work done
         if is_made_from(wanted):
             return
-        print(f"Making {VENV} (once; about half a minute) ...", file=sys.stderr, flush=True)
+        print(f"Making {VENV} (once; about a minute) ...", file=sys.stderr, flush=True)
         if not is_made_from(python):
             # Made for another Python, or left half-made by a run that was killed.
             if importlib.util.find_spec("ensurepip") is None:

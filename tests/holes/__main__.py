@@ -16,7 +16,7 @@ def arguments() -> argparse.Namespace:
         "letters",
         nargs="*",
         metavar="LETTER",
-        help="C1 to C17, H1 to H13, M1 to M14, D1 to D37, B1 to B19, V1 to V33; all by default",
+        help="as --list prints them; all by default",
     )
     parser.add_argument("--list", action="store_true", help="say what the holes are, and end")
     parser.add_argument("--why", action="store_true", help="say what the tests complained of")
@@ -25,7 +25,7 @@ def arguments() -> argparse.Namespace:
     given = parser.parse_args()
     unknown = set(given.letters) - set(LETTERS)
     if unknown:
-        parser.error(f"there is no hole called {', '.join(sorted(unknown))}")
+        parser.error(f"there is no hole called {', '.join(sorted(unknown))}; --list prints all")
     return given
 
 
