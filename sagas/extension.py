@@ -73,8 +73,8 @@ class Sagas:
         database: the URL of a PostgreSQL database; ``postgres://`` and ``postgresql://`` mean psycopg2. Or a function
             that returns it whenever it is needed.
         schema: the schema of the library's tables; ``sagas migrate`` creates it.
-        heartbeat: seconds between two heartbeats of a worker. A dead worker's steps run again four or five seconds
-            later.
+        heartbeat: seconds between two heartbeats of a worker. A dead worker's steps run again after about four
+            of them.
         sweep_every: seconds between two sweeps.
         parked_after: seconds. A step whose task cannot be called (a parameter that does not fit, a task that no worker
             knows) waits so long for a deploy; then its saga is failed and waits for a person.

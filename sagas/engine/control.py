@@ -17,7 +17,7 @@ logger = logging.getLogger("sagas")
 CONTROL_TASKS = frozenset({CALLBACK_TASK, PURGE_TASK, SWEEP_TASK})
 #: The header of a control message that says in which schema its sagas live.
 HOME_HEADER = "saga_home"
-#: Seconds before a database that did not answer is asked for the mark again: beat sends every two seconds.
+#: Seconds before a database that did not answer is asked for the mark again: a sweep comes every few seconds.
 ASKED_AGAIN_AFTER = 60.0
 
 
