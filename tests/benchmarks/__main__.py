@@ -23,10 +23,17 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--parts", nargs="+", choices=list(parts.PARTS), default=list(parts.PARTS))
     parser.add_argument("--pairs", type=int, default=default.pairs, help="interleaved rounds (%(default)s)")
-    parser.add_argument("--sagas", type=int, default=default.sagas, help="of three steps, in each drain (%(default)s)")
+    parser.add_argument(
+        "--sagas", type=int, default=default.sagas, help="sagas of three steps in each drain (%(default)s)"
+    )
     parser.add_argument("--only", nargs="+", metavar="NAME", help="contenders whose names contain one of these")
     parser.add_argument(
-        "--longer", nargs="*", type=int, choices=(10, 50, 100), default=[10, 50], help="steps beside 3 (%(default)s)"
+        "--longer",
+        nargs="*",
+        type=int,
+        choices=(10, 50, 100),
+        default=[10, 50],
+        help="other numbers of steps (%(default)s)",
     )
     parser.add_argument("--quick", action="store_true", help="one round of few sagas, and small amounts elsewhere")
     parser.add_argument("--long", action="store_true", help="100,000 sagas in one worker, 10 million ended rows")

@@ -18,10 +18,10 @@ def arguments() -> argparse.Namespace:
         metavar="LETTER",
         help="as --list prints them; all by default",
     )
-    parser.add_argument("--list", action="store_true", help="say what the holes are, and end")
-    parser.add_argument("--why", action="store_true", help="say what the tests complained of")
+    parser.add_argument("--list", action="store_true", help="list the holes, and end")
+    parser.add_argument("--why", action="store_true", help="print why the tests failed")
     parser.add_argument("--untouched", action="store_true", help="run the same tests with nothing taken away")
-    parser.add_argument("--fits", action="store_true", help="see only whether each edit fits the code: seconds")
+    parser.add_argument("--fits", action="store_true", help="only check whether each edit fits the code: seconds")
     given = parser.parse_args()
     unknown = set(given.letters) - set(LETTERS)
     if unknown:

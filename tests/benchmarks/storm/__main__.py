@@ -17,18 +17,21 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python3 run.py bench storm", description=__doc__)
     parser.add_argument("--n", type=int, default=default.sagas, help="how many sagas of each kind (%(default)s)")
     parser.add_argument(
-        "--kinds", nargs="+", metavar="KIND", help="these beside the plain drain: " + ", ".join(k.name for k in KINDS)
+        "--kinds",
+        nargs="+",
+        metavar="KIND",
+        help="kinds to run beside the plain drain: " + ", ".join(k.name for k in KINDS),
     )
     parser.add_argument("--workers", type=int, default=default.workers)
-    parser.add_argument("--processes", type=int, default=default.processes, help="of each worker")
+    parser.add_argument("--processes", type=int, default=default.processes, help="processes of each worker")
     parser.add_argument("--limit", type=float, default=default.limit, help="seconds that a kind may take (%(default)g)")
     parser.add_argument("--away", type=float, default=default.away, help="seconds that a server is away (%(default)g)")
     parser.add_argument(
-        "--slots", type=int, default=default.slots, help="that a fleet of one is scaled out to (%(default)s)"
+        "--slots", type=int, default=default.slots, help="slots to which a fleet of one is scaled out (%(default)s)"
     )
     parser.add_argument("--logs", type=Path, help="keep all logs there")
     parser.add_argument(
-        "--again", action="store_true", help="a plain drain before each kind: where others use the machine too"
+        "--again", action="store_true", help="make a plain drain before each kind: if others use the machine too"
     )
     given = parser.parse_args(words)
     known = {kind.name for kind in KINDS}
