@@ -72,10 +72,15 @@ class Fleet:
     def beat(self) -> None:
         self.rows.beat(self.worker, *self.deliveries, slots=self.slots, idle=self.was_idle)
 
+    def age(self, seconds: float) -> None:
+        """Make all that was stored, and the messages that wait, so many seconds older."""
+        self.rows.age(seconds)
+        queues.age(self.shop.sagas, seconds)
+
     def recover(self) -> int:
         """A heartbeat, a pass and a look at the lines. Returns how many statements that took."""
         before = self.statements
-        self.rows.age(INTERVAL)
+        self.age(INTERVAL)
         self.beat()
         with self.counted():
             self.sweeper.run(float("inf"))
@@ -219,7 +224,7 @@ def test_b2_b15_a_database_that_was_away_costs_nothing_that_was_under_way(shop: 
     fleet.beat()
 
     # When: nothing beats and nothing looks for longer than two workers could be silent
-    fleet.rows.age(6 * INTERVAL)
+    fleet.age(6 * INTERVAL)
     fleet.sweeper.run(float("inf"))
     cost = [fleet.recover() for _ in range(4)]
 

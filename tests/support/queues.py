@@ -2,10 +2,12 @@
 
 import json
 import re
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from sagas import Sagas
+from sagas.engine.messages import SENT_HEADER
 from tests.support.workers import Worker
 
 _RECEIVED = re.compile(r"Task (\S+)\[([0-9a-f-]+)\] received")
@@ -38,6 +40,23 @@ def put_back(sagas: Sagas, message: dict[str, Any], queue: str = "celery") -> No
     """Put a stored message into a queue, as the next one."""
     with sagas.app.connection_for_write() as connection:
         connection.default_channel.client.rpush(queue, json.dumps(message))
+
+
+def age(sagas: Sagas, seconds: float, queue: str = "celery") -> None:
+    """Make the moments at which the messages in a queue were sent so many seconds earlier."""
+    with sagas.app.connection_for_write() as connection:
+        client = connection.default_channel.client
+        aged = [_sent_earlier(json.loads(message), seconds) for message in client.lrange(queue, 0, -1)]
+        with client.pipeline() as pipeline:
+            for number, message in enumerate(aged):
+                pipeline.lset(queue, number, json.dumps(message))
+            pipeline.execute()
+
+
+def _sent_earlier(message: dict[str, Any], seconds: float) -> dict[str, Any]:
+    sent = datetime.fromisoformat(message["headers"][SENT_HEADER])
+    message["headers"][SENT_HEADER] = (sent - timedelta(seconds=seconds)).isoformat()
+    return message
 
 
 def forget_everything(sagas: Sagas) -> None:
