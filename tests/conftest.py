@@ -20,7 +20,7 @@ from redis import Redis
 from config.servers import EmbeddedBroker, EmbeddedPostgres, create_database, drop_database
 from config.settings import Settings
 from sagas import Saga, SagaHandle, Sagas
-from tests.support import journal
+from tests.support import journal, shared_tasks
 from tests.support.application import make
 from tests.support.last_release import unpack
 from tests.support.workers import Worker, running
@@ -46,6 +46,12 @@ def pytest_sessionstart() -> None:
 def pytest_collection_finish() -> None:
     gc.freeze()
     gc.enable()
+    shared_tasks.remember()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    shared_tasks.show_those_of(item.getparent(pytest.Module).module.__name__)  # type: ignore[union-attr]
 
 
 @dataclass(frozen=True)
