@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row
+from sqlalchemy import Row, text
 
 from sagas.engine.loop import decided
 from sagas.handle.letter_pages import after_events
@@ -148,6 +148,21 @@ class RunBench:
         wish = LetterSkipped if dice.random() < 0.2 else ReplayRequested
         self.happens(run_id, wish(address=row.address, seen=seen, reason="mended"))
         return True
+
+    def pending(self, run_id: UUID) -> list[Address]:
+        """The deliveries that could be claimed, by a plain look that locks nothing and decides nothing."""
+        return self._addresses(run_id, "status = 'pending'")
+
+    def has_dead_letters(self, run_id: UUID) -> bool:
+        return bool(self._addresses(run_id, "dead_at IS NOT NULL"))
+
+    def _addresses(self, run_id: UUID, condition: str) -> list[Address]:
+        wanted = text(
+            f'SELECT position, branch, round FROM "{self.store.schema}".saga_step '
+            f"WHERE instance_id = :id AND {condition}"
+        )
+        with self.store.database.autocommit() as connection:
+            return [Address(*row) for row in connection.execute(wanted, {"id": run_id})]
 
     def state(self, run_id: UUID) -> RunState:
         with self.store.instances.transaction() as connection:

@@ -95,11 +95,11 @@ class Chaos:
     def works(self, dice: random.Random) -> None:
         while not self.is_over.is_set():
             run = dice.choice(self.ids)
-            pending = [row for row in self.runs.state(run).steps if row.status is ExecutionStatus.PENDING]
+            pending = self.runs.pending(run)
             if not pending:
                 self.is_over.wait(0.005)
                 continue
-            address = dice.choice(pending).address
+            address = dice.choice(pending)
             task = PLAN.step(address.position, address.branch).task_for(address.round)
             assert task is not None
             token = self.runs.claim(run, address, task)
@@ -126,7 +126,8 @@ class Chaos:
     def operates(self, dice: random.Random) -> None:
         while not self.is_over.is_set():
             run = dice.choice(self.ids)
-            if not self.runs.answers(run, dice) and not self.delivers_late(run, dice):
+            has_answered = self.runs.has_dead_letters(run) and self.runs.answers(run, dice)
+            if not has_answered and not self.delivers_late(run, dice):
                 self.is_over.wait(0.01)
 
     def delivers_late(self, run: UUID, dice: random.Random) -> bool:
