@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
+from urllib.parse import quote, quote_plus
 
 from sagas.errors import ConfigurationError, PayloadError, SecretUnreadable
 from sagas.model import payload
@@ -157,7 +158,7 @@ class Secrecy:
     def redactor(self, *seen: Any) -> Redact:
         """Return a function that removes the secret values of these mappings from a text.
 
-        It finds a value as text, and as Python and JSON write that text.
+        It finds a value as text, and as Python, JSON and URLs write that text.
         """
         if not self.is_wanted:
             return _unchanged
@@ -221,3 +222,6 @@ def _forms(value: Any) -> Iterator[str]:
     elif value is not None and not isinstance(value, bool | Sealed):
         text = str(value)
         yield from (text, repr(text)[1:-1], json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
+        # A client's error names the URL that it asked for, or shows the bytes of the answer.
+        encoded = text.encode("utf-8", "surrogatepass")
+        yield from (quote(encoded), quote(encoded, safe=""), quote_plus(encoded), repr(encoded)[2:-1])

@@ -6,6 +6,7 @@ import pickle
 from datetime import date
 from decimal import Decimal
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import pytest
 from cryptography.fernet import Fernet, MultiFernet
@@ -179,6 +180,10 @@ def test_its_own_text_tells_the_names_alone() -> None:
         (123456, "PIN 123456"),
         ({"number": CARD, "cvv": "1234"}, f"{CARD} with 1234"),
         ([CARD, "12345"], f"[{CARD!r}]"),
+        ("4111/1234+a=", f"Max retries exceeded with url: /charge?card={quote('4111/1234+a=', safe='')}"),
+        ("4111/1234+a=", f"no such path: /charge/{quote('4111/1234+a=')}"),
+        ("4111 1234", f"POST {urlencode({'card': '4111 1234'})}"),
+        ("Zürich", f"the answer was {'Zürich'.encode()!r}"),
     ],
     ids=repr,
 )
