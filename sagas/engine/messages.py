@@ -93,7 +93,8 @@ class Messages:
             message = self._callback(instance_id, plan)
         else:
             message = self._signature(instance_id, plan, Address(step.position, step.branch))
-        message.apply_async(root_id=str(instance_id), **options)
+        # No result is awaited of what is not sent: backends such as rpc:// would declare a queue for it.
+        message.apply_async(root_id=str(instance_id), **options | {"ignore_result": True})
 
     def send(
         self,

@@ -33,3 +33,16 @@ def test_steps_leave_results_only_where_they_are_wanted(
     assert run.status is SagaStatus.COMPLETED
     stored = [path.read_text() for path in tmp_path.iterdir()]
     assert sorted(name for name in ("reserve", "charge") for text in stored if f'"{name}"' in text) == kept
+
+
+def test_a_backend_that_prepares_for_each_reply_keeps_nothing_from_starting(shop: Shop) -> None:
+    app = Celery("replies", set_as_current=False, broker=shop.broker_url, backend="rpc://")
+    bound = Sagas(app, database=shop.database_url, step_results=True)
+
+    @app.task(shared=False, name="replies.reserve")
+    def reserve() -> None: ...
+
+    run = bound.start(Saga("replies", steps=[Step(reserve, compensation=None)]), {})
+    run_messages(app)
+
+    assert run.status is SagaStatus.COMPLETED
