@@ -60,6 +60,7 @@ def test_an_app_has_one_sagas() -> None:
         ({"database": "sqlite://"}, "need PostgreSQL"),
         ({"database": ""}, "cannot be read"),
         ({"schema": ""}, "cannot name a PostgreSQL schema"),
+        ({"schema": "pg_sagas"}, "cannot name a PostgreSQL schema"),
         ({"heartbeat": 0}, "heartbeat=0 must be a number of seconds above 0"),
         ({"heartbeat": "2"}, "heartbeat='2' must be"),
         ({"sweep_every": -1}, "sweep_every=-1 must be"),

@@ -82,7 +82,7 @@ def migrate(execute: Execute, schema: str, *, only: int | None = None) -> list[s
 
 def quote(schema: str) -> str:
     """Return the schema's name as an SQL identifier."""
-    # Braces, percent signs and colons would read as placeholders in the named statements.
-    if not schema or any(character in schema for character in "\x00{%:"):
+    # Braces, percent signs and colons would read as placeholders in the named statements; `pg_` is PostgreSQL's own.
+    if not schema or schema.startswith("pg_") or any(character in schema for character in "\x00{%:"):
         raise ConfigurationError(f"schema={schema!r} cannot name a PostgreSQL schema; use letters and underscores")
     return '"' + schema.replace('"', '""') + '"'
