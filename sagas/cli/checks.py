@@ -6,6 +6,7 @@ from sagas.choreography import Choreography
 from sagas.choreography.findings import graph_findings, graph_notes
 from sagas.cli.doubt import doubt_notes
 from sagas.cli.queues import broker_notes, queue_findings
+from sagas.cli.serializers import serializer_findings
 from sagas.definition import Saga
 from sagas.engine import choreographies, declared, token_warning
 from sagas.errors import SagaError
@@ -58,6 +59,7 @@ def findings(sagas: Sagas) -> list[str]:
             except SagaError as error:
                 found.append(with_its_name(choreography, error))
     found += queue_findings(sagas)
+    found += serializer_findings(sagas)
     found += [token_warning(name) for name in sorted(left_out(sagas))]
     return found
 
