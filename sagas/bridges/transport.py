@@ -46,7 +46,9 @@ class BrokerLine:
         self._bridge = bridge
         self._receive = receive
         self._connection: Any = connection_of(bridge)
-        self.errors = (*self._connection.connection_errors, *self._connection.channel_errors, OSError)
+        # Whatever a client raises when it connects, kombu wraps into an error of its own.
+        away = (OSError, kombu.exceptions.OperationalError)
+        self.errors = (*self._connection.connection_errors, *self._connection.channel_errors, *away)
 
     def __enter__(self) -> "BrokerLine":
         try:
