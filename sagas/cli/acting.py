@@ -9,6 +9,7 @@ import click
 
 from sagas.cli.commands import bound_sagas, bound_store, cli_errors, in_short, json_line, sagas
 from sagas.cli.finding import instance_of
+from sagas.cli.saying import say
 from sagas.handle import SagaHandle
 
 #: The parameters of every action.
@@ -150,7 +151,7 @@ def _act(context: click.Context, instance: str, do: Callable[[SagaHandle], Any],
         handle = instance_of(bound_sagas(context), bound_store(context).instances, instance)
         do(handle)
         seen = handle.snapshot()
-        click.echo(json_line(in_short(seen)) if as_json else f"{seen.id} is {seen.status.value}")
+        say(json_line(in_short(seen)) if as_json else f"{seen.id} is {seen.status.value}")
 
 
 def who() -> str:

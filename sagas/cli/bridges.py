@@ -13,6 +13,7 @@ from sagas.bridges.receiving import Receiver
 from sagas.cli.columns import moment
 from sagas.cli.commands import bound_sagas, bound_store, cli_errors, json_line, sagas
 from sagas.cli.finding import instance_of
+from sagas.cli.saying import say
 
 NAME = click.argument("name", metavar="NAME")
 
@@ -34,7 +35,7 @@ def run_(context: click.Context, name: str) -> None:
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        click.echo(f"bridge {name} runs", err=True)
+        say(f"bridge {name} runs", err=True)
         Station(engine, found).run(stop)
 
 
@@ -48,9 +49,9 @@ def list_(context: click.Context, as_json: bool) -> None:
         context.obj.app.loader.import_default_modules()
         found = standing(store.bridges, [one.name for one in bridges()])
     for one in found:
-        click.echo(json_line(one) if as_json else _in_short(one))
+        say(json_line(one) if as_json else _in_short(one))
     if not found:
-        click.echo("no bridge is declared in the modules that this app imports", err=True)
+        say("no bridge is declared in the modules that this app imports", err=True)
 
 
 @bridge.command()
@@ -65,9 +66,9 @@ def show(context: click.Context, name: str, limit: int, as_json: bool) -> None:
             bound_store(context).bridges, bound_sagas(context).engine.secrecy, _known(context, name).name, limit
         )
     for entry in found:
-        click.echo(json_line(entry) if as_json else _entry_line(entry))
+        say(json_line(entry) if as_json else _entry_line(entry))
     if not found:
-        click.echo("nothing was refused, and nothing waits", err=True)
+        say("nothing was refused, and nothing waits", err=True)
 
 
 @bridge.command()
@@ -82,7 +83,7 @@ def skip(context: click.Context, name: str, run: UUID) -> None:
             raise click.ClickException(
                 f"nothing of run {run} waits: pass the id of the other side's run, as `bridge show {name}` prints it"
             )
-    click.echo(f"index {index} of run {run} is skipped")
+    say(f"index {index} of run {run} is skipped")
 
 
 @bridge.command()
@@ -96,7 +97,7 @@ def done(context: click.Context, name: str, event: UUID) -> None:
             raise click.ClickException(
                 f"no event {event} waits for an answer: pass the id of a refused one, as `bridge show {name}` prints it"
             )
-    click.echo(f"event {event} was dealt with")
+    say(f"event {event} was dealt with")
 
 
 @bridge.command()
@@ -112,7 +113,7 @@ def resend(context: click.Context, name: str, run: str) -> None:
         store, known = bound_store(context), _known(context, name)
         handle = instance_of(bound_sagas(context), store.instances, run)
         sent = store.bridges.send_again(known.name, handle.id)
-    click.echo(f"{sent} to be sent again")
+    say(f"{sent} to be sent again")
 
 
 def _known(context: click.Context, name: str) -> Bridge:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
+from sagas.model.payload import escaped
 from sagas.store import MOST_COUNTED
 
 WIDTH = 80
@@ -27,7 +28,8 @@ def moment(at: datetime | None) -> str:
 
 
 def cut(text: str, width: int) -> str:
-    """Return as much of a text as fits, up to the end of a word."""
+    """Return as much of a text as fits in a line, up to the end of a word."""
+    text = escaped(text)
     if len(text) <= width:
         return text
     head = text[: width - 1]

@@ -22,6 +22,7 @@ from sagas.cli.fleet import (
     workers_on_broker,
 )
 from sagas.cli.run_notes import run_notes
+from sagas.cli.saying import say
 from sagas.cli.stored_events import stored_event_findings
 from sagas.definition import Saga
 from sagas.engine import choreographies, declared
@@ -89,7 +90,7 @@ def migrate(context: click.Context) -> None:
     with cli_errors():
         applied = bound_sagas(context).migrate()
         schema = bound_store(context).schema
-    click.echo("\n".join(f"applied {name}" for name in applied) or f"schema {schema!r} is up to date")
+    say("\n".join(f"applied {name}" for name in applied) or f"schema {schema!r} is up to date")
 
 
 @sagas.command()
@@ -104,7 +105,7 @@ def show(context: click.Context, instance: str, related: bool, as_json: bool) ->
         handle = instance_of(found, store.instances, instance)
         several = handle.related() if related else [handle]
         shown = [_shown(one, store.fleet.unheard(one.id), as_json) for one in several]
-        click.echo(("\n" if as_json else "\n\n").join(shown))
+        say(("\n" if as_json else "\n\n").join(shown))
 
 
 @sagas.command()
@@ -128,7 +129,7 @@ def sweep(context: click.Context, as_json: bool) -> None:
     """Run one pass of the sweep, now."""
     with cli_errors():
         moved = bound_sagas(context).sweep()
-    click.echo(json_line({"moved": moved}) if as_json else f"moved {moved}")
+    say(json_line({"moved": moved}) if as_json else f"moved {moved}")
 
 
 @sagas.command()
@@ -143,7 +144,7 @@ def purge(context: click.Context, older_than: timedelta, keep_keys: bool, as_jso
     """
     with cli_errors():
         purged = bound_sagas(context).purge(older_than, keep_keys=keep_keys)
-    click.echo(json_line({"purged": purged}) if as_json else f"purged {purged}")
+    say(json_line({"purged": purged}) if as_json else f"purged {purged}")
 
 
 @sagas.command()
@@ -164,22 +165,22 @@ def check(context: click.Context) -> None:
             others += neighbours_in_schema(sagas.engine.control, store.fleet)
         except (SQLAlchemyError, SchemaMissing) as error:  # a build has none; before a deploy it is not migrated
             reason = str(getattr(error, "orig", error)).partition("\n")[0]
-            click.echo(f"the database could not be asked about its workers: {reason}", err=True)
+            say(f"the database could not be asked about its workers: {reason}", err=True)
         try:
             answered, left = workers_on_broker(sagas)
         except Exception as error:  # a build has no broker either
-            click.echo(f"the broker could not be asked about its workers: {error}", err=True)
+            say(f"the broker could not be asked about its workers: {error}", err=True)
         else:
             others += answered
             noted += left
         found += neighbour_findings(sagas, others)
         noted += neighbour_notes(sagas, others)
     for line in (*found, *noted):
-        click.echo(line)
+        say(line)
     if found:
         raise SystemExit(1)
     if not noted:
-        click.echo("no problems found")
+        say("no problems found")
 
 
 def saga_or_handle(sagas: Sagas, instances: Instances, name_or_id: str) -> Saga | Choreography | SagaHandle:

@@ -11,6 +11,7 @@ from sagas.cli.acting import REASON, who
 from sagas.cli.columns import indented, moment
 from sagas.cli.commands import bound_sagas, cli_errors, json_line, optional_duration, sagas
 from sagas.cli.lists import print_remainder
+from sagas.cli.saying import say
 from sagas.errors import SagaError
 from sagas.handle import DeadLetter, DeadLetters, LetterAnswer, LetterKind, LetterOutcome
 from sagas.handle.dead_letters import MOST_LETTERS
@@ -51,7 +52,7 @@ def list_(context: click.Context, /, as_json: bool, limit: int, after: str | Non
         page = letters.list(limit=limit, after=after, **asked)
         left = letters.left_after(page, most=MOST_COUNTED + 1, **asked)
     for letter in page:
-        click.echo(json_line(dataclasses.asdict(letter)) if as_json else _in_short(letter))
+        say(json_line(dataclasses.asdict(letter)) if as_json else _in_short(letter))
     print_remainder("there are no dead letters", page, left, page.after)
 
 
@@ -64,13 +65,13 @@ def show(context: click.Context, letter: str, as_json: bool) -> None:
     with cli_errors():
         found = bound_sagas(context).dead_letters.get(letter)
     if as_json:
-        click.echo(json_line(dataclasses.asdict(found)))
+        say(json_line(dataclasses.asdict(found)))
         return
-    click.echo(_in_short(found))
-    click.echo(indented(f"event {found.event}, version {found.version}"))
-    click.echo(f"    {payload.dumps(found.payload, found.id)}")  # in one line, as `dead edit` takes it
+    say(_in_short(found))
+    say(indented(f"event {found.event}, version {found.version}"))
+    say(f"    {payload.dumps(found.payload, found.id)}")  # in one line, as `dead edit` takes it
     if found.error is not None:
-        click.echo(textwrap.indent((found.error.traceback or str(found.error)).rstrip(), "    "))
+        say(textwrap.indent((found.error.traceback or str(found.error)).rstrip(), "    "))
 
 
 @dead.command()
@@ -158,9 +159,7 @@ def resume(context: click.Context, handler: str, reason: str, as_json: bool) -> 
         raise click.BadParameter(f"{handler!r} is not CHOREOGRAPHY/HANDLER, as `sagas standing` prints it")
     with cli_errors():
         was_paused = bound_sagas(context).dead_letters.resume(choreography, name, reason=reason, by=who())
-    click.echo(
-        json_line({"resumed": was_paused}) if as_json else "resumed" if was_paused else f"{handler} is not paused"
-    )
+    say(json_line({"resumed": was_paused}) if as_json else "resumed" if was_paused else f"{handler} is not paused")
     if not was_paused:
         raise SystemExit(1)
 
@@ -183,9 +182,9 @@ def _fields(text: str) -> Any:
 def _tell(outcomes: Sequence[LetterOutcome], as_json: bool) -> None:
     for outcome in outcomes:
         if as_json:
-            click.echo(json_line(dataclasses.asdict(outcome)))
+            say(json_line(dataclasses.asdict(outcome)))
         else:
-            click.echo(f"{outcome.id}  {outcome.answer.value}{': ' if outcome.reason else ''}{outcome.reason}")
+            say(f"{outcome.id}  {outcome.answer.value}{': ' if outcome.reason else ''}{outcome.reason}")
     if any(outcome.answer is not LetterAnswer.DONE for outcome in outcomes):
         raise SystemExit(1)
 

@@ -9,6 +9,7 @@ from sqlalchemy import Row
 
 from sagas.cli.columns import moment
 from sagas.cli.commands import bound_store, cli_errors, duration, json_line, sagas
+from sagas.cli.saying import say
 from sagas.definition import Saga
 from sagas.definition.clean import loaded
 from sagas.engine import declared
@@ -32,14 +33,14 @@ def doubtful(context: click.Context, since: timedelta, as_json: bool) -> None:
         rows = bound_store(context).doubts.count(since)
     found = list(counted(rows))
     if not found:
-        click.echo("no failed attempt has left an action in doubt", err=True)
+        say("no failed attempt has left an action in doubt", err=True)
     for row in found:
         if as_json:
             entry = dict(row._mapping) | {"doubt": "would be" if row.is_former else "is"}
             del entry["is_former"]
-            click.echo(json_line(entry))
+            say(json_line(entry))
         else:
-            click.echo(
+            say(
                 f"{row.kind or '-':<13}  {row.saga}/{row.step}  {row.type} ({row.verdict})  {row.failures} "
                 f"failure{'s' if row.failures > 1 else ''} in {row.instances} saga{'s' if row.instances > 1 else ''}, "
                 f"the last {moment(row.last_at)}  {'would be' if row.is_former else 'is'} in doubt"

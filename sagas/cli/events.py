@@ -8,6 +8,7 @@ import click
 from sagas.choreography.catalogue import CatalogueEntry, stored
 from sagas.cli.columns import indented
 from sagas.cli.commands import bound_sagas, cli_errors, json_line, sagas
+from sagas.cli.saying import say
 
 
 @sagas.command()
@@ -34,17 +35,17 @@ def events(context: click.Context, as_json: bool, written: TextIO | None, baseli
         written.write(json.dumps(stored(entries), indent=2, ensure_ascii=False) + "\n")
     if baseline:
         for change in changes:
-            click.echo(change)
+            say(change)
         if changes:
             raise SystemExit(1)
-        click.echo("no breaking changes")
+        say("no breaking changes")
     elif as_json:
-        click.echo(json_line(stored(entries)))
+        say(json_line(stored(entries)))
     elif not written:
         for entry in entries:
-            click.echo(_in_words(entry))
+            say(_in_words(entry))
         if not entries:
-            click.echo("no choreography names an event", err=True)
+            say("no choreography names an event", err=True)
 
 
 def _in_words(entry: CatalogueEntry) -> str:

@@ -8,6 +8,7 @@ import click
 
 from sagas.cli.columns import cut, indented, moment, more, short_ids
 from sagas.cli.commands import bound_sagas, bound_store, cli_errors, json_line, optional_duration, sagas
+from sagas.cli.saying import say
 from sagas.errors import RowDamaged
 from sagas.extension import Sagas
 from sagas.handle import InstanceView, SagaHandle, left_after
@@ -35,7 +36,7 @@ def list_instances(context: click.Context, /, as_json: bool, limit: int, after: 
         left = left_after(bound_store(context).listing, page, most=MOST_COUNTED + 1, **asked)
     short = short_ids([run.id for run in page])
     for run in page:
-        click.echo(json_line(_as_row(run)) if as_json else _as_line(run, short))
+        say(json_line(_as_row(run)) if as_json else _as_line(run, short))
     print_remainder("no instance" + (" fits" if any(asked.values()) else ""), page, left, page.after)
 
 
@@ -53,16 +54,16 @@ def manual(context: click.Context, limit: int, after: str | None, as_json: bool)
         entries = [entry for run in page for entry in _waiting_for_a_person(found, run)]
     short = short_ids([entry["id"] for entry in entries])
     for entry in entries:
-        click.echo(json_line(entry) if as_json else _in_words(entry, short))
+        say(json_line(entry) if as_json else _in_words(entry, short))
     print_remainder("nothing waits for a person", entries, left, page.after)
 
 
 def print_remainder(nothing: str, shown: Sequence[Any], left: int, after: str | None) -> None:
     """Say how to go on, on stderr: the list itself stays a list."""
     if after is not None:
-        click.echo(more(left, after), err=True)
+        say(more(left, after), err=True)
     elif not shown:
-        click.echo(nothing, err=True)
+        say(nothing, err=True)
 
 
 def _as_row(run: InstanceView) -> dict[str, Any]:

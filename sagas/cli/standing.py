@@ -6,6 +6,7 @@ import click
 
 from sagas.cli.columns import indented, moment
 from sagas.cli.commands import bound_sagas, cli_errors, json_line, sagas
+from sagas.cli.saying import say
 from sagas.handle import Standing
 from sagas.handle.standing import MANY_EVENTS
 
@@ -18,9 +19,9 @@ def standing(context: click.Context, as_json: bool) -> None:
     with cli_errors():
         found = bound_sagas(context).standing()
     for each in found:
-        click.echo(json_line(dataclasses.asdict(each)) if as_json else _in_words(each))
+        say(json_line(dataclasses.asdict(each)) if as_json else _in_words(each))
     if not found:
-        click.echo("no worker has registered a choreography", err=True)
+        say("no worker has registered a choreography", err=True)
 
 
 def _in_words(each: Standing) -> str:

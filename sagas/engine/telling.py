@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sagas.model import Decision, ErrorInfo, InstanceState, Note, Plan, SagaStatus, called, waits_for_a_person
 from sagas.model.choreography.as_plan import RunPlan
+from sagas.model.payload import escaped
 from sagas.model.vocabulary import HistoryEvent
 from sagas.store import Loaded
 
@@ -28,7 +29,7 @@ def log_end(loaded: Loaded, decision: Decision) -> None:
 
     A run that fails has a dead letter, which an alert reports: ten thousand of them make one alert, and no warnings.
     """
-    state, key = decision.state, loaded.key or "-"
+    state, key = decision.state, escaped(loaded.key or "-")
     fields: dict[str, Any] = {"saga_id": str(state.id), "saga": loaded.saga, "key": loaded.key}
     if state.status is SagaStatus.FAILED:
         step, why = why_failed(loaded.plan, state)

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sagas.handle.views import HistoryEntry, InstanceView, StepView
 from sagas.model import UndoOutcome
+from sagas.model.payload import escaped
 
 WIDTH = 80
 #: Details of the history that the line itself shows, or only `show --json` does.
@@ -20,7 +21,8 @@ def timeline(seen: InstanceView, more: Sequence[str] = ()) -> str:
     Args:
         more: further lines about its status.
     """
-    lines = [f"{seen.saga} v{seen.version}  {seen.id}  key={seen.key or '-'}  {seen.status.value.upper()}"]
+    key = escaped(seen.key) if seen.key else "-"
+    lines = [f"{seen.saga} v{seen.version}  {seen.id}  key={key}  {seen.status.value.upper()}"]
     for fact in (*seen.headline, *more, *_facts(seen)):
         lines += _wrapped(fact, "  ", "    ")
     for step in seen.steps:
@@ -48,7 +50,7 @@ def _moment(at: datetime) -> str:
 
 def _wrapped(text: str, first: str, others: str) -> list[str]:
     """Wrap a text into a few lines at most; a long word, such as an address, stays whole."""
-    return textwrap.wrap(
+    lines = textwrap.wrap(
         text,
         WIDTH,
         initial_indent=first,
@@ -58,6 +60,7 @@ def _wrapped(text: str, first: str, others: str) -> list[str]:
         max_lines=4,
         placeholder=" …",
     )
+    return [escaped(line) for line in lines]
 
 
 def _comma_separated(ids: Sequence[UUID]) -> str:

@@ -9,6 +9,7 @@ back `Sealed`, and is stored again as it is (see `secrecy`).
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -26,6 +27,8 @@ MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 100
 #: About 4300 digits, which is as many as Python converts from and to text.
 MAX_INTEGER_BITS = 14_000
+#: What a terminal obeys, or what begins another line or turns the reading direction. A tab is harmless.
+_OBEYED = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 #: Replaces a hidden value.
 HIDDEN = "•••"
 
@@ -199,6 +202,11 @@ def excerpt(given: Any, longest: int = 80) -> str:
     if not isinstance(given, str):
         return f"a {type(given).__qualname__}"
     return repr(given) if len(given) <= longest else f"{given[:longest]!r}…"
+
+
+def escaped(text: str) -> str:
+    """Return a text as one line that a terminal only shows: business keys and errors may come from strangers."""
+    return _OBEYED.sub(lambda sign: json.dumps(sign[0])[1:-1], text)
 
 
 def is_storable(text: str) -> bool:

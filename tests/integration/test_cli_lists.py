@@ -1,9 +1,12 @@
 """What the commands print: lists that fit a terminal, instances by short names, JSON, and why nothing moves."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
+import sagas.cli
 from sagas import SagaHandle, SagaStatus
 from sagas.model import ErrorInfo, Misdelivered
 from tests.conftest import Shop
@@ -112,3 +115,34 @@ def test_a_task_that_no_worker_knows_is_told_in_words(shop: Shop, here: Here) ->
     assert "waits for a deploy: step a cannot be called: celery.exceptions.NotRegistered" in shown.output
     assert "step 'a' cannot be called, in 1 saga: a worker has no task 'act'" in checked.output
     assert checked.exit_code == 0
+
+
+HOSTILE = "a\x1b[2J\n01a22e7b-dc71-7e99  completed\x9b\u202e"
+
+
+def test_what_a_terminal_would_obey_is_escaped_in_keys_and_errors(shop: Shop, here: Here) -> None:
+    run = shop.start(shapes.stopping, {"c": f"no:sold out {HOSTILE}", "undo b": "say:manual"}, key=HOSTILE)
+    while run_messages(shop.sagas.app) + run_messages(shop.sagas.app, "sagas"):
+        pass
+
+    listed, shown, waiting = here("list").stdout, here("show", str(run.id)).stdout, here("manual").stdout
+
+    assert len(listed.splitlines()) == 1
+    assert "key=a\\u001b[2J\\n01a22e7b-dc71-7e99  completed\\u009b\\u202e  FAILED" in shown
+    for printed in (listed, shown, waiting, run.timeline(), here("show", str(run.id), "--json").stdout):
+        assert not set(printed) & set("\x1b\x9b\u202e")
+    assert json.loads(here("show", str(run.id), "--json").stdout)["key"] == HOSTILE
+
+
+def test_a_terminal_that_lacks_a_character_gets_its_escape(shop: Shop, here: Here) -> None:
+    run = shop.start(scripted.three, key="Zürich → 😀")
+    group = sagas.cli.sagas
+    latin = CliRunner(charset="latin-1")
+
+    shown, row = (
+        latin.invoke(group, words, obj=SimpleNamespace(app=shop.sagas.app))
+        for words in (["show", str(run.id)], ["list", "--json"])
+    )
+
+    assert "key=Zürich \\u2192 \\ud83d\\ude00  PENDING" in shown.stdout
+    assert json.loads(row.stdout)["key"] == "Zürich → 😀"
