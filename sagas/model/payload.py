@@ -1,7 +1,7 @@
 """Encode data as JSON, with tags for the types that JSON lacks, so that the same data comes back.
 
 Tagged: Decimal, UUID, datetime (with the name of its zone, if it has one), date, time, timedelta, and floats that
-PostgreSQL's jsonb would turn into integers. Tuples come back as lists, enums as their values, and values with named
+PostgreSQL's jsonb would turn into integers. Tuples come back as lists, enums as their values, dicts with their keys in the order of jsonb, and values with named
 fields as dicts (see `records`). Everything else is refused with the path of the culprit, as are NUL characters and
 lone surrogates (PostgreSQL cannot store them), NaN and infinities, and text over the limit. An encrypted value comes
 back `Sealed`, and is stored again as it is (see `secrecy`).
