@@ -16,6 +16,7 @@ from sagas.engine import CALLBACK_TASK, SAGA_ID
 from sagas.engine.after_commit import until_sent
 from sagas.engine.capture import capture_for
 from sagas.engine.messages import ADDRESS_HEADER, NO_ROWS
+from sagas.errors import ConfigurationError
 from sagas.extension import Sagas
 from sagas.handle import SagaHandle
 from sagas.model import Address, Plan, StepRole, StepStatus, Tick
@@ -127,7 +128,12 @@ def inline(sagas: Sagas, *, around: Around = nullcontext) -> Iterator[Inline]:
 
     Raises:
         AssertionError: a saga would not end; the message is its timeline.
+        ConfigurationError: ``sagas`` is something else, such as the app itself.
     """
+    if not isinstance(sagas, Sagas):
+        raise ConfigurationError(
+            f"inline(…) takes the Sagas of an app, as in inline(app.sagas), not a {type(sagas).__qualname__}"
+        )
     amqp, sender = sagas.app.amqp, sagas.engine.impatient_sender
     sends, sends_briefly = amqp.send_task_message, sender.send
     caught = Inline(sagas, around)
