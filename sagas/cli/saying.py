@@ -14,7 +14,7 @@ _AS_ESCAPES = "sagas.as_escapes"
 
 def say(text: str, *, err: bool = False) -> None:
     """Print lines. What a terminal would obey, or cannot show in its encoding, is printed as an escape."""
-    encoding = (sys.stderr if err else sys.stdout).encoding
+    encoding = (sys.stderr if err else sys.stdout).encoding or "utf-8"  # a StringIO has none
     lines = "\n".join(map(escaped, text.split("\n")))
     click.echo(lines.encode(encoding, _AS_ESCAPES).decode(encoding), err=err)
 

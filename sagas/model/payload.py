@@ -1,10 +1,10 @@
 """Encode data as JSON, with tags for the types that JSON lacks, so that the same data comes back.
 
 Tagged: Decimal, UUID, datetime (with the name of its zone, if it has one), date, time, timedelta, and floats that
-PostgreSQL's jsonb would turn into integers. Tuples come back as lists, enums as their values, dicts with their keys in the order of jsonb, and values with named
-fields as dicts (see `records`). Everything else is refused with the path of the culprit, as are NUL characters and
-lone surrogates (PostgreSQL cannot store them), NaN and infinities, and text over the limit. An encrypted value comes
-back `Sealed`, and is stored again as it is (see `secrecy`).
+PostgreSQL's jsonb would turn into integers. Tuples come back as lists, enums as their values, dicts with their keys in
+the order of jsonb, and values with named fields as dicts (see `records`). Everything else is refused with the path of
+the culprit, as are NUL characters and lone surrogates (PostgreSQL cannot store them), NaN and infinities, and text over
+the limit. An encrypted value comes back `Sealed`, and is stored again as it is (see `secrecy`).
 """
 
 import json
@@ -27,7 +27,7 @@ MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 100
 #: About 4300 digits, which is as many as Python converts from and to text.
 MAX_INTEGER_BITS = 14_000
-#: What a terminal obeys, or what begins another line or turns the reading direction. A tab is harmless.
+#: Signs that a terminal obeys, that begin another line, or that turn the reading direction. A tab is harmless.
 _OBEYED = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 #: Replaces a hidden value.
 HIDDEN = "•••"

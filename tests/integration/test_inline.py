@@ -9,23 +9,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from celery import Celery, current_task, shared_task
+from celery import current_task, shared_task
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
-from sagas import (
-    ConfigurationError,
-    InstanceNotFound,
-    Pivot,
-    Retriable,
-    Retry,
-    Saga,
-    SagaHandle,
-    Sagas,
-    SagaStatus,
-    Step,
-    current_step,
-)
+from sagas import InstanceNotFound, Pivot, Retriable, Retry, Saga, SagaHandle, Sagas, SagaStatus, Step, current_step
 from sagas.testing import inline
 from tests.conftest import EmbeddedPostgres, GivenPostgres
 from tests.support import gates, journal, scripted
@@ -222,14 +210,6 @@ def test_a_block_within_a_block_runs_its_own(test: Test) -> None:
     assert (outer.instances, within.instances) == ([one.id, three.id], [two.id])
     assert [one.status, three.status] == [SagaStatus.COMPLETED] * 2
     assert is_restored(test.sagas)
-
-
-@pytest.mark.parametrize("given", [Celery("somewhere", set_as_current=False), None, scripted.three], ids=type)
-def test_a_block_needs_the_sagas_of_an_app(given: Any) -> None:
-    told = r"inline\(…\) takes the Sagas of an app, as in inline\(app\.sagas\), not a (Celery|None|Saga)"
-
-    with pytest.raises(ConfigurationError, match=told), inline(given):
-        raise AssertionError("it began")
 
 
 # -- when the block raises

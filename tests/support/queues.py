@@ -54,8 +54,9 @@ def age(sagas: Sagas, seconds: float, queue: str = "celery") -> None:
 
 
 def _sent_earlier(message: dict[str, Any], seconds: float) -> dict[str, Any]:
-    sent = datetime.fromisoformat(message["headers"][SENT_HEADER])
-    message["headers"][SENT_HEADER] = (sent - timedelta(seconds=seconds)).isoformat()
+    headers = message["headers"]
+    if SENT_HEADER in headers:  # a process that has not met the database's clock yet does not say when it sends
+        headers[SENT_HEADER] = (datetime.fromisoformat(headers[SENT_HEADER]) - timedelta(seconds=seconds)).isoformat()
     return message
 
 
