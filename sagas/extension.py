@@ -166,6 +166,8 @@ class Sagas:
 
     def start(self, saga: Saga, data: Data, **options: Unpack[StartOptions]) -> SagaHandle:
         """Start like `Saga.start`, on this app, if a process has several."""
+        if not isinstance(saga, Saga):
+            raise ConfigurationError(f"start({saga!r}, …): pass the Saga itself, as in sagas.start(order, {{…}})")
         return saga.start_on(self.engine, data, **options)
 
     def get(self, id: UUID | str) -> SagaHandle:
@@ -186,6 +188,9 @@ class Sagas:
 
     def find(self, *, saga: str, key: str) -> SagaHandle | None:
         """Return the current instance of a business key; None if there is none."""
+        for name, value in {"saga": saga, "key": key}.items():
+            if not isinstance(value, str):
+                raise ConfigurationError(f"find({name}={value!r}): pass text, as in find(saga='order', key='order-42')")
         with self.engine.reachable():
             found = self.engine.store.instances.find(saga, key)
         return SagaHandle(self.engine, found) if found else None

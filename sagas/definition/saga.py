@@ -4,8 +4,7 @@ Everything that can be refused when the saga is declared is refused here, with a
 parameter and the cure. Declaring touches no Celery app: names are resolved when the saga is started.
 """
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, get_args
 from weakref import WeakKeyDictionary
@@ -49,6 +48,8 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session, scoped_session
 
 LONGEST_KEY = 512
+#: In seconds: a hundred years.
+LONGEST_DEADLINE = 100 * 365 * 86_400
 
 
 class Saga:
@@ -109,6 +110,8 @@ class Saga:
             raise DefinitionError(f"saga {name!r}: version={version!r} must be a whole number from 1 on")
         self.name = name
         self.version = version
+        if not isinstance(steps, Iterable):
+            raise DefinitionError(f"saga {name!r}: steps={steps!r} must be a list of steps, as in steps=[Step(…)]")
         self.steps = tuple(steps)
         self.input = declared_keys(input)
         self.undo = choice(undo, get_args(UndoWord), f"saga {name!r}: undo")
@@ -348,6 +351,9 @@ def _deadline(deadline: Any, saga: str) -> tuple[datetime | None, float | None]:
             raise StartRefused(f"saga {saga!r}: deadline={deadline!r} has no time zone; use datetime.now(UTC) + …")
         return deadline, None
     seconds = deadline.total_seconds() if isinstance(deadline, timedelta) else deadline
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
-        raise StartRefused(f"saga {saga!r}: deadline={deadline!r} must be a datetime, a timedelta, or seconds above 0")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST_DEADLINE:
+        raise StartRefused(
+            f"saga {saga!r}: deadline={deadline!r} must be a datetime, or a timedelta or seconds above 0 and up to 100 "
+            "years"
+        )
     return None, float(seconds)

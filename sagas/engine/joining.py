@@ -75,4 +75,11 @@ def callers_transaction(
                 f"session={own!r} is not a SQLAlchemy Session; for an AsyncSession use start() of sagas.contrib.asyncio"
             )
         return JoinedSession(own)
-    return JoinedConnection(connection) if isinstance(connection, Connection) else connection
+    if isinstance(connection, Connection):
+        return JoinedConnection(connection)
+    if connection is not None and not hasattr(connection, "savepoint"):
+        raise StartRefused(
+            f"connection={connection!r} is not a SQLAlchemy Connection; for an AsyncConnection use start() of "
+            "sagas.contrib.asyncio"
+        )
+    return connection

@@ -63,6 +63,9 @@ def read_page(
     older_than, text = filters["older_than"], filters["text"]
     if older_than is not None and not isinstance(older_than, timedelta):
         raise ConfigurationError(f"list(older_than={older_than!r}): pass a timedelta, as in timedelta(days=1)")
+    for name in ("saga", "key", "step", "text"):
+        if not isinstance(filters[name], str | None):
+            raise ConfigurationError(f"list({name}={filters[name]!r}): pass text")
     if text is not None and not text.strip():
         raise ConfigurationError(f"list(text={text!r}): pass the beginning of a key, or words of an error")
     conditions = Filters(status=_status(status), after=_place(after), **filters)

@@ -3,6 +3,8 @@
 import time
 from typing import Self
 
+from sagas.errors import ConfigurationError
+
 
 class Pace:
     """Tells a loop how long to pause before it looks again, and when its time is over. It never sleeps itself.
@@ -14,6 +16,8 @@ class Pace:
     """
 
     def __init__(self, timeout: float | None, pause: float, *, longest: float = 0.0) -> None:
+        if timeout is not None and not isinstance(timeout, int | float):
+            raise ConfigurationError(f"timeout={timeout!r}: pass seconds, or None to wait without limit")
         self._ends_at = None if timeout is None else time.monotonic() + timeout
         self._pause, self._longest = pause, max(pause, longest)
 

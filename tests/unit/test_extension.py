@@ -1,13 +1,16 @@
 """`Sagas(app)`: what it does to an app, what it refuses, and what it leaves alone."""
 
 import inspect
+from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from celery import Celery, Task, shared_task
 
-from sagas import ConfigurationError, NoCurrentStep, Retry, Saga, Sagas, Step, current_step
+from sagas import ConfigurationError, NoCurrentStep, Retry, Saga, SagaHandle, Sagas, StartRefused, Step, current_step
 from sagas.cli.checks import findings
+from sagas.engine import callers_transaction
 
 NOWHERE = "postgresql://nobody@/nowhere?host=/nonexistent"
 
@@ -220,3 +223,34 @@ def test_check_names_a_saga_that_cannot_start_here() -> None:
 
     assert any("saga 'stray'" in line and "elsewhere.only" in line for line in findings(sagas))
     assert stray.name == "stray"
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda sagas: sagas.start("order", {}), r"start\('order', …\): pass the Saga itself"),
+        (lambda sagas: sagas.find(saga="order", key=None), r"find\(key=None\): pass text"),
+        (lambda sagas: sagas.find(saga=3, key="k"), r"find\(saga=3\): pass text"),
+        (lambda sagas: sagas.list(key=3), r"list\(key=3\): pass text"),
+        (lambda sagas: sagas.list(step=["a"]), r"list\(step=\['a'\]\): pass text"),
+        (lambda sagas: SagaHandle(sagas.engine, uuid4()).wait("5"), "timeout='5': pass seconds, or None"),
+    ],
+)
+def test_an_argument_of_another_type_is_refused_before_the_database_is_asked(
+    call: Callable[[Sagas], object], says: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        call(bind(new_app()))
+
+
+def test_a_deadline_of_more_than_a_hundred_years_is_refused() -> None:
+    sagas = bind(new_app())
+    saga = Saga("alone", steps=[Step(add, compensation=None)], input=["one", "two"])
+
+    with pytest.raises(StartRefused, match=r"deadline=1000000000000000\.0 must be .* up to 100 years"):
+        sagas.start(saga, {"one": 1, "two": 2}, deadline=1e15)
+
+
+def test_a_connection_that_is_none_of_sqlalchemys_is_refused() -> None:
+    with pytest.raises(StartRefused, match="connection=3 is not a SQLAlchemy Connection"):
+        callers_transaction(None, 3)  # type: ignore[arg-type]

@@ -90,6 +90,11 @@ RETRIES: dict[str, tuple[dict[str, Any], str]] = {
 }
 SAGAS: dict[str, tuple[Callable[[], object], str]] = {
     "no steps": (lambda: Saga("order", steps=[]), "saga 'order' has no steps"),
+    "a step that is not in a list": (
+        lambda: Saga("order", steps=step()),  # type: ignore[arg-type]
+        r"saga 'order': steps=.* must be a list of steps",
+    ),
+    "None for steps": (lambda: Saga("order", steps=None), "steps=None must be a list of steps"),  # type: ignore[arg-type]
     "no name": (lambda: Saga("", steps=[step()]), "saga name '' must be text of letters"),
     "an awkward name": (lambda: Saga("my order", steps=[step()]), "saga name 'my order' must be"),
     "a number for a name": (lambda: Saga(7, steps=[step()]), "saga name 7 must be"),  # type: ignore[arg-type]
