@@ -77,7 +77,7 @@ class RabbitMQ(EmbeddedServer):
                 cwd=directory,
                 env=os.environ | environment,
                 start_new_session=True,
-                preexec_fn=self._death_warrant(),
+                preexec_fn=self._end_with_parent(),
             )
 
     def _end(self, signum: signal.Signals) -> None:
